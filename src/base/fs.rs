@@ -1,0 +1,134 @@
+//! The file system, with errors that name their path, and writes that are atomic.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::diag::{Class, Diag};
+
+/// What could not be done, to which path, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`: {}", path.display(), plain(source))]
+pub struct FsError {
+    /// `read`, `write`, `create`, …
+    pub action: &'static str,
+    /// The path.
+    pub path: PathBuf,
+    /// The system's word.
+    pub source: io::Error,
+}
+
+/// The system's message without the "(os error 2)" tail.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(i) => text[..i].to_lowercase(),
+        None => text,
+    }
+}
+
+impl From<FsError> for Diag {
+    fn from(e: FsError) -> Diag {
+        use io::ErrorKind::*;
+        let (class, help) = match e.source.kind() {
+            StorageFull | QuotaExceeded => {
+                (Class::Environment, Some("free some space, then run again: finished work is kept"))
+            }
+            PermissionDenied | ReadOnlyFilesystem => {
+                (Class::Environment, Some("check who owns the path and whether it may be written"))
+            }
+            _ => (Class::Stage, None),
+        };
+        let diag = Diag::error(class, e.to_string());
+        match help {
+            Some(help) => diag.help(help),
+            None => diag,
+        }
+    }
+}
+
+/// Adds the path to an I/O error: `fs::x(p).map_err(on("read", p))`.
+pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FsError {
+    let path = path.to_path_buf();
+    move |source| FsError { action, path, source }
+}
+
+/// The whole file as bytes.
+pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
+    fs::read(path).map_err(on("read", path))
+}
+
+/// The whole file as text.
+pub fn read_to_string(path: &Path) -> Result<String, FsError> {
+    fs::read_to_string(path).map_err(on("read", path))
+}
+
+/// Opens for reading.
+pub fn open(path: &Path) -> Result<File, FsError> {
+    File::open(path).map_err(on("read", path))
+}
+
+/// Makes a folder and all above it.
+pub fn create_dir_all(path: &Path) -> Result<(), FsError> {
+    fs::create_dir_all(path).map_err(on("create", path))
+}
+
+/// Writes a file so that a reader sees the old bytes or the new ones, never a part: beside it, synced, then renamed,
+/// then the folder synced.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    replace(path, bytes, true)
+}
+
+/// As [`write_atomic`], but without the syncs unless `durable`: a power cut may then leave the file empty.
+pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = match beside(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            create_dir_all(dir)?;
+            beside(dir)
+        }
+        made => made,
+    }
+    .map_err(on("write", path))?;
+    beside.write_all(bytes).map_err(on("write", path))?;
+    if durable {
+        beside.as_file().sync_all().map_err(on("write", path))?;
+    }
+    beside.persist(path).map_err(|e| on("write", path)(e.error))?;
+    if durable { sync_dir(dir) } else { Ok(()) }
+}
+
+/// A temporary file in `dir`, with the rights that any new file gets (a store may be shared), removed unless persisted.
+pub fn beside(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(dir)
+}
+
+/// Makes a folder's entries durable.
+pub fn sync_dir(dir: &Path) -> Result<(), FsError> {
+    open(dir)?.sync_all().map_err(on("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_their_path() {
+        let e = read(Path::new("no/such/file")).unwrap_err();
+        assert_eq!(e.to_string(), "cannot read `no/such/file`: no such file or directory");
+    }
+
+    #[test]
+    fn atomic_write_replaces_and_leaves_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/f");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,11 @@
+//! L0: what every layer may use. Knows nothing of stages, pipelines or terminals.
+
+pub mod diag;
+pub mod digest;
+pub mod draw;
+pub mod fs;
+pub mod glob;
+pub mod name;
+pub mod suggest;
+pub mod torch_rng;
+pub mod value;

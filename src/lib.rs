@@ -1,0 +1,9 @@
+//! `dpt`: a declarative pipeline tool for decomposed prompt tuning.
+//!
+//! Data goes one way: TOML text → `pipeline` → `engine::graph::Graph` → recipe and key (`cache`) → execution
+//! (`engine`) → artifacts (`artifact`) → report. The modules stand below in layer order, lowest first; a file
+//! imports from layers below its own, never above.
+//!
+//! Nothing here knows libtorch: what needs it is the crate `dpt-torch`, whose `dpt-worker` the engine starts.
+
+pub mod base;
