@@ -7,3 +7,4 @@
 //! Nothing here knows libtorch: what needs it is the crate `dpt-torch`, whose `dpt-worker` the engine starts.
 
 pub mod base;
+pub mod artifact;

@@ -1,0 +1,124 @@
+//! Artifacts: files of a known kind, written so that equal content gives equal bytes, and digested by what they *mean*.
+//!
+//! | ending         | kind    | logical digest                                                           |
+//! |----------------|---------|--------------------------------------------------------------------------|
+//! | `.parquet`     | table   | schema (names, types, nullability) and column values in row order        |
+//! | `.safetensors` | tensors | sorted (name, dtype, shape, bytes)                                       |
+//! | `.json`        | json    | the value: keys sorted, whole numbers and floats apart, floats by bits   |
+//! | any other      | bytes   | the bytes                                                                |
+//!
+//! So a new compressor, row group size, header order or indentation stales nothing. What a logical digest leaves out on
+//! purpose: parquet and safetensors metadata, and everything about the container. Knows no store and no stage.
+
+pub mod json;
+pub mod table;
+pub mod tensors;
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
+use crate::base::fs::{self, on};
+
+/// A kind of artifact.
+#[derive(Debug)]
+pub struct ArtifactKind {
+    /// Its name, for people.
+    pub name: &'static str,
+    /// The ending of its files, with the dot; empty: any other file.
+    pub ending: &'static str,
+    /// The digest of what the file means.
+    pub digest: fn(&Path) -> Result<Digest, Diag>,
+}
+
+/// Every kind. The last takes whatever no other does.
+pub const KINDS: &[ArtifactKind] = &[
+    ArtifactKind { name: "table", ending: ".parquet", digest: table::logical_digest },
+    ArtifactKind { name: "tensors", ending: ".safetensors", digest: tensors::logical_digest },
+    ArtifactKind { name: "json", ending: ".json", digest: json::logical_digest },
+    ArtifactKind { name: "bytes", ending: "", digest: byte_digest },
+];
+
+/// The kind of a file called `name`.
+pub fn kind_of(name: &str) -> &'static ArtifactKind {
+    KINDS.iter().find(|kind| name.ends_with(kind.ending)).expect("the last row takes any name")
+}
+
+/// The digest of what the artifact `name`, lying at `path`, means. For a kind without structure it equals
+/// [`byte_digest`].
+///
+/// # Errors
+/// When the file cannot be read, or is not what its ending says.
+pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
+    (kind_of(name).digest)(path)
+}
+
+/// Files at least this large are hashed through a memory map.
+const MAPPED: u64 = 128 * 1024;
+/// Files at least this large are hashed by several threads.
+const PARALLEL: u64 = 16 * 1024 * 1024;
+
+/// The blake3 digest of a file's bytes.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn byte_digest(path: &Path) -> Result<Digest, Diag> {
+    let file = fs::open(path)?;
+    let len = file.metadata().map_err(on("read", path))?.len();
+    if len < MAPPED {
+        return Ok(Digest::of(&fs::read(path)?));
+    }
+    let mut hasher = blake3::Hasher::new();
+    let hashed = if len < PARALLEL { hasher.update_mmap(path) } else { hasher.update_mmap_rayon(path) };
+    hashed.map_err(on("read", path))?;
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+/// Writes `path` through `write`, so that a reader sees the old file or the new one, also when the process is killed.
+/// Not synced: the store does that when it takes the file in.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Diag>) -> Result<(), Diag> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let mut beside = fs::beside(dir).map_err(on("write", path))?;
+    write(beside.as_file_mut())?;
+    beside.persist(path).map_err(|e| on("write", path)(e.error))?;
+    Ok(())
+}
+
+/// A file that is not what its ending says.
+fn malformed(path: &Path, what: &str, why: impl std::fmt::Display) -> Diag {
+    Diag::error(Class::Stage, format!("`{}` is not {what}: {why}", path.display()))
+        .help("the file is cut short or of another format: make or download it again")
+}
+
+/// A value that cannot be written to `path`.
+fn unwritable(path: &Path, why: impl std::fmt::Display) -> Diag {
+    Diag::error(Class::Bug, format!("cannot write `{}`: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_unique_and_the_last_takes_the_rest() {
+        for (i, kind) in KINDS.iter().enumerate() {
+            assert_eq!(kind.ending.is_empty(), i + 1 == KINDS.len());
+            assert_eq!(KINDS.iter().filter(|k| k.ending == kind.ending || k.name == kind.name).count(), 1);
+        }
+        assert_eq!(kind_of("a.parquet").name, "table");
+        assert_eq!(kind_of("submission.jsonl").name, "bytes");
+    }
+
+    #[test]
+    fn small_mapped_and_parallel_files_hash_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        for len in [0, 10, MAPPED as usize + 1, PARALLEL as usize + 1] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let path = dir.path().join("f");
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(byte_digest(&path).unwrap(), Digest::of(&bytes), "{len}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Tensor artifacts: safetensors, read through a memory map, written with the tensors in the format's own order (dtype,
+//! then name) and the one metadata entry that other tools look for. More than one entry would make the bytes depend on
+//! the order of a hash map. Knows no libtorch.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorView};
+
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::{Digest, FieldHasher};
+use crate::base::fs::{self, on};
+
+use super::{malformed, unwritable};
+
+pub use safetensors::Dtype;
+
+/// A tensor: its name, type, shape and bytes (little endian, row major, without gaps).
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Unique in its file.
+    pub name: &'a str,
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its sizes, slowest first; empty: one element.
+    pub shape: &'a [usize],
+    /// The elements.
+    pub bytes: &'a [u8],
+}
+
+impl Tensor<'_> {
+    /// The elements of an `F32` tensor.
+    ///
+    /// # Errors
+    /// When it has another type.
+    pub fn f32s(&self) -> Result<Vec<f32>, Diag> {
+        if self.dtype != Dtype::F32 {
+            return Err(Diag::error(
+                Class::Stage,
+                format!("tensor `{}` has type {:?}, wanted F32", self.name, self.dtype),
+            ));
+        }
+        Ok(self.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    }
+}
+
+/// The bytes of `values`, as [`Tensor::bytes`] wants them.
+pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Writes `tensors`, in any order.
+///
+/// # Errors
+/// When the file cannot be written; a bug when a name comes twice or shape and bytes disagree.
+pub fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Diag> {
+    let mut names: Vec<_> = tensors.iter().map(|t| t.name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(unwritable(path, format_args!("tensor `{}` comes twice", twice[0])));
+    }
+    let views = tensors
+        .iter()
+        .map(|t| Ok((t.name, TensorView::new(t.dtype, t.shape.to_vec(), t.bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| unwritable(path, e))?;
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(e) => on("write", path)(e).into(),
+        other => unwritable(path, other),
+    })?;
+    // The crate makes its file readable by the owner alone; a store may be shared.
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(on("write", path))?;
+    Ok(())
+}
+
+/// An open file of tensors: mapped, so that only what is read is loaded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tensors {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    header: Arc<Metadata>,
+    data_at: usize,
+}
+
+impl Tensors {
+    /// Opens `path` and checks its header.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its header does not describe its bytes.
+    pub fn open(path: &Path) -> Result<Self, Diag> {
+        let file = fs::open(path)?;
+        // SAFETY: a map is undefined behaviour when the file shrinks or changes below it. Artifacts in the store are
+        // read-only and never changed in place; a stage maps its own output after it was renamed into place.
+        let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
+        let (len, header) = SafeTensors::read_metadata(&map).map_err(|e| malformed(path, "a safetensors file", e))?;
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), header: Arc::new(header), data_at: 8 + len })
+    }
+
+    /// How many tensors.
+    pub fn len(&self) -> usize {
+        self.header.offset_keys().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    /// The tensor `name`, if there is one.
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<Tensor<'a>> {
+        let info = self.header.info(name)?;
+        let (from, to) = info.data_offsets;
+        let bytes = &self.map[self.data_at + from..self.data_at + to];
+        Some(Tensor { name, dtype: info.dtype, shape: &info.shape, bytes })
+    }
+
+    /// The tensor `name`.
+    ///
+    /// # Errors
+    /// When the file has none: names those that it has.
+    pub fn require<'a>(&'a self, name: &'a str) -> Result<Tensor<'a>, Diag> {
+        self.get(name).ok_or_else(|| {
+            let names = self.names();
+            let has: Vec<_> = names.iter().take(8).map(|n| format!("`{n}`")).collect();
+            let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
+            Diag::error(Class::Stage, format!("`{}` has no tensor `{name}`", self.path.display()))
+                .note(format!("it has {}{more}", has.join(", ")))
+        })
+    }
+}
+
+/// The digest of the tensors: independent of their order in the file, of padding and of metadata.
+///
+/// # Errors
+/// When the file cannot be read or is not a safetensors file.
+pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
+    let file = Tensors::open(path)?;
+    let names = file.names();
+    let digests: Vec<_> = names
+        .par_iter()
+        .map(|name| {
+            let tensor = file.get(name).expect("the name comes from the header");
+            let mut h = FieldHasher::new("dpt.tensor.1");
+            h.field(name.as_bytes()).field(format!("{:?}", tensor.dtype).as_bytes());
+            h.number(tensor.shape.len() as u64);
+            tensor.shape.iter().for_each(|n| {
+                h.number(*n as u64);
+            });
+            let mut bytes = blake3::Hasher::new();
+            bytes.update_rayon(tensor.bytes);
+            h.field(bytes.finalize().as_bytes());
+            h.finish()
+        })
+        .collect();
+    let mut h = FieldHasher::new("dpt.tensors.1");
+    digests.iter().for_each(|d| {
+        h.field(&d.0);
+    });
+    Ok(h.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(path: &Path, reverse: bool) {
+        let (a, b) = (f32_bytes(&[1.0, -2.0, 3.5, 0.0]), vec![7u8; 3]);
+        let mut tensors = [
+            Tensor { name: "a", dtype: Dtype::F32, shape: &[2, 2], bytes: &a },
+            Tensor { name: "b", dtype: Dtype::U8, shape: &[3], bytes: &b },
+        ];
+        if reverse {
+            tensors.reverse();
+        }
+        write(path, &tensors).unwrap();
+    }
+
+    #[test]
+    fn round_trip_and_same_bytes_in_any_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("1.safetensors"), dir.path().join("2.safetensors"));
+        sample(&one, false);
+        sample(&two, true);
+        assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+        let file = Tensors::open(&one).unwrap();
+        assert_eq!(file.names(), ["a", "b"]);
+        let a = file.require("a").unwrap();
+        assert_eq!((a.shape, a.f32s().unwrap()), (&[2usize, 2][..], vec![1.0, -2.0, 3.5, 0.0]));
+        assert!(file.get("b").unwrap().f32s().is_err());
+        assert_eq!(file.require("c").unwrap_err().notes, ["it has `a`, `b`"]);
+    }
+
+    #[test]
+    fn metadata_and_order_keep_the_digest_shape_and_values_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.safetensors");
+        sample(&path, false);
+        let ours = logical_digest(&path).unwrap();
+        // The same tensors by another writer: no metadata, other order, padding.
+        let (a, b) = (f32_bytes(&[1.0, -2.0, 3.5, 0.0]), vec![7u8; 3]);
+        let mut header = r#"{"b":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[3,19]}}   "#.to_owned();
+        while !header.len().is_multiple_of(8) {
+            header.push(' ');
+        }
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &b, &a].concat();
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(logical_digest(&path).unwrap(), ours);
+        write(&path, &[Tensor { name: "a", dtype: Dtype::F32, shape: &[4], bytes: &a }]).unwrap();
+        let flat = logical_digest(&path).unwrap();
+        write(&path, &[Tensor { name: "a", dtype: Dtype::F32, shape: &[1, 4], bytes: &a }]).unwrap();
+        assert_ne!(logical_digest(&path).unwrap(), flat);
+    }
+
+    #[test]
+    fn a_cut_file_and_a_name_twice_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.safetensors");
+        sample(&path, false);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(logical_digest(&path).unwrap_err().message.contains("is not a safetensors file"));
+        std::fs::write(&path, b"").unwrap();
+        assert!(logical_digest(&path).is_err());
+        let t = Tensor { name: "a", dtype: Dtype::U8, shape: &[1], bytes: &[1] };
+        assert!(write(&path, &[t, t]).unwrap_err().message.contains("tensor `a` comes twice"));
+    }
+}
