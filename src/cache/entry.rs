@@ -1,0 +1,204 @@
+//! [`Entry`]: what lies under a key, as written to `entries/`. Its last field is a digest of all others: a damaged
+//! manifest is told from a whole one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::json;
+use crate::base::digest::Digest;
+use crate::base::fs;
+
+use super::key::CacheKey;
+use super::recipe::Recipe;
+
+/// The version of the manifest's layout.
+pub const ENTRY_SCHEMA: u32 = 1;
+
+/// One file of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// The digest of what it means: this is what keys of consumers hold.
+    pub logical: Digest,
+    /// The digest of its bytes: this names its object.
+    pub bytes: Digest,
+    /// How many bytes.
+    pub size: u64,
+}
+
+/// One making of a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// The node it was made for.
+    pub node: String,
+    /// The run that made it.
+    pub run: String,
+    /// When: seconds since 1970.
+    pub at: u64,
+    /// How long the stage ran.
+    pub seconds: f64,
+    /// Its files, by name.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Named figures.
+    pub metrics: BTreeMap<String, f64>,
+    /// What shaped its floating-point results unasked.
+    pub numerics: BTreeMap<String, String>,
+    /// Lines for the user.
+    pub notes: Vec<String>,
+}
+
+/// All that is known under a key: the recipe, and one making for each set of numerics under which it was made. The first
+/// is the oldest, which is what consumers get when any will do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// [`ENTRY_SCHEMA`].
+    pub schema: u32,
+    /// The key.
+    pub key: CacheKey,
+    /// What gave the key.
+    pub recipe: Recipe,
+    /// The makings.
+    pub made: Vec<Made>,
+    /// The digest of all above.
+    check: Option<Digest>,
+}
+
+impl Entry {
+    /// A new entry with one making.
+    pub fn new(recipe: Recipe, made: Made) -> Self {
+        Self { schema: ENTRY_SCHEMA, key: recipe.key(), recipe, made: vec![made], check: None }
+    }
+
+    /// Adds a making, in the place of one under the same numerics if there is one.
+    pub fn put(&mut self, made: Made) {
+        match self.made.iter_mut().find(|m| m.numerics == made.numerics) {
+            Some(same) => *same = made,
+            None => self.made.push(made),
+        }
+    }
+
+    /// Writes the manifest: atomic, and synced if it is to be `durable`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, path: &Path, durable: bool) -> Result<(), fs::FsError> {
+        self.check = None;
+        self.check = Some(self.digest());
+        let text = json::to_text(self).expect("an entry is JSON");
+        fs::replace(path, text.as_bytes(), durable)
+    }
+
+    /// Reads a manifest; `None` when there is none. The inner error says what is wrong with its text.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn read(path: &Path, key: CacheKey) -> Result<Option<Result<Self, String>>, fs::FsError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        Ok(Some(Self::parse(&bytes, key)))
+    }
+
+    fn parse(bytes: &[u8], key: CacheKey) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            schema: u32,
+        }
+        let Versioned { schema } =
+            serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
+        if schema != ENTRY_SCHEMA {
+            return Err(format!("its manifest has schema {schema}, this `dpt` knows {ENTRY_SCHEMA}"));
+        }
+        let mut entry: Self = serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
+        let check = entry.check.take();
+        if check != Some(entry.digest()) || entry.key != key || entry.recipe.key() != key || entry.made.is_empty() {
+            return Err("its manifest is not what was written".to_owned());
+        }
+        Ok(entry)
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(json::to_text(self).expect("an entry is JSON").as_bytes())
+    }
+}
+
+/// A result in the store, as consumers need it. Small, and shared: the index holds one for each key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its key.
+    pub key: CacheKey,
+    /// Its files, by name.
+    pub files: BTreeMap<String, FileRecord>,
+    /// What shaped its floating-point results unasked.
+    pub numerics: BTreeMap<String, String>,
+    /// How long it took to make.
+    pub seconds: f64,
+}
+
+impl Stored {
+    /// Of one making.
+    pub fn of(key: CacheKey, made: &Made) -> Self {
+        Self { key, files: made.files.clone(), numerics: made.numerics.clone(), seconds: made.seconds }
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|f| f.size).sum()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn made(numerics: &[(&str, &str)]) -> Made {
+        let digest = Digest::of(b"x");
+        Made {
+            node: "train[rte]".into(),
+            run: "r".into(),
+            at: 1,
+            seconds: 0.1,
+            files: [("a.json".to_owned(), FileRecord { logical: digest, bytes: digest, size: 1 })].into(),
+            metrics: [("loss".to_owned(), 0.1 + 0.2)].into(),
+            numerics: numerics.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn read_back_as_written_and_any_flipped_bit_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.json");
+        let mut entry = Entry::new(Recipe::new("train", 1), made(&[]));
+        entry.write(&path, true).unwrap();
+        let read = |path: &Path| Entry::read(path, entry.key).unwrap();
+        let mut back = read(&path).unwrap().unwrap();
+        back.check = entry.check;
+        assert_eq!(back, entry);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x04;
+            let same = Entry::parse(&flipped, entry.key).is_ok_and(|mut e| {
+                e.check = entry.check;
+                e != entry
+            });
+            assert!(!same, "a flip at byte {at} gives another entry unseen");
+        }
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(read(&path).unwrap().unwrap_err().starts_with("its manifest is not whole"));
+        assert!(Entry::read(&dir.path().join("none"), entry.key).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_making_for_each_set_of_numerics() {
+        let mut entry = Entry::new(Recipe::new("train", 1), made(&[("device", "cpu")]));
+        entry.put(made(&[("device", "cuda sm90")]));
+        entry.put(Made { seconds: 9.0, ..made(&[("device", "cpu")]) });
+        assert_eq!(entry.made.len(), 2);
+        assert_eq!(entry.made[0].seconds, 9.0);
+    }
+}

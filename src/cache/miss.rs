@@ -1,0 +1,263 @@
+//! [`Miss`]: the right to make a result. Holds the key's lock; hands out the folders to work in; takes the files in.
+//!
+//! The order of writing, so that a kill at any point leaves a store that is right:
+//!
+//! 1. the stage writes to `work/KEY/out`, under the lock;
+//! 2. each file is made read-only, dated back (see [`super::stat`]), synced and hashed;
+//! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no harm;
+//! 4. the manifest is written beside, synced, renamed: now the result is there;
+//! 5. `work/KEY` goes, then the lock.
+//!
+//! What took less than `WORTH_SYNCING` to make is not synced: a sync takes about as long as making it again. A power
+//! cut may leave such a file empty; its signature is then another, and it is told and made again like any damage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::artifact::{byte_digest, kind_of, logical_digest};
+use crate::base::diag::{Class, Diag};
+use crate::base::fs::{self, on};
+use crate::base::name::is_relative_file;
+
+use super::entry::{Entry, FileRecord, Made, Stored};
+use super::key::CacheKey;
+use super::lock::KeyLock;
+use super::recipe::Recipe;
+use super::stat::{Signature, date_back, now_ns};
+use super::store::{Damage, Store};
+
+/// Seconds of work from which on a result is synced to the disk before it counts as stored.
+const WORTH_SYNCING: f64 = 0.1;
+
+/// The right to make the result of one key. Dropped without [`Miss::commit`], it leaves the scratch folder alone.
+#[derive(Debug)]
+pub struct Miss<'a> {
+    store: &'a Store,
+    key: CacheKey,
+    damage: Vec<Damage>,
+    done: bool,
+    _lock: KeyLock,
+}
+
+/// What is told of a making besides its files.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// The node it was made for.
+    pub node: String,
+    /// The run that made it.
+    pub run: String,
+    /// How long the stage ran.
+    pub seconds: f64,
+    /// Named figures. One that is not finite is kept as a note.
+    pub metrics: BTreeMap<String, f64>,
+    /// What shaped its floating-point results unasked.
+    pub numerics: BTreeMap<String, String>,
+    /// Lines for the user.
+    pub notes: Vec<String>,
+}
+
+impl<'a> Miss<'a> {
+    pub(super) fn new(store: &'a Store, key: CacheKey, lock: KeyLock, damage: Vec<Damage>) -> Result<Self, Diag> {
+        let miss = Self { store, key, damage, done: false, _lock: lock };
+        let work = store.work(key);
+        match std::fs::create_dir(&work) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                miss.clear()?;
+                fs::create_dir_all(&miss.scratch())?;
+                return Ok(miss);
+            }
+            Err(e) => return Err(on("create", &work)(e).into()),
+        }
+        for dir in [miss.out(), miss.scratch()] {
+            std::fs::create_dir(&dir).map_err(on("create", &dir))?;
+        }
+        Ok(miss)
+    }
+
+    /// The key.
+    pub fn key(&self) -> CacheKey {
+        self.key
+    }
+
+    /// What was found damaged under this key, and set aside.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Where the stage writes its files.
+    pub fn out(&self) -> PathBuf {
+        self.store.work(self.key).join("out")
+    }
+
+    /// A folder that outlives a kill, and goes when the result is stored.
+    pub fn scratch(&self) -> PathBuf {
+        self.store.work(self.key).join("scratch")
+    }
+
+    /// Empties the output folder: what a killed writer or a failed try left.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn clear(&self) -> Result<(), Diag> {
+        let out = self.out();
+        match std::fs::remove_dir_all(&out) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", &out)(e).into()),
+            _ => {}
+        }
+        Ok(fs::create_dir_all(&out)?)
+    }
+
+    /// The names of the files that the stage wrote, sorted.
+    ///
+    /// # Errors
+    /// When there is anything but plain files and folders, or a name that cannot be kept.
+    pub fn written(&self) -> Result<Vec<String>, Diag> {
+        let mut names = Vec::new();
+        list(&self.out(), "", &mut names)?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Takes the files in and files them under the key.
+    ///
+    /// # Errors
+    /// When a file is not what its ending says, or the store cannot be written. Nothing is stored then, and the scratch
+    /// folder stays.
+    pub fn commit(mut self, recipe: &Recipe, work: Work) -> Result<Arc<Stored>, Diag> {
+        assert_eq!(recipe.key(), self.key, "a result is filed under the key of its own recipe");
+        let out = self.out();
+        let names = self.written()?;
+        let durable = work.seconds >= WORTH_SYNCING;
+        let files = names
+            .par_iter()
+            .map(|name| Ok((name.clone(), self.take(name, &out.join(name), durable)?)))
+            .collect::<Result<BTreeMap<_, _>, Diag>>()?;
+        let mut touched = BTreeSet::new();
+        for (name, file) in &files {
+            self.place(&out.join(name), file, &mut touched)?;
+        }
+        if durable {
+            touched.iter().try_for_each(|dir| fs::sync_dir(dir))?;
+        }
+
+        let made = made(work, files);
+        let manifest = self.store.manifest(self.key);
+        let mut entry = match Entry::read(&manifest, self.key)? {
+            Some(Ok(mut entry)) => {
+                entry.put(made.clone());
+                entry
+            }
+            _ => Entry::new(recipe.clone(), made.clone()),
+        };
+        entry.write(&manifest, durable)?;
+
+        let mut index = self.store.index();
+        index.results.insert(self.key, Arc::new(Stored::of(self.key, &entry.made[0])));
+        index.dropped.remove(&self.key);
+        index.dirty = true;
+        drop(index);
+        self.done = true;
+        Ok(Arc::new(Stored::of(self.key, &made)))
+    }
+
+    /// Makes a file unchangeable, and hashes it.
+    fn take(&self, name: &str, path: &Path, durable: bool) -> Result<FileRecord, Diag> {
+        // A link to a file that others use must not become an object: it would change when they write.
+        if std::fs::symlink_metadata(path).map_err(on("read", path))?.nlink() > 1 {
+            let copy = fs::beside(&self.out()).map_err(on("write", path))?;
+            std::fs::copy(path, copy.path()).map_err(on("copy", path))?;
+            copy.persist(path).map_err(|e| on("write", path)(e.error))?;
+        }
+        let file = File::open(path).map_err(on("read", path))?;
+        file.set_permissions(Permissions::from_mode(0o444)).map_err(on("write", path))?;
+        date_back(&file).map_err(on("write", path))?;
+        if durable {
+            file.sync_all().map_err(on("sync", path))?;
+        }
+        let before = Signature::of(&file.metadata().map_err(on("read", path))?);
+        let bytes = byte_digest(path)?;
+        let logical = if kind_of(name).name == "bytes" { bytes } else { logical_digest(name, path)? };
+        if Signature::at(path)? != Some(before) {
+            return Err(Diag::error(
+                Class::Stage,
+                format!("`{name}` was still being written when its stage had ended"),
+            ));
+        }
+        Ok(FileRecord { logical, bytes, size: before.size })
+    }
+
+    /// Gives a file its place among the objects, unless one with the same bytes is there.
+    fn place(&self, path: &Path, file: &FileRecord, touched: &mut BTreeSet<PathBuf>) -> Result<(), Diag> {
+        if self.store.has_object(&file.bytes, file.size)? {
+            return Ok(());
+        }
+        let to = self.store.object(&file.bytes);
+        let dir = to.parent().expect("objects lie in folders");
+        if std::fs::rename(path, &to).is_err() {
+            // The first object of its folder, most likely.
+            fs::create_dir_all(dir)?;
+            std::fs::rename(path, &to).map_err(on("write", &to))?;
+        }
+        touched.insert(dir.to_owned());
+        if let Some(signature) = Signature::at(&to)? {
+            self.store.index().objects.insert(file.bytes, signature);
+        }
+        Ok(())
+    }
+}
+
+fn made(work: Work, files: BTreeMap<String, FileRecord>) -> Made {
+    let (metrics, odd): (BTreeMap<_, _>, BTreeMap<_, _>) = work.metrics.into_iter().partition(|(_, v)| v.is_finite());
+    let mut notes = work.notes;
+    notes.extend(odd.into_iter().map(|(name, value)| format!("metric `{name}` is {value}")));
+    Made {
+        node: work.node,
+        run: work.run,
+        at: (now_ns() / 1_000_000_000) as u64,
+        seconds: work.seconds,
+        files,
+        metrics,
+        numerics: work.numerics,
+        notes,
+    }
+}
+
+/// What cannot be removed now is removed by the next holder of the key.
+impl Drop for Miss<'_> {
+    fn drop(&mut self) {
+        let work = self.store.work(self.key);
+        // Each folder goes at once when it is empty, which is the common case.
+        if std::fs::remove_dir(self.out()).is_err() {
+            let _ = std::fs::remove_dir_all(self.out());
+        }
+        let _ = std::fs::remove_dir(self.scratch());
+        if std::fs::remove_dir(&work).is_err() && self.done {
+            let _ = std::fs::remove_dir_all(&work);
+        }
+    }
+}
+
+fn list(dir: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Diag> {
+    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
+        let item = item.map_err(on("read", dir))?;
+        let name = format!("{prefix}{}", item.file_name().to_string_lossy());
+        let kind = item.file_type().map_err(on("read", &item.path()))?;
+        if kind.is_dir() {
+            list(&item.path(), &format!("{name}/"), names)?;
+        } else if !kind.is_file() {
+            return Err(Diag::error(Class::Stage, format!("output `{name}` is no plain file"))
+                .help("write the content itself, not a link to it"));
+        } else if !is_relative_file(&name) || item.file_name().to_str().is_none() {
+            return Err(Diag::error(Class::Stage, format!("output `{name}` has a name that cannot be kept")));
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
+}

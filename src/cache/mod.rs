@@ -1,0 +1,55 @@
+//! L1: the store of results. Knows recipes, keys, files and locks; no graph, no stage and no terminal.
+//!
+//! # What is in a key
+//!
+//! | field                  | from                                                                     |
+//! |------------------------|--------------------------------------------------------------------------|
+//! | `schema`               | [`recipe::SCHEMA`], bumped when this table changes                       |
+//! | `stage`, `version`     | the stage kind's name and semantic version                               |
+//! | `param.NAME`           | a typed parameter that can change the result (floats by their bits)      |
+//! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path |
+//! | `input.ROLE[AXES]/FILE`| the same in a gather, where the coordinates say which is which           |
+//! | `file.NAME`            | the content of a file or folder of the working tree                      |
+//!
+//! Left out on purpose: names of stages and pipelines, paths, times, resources, retries, checkpoint cadence, host, user,
+//! executor, the layout of the TOML, secrets, upstream *keys* (equal content stops a rebuild), and numerics (device,
+//! libtorch, threads): these are recorded with each result, and `accept` says which of them count.
+//!
+//! # Weak spots that are known
+//!
+//! - Bits that rot on the disk change no stat signature: only a full verification finds them.
+//! - A file server whose clock is behind this machine's can make a file look older than it is; see [`stat`].
+//! - What a stage tells of its producers' names and keys (provenance) is that of the time when it ran.
+//!
+//! # Layout, below `v1/`
+//!
+//! ```text
+//! objects/ab/cdef…      content, named by the blake3 of its bytes, read-only
+//! entries/ab/cdef….json what a key stands for; written last, atomic: there or not
+//! locks/KEY             held while a key is being made; gone afterwards
+//! work/KEY/out          where a stage writes; work/KEY/scratch outlives a kill
+//! quarantine/           what was found damaged
+//! runs/RUN.jsonl        journals
+//! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted
+//! ```
+
+pub mod entry;
+mod index;
+pub mod key;
+pub mod lock;
+pub mod miss;
+pub mod reason;
+pub mod recipe;
+pub mod stat;
+pub mod store;
+mod worktree;
+
+pub use entry::{Entry, FileRecord, Made, Stored};
+pub use key::CacheKey;
+pub use miss::{Miss, Work};
+pub use reason::StaleReason;
+pub use recipe::Recipe;
+pub use store::{Claim, Damage, Found, Store, Wanted};
+
+#[cfg(test)]
+mod attacks;

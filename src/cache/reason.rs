@@ -1,0 +1,161 @@
+//! [`StaleReason`]: why a result does not hold, with the old value and the new one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::recipe::{Content, Field, Name, Recipe};
+
+/// One reason. A stale node has at least one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum StaleReason {
+    /// Nothing was ever made for this node here.
+    NeverMade,
+    /// It was made before, and its entry is no longer in the store.
+    Removed,
+    /// The user asked for it.
+    Forced,
+    /// A field holds something else.
+    Changed {
+        /// The field.
+        field: Name,
+        /// What it held when the node was last made.
+        old: Content,
+        /// What it holds now.
+        new: Content,
+    },
+    /// A field that the recipe did not have.
+    Added {
+        /// The field.
+        field: Name,
+        /// What it holds.
+        new: Content,
+    },
+    /// A field that the recipe no longer has.
+    Dropped {
+        /// The field.
+        field: Name,
+        /// What it held.
+        old: Content,
+    },
+    /// There is a result, made under numerics that do not count here.
+    Numerics {
+        /// Which of them: `device`, `libtorch`, `threads`, …
+        name: String,
+        /// What it was.
+        old: String,
+        /// What it is now.
+        new: String,
+    },
+    /// There is a result, and a part of it is not what was stored.
+    Damaged {
+        /// Which part, and in what way.
+        what: String,
+    },
+}
+
+/// One line without colour: `learning_rate 0.3 -> 0.5`.
+impl fmt::Display for StaleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StaleReason::NeverMade => f.write_str("never made before"),
+            StaleReason::Removed => f.write_str("its entry is no longer in the store"),
+            StaleReason::Forced => f.write_str("forced"),
+            StaleReason::Changed { field, old, new } => write!(f, "{} {old} -> {new}", Words(field)),
+            StaleReason::Added { field, new } => write!(f, "{} is new: {new}", Words(field)),
+            StaleReason::Dropped { field, old } => write!(f, "{} is gone: was {old}", Words(field)),
+            StaleReason::Numerics { name, old, new } => write!(f, "made with {name} {old}, now {new}"),
+            StaleReason::Damaged { what } => write!(f, "damaged: {what}"),
+        }
+    }
+}
+
+/// A field's name as people say it.
+struct Words<'a>(&'a Name);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Name::Param(name) => f.write_str(name),
+            Name::Producer { .. } => write!(f, "number of files in {}", self.0),
+            Name::Stage => f.write_str("stage kind"),
+            Name::Version => f.write_str("stage version"),
+            Name::Schema => f.write_str("key schema"),
+            Name::File(name) => write!(f, "file {name}"),
+            Name::Input { .. } => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// What differs between two recipes, in the order of the fields. Empty: nothing.
+///
+/// A producer that appears or goes is one reason, not one for each of its files.
+pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
+    let mut reasons: Vec<StaleReason> = Vec::new();
+    for Field { name, content } in new.fields() {
+        match old.get(name) {
+            Some(before) if before == content => {}
+            Some(before) => {
+                reasons.push(StaleReason::Changed { field: name.clone(), old: before.clone(), new: content.clone() });
+            }
+            None if covered(name, |p| old.get(p).is_none()) => {}
+            None => reasons.push(StaleReason::Added { field: name.clone(), new: content.clone() }),
+        }
+    }
+    for Field { name, content } in old.fields() {
+        if new.get(name).is_none() && !covered(name, |p| new.get(p).is_none()) {
+            reasons.push(StaleReason::Dropped { field: name.clone(), old: content.clone() });
+        }
+    }
+    reasons
+}
+
+/// Whether the field is a file of a producer which is itself the news.
+fn covered(name: &Name, gone: impl Fn(&Name) -> bool) -> bool {
+    match name {
+        Name::Input { role, at, .. } => gone(&Name::Producer { role: role.clone(), at: at.clone() }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use crate::base::value::Value;
+
+    fn recipe(version: u32, params: &[(&str, f64)]) -> Recipe {
+        params.iter().fold(Recipe::new("train", version), |r, (name, v)| {
+            r.with(Name::Param((*name).into()), Content::Value(Value::Float(*v)))
+        })
+    }
+
+    fn lines(old: &Recipe, new: &Recipe) -> Vec<String> {
+        between(old, new).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn old_and_new_values_are_told() {
+        let old = recipe(1, &[("learning_rate", 0.3), ("rank", 4.0)]);
+        let new = recipe(2, &[("learning_rate", 0.5), ("steps", 10.0)]);
+        assert_eq!(
+            lines(&old, &new),
+            ["stage version 1 -> 2", "learning_rate 0.3 -> 0.5", "steps is new: 10.0", "rank is gone: was 4.0"]
+        );
+        assert_eq!(lines(&old, &old), [""; 0]);
+    }
+
+    #[test]
+    fn a_producer_that_appears_is_one_reason() {
+        let at = |r: Recipe, seed: &str| {
+            let (role, at) = ("runs".to_owned(), format!("seed={seed}"));
+            r.with(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(1))
+                .with(Name::Input { role, at, file: "eval.json".into() }, Content::Digest(Digest::of(seed.as_bytes())))
+        };
+        let one = at(Recipe::new("report", 1), "1");
+        let two = at(one.clone(), "2");
+        assert_eq!(lines(&one, &two), ["number of files in input.runs[seed=2] is new: 1"]);
+        assert_eq!(lines(&two, &one), ["number of files in input.runs[seed=2] is gone: was 1"]);
+    }
+}

@@ -1,0 +1,245 @@
+//! [`Recipe`]: the ordered, named, typed fields that determine a result. What is hashed is what is shown: key, text and
+//! reasons all walk the same fields.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::{Digest, FieldHasher};
+use crate::base::value::Value;
+
+use super::key::CacheKey;
+
+/// The version of the rule by which recipes are made and hashed. A bump stales everything.
+///
+/// 1: the first.
+pub const SCHEMA: u64 = 1;
+
+/// What a field stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Name {
+    /// [`SCHEMA`].
+    Schema,
+    /// The stage kind's name.
+    Stage,
+    /// The stage kind's version.
+    Version,
+    /// A parameter.
+    Param(String),
+    /// A file of the working tree, or a folder.
+    File(String),
+    /// How many files of a producer the stage reads: tells an absent producer from one with none of the files.
+    Producer {
+        /// The port's role.
+        role: String,
+        /// The producer's coordinates in a gather, `method=dpt,seed=42`; empty elsewhere.
+        at: String,
+    },
+    /// A file of a producer.
+    Input {
+        /// The port's role.
+        role: String,
+        /// The producer's coordinates in a gather; empty elsewhere.
+        at: String,
+        /// The file's name.
+        file: String,
+    },
+}
+
+/// `param.learning_rate`, `input.runs[seed=42]/eval.json`.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Schema => f.write_str("schema"),
+            Name::Stage => f.write_str("stage"),
+            Name::Version => f.write_str("version"),
+            Name::Param(name) => write!(f, "param.{name}"),
+            Name::File(name) => write!(f, "file.{name}"),
+            Name::Producer { role, at } if at.is_empty() => write!(f, "input.{role}"),
+            Name::Producer { role, at } => write!(f, "input.{role}[{at}]"),
+            Name::Input { role, at, file } if at.is_empty() => write!(f, "input.{role}/{file}"),
+            Name::Input { role, at, file } => write!(f, "input.{role}[{at}]/{file}"),
+        }
+    }
+}
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// A version or a count.
+    Number(u64),
+    /// A name.
+    Text(String),
+    /// A parameter's value.
+    Value(Value),
+    /// The content of a file.
+    Digest(Digest),
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Number(n) => write!(f, "{n}"),
+            Content::Text(t) => f.write_str(t),
+            Content::Value(v) => write!(f, "{v}"),
+            Content::Digest(d) => write!(f, "{d}"),
+        }
+    }
+}
+
+/// One field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    /// What it stands for; unique in its recipe.
+    pub name: Name,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// All that determines a result, in field order.
+///
+/// ```
+/// use dpt::base::value::Value;
+/// use dpt::cache::recipe::{Content, Name, Recipe};
+///
+/// let recipe = |rate: f64| {
+///     Recipe::new("train", 3).with(Name::Param("learning_rate".into()), Content::Value(Value::Float(rate)))
+/// };
+/// assert_eq!(recipe(0.3).key(), recipe(3e-1).key());
+/// assert_ne!(recipe(0.3).key(), recipe(0.5).key());
+/// assert_eq!(recipe(0.3).to_string(), "schema = 1\nstage = train\nversion = 3\nparam.learning_rate = 0.3\n");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Recipe {
+    fields: Vec<Field>,
+}
+
+impl Recipe {
+    /// The recipe of a stage kind at a version, without parameters or inputs.
+    pub fn new(stage: &str, version: u32) -> Self {
+        Self { fields: Vec::with_capacity(16) }
+            .with(Name::Schema, Content::Number(SCHEMA))
+            .with(Name::Stage, Content::Text(stage.to_owned()))
+            .with(Name::Version, Content::Number(u64::from(version)))
+    }
+
+    /// With one more field.
+    pub fn with(mut self, name: Name, content: Content) -> Self {
+        self.push(name, content);
+        self
+    }
+
+    /// Adds a field.
+    pub fn push(&mut self, name: Name, content: Content) {
+        debug_assert!(self.get(&name).is_none(), "field `{name}` comes twice");
+        self.fields.push(Field { name, content });
+    }
+
+    /// All fields, in order.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// What field `name` holds.
+    pub fn get(&self, name: &Name) -> Option<&Content> {
+        self.fields.iter().find(|f| f.name == *name).map(|f| &f.content)
+    }
+
+    /// The key: every part of every field with its length and the number of its variant.
+    pub fn key(&self) -> CacheKey {
+        let mut h = FieldHasher::new("dpt.recipe.1");
+        h.number(self.fields.len() as u64);
+        for field in &self.fields {
+            hash_name(&field.name, &mut h);
+            match &field.content {
+                Content::Number(n) => {
+                    h.field(b"n").number(*n);
+                }
+                Content::Text(t) => {
+                    h.field(b"t").field(t.as_bytes());
+                }
+                Content::Value(v) => {
+                    h.field(b"v");
+                    v.hash_into(&mut h);
+                }
+                Content::Digest(d) => {
+                    h.field(b"d").field(&d.0);
+                }
+            }
+        }
+        CacheKey(h.finish())
+    }
+}
+
+fn hash_name(name: &Name, h: &mut FieldHasher) {
+    match name {
+        Name::Schema => h.field(b"schema"),
+        Name::Stage => h.field(b"stage"),
+        Name::Version => h.field(b"version"),
+        Name::Param(name) => h.field(b"param").field(name.as_bytes()),
+        Name::File(name) => h.field(b"file").field(name.as_bytes()),
+        Name::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
+        Name::Input { role, at, file } => {
+            h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())
+        }
+    };
+}
+
+/// One field a line: `param.learning_rate = 0.3`.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fields.iter().try_for_each(|field| writeln!(f, "{} = {}", field.name, field.content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn param(name: &str, value: Value) -> Recipe {
+        Recipe::new("train", 1).with(Name::Param(name.into()), Content::Value(value))
+    }
+
+    #[test]
+    fn keys_do_not_change_between_releases() {
+        let recipe = param("rate", Value::Float(0.3)).with(
+            Name::Input { role: "data".into(), at: "seed=1".into(), file: "a.json".into() },
+            Content::Digest(Digest::of(b"x")),
+        );
+        assert_eq!(recipe.key().hex(), "d3f31a843f1efbc597d754036e091063d758da7f6e8d025b2e2a96c8e1890fd7");
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let text = |s: &str| Value::Str(s.into());
+        let recipes = [
+            Recipe::new("train", 1),
+            Recipe::new("train", 2),
+            Recipe::new("eval", 1),
+            param("a", text("bc")),
+            param("ab", text("c")),
+            param("a", Value::Int(1)),
+            param("a", Value::Float(1.0)),
+            Recipe::new("train", 1).with(Name::File("a".into()), Content::Value(text("bc"))),
+            Recipe::new("train", 1).with(Name::Param("a".into()), Content::Text("bc".into())),
+        ];
+        let mut keys: Vec<_> = recipes.iter().map(Recipe::key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), recipes.len());
+    }
+
+    #[test]
+    fn read_back_it_has_the_same_key() {
+        let recipe =
+            param("a", Value::List(vec![Value::Int(1), Value::Float(1.0), Value::Float(0.1), Value::Bool(true)]))
+                .with(Name::File("src".into()), Content::Digest(Digest::of(b"x")));
+        let text = serde_json::to_string(&recipe).unwrap();
+        let back: Recipe = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, recipe);
+        assert_eq!(back.key(), recipe.key());
+    }
+}

@@ -1,0 +1,142 @@
+//! Digests of files and folders of the working tree, by their content. What was hashed before is not hashed again while
+//! its signature holds.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::artifact::byte_digest;
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::{Digest, FieldHasher};
+use crate::base::fs::on;
+
+use super::index::Memo;
+use super::stat::{Signature, now_ns};
+use super::store::Store;
+
+/// Folders nested deeper are taken for links in a circle.
+const DEEPEST: usize = 64;
+
+impl Store {
+    /// The digest of a file's bytes; of a folder: of all files below it, by relative name. Links are followed. Names,
+    /// times and rights of the file or folder itself do not count.
+    ///
+    /// # Errors
+    /// When there is nothing at `path`, or a part of it cannot be read.
+    pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
+        let path = std::path::absolute(path).map_err(on("find", path))?;
+        let meta = std::fs::metadata(&path).map_err(on("read", &path))?;
+        if !meta.is_dir() {
+            return self.file_digest(&path, Signature::of(&meta));
+        }
+        let mut files = Vec::new();
+        walk(&path, "", 0, &mut files)?;
+        files.sort();
+        let digests = files
+            .par_iter()
+            .map(|(_, file)| {
+                let meta = std::fs::metadata(file).map_err(on("read", file))?;
+                self.file_digest(file, Signature::of(&meta))
+            })
+            .collect::<Result<Vec<_>, Diag>>()?;
+        let mut h = FieldHasher::new("dpt.folder.1");
+        h.number(files.len() as u64);
+        for ((name, _), digest) in files.iter().zip(digests) {
+            h.field(name.as_bytes()).field(&digest.0);
+        }
+        Ok(h.finish())
+    }
+
+    fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
+        let known = self.index().files.get(path).copied();
+        if let Some(memo) = known.filter(|m| m.signature == signature && !signature.racy(m.hashed_at)) {
+            return Ok(memo.digest);
+        }
+        let hashed_at = now_ns();
+        let digest = byte_digest(path)?;
+        let after = Signature::at(path)?;
+        if after != Some(signature) {
+            return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", path.display()))
+                .help("run again when nothing writes to it"));
+        }
+        let mut index = self.index();
+        index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
+        index.dirty = true;
+        Ok(digest)
+    }
+}
+
+fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), Diag> {
+    if depth > DEEPEST {
+        return Err(Diag::error(Class::Stage, format!("`{}` is nested too deep", dir.display()))
+            .help("look for a link to a folder above it"));
+    }
+    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
+        let item = item.map_err(on("read", dir))?;
+        let path = item.path();
+        let Ok(name) = item.file_name().into_string() else {
+            return Err(Diag::error(Class::Stage, format!("the name of `{}` is not UTF-8", path.display()))
+                .help("rename it: names of files in a source folder are part of the key"));
+        };
+        let name = format!("{prefix}{name}");
+        if std::fs::metadata(&path).map_err(on("read", &path))?.is_dir() {
+            walk(&path, &format!("{name}/"), depth + 1, files)?;
+        } else {
+            files.push((name, path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn content_and_names_below_count_times_and_place_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        let make = |at: &str, text: &str| {
+            let folder = dir.path().join(at);
+            fs::create_dir_all(folder.join("sub")).unwrap();
+            fs::write(folder.join("sub/b"), text).unwrap();
+            fs::write(folder.join("a"), "a").unwrap();
+            folder
+        };
+        let digest = |p: &Path| store.content_digest(p).unwrap();
+        let (one, two) = (make("one", "x"), make("two", "x"));
+        let before = digest(&one);
+        assert_eq!(digest(&two), before);
+        assert_ne!(digest(&make("three", "y")), before);
+        fs::rename(two.join("a"), two.join("c")).unwrap();
+        assert_ne!(digest(&two), before);
+        fs::File::open(one.join("a")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(digest(&one), before);
+        fs::write(one.join("a"), "b").unwrap();
+        assert_ne!(digest(&one), before);
+        assert!(store.content_digest(&dir.path().join("none")).unwrap_err().message.contains("none`: no such file"));
+    }
+
+    #[test]
+    fn a_write_in_the_same_tick_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        let path = dir.path().join("f");
+        for i in 0..200 {
+            let text = format!("{i:04}");
+            fs::write(&path, &text).unwrap();
+            assert_eq!(store.content_digest(&path).unwrap(), Digest::of(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn links_in_a_circle_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        let folder = dir.path().join("f");
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&folder, folder.join("again")).unwrap();
+        assert!(store.content_digest(&folder).is_err());
+    }
+}
