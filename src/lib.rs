@@ -9,3 +9,4 @@
 pub mod base;
 pub mod artifact;
 pub mod cache;
+pub mod metrics;
