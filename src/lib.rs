@@ -10,3 +10,4 @@ pub mod base;
 pub mod artifact;
 pub mod cache;
 pub mod metrics;
+pub mod data;
