@@ -11,3 +11,4 @@ pub mod artifact;
 pub mod cache;
 pub mod metrics;
 pub mod data;
+pub mod fetch;
