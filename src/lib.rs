@@ -12,3 +12,5 @@ pub mod cache;
 pub mod metrics;
 pub mod data;
 pub mod fetch;
+pub mod svd;
+pub mod model;
