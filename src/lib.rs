@@ -14,3 +14,4 @@ pub mod data;
 pub mod fetch;
 pub mod svd;
 pub mod model;
+pub mod report;

@@ -1,0 +1,104 @@
+//! What a report is made of: every result with the node that made it.
+
+use serde::{Deserialize, Serialize};
+
+use super::records::{EvalRecord, InitRecord};
+use crate::base::digest::Digest;
+use crate::svd::matrix::Matrix;
+
+/// The node that made a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// `eval[task=rte,method=dpt,seed=42]`.
+    pub node: String,
+    /// Its axis values, in the pipeline's order.
+    pub axes: Vec<(String, String)>,
+    /// Its cache key.
+    pub key: Digest,
+    /// The digest of the file that holds the number.
+    pub digest: Digest,
+}
+
+impl Origin {
+    /// The value of `axis`.
+    pub fn axis(&self, axis: &str) -> Option<&str> {
+        self.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether every axis that both have has the same value, and `self` has no axis that `other` lacks: `self` may be
+    /// upstream of `other`.
+    pub fn feeds(&self, other: &Origin) -> bool {
+        self.axes.iter().all(|(axis, value)| other.axis(axis) == Some(value))
+    }
+}
+
+/// One evaluated run.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    /// Who says so.
+    pub origin: Origin,
+    /// What it says.
+    pub record: EvalRecord,
+}
+
+/// One training.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Who made it.
+    pub origin: Origin,
+    /// How it started, as `adapter.json` says: `svd` for an `svd-init` stage.
+    pub init: String,
+    /// The task that it was trained for.
+    pub task: String,
+    /// The prompt method.
+    pub method: String,
+    /// The split and metric by which a step was chosen, if one was.
+    pub select: Option<(String, String)>,
+    /// Step and loss.
+    pub loss: Vec<(f64, f64)>,
+    /// Evaluations on the way.
+    pub scores: Vec<ScorePoint>,
+    /// The prompt before training, `[virtual_tokens, d_model]`.
+    pub start: Matrix,
+    /// The trained prompt, `[virtual_tokens, d_model]`.
+    pub prompt: Matrix,
+}
+
+/// One evaluation during training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScorePoint {
+    /// After this many steps.
+    pub step: f64,
+    /// Of this split.
+    pub split: String,
+    /// By this metric.
+    pub metric: String,
+    /// A fraction, or a loss.
+    pub value: f64,
+}
+
+/// One initialisation.
+#[derive(Clone, Debug)]
+pub struct Initialised {
+    /// Who made it.
+    pub origin: Origin,
+    /// What it says.
+    pub record: InitRecord,
+    /// Share of the energy in the first k directions of the source, for k = 1, 2, …
+    pub energy: Vec<f64>,
+    /// The same of the source less its mean row.
+    pub centred: Vec<f64>,
+    /// The same of a Gaussian matrix of the same shape.
+    pub gaussian: Vec<f64>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub struct Material {
+    /// Evaluated runs, in the graph's order.
+    pub runs: Vec<Evaluated>,
+    /// Trainings.
+    pub trainings: Vec<Trained>,
+    /// Initialisations.
+    pub inits: Vec<Initialised>,
+}
