@@ -15,3 +15,4 @@ pub mod fetch;
 pub mod svd;
 pub mod model;
 pub mod report;
+pub mod stages;

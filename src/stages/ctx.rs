@@ -1,0 +1,190 @@
+//! [`Ctx`]: all that a running stage may touch. It knows no graph, no key and no terminal.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
+use crate::base::value::Params;
+
+/// One node's work, complete: what an executor hands to a process, on this machine or another. Serialisable.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// `train[task=rte,method=dpt,seed=42]`.
+    pub node: String,
+    /// The stage kind's name.
+    pub kind: String,
+    /// The node's axis values, in the pipeline's order.
+    pub axes: Vec<(String, String)>,
+    /// Resolved parameters, each of its declared type.
+    pub params: Params,
+    /// Producers by role, in axis order.
+    pub inputs: BTreeMap<String, Vec<Input>>,
+    /// An empty private folder: the stage writes its outputs here.
+    pub out: PathBuf,
+    /// A private folder that outlives a kill, keyed by the node's cache key: checkpoints and partial downloads.
+    pub scratch: PathBuf,
+    /// Where relative `file:` sources start.
+    pub base: PathBuf,
+    /// `--mirror NAME=DIR`.
+    pub mirrors: BTreeMap<String, PathBuf>,
+    /// How many threads it may use.
+    pub threads: usize,
+    /// `cpu`, `cuda:0`, …: the device given to it.
+    pub device: String,
+}
+
+/// One producer's artifacts, as seen by a consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Input {
+    /// The producer's name, for messages and provenance.
+    pub node: String,
+    /// The producer's axis values.
+    pub axes: Vec<(String, String)>,
+    /// The producer's cache key, for provenance.
+    pub key: Digest,
+    /// File name (as the producer wrote it) to a read-only path in the store.
+    pub files: BTreeMap<String, PathBuf>,
+    /// File name to logical digest.
+    pub digests: BTreeMap<String, Digest>,
+}
+
+impl Input {
+    /// The path of file `name`.
+    ///
+    /// # Errors
+    /// When the producer has no such file: names those that it has.
+    pub fn file(&self, name: &str) -> Result<&Path, Diag> {
+        self.files.get(name).map(PathBuf::as_path).ok_or_else(|| {
+            let has: Vec<_> = self.files.keys().map(|k| format!("`{k}`")).collect();
+            Diag::error(Class::Stage, format!("`{}` has no file `{name}`", self.node))
+                .note(format!("it has {}", has.join(", ")))
+        })
+    }
+}
+
+/// How far a running stage is. Sent as often as the stage likes; sinks thin it out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// What is being done, in a word or two: `training`, `downloading BoolQ.zip`.
+    pub what: String,
+    /// How much is done.
+    pub done: u64,
+    /// Of how much, where it is known.
+    pub total: Option<u64>,
+    /// What is counted.
+    pub unit: Unit,
+    /// Anything to show beside it: `loss 0.341`.
+    pub detail: String,
+}
+
+/// What an [`Update`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Examples (rows).
+    Examples,
+    /// Optimizer steps.
+    Steps,
+}
+
+/// Where a running stage says how it goes.
+pub trait Progress: Sync {
+    /// How far it is.
+    fn update(&self, update: Update);
+    /// A line that the user should see, and that the journal keeps.
+    fn note(&self, text: &str);
+}
+
+/// Asks a running stage to end soon. Stages look at it between steps.
+#[derive(Debug, Default)]
+pub struct Cancel(AtomicBool);
+
+impl Cancel {
+    /// Not asked yet.
+    pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+    /// Asks.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+    /// Whether it was asked.
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// All that a running stage touches.
+pub struct Ctx<'a> {
+    /// The work.
+    pub job: &'a Job,
+    /// Where it says how it goes.
+    pub progress: &'a dyn Progress,
+    /// Whether it should end.
+    pub cancel: &'a Cancel,
+}
+
+/// What a stage that ended well tells besides its files. Kept in the entry and the journal, not in the key of others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Named figures worth a table: scores as fractions, losses, counts.
+    pub metrics: BTreeMap<String, f64>,
+    /// What shaped the floating-point results unasked: `device`, `libtorch`, `threads`, … Empty where nothing did.
+    pub numerics: BTreeMap<String, String>,
+    /// Lines for the user.
+    pub notes: Vec<String>,
+}
+
+impl Ctx<'_> {
+    /// The parameters as the stage's own struct.
+    ///
+    /// # Errors
+    /// A bug: table and struct of the stage disagree.
+    pub fn params<T: DeserializeOwned>(&self) -> Result<T, Diag> {
+        serde_json::to_value(&self.job.params).and_then(serde_json::from_value).map_err(|e| {
+            Diag::error(Class::Bug, format!("the parameters of stage `{}` do not fit its struct: {e}", self.job.kind))
+        })
+    }
+
+    /// The one producer in `role`.
+    ///
+    /// # Errors
+    /// A bug: the planner lets no graph pass that lacks it.
+    pub fn input(&self, role: &str) -> Result<&Input, Diag> {
+        self.optional(role)
+            .ok_or_else(|| Diag::error(Class::Bug, format!("`{}` ran without its input `{role}`", self.job.node)))
+    }
+
+    /// The producer in `role`, if there is one.
+    pub fn optional(&self, role: &str) -> Option<&Input> {
+        self.many(role).first()
+    }
+
+    /// All producers in `role`.
+    pub fn many(&self, role: &str) -> &[Input] {
+        self.job.inputs.get(role).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where output `name` is to be written.
+    pub fn out(&self, name: &str) -> PathBuf {
+        self.job.out.join(name)
+    }
+
+    /// An error when the stage was asked to end: call it between steps.
+    ///
+    /// # Errors
+    /// Class `Interrupted`.
+    pub fn check_cancel(&self) -> Result<(), Diag> {
+        if self.cancel.asked() {
+            return Err(Diag::error(Class::Interrupted, format!("`{}` was interrupted", self.job.node)));
+        }
+        Ok(())
+    }
+}

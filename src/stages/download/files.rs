@@ -1,0 +1,107 @@
+//! Any files, taken as they are.
+
+use std::path::Path;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::fs::on;
+use crate::fetch::source::{At, Item, Place, below};
+
+use super::run::Fetch;
+use super::{Found, Spec, usage};
+
+/// A folder with more files than this is taken for a slip.
+const MOST: usize = 10_000;
+
+/// The files named by the parameter `file`, else all that the source names, else (of a local place) all there are.
+pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
+    let source = &spec.source;
+    let mut paths: Vec<String> = match &spec.file[..] {
+        [] => source.files.values().map(|f| f.path.clone()).collect(),
+        words => words.iter().map(|w| Ok(source.pick(w)?.path)).collect::<Result<_, Diag>>()?,
+    };
+    paths.sort();
+    paths.dedup();
+    let item = |path: String, at: At| (path.clone(), Item { pin: source.pin(&path), path, at });
+    match place {
+        Place::Http(_) if paths.is_empty() => {
+            Err(usage(&format!("source `{}` names no `files`, and a server cannot be asked which it has", source.name))
+                .help("list them in `file` or in `[source.NAME.files]`"))
+        }
+        Place::Http(url) => Ok(Found::Files(
+            paths.into_iter().map(|p| (At::Http(below(url, &p)), p)).map(|(at, p)| item(p, at)).collect(),
+        )),
+        Place::Local { root, .. } if root.is_file() => {
+            let path = root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            Ok(Found::Archive(item(path, At::File(root.clone())).1))
+        }
+        Place::Local { root, .. } => {
+            if paths.is_empty() {
+                walk(root, "", &mut paths)?;
+                paths.sort();
+            }
+            let mut files = Vec::new();
+            for path in paths {
+                files.push(item(path.clone(), At::File(on_disk(root, &path, &source.name)?)));
+            }
+            Ok(Found::Files(files))
+        }
+    }
+}
+
+/// `path` below `root`, or by its last part: a mirror need not repeat the folders of the source.
+pub(super) fn on_disk(root: &Path, path: &str, source: &str) -> Result<std::path::PathBuf, Diag> {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    let places = [root.join(path), root.join(last)];
+    places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+        usage(&format!("source `{source}` has no `{path}`")).note(format!("looked in `{}`", root.display()))
+    })
+}
+
+fn walk(dir: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Diag> {
+    for entry in std::fs::read_dir(dir).map_err(on("read", dir))? {
+        let entry = entry.map_err(on("read", dir))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(Diag::error(Class::Stage, format!("the name of `{}` is not UTF-8", entry.path().display())));
+        };
+        let path = format!("{prefix}{name}");
+        // Links to folders are not followed: they could lead anywhere.
+        if entry.file_type().map_err(on("read", &entry.path()))?.is_dir() {
+            walk(&entry.path(), &format!("{path}/"), paths)?;
+        } else if entry.path().is_file() {
+            paths.push(path);
+        }
+        if paths.len() > MOST {
+            return Err(
+                usage(&format!("`{}` has more than {MOST} files", dir.display())).help("list those wanted in `file`")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Brings what `found` says to `files/`.
+pub(super) fn run(fetch: &mut Fetch, found: Found) -> Result<(), Diag> {
+    match found {
+        Found::Files(files) => {
+            let mut brought = Vec::new();
+            for (name, item) in &files {
+                let name = format!("files/{name}");
+                let path = fetch.bring(item, &name, false)?.expect("a required file");
+                brought.push((path, name));
+            }
+            brought.iter().try_for_each(|(path, name)| fetch.deliver(path, name))
+        }
+        Found::Archive(item) => {
+            let words = fetch.spec.file.clone();
+            let wanted = |name: &str| words.is_empty() || words.iter().any(|w| w == name);
+            let (into, names) = fetch.unpack(&item, &wanted)?;
+            if let Some(word) = words.iter().find(|w| !names.contains(w)) {
+                let diag = format!("archive `{}` has no `{word}`", fetch.shown(&item));
+                return Err(Diag::error(Class::Stage, diag));
+            }
+            names.iter().filter(|n| wanted(n)).try_for_each(|n| fetch.deliver(&into.join(n), &format!("files/{n}")))
+        }
+        Found::Probe(_) => unreachable!("files have names"),
+    }
+}

@@ -1,0 +1,194 @@
+//! Runs a download: fetches what was found, keeps the record of it, and lets the format make its outputs.
+
+use std::path::{Path, PathBuf};
+
+use crate::artifact::json;
+use crate::base::diag::Diag;
+use crate::base::fs::{self, on};
+use crate::fetch::hash::Summary;
+use crate::fetch::http::{Client, Wanted};
+use crate::fetch::record::{Fetched, FetchedFile};
+use crate::fetch::source::{At, Item, Location};
+use crate::fetch::{Watch, archive, local};
+use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
+use crate::stages::stage::StageResult;
+
+use super::{Format, Spec, checkpoint, files, outside, superglue};
+
+pub(super) fn run(ctx: &Ctx) -> StageResult {
+    let spec = Spec::read(&ctx.job.params)?;
+    let found = spec.find(&outside(ctx))?;
+    let mut fetch = Fetch { ctx, spec: &spec, client: None, fetched: Fetched::default(), outcome: Outcome::default() };
+    match &spec.format {
+        Format::Superglue { task, splits } => superglue::run(&mut fetch, *task, splits, found)?,
+        Format::Checkpoint => checkpoint::run(&mut fetch, checkpoint::Kind::Checkpoint, found)?,
+        Format::Tokenizer => checkpoint::run(&mut fetch, checkpoint::Kind::Tokenizer, found)?,
+        Format::Files => files::run(&mut fetch, found)?,
+    }
+    fetch.finish()
+}
+
+/// A running download.
+pub(super) struct Fetch<'a> {
+    pub(super) ctx: &'a Ctx<'a>,
+    pub(super) spec: &'a Spec,
+    client: Option<Client>,
+    fetched: Fetched,
+    pub(super) outcome: Outcome,
+}
+
+/// Tells the stage's progress; ends when the stage should.
+pub(super) struct Tell<'a>(&'a Ctx<'a>);
+
+impl Watch for Tell<'_> {
+    fn progress(&self, what: &str, done: u64, total: Option<u64>) {
+        self.0.progress.update(Update { what: what.to_owned(), done, total, unit: Unit::Bytes, detail: String::new() });
+    }
+
+    fn note(&self, text: &str) {
+        self.0.progress.note(text);
+    }
+
+    fn check(&self) -> Result<(), Diag> {
+        self.0.check_cancel()
+    }
+}
+
+impl<'a> Fetch<'a> {
+    pub(super) fn watch(&self) -> Tell<'a> {
+        Tell(self.ctx)
+    }
+
+    /// An empty folder of this stage's own, for what comes out of an archive.
+    pub(super) fn fresh_folder(&self) -> Result<PathBuf, Diag> {
+        let path = self.ctx.job.scratch.join("unpacked");
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", &path)(e).into()),
+            _ => {}
+        }
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// How messages name `item`: a local file by its path, from the pipeline's folder on.
+    pub(super) fn shown(&self, item: &Item) -> String {
+        match &item.at {
+            At::Http(_) => item.path.clone(),
+            At::File(path) => path.strip_prefix(&self.ctx.job.base).unwrap_or(path).display().to_string(),
+        }
+    }
+
+    /// Fetches `item` if need be, checks it against its pin and records it. Returns where it lies: in the scratch
+    /// folder, or where it is on this machine. `None`: it is not there, and `optional`.
+    pub(super) fn obtain(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {
+        match &item.at {
+            At::Http(_) => self.download(item, optional),
+            At::File(path) => {
+                let summary = local::summary(path, &item.path, &self.watch())?;
+                self.taken(item, &summary)?;
+                Ok(Some(path.clone()))
+            }
+        }
+    }
+
+    /// The bytes of `item`, otherwise as [`Fetch::obtain`].
+    pub(super) fn bytes(&mut self, item: &Item, optional: bool) -> Result<Option<Vec<u8>>, Diag> {
+        match &item.at {
+            At::Http(_) => self.download(item, optional)?.map(|path| Ok(fs::read(&path)?)).transpose(),
+            At::File(path) => {
+                let (bytes, summary) = local::read(path, &item.path, &self.watch())?;
+                self.taken(item, &summary)?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// Brings `item` to where it can be checked and then moved to output `name` ([`Fetch::deliver`]): a download to the
+    /// scratch folder, where it outlives a failure; a local file to the output itself.
+    pub(super) fn bring(&mut self, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
+        match &item.at {
+            At::Http(_) => self.download(item, optional),
+            At::File(path) => {
+                let to = self.ctx.out(name);
+                let summary = local::copy(path, &to, &item.path, &self.watch())?;
+                self.taken(item, &summary)?;
+                Ok(Some(to))
+            }
+        }
+    }
+
+    /// Moves what [`Fetch::bring`] brought to output `name`.
+    pub(super) fn deliver(&self, path: &Path, name: &str) -> Result<(), Diag> {
+        let to = self.ctx.out(name);
+        if path == to { Ok(()) } else { local::take(path, &to) }
+    }
+
+    /// Unpacks the members of archive `item` that `wanted` names. Returns the folder they are in, and the names of all
+    /// members.
+    pub(super) fn unpack(
+        &mut self,
+        item: &Item,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<(PathBuf, Vec<String>), Diag> {
+        let path = self.obtain(item, false)?.expect("an archive is not optional");
+        let into = self.fresh_folder()?;
+        let names = archive::unpack(&path, &into, &archive::Limits::default(), wanted, &self.watch())?;
+        Ok((into, names))
+    }
+
+    fn download(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {
+        let At::Http(url) = &item.at else { unreachable!("a download has a URL") };
+        let to = self.ctx.job.scratch.join("fetch").join(&item.path);
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(Client::from_env()?),
+        };
+        let wanted = Wanted { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
+        let summary = if optional {
+            client.fetch_if_there(&wanted, &Tell(self.ctx))?
+        } else {
+            Some(client.fetch(&wanted, &Tell(self.ctx))?)
+        };
+        let Some(summary) = summary else { return Ok(None) };
+        self.record(item, &summary);
+        Ok(Some(to))
+    }
+
+    fn taken(&mut self, item: &Item, summary: &Summary) -> Result<(), Diag> {
+        item.pin.check(summary, &self.shown(item), &self.spec.source.name)?;
+        self.record(item, summary);
+        Ok(())
+    }
+
+    fn record(&mut self, item: &Item, summary: &Summary) {
+        let file = FetchedFile {
+            origin: self.spec.origin(item),
+            bytes: summary.bytes,
+            sha256: summary.sha256,
+            blake3: summary.blake3,
+            pinned: item.pin.is_set(),
+        };
+        self.fetched.files.insert(item.path.clone(), file);
+    }
+
+    /// Writes the record, and says what the user should know of it.
+    fn finish(mut self) -> StageResult {
+        json::write(&self.ctx.out("fetched.json"), &self.fetched)?;
+        let source = &self.spec.source;
+        if let Location::Http(_) = source.location {
+            if let Some(dir) = self.ctx.job.mirrors.get(&source.name) {
+                self.outcome.notes.push(format!("`{}` was read from the mirror `{}`", source.name, dir.display()));
+            }
+            let open: Vec<_> = self.fetched.files.iter().filter(|(_, f)| !f.pinned).map(|(path, _)| path).collect();
+            if source.verify && !open.is_empty() {
+                let files =
+                    if open.len() == 1 { format!("`{}` is", open[0]) } else { format!("{} files are", open.len()) };
+                self.outcome.notes.push(format!("{files} not pinned: `dpt pin PIPELINE` records what was fetched"));
+            }
+            if !source.verify && source.files.values().any(|f| f.pin.is_set()) {
+                self.outcome.notes.push(format!("the pins of `{}` were not checked (`verify = false`)", source.name));
+            }
+        }
+        Ok(self.outcome)
+    }
+}

@@ -1,0 +1,86 @@
+//! `eval`: scores a trained prompt on a split: by the log-likelihood of each candidate answer and by greedy generation,
+//! with the task's official metrics, beside the best constant answer and the same prompt before training.
+
+use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+
+/// The declaration.
+pub const KIND: StageKind = StageKind {
+    name: "eval",
+    version: 1,
+    about: "scores a trained prompt on a split, beside what no training and a constant answer give",
+    params: &[
+        Param::optional("task", Type::Str, "the task; checked against the data"),
+        Param::with_default("split", Type::Str, "\"validation\"", "the split to score"),
+        Param::with_default(
+            "score_by",
+            Type::Choice(&["verbalizer", "greedy"]),
+            "\"verbalizer\"",
+            "which answers count: the candidate of highest log-likelihood, or what greedy generation writes",
+        ),
+        Param::with_default("greedy", Type::Bool, "true", "whether to generate as well, where that does not count"),
+        Param::optional(
+            "max_new_tokens",
+            Type::Int(1, 4096),
+            "longest generated answer; default: the longest target or candidate of the split and 8 more",
+        ),
+        Param::with_default(
+            "baseline_untrained",
+            Type::Bool,
+            "true",
+            "whether to score the prompt before training too",
+        ),
+        Param::with_default("batch_size", Type::Int(1, 65_536), "32", "examples a batch"),
+        Param::with_default(
+            "dtype",
+            Type::Choice(&["float32", "bfloat16", "float16"]),
+            "\"float32\"",
+            "type of the backbone",
+        ),
+    ],
+    inputs: &[
+        Port {
+            role: "adapter",
+            accepts: &["train"],
+            files: &["adapter.json", "adapter.safetensors", "initial.safetensors"],
+            arity: Arity::One,
+            doc: "the trained prompt",
+        },
+        Port {
+            role: "data",
+            accepts: &["tokenize"],
+            files: &["*.parquet", "tokens.json"],
+            arity: Arity::One,
+            doc: "the tokenised task",
+        },
+        Port {
+            role: "model",
+            accepts: &["download", "pretrain", "random-model"],
+            files: &[
+                "config.json",
+                "*.safetensors",
+                "*.safetensors.index.json",
+                "pytorch_model.bin",
+                "backbone.json",
+                "spiece.model",
+                "tokenizer.json",
+            ],
+            arity: Arity::One,
+            doc: "the backbone that the prompt was trained on",
+        },
+        Port {
+            role: "tokenizer",
+            accepts: &[],
+            files: &["spiece.model", "tokenizer.json"],
+            arity: Arity::Optional,
+            doc: "the data's tokenizer, where it is not the model's own",
+        },
+    ],
+    outputs: &[
+        Output { name: "eval.json", required: true, doc: "scores, baselines, and what was scored" },
+        Output { name: "predictions.parquet", required: true, doc: "every example with its answers" },
+        Output { name: "submission.jsonl", required: false, doc: "the answers that count, in SuperGLUE's form" },
+    ],
+    runs: Runs::Worker,
+    identity: None,
+    check: None,
+};

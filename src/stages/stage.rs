@@ -1,0 +1,169 @@
+//! What a stage *is*: its name, version, parameters, inputs and outputs, as data. The planner checks a pipeline against
+//! it, the engine makes keys from it, help texts are printed from it. What it *does* is a function over [`Ctx`].
+
+use std::path::PathBuf;
+
+use crate::base::diag::Diag;
+use crate::base::value::{Params, Value};
+
+use super::ctx::{Ctx, Outcome};
+
+/// What running a stage returns.
+pub type StageResult = Result<Outcome, Diag>;
+
+/// A registered kind of work. One `pub const KIND: StageKind` a file, one row in `STAGES`.
+#[derive(Debug)]
+pub struct StageKind {
+    /// As written in `kind = "…"`: kebab-case.
+    pub name: &'static str,
+    /// Bumped by hand when the same recipe would give other artifacts. Part of the key.
+    pub version: u32,
+    /// One line for help texts.
+    pub about: &'static str,
+    /// Every parameter there is. Any other key in the pipeline is an error.
+    pub params: &'static [Param],
+    /// What it reads from other stages.
+    pub inputs: &'static [Port],
+    /// The files it may write. A file that is not listed is an error, and so is a required one that is missing.
+    pub outputs: &'static [Output],
+    /// Where it runs.
+    pub runs: Runs,
+    /// What of the world outside the store enters the key (`download`: the source's identity). `None`: nothing.
+    pub identity: Option<fn(&Params, &Outside) -> Result<Identity, Diag>>,
+    /// Checks of parameters against each other, made before anything runs. `None`: the types say it all.
+    pub check: Option<fn(&Params) -> Result<(), Diag>>,
+}
+
+/// Where a stage runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Runs {
+    /// In the engine's own process: CPU work without libtorch.
+    Here(fn(&Ctx) -> StageResult),
+    /// In a worker process, which has libtorch. `dpt_torch::stages::runner` knows the function.
+    Worker,
+}
+
+/// One parameter of a stage. A parameter that the pipeline does not set takes the value of the axis of the same name
+/// where the stage has that axis, else its default.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// snake_case.
+    pub name: &'static str,
+    /// What values it takes.
+    pub ty: Type,
+    /// TOML text of the default (`"0.3"`, `"\"sqrt\""`); `None`: must be set; `Some("")`: may be absent.
+    pub default: Option<&'static str>,
+    /// Whether it can change the result. `false`: not in the key (checkpoint cadence, log interval).
+    pub in_key: bool,
+    /// The stage version since which it exists. When it is newer than 1 and at its default, it is left out of the
+    /// recipe, so that entries made before it existed stay valid.
+    pub since: u32,
+    /// One line for help texts.
+    pub doc: &'static str,
+}
+
+impl Param {
+    /// A parameter that must be set.
+    pub const fn required(name: &'static str, ty: Type, doc: &'static str) -> Self {
+        Self { name, ty, default: None, in_key: true, since: 1, doc }
+    }
+
+    /// A parameter with a default, given as TOML text.
+    pub const fn with_default(name: &'static str, ty: Type, default: &'static str, doc: &'static str) -> Self {
+        Self { name, ty, default: Some(default), in_key: true, since: 1, doc }
+    }
+
+    /// A parameter that may be absent.
+    pub const fn optional(name: &'static str, ty: Type, doc: &'static str) -> Self {
+        Self { name, ty, default: Some(""), in_key: true, since: 1, doc }
+    }
+
+    /// The same, but left out of the key: it cannot change the result.
+    pub const fn not_in_key(mut self) -> Self {
+        self.in_key = false;
+        self
+    }
+}
+
+/// The type of a parameter.
+#[derive(Clone, Copy, Debug)]
+pub enum Type {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number within bounds, both included.
+    Int(i64, i64),
+    /// A finite number within bounds, both included; a whole number written in TOML is taken as a float.
+    Float(f64, f64),
+    /// Any text.
+    Str,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of texts; a single text is taken as a list of one.
+    Strs,
+    /// A list of whole numbers.
+    Ints,
+    /// A table (its keys are checked by the stage's `check`).
+    Table,
+    /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
+    Source,
+}
+
+/// An input of a stage: a role in `needs = { role = "stage" }`.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    /// The role's name.
+    pub role: &'static str,
+    /// Which stage kinds may stand there; empty: any.
+    pub accepts: &'static [&'static str],
+    /// The files of the producer that are read, `*` matching any run of characters: only their digests enter the key,
+    /// and only they are handed to the stage. `&["*"]`: all of them.
+    pub files: &'static [&'static str],
+    /// How many producers.
+    pub arity: Arity,
+    /// One line for help texts.
+    pub doc: &'static str,
+}
+
+/// How many producers an input takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none: `needs` may leave it out, or name it with `?`.
+    Optional,
+    /// Any number, by a gather such as `eval[*]`; at least one.
+    Many,
+    /// Any number, none included.
+    OptionalMany,
+}
+
+/// A file that a stage writes. Its kind follows from the ending: `.parquet`, `.safetensors`, `.json`, any other: bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// A relative path; may have one `*`, for a set of files whose number depends on the input.
+    pub name: &'static str,
+    /// Whether it is always there.
+    pub required: bool,
+    /// One line for help texts.
+    pub doc: &'static str,
+}
+
+/// What lies outside store and pipeline text: where paths start, and local copies of sources.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// The folder of the pipeline file: relative `file:` sources start here.
+    pub base: PathBuf,
+    /// `--mirror NAME=DIR`.
+    pub mirrors: std::collections::BTreeMap<String, PathBuf>,
+}
+
+/// What of the outside enters a key.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Parameters whose value is replaced in the recipe (a local path by nothing, say): by parameter name.
+    /// `None` leaves the parameter out.
+    pub params: Vec<(&'static str, Option<Value>)>,
+    /// Files and folders of the working tree whose *content* enters the recipe, by a field name. Folders count with all
+    /// files below them, by relative name.
+    pub files: Vec<(String, PathBuf)>,
+}

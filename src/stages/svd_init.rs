@@ -1,0 +1,218 @@
+//! `svd-init`: makes the tensors that training starts from: a truncated singular value decomposition of a source matrix
+//! (sampled vocabulary, a text, the labels, a trained prompt), or random draws, described alike.
+
+use crate::base::diag::{Class, Diag};
+use crate::base::value::{Params, Value};
+
+use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+
+/// The declaration.
+pub const KIND: StageKind = StageKind {
+    name: "svd-init",
+    version: 1,
+    about: "decomposes a source matrix into the factors that training starts from, and describes its spectrum",
+    params: PARAMS,
+    inputs: &[
+        Port {
+            role: "model",
+            accepts: &["download", "pretrain", "random-model"],
+            files: &[
+                "config.json",
+                "*.safetensors",
+                "*.safetensors.index.json",
+                "pytorch_model.bin",
+                "backbone.json",
+                "spiece.model",
+                "tokenizer.json",
+            ],
+            arity: Arity::One,
+            doc: "the backbone whose token table is read",
+        },
+        Port {
+            role: "tokenizer",
+            accepts: &[],
+            files: &["spiece.model", "tokenizer.json"],
+            arity: Arity::Optional,
+            doc: "for `source = \"text\"`: a tokenizer other than the model's own",
+        },
+        Port {
+            role: "data",
+            accepts: &["tokenize"],
+            files: &["tokens.json"],
+            arity: Arity::Optional,
+            doc: "for `source = \"labels\"`: the tokenised task, whose verbalizer is taken",
+        },
+        Port {
+            role: "prompt",
+            accepts: &["train"],
+            files: &["adapter.json", "adapter.safetensors"],
+            arity: Arity::Optional,
+            doc: "for `source = \"prompt\"`: the trained prompt",
+        },
+    ],
+    outputs: &[
+        Output {
+            name: "factors.safetensors",
+            required: true,
+            doc: "`factor_a` [virtual_tokens, rank] and `factor_b` [rank, d_model]; with method `prompt-tuning` \
+                  `prompt` [virtual_tokens, d_model]",
+        },
+        Output { name: "spectrum.parquet", required: true, doc: "singular values and energy, beside those of chance" },
+        Output { name: "svd_init.json", required: true, doc: "what was decomposed, and every figure about it" },
+    ],
+    runs: Runs::Worker,
+    identity: None,
+    check: Some(check),
+};
+
+const PARAMS: &[Param] = &[
+    Param::with_default("method", Type::Choice(super::train::METHODS), "\"dpt\"", "the prompt method that it is for"),
+    Param::with_default(
+        "source",
+        Type::Choice(&["vocab", "text", "labels", "prompt", "uniform", "gaussian"]),
+        "\"vocab\"",
+        "the matrix to decompose; `uniform` (the paper's code) and `gaussian` draw the tensors themselves",
+    ),
+    Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
+    Param::with_default("rank", Type::Int(1, 4096), "10", "directions that are kept; `dpt` only"),
+    Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds every draw"),
+    Param::optional(
+        "vocab_range",
+        Type::Ints,
+        "`vocab`: first and last token id to sample; default: `[3, 4999]`, as far as the table reaches",
+    ),
+    Param::optional(
+        "source_rows",
+        Type::Int(1, 65_536),
+        "`vocab`: rows to sample, where they are not `virtual_tokens`",
+    ),
+    Param::optional("text", Type::Str, "`text`: the text, whose tokens are repeated to `virtual_tokens` rows"),
+    Param::with_default(
+        "label_rows",
+        Type::Choice(&["average", "pieces"]),
+        "\"average\"",
+        "`labels`: a label of several pieces is averaged to one row, or gives a row for each",
+    ),
+    Param::optional(
+        "rows",
+        Type::Choice(&["error", "tile", "sample", "basis"]),
+        "what to do with a source of more or fewer rows than `virtual_tokens`: refuse, repeat, draw, or keep its \
+         directions and draw the mixing matrix; default: `tile` for `text`, else `error`",
+    ),
+    Param::with_default(
+        "split",
+        Type::Choice(&["sqrt", "left", "right"]),
+        "\"sqrt\"",
+        "where the singular values go: half to each factor, to A, to B",
+    ),
+    Param::with_default(
+        "fill",
+        Type::Choice(&["random", "half", "error"]),
+        "\"random\"",
+        "what stands in for directions that the source lacks: small random ones, random rows of B alone, or an error",
+    ),
+    Param::with_default(
+        "fill_scale",
+        Type::Float(0.0, 1.0),
+        "0.01",
+        "`fill = \"random\"`: singular value of a filled direction, as a share of the last one there is",
+    ),
+    Param::with_default(
+        "scale",
+        Type::Choice(&["none", "match-reference"]),
+        "\"none\"",
+        "`match-reference`: the prompt is scaled to the size of the paper's random one",
+    ),
+    Param::with_default("scale_by", Type::Float(1e-9, 1e9), "1.0", "a factor on the prompt, after `scale`"),
+    Param::optional(
+        "std",
+        Type::Float(0.0, 1e6),
+        "`gaussian`: standard deviation of each entry; default 0.2887, which matches the reference",
+    ),
+];
+
+fn check(params: &Params) -> Result<(), Diag> {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    let source = text("source").unwrap_or("vocab");
+    let usage = |message: String| Diag::error(Class::Usage, message);
+    for (name, owner) in [("vocab_range", "vocab"), ("source_rows", "vocab"), ("text", "text"), ("std", "gaussian")] {
+        // Labels are filled up with vocabulary rows.
+        let also = name == "vocab_range" && source == "labels";
+        if params.contains_key(name) && source != owner && !also {
+            return Err(usage(format!("`{name}` counts for `source = \"{owner}\"` alone, and `source` is `{source}`"))
+                .help(format!("leave `{name}` out")));
+        }
+    }
+    if source == "text" && text("text").is_none_or(|t| t.trim().is_empty()) {
+        return Err(usage("`source = \"text\"` needs a `text`".into()).help("write `text = \"…\"`"));
+    }
+    if let Some(Value::List(range)) = params.get("vocab_range") {
+        match range.as_slice() {
+            [Value::Int(first), Value::Int(last)] if 0 <= *first && first <= last => {}
+            _ => {
+                return Err(usage(format!("`vocab_range` is {}", Value::List(range.clone())))
+                    .note("expected the first and the last token id")
+                    .help("write `vocab_range = [3, 4999]`"));
+            }
+        }
+    }
+    let random = ["uniform", "gaussian"].contains(&source);
+    if random && params.contains_key("rows") {
+        return Err(usage(format!("`rows` is set, and `source = \"{source}\"` draws as many rows as are wanted"))
+            .help("leave `rows` out"));
+    }
+    if text("rows") == Some("basis") && text("method") == Some("prompt-tuning") {
+        return Err(usage("`rows = \"basis\"` gives two factors, and `method` is `prompt-tuning`".into())
+            .help("set `rows` to `tile` or `sample`"));
+    }
+    if let (Some("dpt") | None, Some(Value::Int(rank)), Some(Value::Int(tokens))) =
+        (text("method"), params.get("rank"), params.get("virtual_tokens"))
+        && rank > tokens
+    {
+        return Err(usage(format!("`rank` is {rank}, above `virtual_tokens`, which is {tokens}"))
+            .note("a product of that shape has no more directions than rows"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(set: &[(&str, Value)]) -> String {
+        let params: Params = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        check(&params).err().map(|e| e.message).unwrap_or_default()
+    }
+
+    fn word(text: &str) -> Value {
+        Value::Str(text.into())
+    }
+
+    #[test]
+    fn parameters_that_do_not_count_or_contradict_are_refused() {
+        assert_eq!(refused(&[]), "");
+        assert_eq!(
+            refused(&[("source", word("labels")), ("text", word("a"))]),
+            "`text` counts for `source = \"text\"` alone, and `source` is `labels`"
+        );
+        assert_eq!(refused(&[("source", word("text"))]), "`source = \"text\"` needs a `text`");
+        assert_eq!(
+            refused(&[("vocab_range", Value::List(vec![Value::Int(9), Value::Int(3)]))]),
+            "`vocab_range` is [9, 3]"
+        );
+        assert_eq!(
+            refused(&[("source", word("labels")), ("vocab_range", Value::List(vec![Value::Int(3), Value::Int(9)]))]),
+            ""
+        );
+        assert!(refused(&[("source", word("uniform")), ("rows", word("tile"))]).starts_with("`rows` is set"));
+        assert!(refused(&[("rows", word("basis")), ("method", word("prompt-tuning"))]).contains("two factors"));
+        assert_eq!(
+            refused(&[("rank", Value::Int(11)), ("virtual_tokens", Value::Int(10))]),
+            "`rank` is 11, above `virtual_tokens`, which is 10"
+        );
+        assert_eq!(
+            refused(&[("method", word("prompt-tuning")), ("rank", Value::Int(11)), ("virtual_tokens", Value::Int(10))]),
+            ""
+        );
+    }
+}

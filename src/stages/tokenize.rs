@@ -1,0 +1,147 @@
+//! `tokenize`: a task's tables to token ids, by a template and a tokenizer; few-shot draws are made here. In parallel,
+//! the result does not depend on how many threads there are.
+
+mod run;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::value::{Params, Value};
+use crate::data::task::{self, MetricMode, Task};
+use crate::data::template::Template;
+use crate::data::verbalizer::Verbalizer;
+
+use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+
+/// The stage.
+pub const KIND: StageKind = StageKind {
+    name: "tokenize",
+    version: 1,
+    about: "writes a task's rows as text by a template, and the text as token ids",
+    params: &[
+        Param::required("task", Type::Choice(task::TASK_NAMES), "the SuperGLUE task"),
+        Param::with_default(
+            "template",
+            Type::Choice(&["plain", "dpt-paper"]),
+            "\"plain\"",
+            "how rows are written: words as targets, or byte for byte as the DPT paper's code does it",
+        ),
+        Param::optional("verbalizer", Type::Table, "target texts in place of the template's: label = \"text\""),
+        Param::optional(
+            "metric_mode",
+            Type::Choice(&["official", "dpt-paper"]),
+            "which metrics count; by default SuperGLUE's own, with template `dpt-paper` that paper's",
+        ),
+        Param::with_default("max_source_length", Type::Int(2, 65_536), "256", "longest source, in ids with `</s>`"),
+        Param::with_default("max_target_length", Type::Int(2, 4096), "128", "longest target, in ids with `</s>`"),
+        Param::optional("splits", Type::Strs, "which splits to tokenise; by default all that there are"),
+        Param::with_default(
+            "order",
+            Type::Choice(&["file", "dpt-paper"]),
+            "\"file\"",
+            "the order of a split's rows: the file's, or torch's permutation with seed 42 as in the DPT paper's code",
+        ),
+        Param::optional(
+            "shots",
+            Type::Int(1, 1_000_000),
+            "a few-shot draw from `train`: so many rows a class, in all where there are no classes; as many others become \
+             `dev` where the data has no such split",
+        ),
+        Param::with_default("shots_seed", Type::Int(0, i64::MAX), "42", "the seed of that draw"),
+        Param::with_default(
+            "rte_fields",
+            Type::Choice(&["glue", "superglue"]),
+            "\"glue\"",
+            "RTE in template `dpt-paper`: `sentence1:`/`sentence2:`, or `premise:`/`hypothesis:`",
+        ),
+        Param::with_default(
+            "record_prefix",
+            Type::Bool,
+            "true",
+            "ReCoRD in template `dpt-paper`: whether sources begin with `superglue-record`",
+        ),
+    ],
+    inputs: &[
+        Port {
+            role: "data",
+            accepts: &["download"],
+            files: &["*.parquet"],
+            arity: Arity::One,
+            doc: "the task's tables",
+        },
+        Port {
+            role: "tokenizer",
+            accepts: &[],
+            files: &["tokenizer.json", "spiece.model", "config.json"],
+            arity: Arity::One,
+            doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
+        },
+    ],
+    outputs: &[
+        Output { name: "*.parquet", required: true, doc: "one table a split: ids, lengths, labels, choices" },
+        Output { name: "tokens.json", required: true, doc: "task, verbalizer, metrics, and counts of each split" },
+    ],
+    runs: Runs::Here(run::run),
+    identity: None,
+    check: Some(check),
+};
+
+/// The metric mode that is asked for, or the template's own.
+fn metric_mode(asked: Option<&str>, template: Template) -> MetricMode {
+    match (asked, template) {
+        (Some(name), _) => MetricMode::find(name).expect("the parameter's type has checked it"),
+        (None, Template::Plain) => MetricMode::Official,
+        (None, Template::DptPaper) => MetricMode::DptPaper,
+    }
+}
+
+/// The verbalizer that is asked for, or the template's own.
+fn verbalizer(task: &dyn Task, template: Template, table: Option<&Params>) -> Result<Verbalizer, Diag> {
+    table.map_or_else(|| Ok(Verbalizer::of(task, template)), |table| Verbalizer::with_table(task, template, table))
+}
+
+fn check(params: &Params) -> Result<(), Diag> {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    let (Some(name), Some(template)) = (text("task"), text("template").and_then(Template::find)) else { return Ok(()) };
+    let task = task::find(name)?;
+    if let Some(Value::Table(table)) = params.get("verbalizer") {
+        verbalizer(task, template, Some(table))?;
+    }
+    let official = metric_mode(text("metric_mode"), template) == MetricMode::Official;
+    if name == "wsc" && template == Template::DptPaper && official {
+        let message = "template `dpt-paper` makes `wsc` write nouns, which the official metric cannot score";
+        return Err(Diag::error(Class::Usage, message)
+            .help("take `template = \"plain\"` for SuperGLUE's two-class task, or `metric_mode = \"dpt-paper\"`"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(rows: &[(&str, &str)]) -> Params {
+        rows.iter().map(|(k, v)| ((*k).to_owned(), Value::Str((*v).to_owned()))).collect()
+    }
+
+    #[test]
+    fn choices_name_the_templates_and_modes_that_there_are() {
+        for (param, known) in [
+            ("template", crate::data::template::TEMPLATES.iter().map(|row| row.0).collect::<Vec<_>>()),
+            ("metric_mode", task::METRIC_MODES.iter().map(|row| row.0).collect()),
+        ] {
+            let ty = KIND.params.iter().find(|p| p.name == param).unwrap().ty;
+            let Type::Choice(names) = ty else { panic!("`{param}` is a choice") };
+            assert_eq!(names, known);
+        }
+    }
+
+    #[test]
+    fn parameters_are_checked_against_each_other() {
+        assert!(check(&params(&[("task", "wsc"), ("template", "dpt-paper")])).is_ok());
+        let e = check(&params(&[("task", "wsc"), ("template", "dpt-paper"), ("metric_mode", "official")]));
+        assert!(e.unwrap_err().message.contains("write nouns"));
+
+        let mut wrong = params(&[("task", "rte"), ("template", "plain")]);
+        wrong.insert("verbalizer".into(), Value::Table(params(&[("entails", "yes")])));
+        assert_eq!(check(&wrong).unwrap_err().message, "`verbalizer` names `entails`, not a label of `rte`");
+    }
+}

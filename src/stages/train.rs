@@ -1,0 +1,160 @@
+//! `train`: tunes a soft prompt for one task on a frozen backbone.
+
+use crate::base::diag::{Class, Diag};
+use crate::base::value::{Params, Value};
+
+use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+
+/// The declaration.
+pub const KIND: StageKind = StageKind {
+    name: "train",
+    version: 1,
+    about: "tunes a soft prompt for one task on a frozen backbone",
+    params: PARAMS,
+    inputs: &[
+        Port {
+            role: "data",
+            accepts: &["tokenize"],
+            files: &["train.parquet", "validation.parquet", "dev.parquet", "tokens.json"],
+            arity: Arity::One,
+            doc: "the tokenised task",
+        },
+        Port {
+            role: "model",
+            accepts: &["download", "pretrain", "random-model"],
+            files: &["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model.bin", "backbone.json"],
+            arity: Arity::One,
+            doc: "the backbone; it is not changed",
+        },
+        Port {
+            role: "init",
+            accepts: &["svd-init"],
+            files: &["factors.safetensors"],
+            arity: Arity::Optional,
+            doc: "where the trained tensors start",
+        },
+    ],
+    outputs: &[
+        Output { name: "adapter.safetensors", required: true, doc: "the trained tensors" },
+        Output { name: "initial.safetensors", required: true, doc: "the same tensors before training" },
+        Output { name: "adapter.json", required: true, doc: "what they are, and of which backbone and task" },
+        Output { name: "curves.parquet", required: true, doc: "loss, learning rate and gradient norm of every step" },
+        Output { name: "evals.parquet", required: true, doc: "every scoring while training" },
+        Output { name: "train.json", required: true, doc: "a summary" },
+    ],
+    runs: Runs::Worker,
+    identity: None,
+    check: Some(check),
+};
+
+/// The prompt methods, by name (`dpt_torch::prompt::METHODS`).
+pub const METHODS: &[&str] = &["dpt", "prompt-tuning"];
+
+/// Ways to start that a pipeline can name.
+const INITS: &[&str] = &["reference", "gaussian", "vocab", "svd"];
+
+const PARAMS: &[Param] = &[
+    Param::optional("task", Type::Str, "the task; checked against the data"),
+    Param::required("method", Type::Choice(METHODS), "the prompt method"),
+    Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds initial values, data order and dropout"),
+    Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
+    Param::with_default(
+        "rank",
+        Type::Int(1, 4096),
+        "10",
+        "inner size of the product (the paper's bottleneck); `dpt` only",
+    ),
+    Param::optional("steps", Type::Int(1, 100_000_000), "optimizer steps; or set `epochs`"),
+    Param::optional("epochs", Type::Int(1, 1_000_000), "passes over the training data; or set `steps`"),
+    Param::with_default("batch_size", Type::Int(1, 65_536), "16", "examples a step"),
+    Param::with_default("learning_rate", Type::Float(0.0, 1e6), "0.3", "the highest rate of the linear schedule"),
+    Param::with_default("weight_decay", Type::Float(0.0, 1.0), "1e-5", "AdamW's, decoupled"),
+    Param::with_default("warmup", Type::Float(0.0, 1e9), "0.1", "a fraction of all steps, or above 1 a count"),
+    Param::with_default("max_grad_norm", Type::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0: never"),
+    Param::optional("eval_every", Type::Int(1, 100_000_000), "score after so many steps; default: 20 times a run"),
+    Param::with_default(
+        "eval_limit",
+        Type::Int(0, i64::MAX),
+        "0",
+        "score on about so many examples, a fixed draw; 0: all",
+    ),
+    Param::with_default("eval_batch_size", Type::Int(1, 65_536), "32", "examples a batch while scoring"),
+    Param::with_default("patience", Type::Int(0, 1_000_000), "0", "stop after so many scorings without gain; 0: never"),
+    Param::optional(
+        "select_on",
+        Type::Choice(&["validation", "dev", "train", "none"]),
+        "the split whose score picks the best step; `none` keeps the last; default: `dev` where there is one, else `validation`",
+    ),
+    Param::optional(
+        "init",
+        Type::Choice(INITS),
+        "how the trained tensors start; default: `svd` with an `init` input, else `reference` (uniform, as the paper's code)",
+    ),
+    Param::optional(
+        "init_scale",
+        Type::Float(0.0, 1e6),
+        "half-width of `reference` (0.5), standard deviation of `gaussian` (0.2887), factor on `vocab` rows (1)",
+    ),
+    Param::with_default(
+        "order",
+        Type::Choice(&["dpt", "dpt-paper"]),
+        "\"dpt\"",
+        "batches of like length, or as the paper's code",
+    ),
+    Param::with_default(
+        "dtype",
+        Type::Choice(&["float32", "bfloat16", "float16"]),
+        "\"float32\"",
+        "type of the backbone",
+    ),
+    Param::with_default(
+        "frozen_dropout",
+        Type::Choice(&["off", "config"]),
+        "\"off\"",
+        "dropout in the backbone while training",
+    ),
+    Param::with_default("checkpoint_every", Type::Int(0, 100_000_000), "100", "steps between checkpoints; 0: none")
+        .not_in_key(),
+    Param::with_default("log_every", Type::Int(0, 100_000_000), "0", "steps between lines in the log; 0: none")
+        .not_in_key(),
+];
+
+fn check(params: &Params) -> Result<(), Diag> {
+    let text = |name: &str| params.get(name).and_then(Value::as_str);
+    match (params.contains_key("steps"), params.contains_key("epochs")) {
+        (true, true) => Err(Diag::error(Class::Usage, "`steps` and `epochs` are both set").help("keep one of them")),
+        (false, false) => Err(Diag::error(Class::Usage, "neither `steps` nor `epochs` is set")
+            .help("say how long to train, such as `epochs = 20`")),
+        _ if text("init") == Some("vocab") && text("method") == Some("dpt") => {
+            Err(Diag::error(Class::Usage, "`dpt` cannot start from vocabulary rows: its prompt is a product")
+                .help("leave `init` out and give the stage an `svd-init` stage with `source = \"vocab\"` as `init`"))
+        }
+        _ if text("select_on") == Some("none") && params.get("patience").is_some_and(|p| *p != Value::Int(0)) => {
+            Err(Diag::error(Class::Usage, "`patience` is set, and `select_on = \"none\"` leaves nothing to wait for")
+                .help("name a split in `select_on`, or leave `patience` out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(set: &[(&str, Value)]) -> Params {
+        set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn parameters_that_contradict_each_other() {
+        let message = |set: &[(&str, Value)]| check(&params(set)).unwrap_err().message;
+        let steps = ("steps", Value::Int(10));
+        assert_eq!(message(&[]), "neither `steps` nor `epochs` is set");
+        assert_eq!(message(&[steps.clone(), ("epochs", Value::Int(1))]), "`steps` and `epochs` are both set");
+        let vocab = [steps.clone(), ("init", Value::Str("vocab".into())), ("method", Value::Str("dpt".into()))];
+        assert!(message(&vocab).contains("cannot start from vocabulary rows"));
+        let none = [steps.clone(), ("select_on", Value::Str("none".into())), ("patience", Value::Int(3))];
+        assert!(message(&none).contains("nothing to wait for"));
+        assert!(check(&params(&[steps])).is_ok());
+    }
+}
