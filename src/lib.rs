@@ -16,3 +16,4 @@ pub mod svd;
 pub mod model;
 pub mod report;
 pub mod stages;
+pub mod worker;
