@@ -17,3 +17,4 @@ pub mod model;
 pub mod report;
 pub mod stages;
 pub mod worker;
+pub mod engine;

@@ -1,0 +1,202 @@
+//! [`Event`]: all that can be observed of a run. Terminal, JSON lines and the journal are sinks of the same stream.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{CacheKey, StaleReason};
+use crate::stages::ctx::Update;
+use crate::worker::protocol::WireDiag;
+
+/// Who listens to a run. Called from several threads.
+pub trait Sink: Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Why a node need not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hit {
+    /// Nothing that counts had changed.
+    Fresh,
+    /// A producer ran, and what it made means the same as before.
+    CutOff,
+    /// Another node of this run, or another process, made it meanwhile.
+    Shared,
+}
+
+/// One thing that happened. `node` is a node's full name, `train[task=rte,seed=42]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// First of all.
+    RunStarted {
+        /// The run's id, by which its journal is called.
+        run: String,
+        /// The pipeline's name.
+        pipeline: String,
+        /// How many nodes are wanted.
+        nodes: usize,
+        /// Whether nothing is to be run.
+        dry_run: bool,
+    },
+    /// A node need not run.
+    NodeHit {
+        /// The node.
+        node: String,
+        /// Its key.
+        key: CacheKey,
+        /// Why.
+        how: Hit,
+        /// How long it took when it was made.
+        seconds: f64,
+    },
+    /// A node must run, and waits for a slot.
+    NodeQueued {
+        /// The node.
+        node: String,
+        /// Its key.
+        key: CacheKey,
+        /// Why it must run.
+        reasons: Vec<StaleReason>,
+    },
+    /// A node must run, and someone else is making the same result: waited for, and shared.
+    NodeElsewhere {
+        /// The node.
+        node: String,
+        /// Who: `process 4711`, or another node's name.
+        holder: String,
+    },
+    /// A node runs.
+    NodeStarted {
+        /// The node.
+        node: String,
+        /// Its key.
+        key: CacheKey,
+        /// Which try, counted from 1.
+        attempt: u32,
+        /// The device given to it.
+        device: String,
+    },
+    /// How far a node is.
+    NodeProgress {
+        /// The node.
+        node: String,
+        /// How far.
+        update: Update,
+    },
+    /// A line from a stage to the user.
+    NodeNote {
+        /// The node.
+        node: String,
+        /// The line.
+        text: String,
+    },
+    /// Part of a stored result was damaged: it was set aside, and the node runs again.
+    NodeDamaged {
+        /// The node.
+        node: String,
+        /// What was damaged.
+        what: String,
+        /// Recorded and found.
+        note: Option<String>,
+    },
+    /// A try failed, and another follows.
+    NodeRetry {
+        /// The node.
+        node: String,
+        /// The try that failed, counted from 1.
+        attempt: u32,
+        /// Why.
+        error: WireDiag,
+    },
+    /// A node was made and stored.
+    NodeDone {
+        /// The node.
+        node: String,
+        /// Its key.
+        key: CacheKey,
+        /// How long it ran.
+        seconds: f64,
+        /// How many bytes it made.
+        bytes: u64,
+        /// Its figures.
+        metrics: BTreeMap<String, f64>,
+    },
+    /// A node failed.
+    NodeFailed {
+        /// The node.
+        node: String,
+        /// Why.
+        error: WireDiag,
+    },
+    /// A node did not get its turn.
+    NodeSkipped {
+        /// The node.
+        node: String,
+        /// The node that failed, or why the run stopped.
+        because: String,
+    },
+    /// A dry run: a node would run.
+    NodeWouldRun {
+        /// The node.
+        node: String,
+        /// Its key.
+        key: CacheKey,
+        /// Why.
+        reasons: Vec<StaleReason>,
+    },
+    /// A dry run: a node runs if what these would make differs from what is there.
+    NodeMayRun {
+        /// The node.
+        node: String,
+        /// The nodes that it waits for.
+        by: Vec<String>,
+    },
+    /// Something about the run as a whole that the user should know.
+    RunNote {
+        /// The line.
+        text: String,
+    },
+    /// Last of all.
+    RunEnded {
+        /// What became of the nodes.
+        summary: Totals,
+    },
+}
+
+/// What became of the wanted nodes of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// How many were wanted.
+    pub nodes: usize,
+    /// Need not run, nothing having changed.
+    pub fresh: usize,
+    /// Need not run, since a producer that ran made the same again.
+    pub cut_off: usize,
+    /// Made meanwhile by another node or process.
+    pub shared: usize,
+    /// Made.
+    pub made: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Did not get their turn.
+    pub skipped: usize,
+    /// A dry run: would run.
+    pub would_run: usize,
+    /// A dry run: run if what they wait for changes.
+    pub may_run: usize,
+    /// Whether the user ended the run.
+    pub interrupted: bool,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// Seconds that stages ran, all together.
+    pub seconds_made: f64,
+    /// Seconds that hits took when they were made.
+    pub seconds_saved: f64,
+    /// Bytes made.
+    pub bytes_made: u64,
+    /// Bytes of hits.
+    pub bytes_saved: u64,
+}

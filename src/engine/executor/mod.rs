@@ -1,0 +1,96 @@
+//! Where nodes run: the trait [`Executor`], and the slots that running nodes hold.
+
+pub mod local;
+pub mod worker;
+
+use std::collections::BTreeMap;
+
+use crate::base::diag::Diag;
+use crate::stages::ctx::{Cancel, Job, Progress};
+use crate::stages::stage::{StageKind, StageResult};
+
+use super::graph::Resources;
+
+/// Places a node's work and brings its outcome back. It knows no store: the job names all folders.
+pub trait Executor: Sync {
+    /// Runs one job to its end, on the calling thread's time. Several threads call it at once.
+    ///
+    /// # Errors
+    /// What the stage says, or why it could not be started. A job that was cancelled ends with class `Interrupted`.
+    fn run(&self, job: &Job, kind: &'static StageKind, progress: &dyn Progress, cancel: &Cancel) -> StageResult;
+
+    /// The devices that GPU slots stand for: `cuda:0`, … None: nodes that would use one run on [`Self::device`].
+    fn gpus(&self) -> &[String];
+
+    /// The device of a torch stage that holds no GPU slot: `cpu`, or `auto` where the worker is to choose.
+    fn device(&self) -> &str;
+
+    /// What a torch stage with these resources would record as its numerics now. Asked for only where `accept` is not
+    /// `any`.
+    ///
+    /// # Errors
+    /// When it cannot be known: no worker, no such device.
+    fn numerics(&self, resources: &Resources) -> Result<BTreeMap<String, String>, Diag>;
+}
+
+/// The capacity of this machine, and who holds it.
+#[derive(Debug)]
+pub struct Slots {
+    cpus: usize,
+    free_cpus: usize,
+    has_gpus: bool,
+    free_gpus: Vec<String>,
+}
+
+/// What a running node holds.
+#[derive(Debug)]
+pub struct Held {
+    /// CPU slots, and so threads.
+    pub cpus: usize,
+    /// Devices.
+    pub gpus: Vec<String>,
+}
+
+impl Slots {
+    /// `cpus` CPU slots (at least one) and one slot for each device.
+    pub fn new(cpus: usize, gpus: &[String]) -> Self {
+        let cpus = cpus.max(1);
+        Self { cpus, free_cpus: cpus, has_gpus: !gpus.is_empty(), free_gpus: gpus.iter().rev().cloned().collect() }
+    }
+
+    /// Takes what a node asks for, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,
+    /// one.
+    pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<Held> {
+        let cpus = cpus.clamp(1, self.cpus);
+        let gpus = if self.has_gpus { gpus.min(1) } else { 0 };
+        if cpus > self.free_cpus || gpus > self.free_gpus.len() {
+            return None;
+        }
+        self.free_cpus -= cpus;
+        let gpus = (0..gpus).filter_map(|_| self.free_gpus.pop()).collect();
+        Some(Held { cpus, gpus })
+    }
+
+    /// Gives it back.
+    pub fn give(&mut self, held: Held) {
+        self.free_cpus += held.cpus;
+        self.free_gpus.extend(held.gpus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_held_and_given_back() {
+        let mut slots = Slots::new(2, &["cuda:0".into()]);
+        let one = slots.take(1, 1).unwrap();
+        assert_eq!(one.gpus, ["cuda:0"]);
+        assert!(slots.take(1, 1).is_none());
+        assert!(slots.take(8, 0).is_none());
+        slots.give(one);
+        assert_eq!(slots.take(8, 0).unwrap().cpus, 2);
+        assert_eq!(Slots::new(0, &[]).take(1, 1).unwrap().gpus, [""; 0]);
+    }
+}

@@ -1,0 +1,72 @@
+//! A node's work as a [`Job`], and what its stage wrote against what its kind declares.
+
+use std::collections::BTreeMap;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::fs::on;
+use crate::base::glob;
+use crate::cache::{Miss, Store};
+use crate::stages::ctx::{Input, Job};
+use crate::stages::stage::{Outside, StageKind};
+
+use super::executor::Held;
+use super::graph::Node;
+use super::key::Producer;
+
+/// The job of `node`, with what it holds.
+pub fn job(
+    node: &Node,
+    producers: &[Producer],
+    store: &Store,
+    outside: &Outside,
+    miss: &Miss,
+    held: &Held,
+    device: &str,
+) -> Result<Job, Diag> {
+    let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+    for producer in producers {
+        let files = || producer.files();
+        inputs.entry(producer.port.role.to_owned()).or_default().push(Input {
+            node: producer.node.to_string(),
+            axes: producer.coordinates(),
+            key: producer.stored.key.digest(),
+            files: files().map(|(name, file)| (name.clone(), store.object(&file.bytes))).collect(),
+            digests: files().map(|(name, file)| (name.clone(), file.logical)).collect(),
+        });
+    }
+    let base = std::path::absolute(&outside.base).or_else(|_| std::env::current_dir());
+    Ok(Job {
+        node: node.to_string(),
+        kind: node.kind.name.to_owned(),
+        axes: node.axes.clone(),
+        params: node.params.clone(),
+        inputs,
+        out: miss.out(),
+        scratch: miss.scratch(),
+        base: base.map_err(on("find", &outside.base))?,
+        mirrors: outside.mirrors.clone(),
+        threads: held.cpus,
+        device: device.to_owned(),
+    })
+}
+
+/// Refuses a result with a file that its kind does not declare, or without one that it must have.
+pub fn check_outputs(kind: &StageKind, written: &[String]) -> Result<(), Diag> {
+    let fits = |name: &str| kind.outputs.iter().any(|o| glob::matches(o.name, name));
+    if let Some(stranger) = written.iter().find(|name| !fits(name)) {
+        let declared: Vec<_> = kind.outputs.iter().map(|o| format!("`{}`", o.name)).collect();
+        return Err(Diag::error(
+            Class::Stage,
+            format!("stage `{}` wrote `{stranger}`, which it does not declare", kind.name),
+        )
+        .note(format!("it declares {}", declared.join(", "))));
+    }
+    let there = |pattern: &str| written.iter().any(|name| glob::matches(pattern, name));
+    if let Some(missing) = kind.outputs.iter().find(|o| o.required && !there(o.name)) {
+        return Err(Diag::error(
+            Class::Stage,
+            format!("stage `{}` ended without its output `{}`", kind.name, missing.name),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The journal: the events of a run, one JSON object a line, each with the wall time, in `runs/RUN.jsonl` of the store.
+//! A run that changed nothing leaves none. Progress is left out. A journal that cannot be written ends no run.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::diag::{Class, Diag};
+use crate::base::fs::{self, on};
+
+use super::event::{Event, Sink};
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Writes a run's events.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing yet that is worth a file.
+    Held(Vec<u8>),
+    Open(BufWriter<File>),
+    /// Could not be written: why.
+    Lost(String),
+}
+
+impl Journal {
+    /// The journal of `run`, in folder `runs`. Nothing is written yet.
+    pub fn new(runs: &Path, run: &str) -> Self {
+        Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::Held(Vec::new())) }
+    }
+
+    /// Ends it, and says what went wrong if it could not be written.
+    pub fn close(self) -> Option<String> {
+        let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let State::Open(file) = &mut state
+            && let Err(e) = file.flush()
+        {
+            return Some(on("write", &self.path)(e).to_string());
+        }
+        match state {
+            State::Lost(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl Sink for Journal {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::NodeProgress { .. }) {
+            return;
+        }
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let mut line = serde_json::to_vec(&LineRef { at, event }).expect("an event is JSON");
+        line.push(b'\n');
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let quiet = matches!(event, Event::RunStarted { .. } | Event::NodeHit { .. } | Event::RunEnded { .. });
+        if let State::Held(held) = &mut *state {
+            held.extend_from_slice(&line);
+            if quiet {
+                return;
+            }
+            line = std::mem::take(held);
+            *state = match File::create(&self.path) {
+                Ok(file) => State::Open(BufWriter::new(file)),
+                Err(e) => State::Lost(on("write", &self.path)(e).to_string()),
+            };
+        }
+        if let State::Open(file) = &mut *state
+            && let Err(e) = file.write_all(&line).and_then(|()| if quiet { Ok(()) } else { file.flush() })
+        {
+            *state = State::Lost(on("write", &self.path)(e).to_string());
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct LineRef<'a> {
+    at: f64,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// Reads a journal. The last line of a run that was killed may be cut short: it is left out.
+///
+/// # Errors
+/// When the file cannot be read, or a line but the last is no event.
+pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
+    let text = fs::read_to_string(path)?;
+    let mut lines = Vec::new();
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            Err(_) if !line.ends_with('\n') => break,
+            Err(e) => {
+                return Err(Diag::error(Class::Store, format!("`{}` line {} is no event: {e}", path.display(), i + 1)));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// A new run's id: the time in UTC, and the process: `20261123-140910-4711`.
+pub fn run_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (year, month, day) = civil(seconds / 86_400);
+    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{}", std::process::id())
+}
+
+/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_780), (2026, 11, 23));
+    }
+
+    #[test]
+    fn read_back_as_written_a_cut_last_line_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = |text: &str| Event::RunNote { text: text.into() };
+        let journal = Journal::new(dir.path(), "r");
+        journal.event(&Event::RunStarted { run: "r".into(), pipeline: "p".into(), nodes: 2, dry_run: false });
+        assert!(!dir.path().join("r.jsonl").exists());
+        journal.event(&note("one"));
+        journal.event(&note("two"));
+        assert_eq!(journal.close(), None);
+        let path = dir.path().join("r.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let debug = |lines: &[Line]| lines.iter().map(|l| format!("{:?}", l.event)).collect::<Vec<_>>();
+        let lines = read(&path).unwrap();
+        assert_eq!(debug(&lines)[1..], [r#"RunNote { text: "one" }"#, r#"RunNote { text: "two" }"#]);
+        std::fs::write(&path, &text[..text.len() - 5]).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 2);
+        std::fs::write(&path, format!("oops\n{text}")).unwrap();
+        assert!(read(&path).unwrap_err().message.contains("line 1 is no event"));
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_written_says_so_at_the_end() {
+        let journal = Journal::new(Path::new("/no/such/folder"), "r");
+        journal.event(&Event::RunNote { text: "x".into() });
+        assert!(journal.close().unwrap().contains("cannot write `/no/such/folder/r.jsonl`"));
+    }
+}

@@ -1,0 +1,113 @@
+//! Node and digests → [`Recipe`]: pure, one walk. What counts and what does not is tabled in [`crate::cache`].
+
+use std::collections::HashMap;
+
+use crate::base::digest::Digest;
+use crate::base::glob;
+use crate::base::value::Value;
+use crate::cache::recipe::{Content, Name, Recipe};
+use crate::cache::{FileRecord, Stored};
+use crate::stages::stage::{Arity, Identity, Param, Port, Type};
+
+use super::graph::Node;
+
+/// A producer of a node, with what it made.
+#[derive(Clone, Copy, Debug)]
+pub struct Producer<'a> {
+    /// The producer.
+    pub node: &'a Node,
+    /// The consumer's port.
+    pub port: &'static Port,
+    /// What the producer made.
+    pub stored: &'a Stored,
+}
+
+impl<'a> Producer<'a> {
+    /// The files that the port reads.
+    pub fn files(&self) -> impl Iterator<Item = (&'a String, &'a FileRecord)> + use<'a> {
+        let patterns = self.port.files;
+        self.stored.files.iter().filter(move |(name, _)| patterns.iter().any(|p| glob::matches(p, name)))
+    }
+
+    /// Whether its coordinates say which of several it is.
+    fn gathered(&self) -> bool {
+        matches!(self.port.arity, Arity::Many | Arity::OptionalMany)
+    }
+
+    /// Axis values in the order of axis names: the order in the pipeline must not matter.
+    pub fn coordinates(&self) -> Vec<(String, String)> {
+        let mut axes = self.node.axes.clone();
+        axes.sort();
+        axes
+    }
+}
+
+/// Brings producers into the order in which stages see them and recipes name them: by role, then by coordinates, whole
+/// numbers as numbers.
+pub fn sort(producers: &mut [Producer]) {
+    let value = |v: String| (v.parse::<i64>().is_err(), v.parse::<i64>().unwrap_or(0), v);
+    producers.sort_by_cached_key(|p| {
+        let axes: Vec<_> = p.coordinates().into_iter().map(|(axis, v)| (axis, value(v))).collect();
+        (p.port.role, axes)
+    });
+}
+
+/// The recipe of `node`. `sources` are the digests of the identity's files; `producers` are [`sort`]ed.
+pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> Recipe {
+    let mut recipe = Recipe::new(node.kind.name, node.kind.version);
+    for (name, value) in &node.params {
+        let declared = node.kind.params.iter().find(|p| p.name == name);
+        if declared.is_some_and(|p| !p.in_key) {
+            continue;
+        }
+        let value = match identity.params.iter().find(|(n, _)| n == name) {
+            Some((_, None)) => continue,
+            Some((_, Some(other))) => other,
+            None => value,
+        };
+        if declared.is_some_and(|p| p.since > 1 && default_of(p).as_ref() == Some(value)) {
+            continue;
+        }
+        recipe.push(Name::Param(name.clone()), Content::Value(value.clone()));
+    }
+    let mut sources: Vec<_> = sources.iter().collect();
+    sources.sort();
+    for (name, digest) in sources {
+        recipe.push(Name::File(name.clone()), Content::Digest(*digest));
+    }
+    let mut seen: HashMap<(&str, String), usize> = HashMap::new();
+    for producer in producers {
+        let role = producer.port.role.to_owned();
+        let mut at = if producer.gathered() { printed(&producer.coordinates()) } else { String::new() };
+        let times = seen.entry((producer.port.role, at.clone())).or_default();
+        *times += 1;
+        if *times > 1 {
+            at = format!("{at}#{times}");
+        }
+        let count = producer.files().count() as u64;
+        recipe.push(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(count));
+        for (file, record) in producer.files() {
+            let name = Name::Input { role: role.clone(), at: at.clone(), file: file.clone() };
+            recipe.push(name, Content::Digest(record.logical));
+        }
+    }
+    recipe
+}
+
+/// `method=dpt,seed=42`; a value that has a `,`, `=`, `#` or quote of its own is quoted.
+fn printed(axes: &[(String, String)]) -> String {
+    let quoted = |v: &str| if v.contains([',', '=', '#', '"']) { format!("{v:?}") } else { v.to_owned() };
+    axes.iter().map(|(axis, value)| format!("{axis}={}", quoted(value))).collect::<Vec<_>>().join(",")
+}
+
+/// A parameter's default as a value of its type.
+fn default_of(param: &Param) -> Option<Value> {
+    let text = param.default.filter(|text| !text.is_empty())?;
+    let table: toml::Table = toml::from_str(&format!("x = {text}")).ok()?;
+    let value: Value = table.get("x")?.clone().try_into().ok()?;
+    Some(match (param.ty, value) {
+        (Type::Float(..), Value::Int(i)) => Value::Float(i as f64),
+        (Type::Strs, Value::Str(s)) => Value::List(vec![Value::Str(s)]),
+        (_, value) => value,
+    })
+}

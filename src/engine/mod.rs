@@ -1,0 +1,23 @@
+//! L4: what runs a graph. Knows no TOML, torch or terminal; of the stages it sees the declarations alone.
+//!
+//! [`run::run`] brings a graph up to date; [`freshness::status`] says what it would do. Both make each node's recipe in
+//! the same way ([`prepare`]), from the content of what its producers made, so that equal content stops a rebuild.
+
+pub mod event;
+pub mod executor;
+pub mod freshness;
+pub mod graph;
+mod job;
+pub mod journal;
+pub mod key;
+pub mod prepare;
+pub mod run;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::{Event, Sink};
+pub use executor::Executor;
+pub use freshness::{Freshness, NodeStatus, status};
+pub use run::{RunOptions, RunSummary, run};

@@ -1,0 +1,122 @@
+//! What running and looking share: a node's recipe from what its producers made, which results count, and why none does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::diag::Diag;
+use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, reason};
+use crate::stages::stage::{Outside, Runs};
+
+use super::executor::Executor;
+use super::graph::{Accept, Graph, NodeId};
+use super::key::{self, Producer};
+
+/// A node whose producers have all been made: its recipe and key.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What determines its result.
+    pub recipe: Recipe,
+    /// The recipe's digest.
+    pub key: CacheKey,
+    /// The numerics that count; `None`: any do.
+    pub numerics: Option<Numerics>,
+}
+
+/// Which numerics count.
+#[derive(Clone, Debug)]
+pub struct Numerics {
+    accept: Accept,
+    now: BTreeMap<String, String>,
+}
+
+impl Numerics {
+    /// The first of `made` that does not count here, with its value then and now.
+    fn difference(&self, made: &BTreeMap<String, String>) -> Option<(String, String, String)> {
+        made.iter()
+            .filter(|(name, _)| self.accept == Accept::Exact || *name == "device")
+            .find(|(name, value)| self.now.get(*name) != Some(value))
+            .map(|(name, value)| (name.clone(), value.clone(), self.now.get(name).cloned().unwrap_or_default()))
+    }
+}
+
+impl Prepared {
+    /// Whether a result made under `numerics` counts.
+    pub fn wants(&self, numerics: &BTreeMap<String, String>) -> bool {
+        self.numerics.as_ref().is_none_or(|n| n.difference(numerics).is_none())
+    }
+
+    /// What the store has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn look(&self, store: &Store) -> Result<Found, Diag> {
+        store.look(self.key, &|numerics| self.wants(numerics))
+    }
+
+    /// Why there is no result that counts; at least one reason.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn reasons(&self, store: &Store, pipeline: &str, node: &str, found: &Found) -> Result<Vec<StaleReason>, Diag> {
+        Ok(match found {
+            Found::Damaged(parts) => parts.iter().map(|p| StaleReason::Damaged { what: p.what.clone() }).collect(),
+            Found::Other(made) => {
+                let difference = self.numerics.as_ref().and_then(|n| n.difference(made));
+                difference.into_iter().map(|(name, old, new)| StaleReason::Numerics { name, old, new }).collect()
+            }
+            Found::Hit(_) => vec![StaleReason::Forced],
+            Found::Missing => match store.last_key(pipeline, node) {
+                None => vec![StaleReason::NeverMade],
+                Some(last) if last == self.key => vec![StaleReason::Removed],
+                Some(last) => match store.entry(last)? {
+                    Some(entry) => reason::between(&entry.recipe, &self.recipe),
+                    None => vec![StaleReason::Removed],
+                },
+            },
+        })
+    }
+}
+
+/// The producers of `id` in their order. All of them have results.
+pub fn producers<'a>(graph: &'a Graph, id: NodeId, results: &'a [Option<Arc<Stored>>]) -> Vec<Producer<'a>> {
+    let mut producers: Vec<_> = graph
+        .producers(id)
+        .into_iter()
+        .map(|(from, port)| Producer {
+            node: graph.node(from),
+            port,
+            stored: results[from.index()].as_deref().expect("a node is prepared after its producers were made"),
+        })
+        .collect();
+    key::sort(&mut producers);
+    producers
+}
+
+/// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
+///
+/// # Errors
+/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell.
+pub fn prepare(
+    graph: &Graph,
+    id: NodeId,
+    results: &[Option<Arc<Stored>>],
+    store: &Store,
+    outside: &Outside,
+    accept: Option<Accept>,
+    executor: &dyn Executor,
+) -> Result<Prepared, Diag> {
+    let node = graph.node(id);
+    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
+    let sources = identity
+        .files
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), store.content_digest(path)?)))
+        .collect::<Result<Vec<_>, Diag>>()?;
+    let recipe = key::recipe(node, &identity, &sources, &producers(graph, id, results));
+    let accept = accept.unwrap_or(node.accept);
+    let numerics = match (accept, node.kind.runs) {
+        (Accept::Any, _) | (_, Runs::Here(_)) => None,
+        (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),
+    };
+    Ok(Prepared { key: recipe.key(), recipe, numerics })
+}

@@ -1,0 +1,580 @@
+//! The loop: ready → lookup → queued → running → done. One thread owns all state; each running node has a thread of its
+//! own, on which its stage runs and its result is hashed and stored.
+//!
+//! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
+//! whole stage to run below it on the same stack. Their parts, and all hashing, do.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crate::base::diag::{Class, Diag};
+use crate::cache::{CacheKey, Claim, Found, Miss, Recipe, Store, Stored, Work};
+use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
+use crate::stages::stage::{Outside, Runs, StageKind};
+
+use super::event::{Event, Hit, Sink, Totals};
+use super::executor::{Executor, Held, Slots};
+use super::freshness::{self, Freshness};
+use super::graph::{Accept, Graph, NodeId};
+use super::job::{check_outputs, job};
+use super::journal::{Journal, run_id};
+use super::prepare::{Prepared, prepare, producers};
+use super::state::{NodeState, States};
+
+/// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the index is written during a long run.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// What is asked of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The pipeline's name: for events, and to remember what each of its nodes was last made from.
+    pub pipeline: String,
+    /// CPU slots; at least one.
+    pub jobs: usize,
+    /// These and what they need; empty: all.
+    pub targets: Vec<NodeId>,
+    /// Whether, after a failure, nodes that do not need the failed one still run.
+    pub keep_going: bool,
+    /// These run whatever the store has.
+    pub force: Vec<NodeId>,
+    /// Where paths start, and mirrors.
+    pub outside: Outside,
+    /// Which numerics count, in the place of what the nodes say.
+    pub accept: Option<Accept>,
+    /// Tell what would run, and run nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: String,
+    /// Counts and times.
+    pub totals: Totals,
+    /// The nodes that failed, and why, in the order in which they did.
+    pub failed: Vec<(NodeId, Diag)>,
+    /// The result of each node, by [`NodeId::index`].
+    pub results: Vec<Option<Arc<Stored>>>,
+}
+
+/// Brings `graph` up to date. Ends when all wanted nodes are done, failed or skipped; nodes that run when `cancel` is
+/// asked are asked to end, and waited for.
+pub fn run(
+    graph: &Graph,
+    store: &Store,
+    options: RunOptions,
+    executor: &dyn Executor,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+) -> RunSummary {
+    let run = run_id();
+    let started = Instant::now();
+    let journal = Journal::new(&store.runs(), &run);
+    let tee = Tee { sink, journal: (!options.dry_run).then_some(&journal) };
+    let names: Vec<String> = graph.ids().map(|id| graph.node(id).to_string()).collect();
+    let (sender, messages) = mpsc::channel();
+    let states = States::new(graph, &options.targets);
+    let mut runner = Runner {
+        totals: Totals { nodes: states.wanted(), ..Totals::default() },
+        slots: Slots::new(options.jobs, executor.gpus()),
+        force: options.force.iter().copied().collect(),
+        results: vec![None; graph.len()],
+        attempts: vec![0; graph.len()],
+        made: HashSet::new(),
+        made_keys: HashSet::new(),
+        told_elsewhere: HashSet::new(),
+        prepared: HashMap::new(),
+        making: HashMap::new(),
+        running: HashMap::new(),
+        failed: Vec::new(),
+        stop: None,
+        shared: Shared { graph, store, executor, sink: &tee, names: &names, options: &options, run: &run },
+        states,
+        sender,
+    };
+    tee.event(&Event::RunStarted {
+        run: run.clone(),
+        pipeline: options.pipeline.clone(),
+        nodes: runner.totals.nodes,
+        dry_run: options.dry_run,
+    });
+    if options.dry_run {
+        runner.dry();
+    } else {
+        std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
+    }
+    if let Err(error) = store.flush() {
+        tee.event(&Event::RunNote { text: format!("the next run will be slower to start: {}", error.message) });
+    }
+    runner.totals.seconds = started.elapsed().as_secs_f64();
+    tee.event(&Event::RunEnded { summary: runner.totals.clone() });
+    let (totals, failed, results) = (runner.totals, runner.failed, runner.results);
+    if let Some(why) = journal.close() {
+        sink.event(&Event::RunNote { text: format!("this run left no journal: {why}") });
+    }
+    RunSummary { run, totals, failed, results }
+}
+
+/// Both sinks of a run.
+struct Tee<'a> {
+    sink: &'a dyn Sink,
+    journal: Option<&'a Journal>,
+}
+
+impl Sink for Tee<'_> {
+    fn event(&self, event: &Event) {
+        self.sink.event(event);
+        if let Some(journal) = self.journal {
+            journal.event(event);
+        }
+    }
+}
+
+/// What the loop and the threads of running nodes share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    executor: &'a dyn Executor,
+    sink: &'a dyn Sink,
+    names: &'a [String],
+    options: &'a RunOptions,
+    run: &'a str,
+}
+
+impl<'a> Shared<'a> {
+    fn name(&self, id: NodeId) -> String {
+        self.names[id.index()].clone()
+    }
+
+    fn kind(&self, id: NodeId) -> &'static StageKind {
+        self.graph.node(id).kind
+    }
+}
+
+/// A node's thread has come to its end.
+struct Ended {
+    id: NodeId,
+    result: Result<Finished, Diag>,
+}
+
+struct Finished {
+    stored: Arc<Stored>,
+    metrics: BTreeMap<String, f64>,
+}
+
+/// What a running node holds.
+struct Running {
+    held: Held,
+    cancel: Arc<Cancel>,
+    deadline: Option<Instant>,
+    timed_out: bool,
+}
+
+struct Runner<'a> {
+    shared: Shared<'a>,
+    states: States,
+    slots: Slots,
+    results: Vec<Option<Arc<Stored>>>,
+    /// Tries begun, by node.
+    attempts: Vec<u32>,
+    force: HashSet<NodeId>,
+    /// Nodes that this run made, and their keys.
+    made: HashSet<NodeId>,
+    made_keys: HashSet<CacheKey>,
+    /// Nodes of which it was told that another process makes their result.
+    told_elsewhere: HashSet<NodeId>,
+    /// Recipes of the nodes that must run, until they have.
+    prepared: HashMap<NodeId, Prepared>,
+    /// Which node of this run is to make which key.
+    making: HashMap<CacheKey, NodeId>,
+    running: HashMap<NodeId, Running>,
+    failed: Vec<(NodeId, Diag)>,
+    /// Why nothing more is begun.
+    stop: Option<String>,
+    totals: Totals,
+    sender: mpsc::Sender<Ended>,
+}
+
+impl<'a> Runner<'a> {
+    /// Turns until no node can go on.
+    fn turn<'s>(&mut self, scope: &'s Scope<'s, 'a>, messages: &mpsc::Receiver<Ended>, cancel: &Cancel)
+    where
+        'a: 's,
+    {
+        let mut flushed = Instant::now();
+        loop {
+            if cancel.asked() && !self.totals.interrupted {
+                self.totals.interrupted = true;
+                self.stop = Some("the run was interrupted".to_owned());
+                self.running.values().for_each(|r| r.cancel.ask());
+            }
+            while self.stop.is_none()
+                && let Some(id) = self.states.next_ready()
+            {
+                self.look_up(id);
+            }
+            if self.stop.is_none() {
+                self.start_queued(scope);
+            }
+            if self.states.running() == 0 && (self.stop.is_some() || !self.states.any_open()) {
+                break;
+            }
+            // What became ready without a message is looked at without a wait.
+            if self.states.next_ready().is_some() && self.stop.is_none() {
+                continue;
+            }
+            if let Ok(ended) = messages.recv_timeout(TICK) {
+                self.ended(ended);
+                messages.try_iter().for_each(|ended| self.ended(ended));
+            }
+            self.check_deadlines();
+            self.ask_again();
+            if flushed.elapsed() > FLUSH {
+                // Tried again at the end, and told there.
+                let _ = self.shared.store.flush();
+                flushed = Instant::now();
+            }
+        }
+        self.skip_rest();
+    }
+
+    fn tell(&self, event: &Event) {
+        self.shared.sink.event(event);
+    }
+
+    /// A ready node: a hit, or queued.
+    fn look_up(&mut self, id: NodeId) {
+        let Shared { graph, store, executor, options, .. } = self.shared;
+        let looked = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor)
+            .and_then(|prepared| Ok((prepared.look(store)?, prepared)));
+        let (found, prepared) = match looked {
+            Ok(looked) => looked,
+            Err(error) => return self.fail(id, error),
+        };
+        let shared = self.made_keys.contains(&prepared.key);
+        if (shared || !self.force.contains(&id))
+            && let Found::Hit(stored) = found
+        {
+            let producer_ran = || graph.producers(id).iter().any(|(from, _)| self.made.contains(from));
+            let how = match shared {
+                true => Hit::Shared,
+                false if producer_ran() => Hit::CutOff,
+                false => Hit::Fresh,
+            };
+            return self.hit(id, stored, how);
+        }
+        if let Some(other) = self.making.get(&prepared.key).copied() {
+            self.states.set(id, NodeState::Elsewhere);
+            self.prepared.insert(id, prepared);
+            return self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: self.shared.name(other) });
+        }
+        let node = self.shared.name(id);
+        let reasons = match prepared.reasons(store, &options.pipeline, &node, &found) {
+            Ok(reasons) => reasons,
+            Err(error) => return self.fail(id, error),
+        };
+        self.states.set(id, NodeState::Queued);
+        self.tell(&Event::NodeQueued { node, key: prepared.key, reasons });
+        self.making.insert(prepared.key, id);
+        self.prepared.insert(id, prepared);
+    }
+
+    /// A node has a result that it did not have to make.
+    fn hit(&mut self, id: NodeId, stored: Arc<Stored>, how: Hit) {
+        match how {
+            Hit::Fresh => self.totals.fresh += 1,
+            Hit::CutOff => self.totals.cut_off += 1,
+            Hit::Shared => self.totals.shared += 1,
+        }
+        self.totals.seconds_saved += stored.seconds;
+        self.totals.bytes_saved += stored.size();
+        let node = self.shared.name(id);
+        self.shared.store.remember(&self.shared.options.pipeline, &node, stored.key);
+        self.tell(&Event::NodeHit { node, key: stored.key, how, seconds: stored.seconds });
+        self.results[id.index()] = Some(stored);
+        self.forget(id);
+        self.states.set(id, NodeState::Fresh);
+    }
+
+    /// Starts queued nodes as slots allow.
+    fn start_queued<'s>(&mut self, scope: &'s Scope<'s, 'a>)
+    where
+        'a: 's,
+    {
+        for id in self.states.queued() {
+            let node = self.shared.graph.node(id);
+            // What runs without libtorch has no use for a device.
+            let gpu = if matches!(node.kind.runs, Runs::Worker) { node.resources.gpu } else { 0 };
+            if let Some(held) = self.slots.take(node.resources.cpu, gpu) {
+                self.start(id, held, scope);
+            }
+        }
+    }
+
+    fn start<'s>(&mut self, id: NodeId, held: Held, scope: &'s Scope<'s, 'a>)
+    where
+        'a: 's,
+    {
+        let Shared { graph, store, executor, options, .. } = self.shared;
+        let prepared = &self.prepared[&id];
+        let force = self.force.contains(&id);
+        let miss = match store.claim(prepared.key, &|n| prepared.wants(n), force) {
+            Ok(Claim::Miss(miss)) => miss,
+            Ok(Claim::Hit(stored)) => {
+                self.slots.give(held);
+                return self.hit(id, stored, Hit::Shared);
+            }
+            Ok(Claim::Busy(holder)) => {
+                self.slots.give(held);
+                self.states.set(id, NodeState::Elsewhere);
+                if self.told_elsewhere.insert(id) {
+                    self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: holder.0 });
+                }
+                return;
+            }
+            Err(error) => {
+                self.slots.give(held);
+                return self.fail(id, error);
+            }
+        };
+        let node = graph.node(id);
+        let device = match node.kind.runs {
+            Runs::Here(_) => "cpu",
+            Runs::Worker => held.gpus.first().map_or(executor.device(), String::as_str),
+        };
+        let device = device.to_owned();
+        let producers = producers(graph, id, &self.results);
+        let job = match job(node, &producers, store, &options.outside, &miss, &held, &device) {
+            Ok(job) => job,
+            Err(error) => {
+                self.slots.give(held);
+                return self.fail(id, error);
+            }
+        };
+        for part in miss.damage() {
+            let (what, note) = (part.what.clone(), part.note.clone());
+            self.tell(&Event::NodeDamaged { node: self.shared.name(id), what, note });
+        }
+        self.attempts[id.index()] += 1;
+        let attempt = self.attempts[id.index()];
+        let (name, key) = (self.shared.name(id), prepared.key);
+        let recipe = prepared.recipe.clone();
+        self.states.set(id, NodeState::Running);
+        self.tell(&Event::NodeStarted { node: name, key, attempt, device });
+        let cancel = Arc::new(Cancel::new());
+        let deadline = node.resources.timeout.map(|s| Instant::now() + Duration::from_secs(s));
+        self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false });
+        let (shared, sender) = (self.shared, self.sender.clone());
+        scope.spawn(move || {
+            let result = work(shared, id, &job, *miss, &recipe, &cancel);
+            // The loop waits for as long as anything runs.
+            let _ = sender.send(Ended { id, result });
+        });
+    }
+
+    /// A node's thread came to its end.
+    fn ended(&mut self, Ended { id, result }: Ended) {
+        let running = self.running.remove(&id).expect("it ran");
+        self.slots.give(running.held);
+        match result {
+            Ok(finished) => self.done(id, finished),
+            Err(error) => {
+                let timeout = self.shared.graph.node(id).resources.timeout.unwrap_or(0);
+                let error = match (error.class, running.timed_out) {
+                    (Class::Interrupted, true) => Diag::error(
+                        Class::Stage,
+                        format!("`{}` ran longer than its timeout of {timeout} s", self.shared.name(id)),
+                    )
+                    .help("raise `timeout` in its resources, or make the work smaller"),
+                    _ => error,
+                };
+                self.failed_try(id, error);
+            }
+        }
+    }
+
+    fn done(&mut self, id: NodeId, Finished { stored, metrics }: Finished) {
+        let node = self.shared.name(id);
+        self.totals.made += 1;
+        self.totals.seconds_made += stored.seconds;
+        self.totals.bytes_made += stored.size();
+        self.shared.store.remember(&self.shared.options.pipeline, &node, stored.key);
+        let (key, seconds, bytes) = (stored.key, stored.seconds, stored.size());
+        self.tell(&Event::NodeDone { node, key, seconds, bytes, metrics });
+        self.results[id.index()] = Some(stored);
+        self.made.insert(id);
+        self.made_keys.insert(key);
+        self.forget(id);
+        self.states.set(id, NodeState::Made);
+    }
+
+    /// Tries again, if the failure is of a kind that may pass and tries are left.
+    fn failed_try(&mut self, id: NodeId, error: Diag) {
+        let attempt = self.attempts[id.index()];
+        let again = matches!(error.class, Class::Stage | Class::Environment)
+            && attempt <= self.shared.graph.node(id).resources.retries
+            && !self.totals.interrupted;
+        if again {
+            self.tell(&Event::NodeRetry { node: self.shared.name(id), attempt, error: error.into() });
+            self.states.set(id, NodeState::Queued);
+        } else if error.class == Class::Interrupted && self.totals.interrupted {
+            self.skip(id, "the run was interrupted".to_owned());
+        } else {
+            self.fail(id, error);
+        }
+    }
+
+    /// A node failed for good: what needs it is skipped.
+    fn fail(&mut self, id: NodeId, error: Diag) {
+        let node = self.shared.name(id);
+        self.totals.failed += 1;
+        self.tell(&Event::NodeFailed { node: node.clone(), error: error.clone().into() });
+        self.failed.push((id, error));
+        self.forget(id);
+        self.states.set(id, NodeState::Failed);
+        let mut open = self.states.consumers(id).to_vec();
+        while let Some(below) = open.pop() {
+            if self.states.get(below) == NodeState::Waiting {
+                self.skip(below, node.clone());
+                open.extend_from_slice(self.states.consumers(below));
+            }
+        }
+        if !self.shared.options.keep_going && self.stop.is_none() {
+            self.stop = Some(format!("`{node}` failed"));
+        }
+    }
+
+    fn skip(&mut self, id: NodeId, because: String) {
+        self.totals.skipped += 1;
+        self.tell(&Event::NodeSkipped { node: self.shared.name(id), because });
+        self.forget(id);
+        self.states.set(id, NodeState::Skipped);
+    }
+
+    /// What was kept to make the node is needed no more.
+    fn forget(&mut self, id: NodeId) {
+        if let Some(prepared) = self.prepared.remove(&id)
+            && self.making.get(&prepared.key) == Some(&id)
+        {
+            self.making.remove(&prepared.key);
+        }
+    }
+
+    /// Nodes whose result someone else was making are looked at again.
+    fn ask_again(&mut self) {
+        for id in self.states.elsewhere() {
+            let prepared = &self.prepared[&id];
+            match self.making.get(&prepared.key) {
+                Some(maker) if *maker != id => {}
+                Some(_) => self.states.set(id, NodeState::Queued),
+                None => {
+                    self.prepared.remove(&id);
+                    self.states.set(id, NodeState::Ready);
+                }
+            }
+        }
+    }
+
+    fn check_deadlines(&mut self) {
+        let now = Instant::now();
+        for running in self.running.values_mut() {
+            if !running.timed_out && running.deadline.is_some_and(|deadline| deadline <= now) {
+                running.timed_out = true;
+                running.cancel.ask();
+            }
+        }
+    }
+
+    /// The run stopped early: what is left did not get its turn.
+    fn skip_rest(&mut self) {
+        let because = self.stop.clone().unwrap_or_default();
+        for id in self.states.unsettled() {
+            self.skip(id, because.clone());
+        }
+    }
+
+    /// Tells what would be done.
+    fn dry(&mut self) {
+        let Shared { graph, store, executor, options, .. } = self.shared;
+        for status in freshness::status(graph, store, options, executor) {
+            let node = self.shared.name(status.id);
+            match status.freshness {
+                Freshness::Fresh { stored } => {
+                    self.totals.fresh += 1;
+                    self.totals.seconds_saved += stored.seconds;
+                    self.totals.bytes_saved += stored.size();
+                    let (key, seconds) = (stored.key, stored.seconds);
+                    self.results[status.id.index()] = Some(stored);
+                    self.tell(&Event::NodeHit { node, key, how: Hit::Fresh, seconds });
+                }
+                Freshness::Stale { key, reasons } | Freshness::Damaged { key, reasons } => {
+                    self.totals.would_run += 1;
+                    self.tell(&Event::NodeWouldRun { node, key, reasons });
+                }
+                Freshness::Blocked { by } => {
+                    self.totals.may_run += 1;
+                    self.tell(&Event::NodeMayRun { node, by: by.iter().map(|id| self.shared.name(*id)).collect() });
+                }
+                Freshness::Broken { error } => {
+                    self.totals.failed += 1;
+                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
+                    self.failed.push((status.id, error));
+                }
+            }
+        }
+    }
+}
+
+/// A running node's thread: the stage, then its result. Never panics, so that the loop always hears of its end.
+fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, cancel: &Cancel) -> Result<Finished, Diag> {
+    let stage = AssertUnwindSafe(|| {
+        let reporter = Reporter { shared, id };
+        let kind = shared.kind(id);
+        let started = Instant::now();
+        let Outcome { metrics, numerics, notes } = shared.executor.run(job, kind, &reporter, cancel)?;
+        let seconds = started.elapsed().as_secs_f64();
+        notes.iter().for_each(|note| reporter.note(note));
+        check_outputs(kind, &miss.written()?)?;
+        let told = Work {
+            node: shared.name(id),
+            run: shared.run.to_owned(),
+            seconds,
+            metrics: metrics.clone(),
+            numerics,
+            notes,
+        };
+        Ok(Finished { stored: miss.commit(recipe, told)?, metrics })
+    });
+    catch_unwind(stage).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+        Err(Diag::error(Class::Bug, format!("stage `{}` panicked: {what}", shared.kind(id).name)).note(format!(
+            "in `{}` of run {}",
+            shared.name(id),
+            shared.run
+        )))
+    })
+}
+
+/// Passes on what a running stage says.
+struct Reporter<'a> {
+    shared: Shared<'a>,
+    id: NodeId,
+}
+
+impl Progress for Reporter<'_> {
+    fn update(&self, update: Update) {
+        self.shared.sink.event(&Event::NodeProgress { node: self.shared.name(self.id), update });
+    }
+
+    fn note(&self, text: &str) {
+        self.shared.sink.event(&Event::NodeNote { node: self.shared.name(self.id), text: text.to_owned() });
+    }
+}
