@@ -18,3 +18,4 @@ pub mod report;
 pub mod stages;
 pub mod worker;
 pub mod engine;
+pub mod pipeline;

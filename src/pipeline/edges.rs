@@ -1,0 +1,300 @@
+//! `needs`: who reads whom. Axes that producer and consumer share are matched by value; an axis that the producer lacks is
+//! a broadcast; one that the consumer lacks must be picked or gathered.
+//!
+//! Producers are grouped once a need by the axes that are matched, so that the cost is linear in nodes and edges.
+
+use std::collections::HashMap;
+
+use crate::base::diag::Diag;
+use crate::engine::graph::{Graph, NodeId};
+use crate::stages::stage::{Arity, Port, StageKind};
+
+use super::doc::Item;
+use super::expand::{Cell, Sweep};
+use super::pattern::{Pattern, Pick};
+use super::settings::instance_name;
+use super::source::{Diags, count, list, suggest, wrong};
+use super::spec::{Need, Spec, StageSpec};
+use super::subst::{Scan, Scope, axis_names};
+
+/// What the edges are drawn between.
+pub struct Stages<'a> {
+    /// The pipeline.
+    pub spec: &'a Spec,
+    /// By stage.
+    pub sweeps: &'a [Sweep],
+    /// By stage; `None`: unknown, and told.
+    pub kinds: &'a [Option<&'static StageKind>],
+    /// Stage numbers by name.
+    pub by_name: &'a HashMap<&'a str, usize>,
+    /// What `needs` may refer to.
+    pub scope: &'a Scope<'a>,
+}
+
+/// A checked producer of one role.
+struct Want<'a> {
+    item: &'a Item,
+    producer: usize,
+    picks: Vec<Pick>,
+    optional: bool,
+}
+
+impl Stages<'_> {
+    /// Checks the `needs` of stage number `consumer` and draws its edges. `nodes` has the nodes of every stage, by cell.
+    pub fn connect(&self, consumer: usize, nodes: &[Vec<NodeId>], graph: &mut Graph, diags: &mut Diags) {
+        let stage = &self.spec.stages[consumer];
+        let Some(kind) = self.kinds[consumer] else {
+            // Its ports are not known; the names in `needs` can still be looked up.
+            for item in stage.needs.iter().flat_map(|n| &n.producers) {
+                self.pattern(stage, item, diags).and_then(|p| diags.ok(self.find(&p, item)));
+            }
+            return;
+        };
+        for need in &stage.needs {
+            if !kind.inputs.iter().any(|p| p.role == need.role.text) {
+                let message = format!("stage kind `{}` has no role `{}`", kind.name, need.role.text);
+                let roles = kind.inputs.iter().map(|p| p.role);
+                diags.push(suggest(wrong(&need.role.span, message), &need.role.text, "its roles are", roles));
+            }
+        }
+        for port in kind.inputs {
+            match stage.needs.iter().find(|n| n.role.text == port.role) {
+                Some(need) => self.port(consumer, need, port, nodes, graph, diags),
+                None if stage.needs_broken || matches!(port.arity, Arity::Optional | Arity::OptionalMany) => {}
+                None => diags.push(self.missing(stage, port)),
+            }
+        }
+    }
+
+    /// Draws the edges of one role.
+    fn port(
+        &self,
+        consumer: usize,
+        need: &Need,
+        port: &'static Port,
+        nodes: &[Vec<NodeId>],
+        graph: &mut Graph,
+        diags: &mut Diags,
+    ) {
+        let many = matches!(port.arity, Arity::Many | Arity::OptionalMany);
+        let stage = &self.spec.stages[consumer];
+        if !many && need.producers.len() != 1 {
+            let message = format!("role `{}` of stage `{}` takes one stage", port.role, stage.name.text);
+            let span = need.producers.get(1).map_or(&need.role.span, |i| &i.span);
+            diags.push(wrong(span, message).label(format!("{} given", need.producers.len())));
+            return;
+        }
+        let wants: Vec<Want> =
+            need.producers.iter().filter_map(|item| self.want(consumer, item, port, diags)).collect();
+        let mut fed = vec![false; nodes[consumer].len()];
+        let mut complete = wants.len() == need.producers.len();
+        for want in &wants {
+            let groups = self.groups(consumer, want);
+            let shared = self.shared(consumer, want);
+            let mut starved: Vec<usize> = Vec::new();
+            for (number, cell) in self.sweeps[consumer].cells.iter().enumerate() {
+                let key: Vec<u32> = shared.iter().map(|(at, _)| cell[*at]).collect();
+                let producers = groups.get(&key).map_or(&[][..], Vec::as_slice);
+                if producers.is_empty() && !want.optional && port.arity != Arity::OptionalMany {
+                    starved.push(number);
+                }
+                for producer in producers {
+                    fed[number] = true;
+                    // Nodes are missing only where something else was wrong, and told.
+                    if let (Some(p), Some(c)) = (nodes[want.producer].get(*producer), nodes[consumer].get(number)) {
+                        graph.connect(*p, *c, port);
+                    }
+                }
+            }
+            if let Some(first) = starved.first() {
+                complete = false;
+                diags.push(self.starved(consumer, want, port, *first, starved.len()));
+            }
+        }
+        let hungry = fed.iter().position(|fed| !fed);
+        if let Some(number) = hungry
+            && complete
+            && matches!(port.arity, Arity::One | Arity::Many)
+        {
+            let name = self.instance(consumer, number);
+            let message = format!("`{name}` has nothing in role `{}`, which must be there", port.role);
+            diags
+                .push(wrong(&need.producers[0].span, message).label("matches nothing there").note(port.doc.to_owned()));
+        }
+    }
+
+    fn missing(&self, stage: &StageSpec, port: &Port) -> Diag {
+        let message = format!("stage `{}` does not say who gives its `{}`", stage.name.text, port.role);
+        let diag = wrong(&stage.needs_span, message).note(format!("`{}`: {}", port.role, port.doc));
+        let others = self.spec.stages.iter().zip(self.kinds).filter(|(s, _)| s.name.text != stage.name.text);
+        let fits = others.filter(|(_, kind)| kind.is_some_and(|k| accepts(port, k)));
+        let fit: Vec<&str> = fits.map(|(s, _)| s.name.text.as_str()).collect();
+        let star = if port.arity == Arity::Many { "[*]" } else { "" };
+        match fit[..] {
+            [] if port.accepts.is_empty() => diag.help(format!("add `{} = \"STAGE{star}\"` to its `needs`", port.role)),
+            [] => diag.help(format!("add a stage of kind {} and name it in `needs`", or_list(port.accepts))),
+            [one] => diag.help(format!("add `{} = \"{one}{star}\"` to its `needs`", port.role)),
+            _ => diag.help(format!("add `{} = \"STAGE{star}\"` to its `needs`: one of {}", port.role, list(&fit))),
+        }
+    }
+
+    /// The pattern of one entry of `needs`, with `{params.x}` filled in.
+    fn pattern(&self, stage: &StageSpec, item: &Item, diags: &mut Diags) -> Option<Pattern> {
+        let owner = format!("`needs` of stage `{}`", stage.name.text);
+        if self.scope.scan(item, &owner, &[], diags) == Scan::Bad {
+            return None;
+        }
+        let text = crate::pipeline::subst::plain_text(&self.scope.resolve(item, &|_| 0).value);
+        diags.ok(Pattern::parse(&text, &item.span))
+    }
+
+    /// The number of the stage that `pattern` names.
+    fn find(&self, pattern: &Pattern, item: &Item) -> Result<usize, Diag> {
+        self.by_name.get(pattern.stage.as_str()).copied().ok_or_else(|| {
+            let diag = wrong(&item.span, format!("there is no stage `{}`", pattern.stage));
+            let names = self.spec.stages.iter().map(|s| s.name.text.as_str());
+            suggest(diag, &pattern.stage, "the stages are", names)
+        })
+    }
+
+    /// One entry of `needs`, checked.
+    fn want<'i>(&self, consumer: usize, item: &'i Item, port: &Port, diags: &mut Diags) -> Option<Want<'i>> {
+        let stage = &self.spec.stages[consumer];
+        let pattern = self.pattern(stage, item, diags)?;
+        let producer = diags.ok(self.find(&pattern, item))?;
+        if let Some(kind) = self.kinds[producer]
+            && !accepts(port, kind)
+        {
+            let message = format!(
+                "role `{}` of stage `{}` cannot take `{}`, a stage of kind `{}`",
+                port.role, stage.name.text, pattern.stage, kind.name
+            );
+            diags.push(wrong(&item.span, message).label(format!("takes {}", or_list(port.accepts))));
+            return None;
+        }
+        if pattern.gathers() && matches!(port.arity, Arity::One | Arity::Optional) {
+            let message = format!("role `{}` of stage `{}` takes one producer", port.role, stage.name.text);
+            let here = &self.sweeps[consumer];
+            let all_shared = self.sweeps[producer].axes.iter().all(|id| here.position(*id).is_some());
+            let diag = wrong(&item.span, message).label("this may be several");
+            diags.push(match all_shared {
+                true => diag.help(format!("write `{}` alone: axes that both have are matched by value", pattern.stage)),
+                false => diag.help("name a value for each axis instead of `*`"),
+            });
+            return None;
+        }
+        let sweep = &self.sweeps[producer];
+        let picks = diags.ok(pattern.pick(&self.spec.axes, sweep, &item.span))?;
+        let open = |(id, pick): (&usize, &Pick)| {
+            (*pick == Pick::Open && self.sweeps[consumer].position(*id).is_none()).then_some(*id)
+        };
+        let lacking: Vec<usize> = sweep.axes.iter().zip(&picks).filter_map(open).collect();
+        if !lacking.is_empty() {
+            diags.push(self.lacking(stage, &pattern.stage, &lacking, port, item));
+            return None;
+        }
+        Some(Want { item, producer, picks, optional: pattern.optional })
+    }
+
+    /// The producer varies over axes that the consumer does not have.
+    fn lacking(&self, stage: &StageSpec, producer: &str, axes: &[usize], port: &Port, item: &Item) -> Diag {
+        let names = axis_names(&self.spec.axes, axes);
+        let noun = if axes.len() == 1 { "axis" } else { "axes" };
+        let message = format!("stage `{}` lacks the {noun} {names} of `{producer}`", stage.name.text);
+        let diag = wrong(&item.span, message).label(format!("which `{producer}`?"));
+        let first = &self.spec.axes[axes[0]];
+        let value = first.values.first().map_or("…", |v| v.text.as_str());
+        let pick = format!("`{producer}[{}={value}]`", first.name.text);
+        if matches!(port.arity, Arity::Many | Arity::OptionalMany) {
+            diag.help(format!("gather them with `{producer}[*]`, or pick with {pick}"))
+        } else {
+            diag.help(format!("add {names} to `axes` of `{}`, or pick one with {pick}", stage.name.text))
+        }
+    }
+
+    /// Positions of the axes that are matched by value: in the consumer's cell and in the producer's.
+    fn shared(&self, consumer: usize, want: &Want) -> Vec<(usize, usize)> {
+        let axes = self.sweeps[want.producer].axes.iter().zip(&want.picks).enumerate();
+        let matched = |(at, (id, pick)): (usize, (&usize, &Pick))| {
+            let here = self.sweeps[consumer].position(*id)?;
+            // `[*]` gathers the axes that the consumer lacks; `[task=*]` all values even of one that it has.
+            matches!(pick, Pick::Open | Pick::Rest).then_some((here, at))
+        };
+        axes.filter_map(matched).collect()
+    }
+
+    /// The producer's cell numbers by the values of the matched axes, those that are picked only.
+    fn groups(&self, consumer: usize, want: &Want) -> HashMap<Vec<u32>, Vec<usize>> {
+        let shared = self.shared(consumer, want);
+        let mut groups: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
+        let picked = |cell: &Cell| {
+            want.picks.iter().zip(cell.iter()).all(|(p, v)| !matches!(p, Pick::Value(picked) if picked != v))
+        };
+        for (number, cell) in self.sweeps[want.producer].cells.iter().enumerate().filter(|(_, c)| picked(c)) {
+            groups.entry(shared.iter().map(|(_, at)| cell[*at]).collect()).or_default().push(number);
+        }
+        groups
+    }
+
+    fn starved(&self, consumer: usize, want: &Want, port: &Port, first: usize, number: usize) -> Diag {
+        let producer = &self.spec.stages[want.producer];
+        let consumers = self.sweeps[consumer].cells.len();
+        let wanted = self.wanted(consumer, want, first);
+        let message = format!("`{}` needs `{wanted}`, which does not exist", self.instance(consumer, first));
+        let label = match consumers {
+            1 => "matches nothing".to_owned(),
+            _ => format!("matches nothing for {number} of {}", count(consumers, "instance")),
+        };
+        let mut diag = wrong(&want.item.span, message).label(label);
+        for condition in &producer.when {
+            let values: Vec<_> = condition.values.iter().map(|v| v.to_value()).collect();
+            let values: Vec<_> = values.iter().map(super::subst::plain_text).collect();
+            diag = diag.note(format!(
+                "`{}` exists only where `{}` is {}",
+                producer.name.text,
+                condition.axis.text,
+                or_list(&values)
+            ));
+        }
+        if producer.when.is_empty() && !self.spec.exclude.is_empty() {
+            diag = diag.note("`axes.exclude` may have taken it out");
+        }
+        match port.arity {
+            Arity::Optional => diag.help(format!("write `{}?` where it may be missing", producer.name.text)),
+            _ => diag.help(format!("give `{}` the same conditions", self.spec.stages[consumer].name.text)),
+        }
+    }
+
+    /// What instance `number` of `consumer` looks for: `svd_init[method=pt]`.
+    fn wanted(&self, consumer: usize, want: &Want, number: usize) -> String {
+        let sweep = &self.sweeps[want.producer];
+        let cell = &self.sweeps[consumer].cells[number];
+        let value = |(id, pick): (&usize, &Pick)| {
+            let axis = &self.spec.axes[*id];
+            let text = match (pick, self.sweeps[consumer].position(*id)) {
+                (Pick::Value(v), _) => axis.values[*v as usize].text.as_str(),
+                (Pick::Open | Pick::Rest, Some(at)) => axis.values[cell[at] as usize].text.as_str(),
+                _ => "*",
+            };
+            format!("{}={text}", axis.name.text)
+        };
+        let values: Vec<_> = sweep.axes.iter().zip(&want.picks).map(value).collect();
+        let name = &self.spec.stages[want.producer].name.text;
+        if values.is_empty() { name.clone() } else { format!("{name}[{}]", values.join(",")) }
+    }
+
+    fn instance(&self, stage: usize, number: usize) -> String {
+        let sweep = &self.sweeps[stage];
+        instance_name(self.spec, &self.spec.stages[stage].name.text, sweep, &sweep.cells[number])
+    }
+}
+
+fn accepts(port: &Port, kind: &StageKind) -> bool {
+    port.accepts.is_empty() || port.accepts.contains(&kind.name)
+}
+
+/// `` `a` or `b` ``.
+fn or_list<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<_> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
+    names.join(" or ")
+}

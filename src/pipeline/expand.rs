@@ -1,0 +1,238 @@
+//! The sweep: axes, `exclude`, `include` and `when` → the cells of each stage, one an instance.
+
+use std::collections::HashMap;
+
+use crate::base::diag::{Diag, Span};
+use crate::base::value::Value;
+
+use super::parse::{axis_value, same_type};
+use super::source::{Diags, suggest, wrong};
+use super::spec::{Axis, Condition, Row, Spec, Word};
+
+/// How many nodes a pipeline may have.
+pub const MOST_NODES: usize = 1_000_000;
+
+/// One instance: for each axis of its stage, in axis order, the index of its value.
+pub type Cell = Box<[u32]>;
+
+/// The axes of one stage, as indices into `spec.axes`, in that order, and its cells, in the order of their values.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// The axes.
+    pub axes: Vec<usize>,
+    /// The cells.
+    pub cells: Vec<Cell>,
+}
+
+impl Sweep {
+    /// Where axis `axis` stands in a cell.
+    pub fn position(&self, axis: usize) -> Option<usize> {
+        self.axes.binary_search(&axis).ok()
+    }
+}
+
+/// A condition that is known to make sense: the position in the cell, and which values it allows.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// In the cell.
+    pub position: usize,
+    allowed: Vec<bool>,
+}
+
+impl Filter {
+    /// Whether the cell has one of the values.
+    pub fn holds(&self, cell: &[u32]) -> bool {
+        self.allowed[cell[self.position] as usize]
+    }
+}
+
+/// Adds the values that only `include` rows have to `spec.axes`, and takes out the rows that are wrong, or that `--set`
+/// left behind.
+pub fn include_values(spec: &mut Spec, diags: &mut Diags) {
+    let rows = std::mem::take(&mut spec.include);
+    for row in rows {
+        let mut good = true;
+        let mut left_behind = false;
+        for condition in &row.conditions {
+            let Some(id) = diags.ok(find_axis(&spec.axes, &condition.axis, "`axes.include`")) else {
+                good = false;
+                continue;
+            };
+            let axis = &mut spec.axes[id];
+            for item in &condition.values {
+                let Some(mut value) = diags.ok(axis_value(&axis.name.text, item)) else {
+                    good = false;
+                    continue;
+                };
+                if axis.find(&value.text).is_some() {
+                    continue;
+                }
+                if axis.former.is_some() {
+                    left_behind = true;
+                    continue;
+                }
+                if let (Some(Value::Float(_)), Value::Int(i)) = (axis.values.first().map(|v| &v.value), &value.value) {
+                    value.value = Value::Float(*i as f64);
+                    value.text = value.value.to_string();
+                }
+                match axis.values.first() {
+                    Some(first) if !same_type(&first.value, &value.value) => {
+                        let diag = wrong(&item.span, format!("axis `{}` mixes texts and numbers", axis.name.text));
+                        diags.push(diag.label(format!("its first value is `{}`", first.value)));
+                        good = false;
+                    }
+                    _ => axis.values.push(value),
+                }
+            }
+        }
+        if good && !left_behind {
+            spec.include.push(row);
+        }
+    }
+}
+
+/// The index of the axis called `name`.
+///
+/// # Errors
+/// There is none.
+pub fn find_axis(axes: &[Axis], name: &Word, place: &str) -> Result<usize, Diag> {
+    axes.iter().position(|a| a.name.text == name.text).ok_or_else(|| {
+        let diag = wrong(&name.span, format!("unknown axis `{}` in {place}", name.text));
+        suggest(diag, &name.text, "the axes are", axes.iter().map(|a| a.name.text.as_str()))
+    })
+}
+
+/// The index in `axis` of what `text` says at `span`; `None` for a value that `--set` took away.
+///
+/// # Errors
+/// It never had that value.
+pub fn find_value(axis: &Axis, text: &str, span: &Span) -> Result<Option<usize>, Diag> {
+    let index = axis.find(text);
+    let was = || axis.former.as_ref().is_some_and(|f| f.iter().any(|v| v == text));
+    if index.is_some() || was() {
+        return Ok(index);
+    }
+    let diag = wrong(span, format!("axis `{}` has no value `{text}`", axis.name.text));
+    Err(suggest(diag, text, "its values are", axis.values.iter().map(|v| v.text.as_str())))
+}
+
+/// What `condition` asks of a cell over `owned`; `owner` has those axes.
+///
+/// # Errors
+/// The axis is unknown or not the owner's, or has no such value.
+pub fn filter(condition: &Condition, axes: &[Axis], owned: &[usize], owner: &str) -> Result<Filter, Vec<Diag>> {
+    let id = find_axis(axes, &condition.axis, owner).map_err(|d| vec![d])?;
+    let Ok(position) = owned.binary_search(&id) else {
+        let diag = wrong(&condition.axis.span, format!("{owner} has no axis `{}`", condition.axis.text));
+        return Err(vec![
+            diag.help(format!("a condition may only name its own axes; add `\"{}\"` to them", condition.axis.text)),
+        ]);
+    };
+    let axis = &axes[id];
+    let mut allowed = vec![false; axis.values.len()];
+    let mut problems = Vec::new();
+    for item in &condition.values {
+        match axis_value(&axis.name.text, item).and_then(|v| find_value(axis, &v.text, &v.span)) {
+            Ok(Some(index)) => allowed[index] = true,
+            Ok(None) => {}
+            Err(diag) => problems.push(diag),
+        }
+    }
+    if problems.is_empty() { Ok(Filter { position, allowed }) } else { Err(problems) }
+}
+
+/// The sweep of every stage, in file order.
+pub fn expand(spec: &Spec, diags: &mut Diags) -> Vec<Sweep> {
+    for row in &spec.exclude {
+        check_row(row, spec, diags);
+    }
+    let mut total = 0_usize;
+    let mut sweeps = Vec::new();
+    for stage in &spec.stages {
+        let owner = format!("stage `{}`", stage.name.text);
+        let mut axes: Vec<usize> = Vec::new();
+        for word in &stage.axes {
+            if let Some(id) = diags.ok(find_axis(&spec.axes, word, &owner)) {
+                if axes.contains(&id) {
+                    diags.push(wrong(&word.span, format!("{owner} names the axis `{}` twice", word.text)));
+                } else {
+                    axes.push(id);
+                }
+            }
+        }
+        axes.sort_unstable();
+        let when: Vec<Filter> =
+            stage.when.iter().filter_map(|c| keep(filter(c, &spec.axes, &axes, &owner), diags)).collect();
+        let size = axes.iter().try_fold(1_usize, |n, a| n.checked_mul(spec.axes[*a].declared)).unwrap_or(usize::MAX);
+        total = total.saturating_add(size);
+        if total > MOST_NODES {
+            let diag = wrong(&stage.name.span, format!("the pipeline expands to more than {MOST_NODES} nodes"));
+            diags.push(diag.note(format!("{owner} alone has {size} combinations of its axes")));
+            break;
+        }
+        let cells = cells(spec, &axes, &when);
+        sweeps.push(Sweep { axes, cells });
+    }
+    sweeps.resize_with(spec.stages.len(), Sweep::default);
+    sweeps
+}
+
+fn keep<T>(result: Result<T, Vec<Diag>>, diags: &mut Diags) -> Option<T> {
+    result.map_err(|all| all.into_iter().for_each(|d| diags.push(d))).ok()
+}
+
+fn check_row(row: &Row, spec: &Spec, diags: &mut Diags) {
+    let all: Vec<usize> = (0..spec.axes.len()).collect();
+    for condition in &row.conditions {
+        keep(filter(condition, &spec.axes, &all, "`axes.exclude`"), diags);
+    }
+}
+
+/// All combinations, without those of `exclude`, with those of `include`, where `when` holds.
+fn cells(spec: &Spec, axes: &[usize], when: &[Filter]) -> Vec<Cell> {
+    let declared: Vec<Vec<u32>> = axes.iter().map(|a| (0..spec.axes[*a].declared as u32).collect()).collect();
+    let mut cells = product(&declared);
+    for row in &spec.exclude {
+        let filters: Result<Vec<_>, _> = row.conditions.iter().map(|c| filter(c, &spec.axes, axes, "")).collect();
+        if let Ok(filters) = filters {
+            cells.retain(|cell| !filters.iter().all(|f| f.holds(cell)));
+        }
+    }
+    for row in &spec.include {
+        let picked = picks(row, &spec.axes);
+        if axes.iter().any(|a| picked.contains_key(a)) {
+            let values: Vec<_> =
+                axes.iter().zip(&declared).map(|(a, all)| picked.get(a).unwrap_or(all).clone()).collect();
+            cells.extend(product(&values));
+        }
+    }
+    cells.retain(|cell| when.iter().all(|f| f.holds(cell)));
+    if !spec.include.is_empty() {
+        cells.sort_unstable();
+        cells.dedup();
+    }
+    cells
+}
+
+/// The values that an `include` row gives, by axis.
+fn picks(row: &Row, axes: &[Axis]) -> HashMap<usize, Vec<u32>> {
+    let pick = |c: &Condition| {
+        let id = axes.iter().position(|a| a.name.text == c.axis.text)?;
+        let find = |i| axis_value("", i).ok().and_then(|v| axes[id].find(&v.text)).map(|v| v as u32);
+        Some((id, c.values.iter().filter_map(find).collect()))
+    };
+    row.conditions.iter().filter_map(pick).collect()
+}
+
+fn product(values: &[Vec<u32>]) -> Vec<Cell> {
+    let mut cells: Vec<Vec<u32>> = vec![Vec::with_capacity(values.len())];
+    for axis in values {
+        let extend = |cell: &Vec<u32>, v: &u32| {
+            let mut cell = cell.clone();
+            cell.push(*v);
+            cell
+        };
+        cells = cells.iter().flat_map(|cell| axis.iter().map(move |v| extend(cell, v))).collect();
+    }
+    cells.into_iter().map(Vec::into_boxed_slice).collect()
+}

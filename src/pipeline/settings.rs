@@ -1,0 +1,371 @@
+//! The parameters of a stage's instances: what its table, its `by` rows, its axes and its kind's defaults say, each value
+//! brought to its declared type.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::diag::Diag;
+use crate::base::value::{Params, Value};
+use crate::engine::graph::{Accept, Resources};
+use crate::stages::stage::{Param, Runs, StageKind, Type};
+
+use super::coerce::coerce;
+use super::doc::{self, Entry, Item};
+use super::expand::{Filter, Sweep, filter};
+use super::parse::{RESOURCE_KEYS, unknown_key};
+use super::source::{Diags, Source, list, place, suggest, wrong};
+use super::spec::{ByRow, Condition, ResourcesSpec, Spec, StageSpec, Word};
+use super::subst::{Resolved, Scan, Scope};
+
+/// The resolved `[source.NAME]` tables.
+pub type Sources = BTreeMap<String, Value>;
+
+/// Where a parameter's value comes from, for instances that no later row overrides.
+enum Origin<'a> {
+    /// The same for all instances; `None`: wrong, and told.
+    Fixed(Option<Value>),
+    /// Depends on the instance.
+    Varies(&'a Item),
+    /// The axis of the same name, at this position in the cell.
+    Axis(usize),
+    /// Not set, and may be absent.
+    Absent,
+}
+
+/// One parameter: its base, and the rows that override it.
+struct Setting<'a> {
+    param: &'static Param,
+    base: Origin<'a>,
+    /// Row number and value, in file order.
+    by: Vec<(usize, Origin<'a>)>,
+}
+
+/// A `by` row whose conditions make sense.
+struct Rule<'a> {
+    filters: Vec<Filter>,
+    spec: &'a ByRow,
+}
+
+/// All that is needed to give each instance of a stage its parameters.
+pub struct Settings<'a> {
+    owner: String,
+    spec: &'a Spec,
+    stage: &'a StageSpec,
+    kind: &'static StageKind,
+    sweep: &'a Sweep,
+    scope: &'a Scope<'a>,
+    sources: &'a Sources,
+    settings: Vec<Setting<'a>>,
+    rules: Vec<Rule<'a>>,
+}
+
+/// Every `[source.NAME]` as a stage sees it: `{ name, url, verify, files }`.
+pub fn sources(spec: &Spec, scope: &Scope, diags: &mut Diags) -> Sources {
+    let mut sources = Sources::new();
+    for source in &spec.sources {
+        let owner = format!("source `{}`", source.name.text);
+        let mut text = |item: &Item| match scope.scan(item, &owner, &[], diags) {
+            Scan::Bad => None,
+            _ => coerce(&scope.resolve(item, &|_| 0), &Type::Str).ok(),
+        };
+        let mut files = Params::new();
+        for file in &source.files {
+            let mut fields = Params::new();
+            fields.extend(text(&file.path).map(|p| ("path".to_owned(), p)));
+            fields.extend(file.sha256.as_ref().map(|w| ("sha256".to_owned(), Value::Str(w.text.to_ascii_lowercase()))));
+            fields.extend(file.bytes.as_ref().map(|(n, _)| ("bytes".to_owned(), Value::Int(*n as i64))));
+            files.insert(file.key.text.clone(), Value::Table(fields));
+        }
+        let url = text(&source.url);
+        if let Some(Value::Str(url)) = &url
+            && !["https://", "http://", "file:"].iter().any(|scheme| url.starts_with(scheme))
+        {
+            let diag =
+                wrong(&source.url.span, format!("`url` of {owner} must begin with `https://`, `http://` or `file:`"));
+            diags.push(diag.help("a folder beside the pipeline file is `file:folder`"));
+        }
+        let mut fields = Params::from([
+            ("name".to_owned(), Value::Str(source.name.text.clone())),
+            ("verify".to_owned(), Value::Bool(source.verify)),
+            ("files".to_owned(), Value::Table(files)),
+        ]);
+        fields.extend(url.map(|u| ("url".to_owned(), u)));
+        sources.insert(source.name.text.clone(), Value::Table(fields));
+    }
+    sources
+}
+
+impl<'a> Settings<'a> {
+    /// Checks all settings of `stage` and what does not depend on the instance.
+    pub fn new(
+        spec: &'a Spec,
+        stage: &'a StageSpec,
+        kind: &'static StageKind,
+        sweep: &'a Sweep,
+        scope: &'a Scope<'a>,
+        sources: &'a Sources,
+        diags: &mut Diags,
+    ) -> Self {
+        let owner = format!("stage `{}`", stage.name.text);
+        let mut it = Self { owner, spec, stage, kind, sweep, scope, sources, settings: Vec::new(), rules: Vec::new() };
+        it.check_keys(diags);
+        it.rules = stage.by.iter().filter_map(|row| it.rule(row, diags)).collect();
+        it.settings = kind.params.iter().map(|p| it.setting(p, diags)).collect();
+        it
+    }
+
+    fn param(&self, name: &str) -> Option<&'static Param> {
+        self.kind.params.iter().find(|p| p.name == name)
+    }
+
+    fn has_axis(&self, name: &str) -> Option<usize> {
+        self.sweep.axes.iter().position(|id| self.spec.axes[*id].name.text == name)
+    }
+
+    fn check_keys(&self, diags: &mut Diags) {
+        for entry in &self.stage.settings {
+            if self.param(&entry.key).is_none() {
+                let known = self.kind.params.iter().map(|p| p.name).chain(super::spec::STAGE_KEYS.iter().copied());
+                let diag = wrong(&entry.key_span, format!("unknown key `{}` in {}", entry.key, self.owner));
+                let what = format!("parameters of `{}`", self.kind.name);
+                let params: Vec<_> = self.kind.params.iter().map(|p| p.name).collect();
+                diags.push(match crate::base::suggest::nearest(&entry.key, known) {
+                    Some(name) => diag.label(format!("did you mean `{name}`?")),
+                    None if RESOURCE_KEYS.contains(&entry.key.as_str()) => {
+                        diag.help(format!("write it as `resources = {{ {} = … }}`", entry.key))
+                    }
+                    None if params.is_empty() => {
+                        diag.help(format!("stage kind `{}` has no parameters", self.kind.name))
+                    }
+                    None => diag.help(format!("{what}: {}", list(&params))),
+                });
+            }
+        }
+    }
+
+    /// The conditions of a row: its keys that are axes of the stage. Unknown keys are told.
+    fn rule(&self, row: &'a ByRow, diags: &mut Diags) -> Option<Rule<'a>> {
+        let mut filters = Vec::new();
+        let mut good = true;
+        for entry in &row.entries {
+            if self.has_axis(&entry.key).is_some() {
+                let axis = Word { text: entry.key.clone(), span: entry.key_span.clone() };
+                let condition = Condition { axis, values: entry.item.one_or_more().to_vec() };
+                match filter(&condition, &self.spec.axes, &self.sweep.axes, &self.owner) {
+                    Ok(filter) => filters.push(filter),
+                    Err(problems) => {
+                        good = false;
+                        problems.into_iter().for_each(|d| diags.push(d));
+                    }
+                }
+            } else if self.param(&entry.key).is_none() {
+                good = false;
+                diags.push(self.unknown_in_row(entry));
+            }
+        }
+        if filters.is_empty() && good {
+            let diag = wrong(&row.span, format!("this `by` row of {} has no condition", self.owner));
+            let axes: Vec<_> = self.sweep.axes.iter().map(|id| self.spec.axes[*id].name.text.as_str()).collect();
+            diags.push(match axes.is_empty() {
+                true => diag.help("the stage has no axes: write the settings in its own table"),
+                false => diag
+                    .help(format!("name a value of {}, or write the settings in the stage's own table", list(&axes))),
+            });
+        }
+        let narrowed = self.sweep.axes.iter().any(|id| self.spec.axes[*id].former.is_some());
+        let idle = !self.sweep.cells.iter().any(|cell| filters.iter().all(|f| f.holds(cell)));
+        if good && !filters.is_empty() && idle && !narrowed {
+            diags.push(warning(&row.span, format!("this `by` row holds for no instance of {}", self.owner)));
+        }
+        Some(Rule { filters, spec: row })
+    }
+
+    fn unknown_in_row(&self, entry: &Entry) -> Diag {
+        if self.spec.axes.iter().any(|a| a.name.text == entry.key) {
+            let diag = wrong(&entry.key_span, format!("{} has no axis `{}`", self.owner, entry.key));
+            return diag.help("a `by` row may only name the stage's own axes");
+        }
+        let axes = self.sweep.axes.iter().map(|id| self.spec.axes[*id].name.text.as_str());
+        let known: Vec<_> = axes.chain(self.kind.params.iter().map(|p| p.name)).collect();
+        unknown_key(entry, &format!("a `by` row of {}", self.owner), &known)
+    }
+
+    fn setting(&self, param: &'static Param, diags: &mut Diags) -> Setting<'a> {
+        let own = self.stage.settings.iter().find(|e| e.key == param.name);
+        let axis = self.has_axis(param.name);
+        if let (Some(entry), Some(_)) = (own, axis)
+            && self.scope.scan(&entry.item, &self.owner, &self.sweep.axes, &mut Diags::new()) == Scan::Fixed
+        {
+            let message =
+                format!("`{}` is an axis of {}, and is set to one value for all of it", param.name, self.owner);
+            let diag = wrong(&entry.key_span, message);
+            diags.push(diag.help("leave it out: it takes the axis' value; or take the axis out of `axes`"));
+        }
+        let base = match (own, axis, param.default) {
+            (Some(entry), ..) => self.origin(param, &entry.item, diags),
+            (None, Some(position), _) => Origin::Axis(position),
+            (None, None, Some("")) => Origin::Absent,
+            (None, None, Some(text)) => Origin::Fixed(Some(self.default(param, text))),
+            (None, None, None) => Origin::Fixed(None),
+        };
+        let mut by = Vec::new();
+        if axis.is_none() {
+            for (number, rule) in self.rules.iter().enumerate() {
+                for entry in rule.spec.entries.iter().filter(|e| e.key == param.name) {
+                    by.push((number, self.origin(param, &entry.item, diags)));
+                }
+            }
+        }
+        if own.is_none() && axis.is_none() && param.default.is_none() {
+            self.check_covered(param, &by, diags);
+        }
+        Setting { param, base, by }
+    }
+
+    /// A parameter without a default must be set for every instance.
+    fn check_covered(&self, param: &Param, by: &[(usize, Origin)], diags: &mut Diags) {
+        let covered = |cell: &[u32]| by.iter().any(|(n, _)| self.rules[*n].filters.iter().all(|f| f.holds(cell)));
+        let bare = self.sweep.cells.iter().find(|cell| !covered(cell));
+        if !by.is_empty() && bare.is_none() {
+            return;
+        }
+        let diag = wrong(&self.stage.name.span, format!("{} does not say `{}`", self.owner, param.name));
+        let diag = diag.note(format!("`{}`: {}", param.name, param.doc));
+        let diag = diag.note(format!("it must be {}", super::coerce::describe(&param.ty)));
+        diags.push(match bare.filter(|_| !by.is_empty()) {
+            Some(cell) => diag.label(format!("no `by` row sets it for `{}`", self.name(cell))),
+            None => diag.help(format!("add `{} = …` to it", param.name)),
+        });
+    }
+
+    fn default(&self, param: &Param, text: &str) -> Value {
+        let source = Source::new(std::path::Path::new("default"), format!("x = {text}"));
+        let (table, _) = doc::read(&source);
+        let item = &table.get("x").unwrap_or_else(|| bad_default(self.kind, param)).item;
+        let resolved = Resolved { value: item.to_value(), span: item.span.clone(), substituted: false };
+        match coerce(&resolved, &param.ty) {
+            Ok(value) => value,
+            Err(_) => bad_default(self.kind, param),
+        }
+    }
+
+    fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
+        match self.scope.scan(item, &self.owner, &self.sweep.axes, diags) {
+            Scan::Bad => Origin::Fixed(None),
+            Scan::Varies => Origin::Varies(item),
+            Scan::Fixed => {
+                let resolved = self.scope.resolve(item, &|_| 0);
+                Origin::Fixed(diags.ok(self.typed(param, &resolved, item)))
+            }
+        }
+    }
+
+    /// The value as the parameter's type; a source's name as its table.
+    fn typed(&self, param: &Param, resolved: &Resolved, item: &Item) -> Result<Value, Diag> {
+        let what = || format!("`{}` of {}", param.name, self.owner);
+        let elsewhere = |diag: Diag| {
+            let same = resolved.span.range == item.span.range && resolved.span.source.path == item.span.source.path;
+            if same { diag } else { diag.note(format!("used at {}", place(&item.span))) }
+        };
+        let value = coerce(resolved, &param.ty).map_err(|misfit| {
+            let diag = wrong(&resolved.span, format!("{} must be {}", what(), misfit.expected));
+            let typed = resolved.value.as_str().unwrap_or_default();
+            elsewhere(match crate::base::suggest::nearest(typed, misfit.choices.iter().copied()) {
+                Some(word) => diag.label(format!("did you mean `{word}`?")),
+                None => diag.label(misfit.found),
+            })
+        })?;
+        let (Type::Source, Value::Str(name)) = (&param.ty, &value) else { return Ok(value) };
+        self.sources.get(name).cloned().ok_or_else(|| {
+            let diag = wrong(&resolved.span, format!("{} names an unknown source `{name}`", what()));
+            let diag = suggest(diag, name, "the sources are", self.sources.keys().map(String::as_str));
+            elsewhere(if self.sources.is_empty() { diag.help(format!("add a `[source.{name}]` table")) } else { diag })
+        })
+    }
+
+    /// `train[task=rte,seed=42]`.
+    pub fn name(&self, cell: &[u32]) -> String {
+        instance_name(self.spec, &self.stage.name.text, self.sweep, cell)
+    }
+
+    /// The parameters of one instance; `None` when one is wrong, and was told.
+    pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
+        let holding: Vec<bool> = self.rules.iter().map(|r| r.filters.iter().all(|f| f.holds(cell))).collect();
+        let mut params = Params::new();
+        let mut good = true;
+        for setting in &self.settings {
+            let row = setting.by.iter().rev().find(|(n, _)| holding[*n]);
+            let origin = row.map_or(&setting.base, |(_, origin)| origin);
+            let value = match origin {
+                Origin::Absent => continue,
+                Origin::Fixed(value) => value.clone(),
+                Origin::Varies(item) => {
+                    let of = |axis: usize| cell[self.sweep.position(axis).expect("scanned")] as usize;
+                    diags.ok(self.typed(setting.param, &self.scope.resolve(item, &of), item))
+                }
+                Origin::Axis(position) => {
+                    let value = &self.spec.axes[self.sweep.axes[*position]].values[cell[*position] as usize];
+                    let span = value.span.clone();
+                    let resolved = Resolved { value: value.value.clone(), span: span.clone(), substituted: true };
+                    diags.ok(self.typed(setting.param, &resolved, &Item { span, node: doc::Node::Bool(true) }))
+                }
+            };
+            match value {
+                Some(value) => drop(params.insert(setting.param.name.to_owned(), value)),
+                None => good = false,
+            }
+        }
+        if good
+            && let Some(check) = self.kind.check
+            && let Err(mut diag) = check(&params)
+        {
+            diag.class = crate::base::diag::Class::Usage;
+            let diag = if diag.span.is_none() { diag.at(self.stage.name.span.clone()) } else { diag };
+            diags.push(diag.note(format!("in `{}`", self.name(cell))));
+            good = false;
+        }
+        good.then_some(params)
+    }
+
+    /// What one instance may use, and which stored results count for it.
+    pub fn resources(&self, cell: &[u32]) -> (Resources, Accept) {
+        let gpu = usize::from(matches!(self.kind.runs, Runs::Worker));
+        let mut resources = Resources { gpu, ..Resources::default() };
+        let mut accept = self.stage.accept.unwrap_or_default();
+        let mut apply = |spec: &ResourcesSpec| {
+            resources.cpu = spec.cpu.unwrap_or(resources.cpu);
+            resources.gpu = spec.gpu.unwrap_or(resources.gpu);
+            resources.retries = spec.retries.unwrap_or(resources.retries);
+            resources.timeout = spec.timeout.or(resources.timeout);
+        };
+        apply(&self.stage.resources);
+        for rule in self.rules.iter().filter(|r| r.filters.iter().all(|f| f.holds(cell))) {
+            apply(&rule.spec.resources);
+            accept = rule.spec.accept.unwrap_or(accept);
+        }
+        (resources, accept)
+    }
+}
+
+/// `train[task=rte,seed=42]`.
+pub fn instance_name(spec: &Spec, stage: &str, sweep: &Sweep, cell: &[u32]) -> String {
+    let value =
+        |(id, v): (&usize, &u32)| format!("{}={}", spec.axes[*id].name.text, spec.axes[*id].values[*v as usize].text);
+    let values: Vec<_> = sweep.axes.iter().zip(cell).map(value).collect();
+    if values.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", values.join(",")) }
+}
+
+/// A warning about the pipeline at `span`.
+pub fn warning(span: &crate::base::diag::Span, message: impl Into<String>) -> Diag {
+    let mut diag = Diag::warning(message).at(span.clone());
+    diag.class = crate::base::diag::Class::Usage;
+    diag
+}
+
+fn bad_default(kind: &StageKind, param: &Param) -> ! {
+    panic!("stage kind `{}` declares a default for `{}` that is no value of its type", kind.name, param.name)
+}
+
+/// Stage kinds by name.
+pub fn kinds(stages: &[&'static StageKind]) -> HashMap<&'static str, &'static StageKind> {
+    stages.iter().map(|k| (k.name, *k)).collect()
+}
