@@ -1,21 +1,28 @@
 //! `dpt`: a declarative pipeline tool for decomposed prompt tuning.
 //!
-//! Data goes one way: TOML text → `pipeline` → `engine::graph::Graph` → recipe and key (`cache`) → execution
-//! (`engine`) → artifacts (`artifact`) → report. The modules stand below in layer order, lowest first; a file
+//! Data goes one way: TOML text → [`pipeline`] → [`engine::graph::Graph`] → recipe and key ([`cache`]) → execution
+//! ([`engine`]) → artifacts ([`artifact`]) → report. The modules stand below in layer order, lowest first; a file
 //! imports from layers below its own, never above.
 //!
 //! Nothing here knows libtorch: what needs it is the crate `dpt-torch`, whose `dpt-worker` the engine starts.
 
 pub mod base;
+
 pub mod artifact;
 pub mod cache;
-pub mod metrics;
+
 pub mod data;
 pub mod fetch;
-pub mod svd;
+pub mod metrics;
 pub mod model;
 pub mod report;
+pub mod svd;
+
 pub mod stages;
 pub mod worker;
+
 pub mod engine;
+
 pub mod pipeline;
+
+pub mod cli;

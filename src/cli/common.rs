@@ -1,0 +1,159 @@
+//! What commands share: arguments, where the store is, how stages are executed, Ctrl-C.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::base::diag::{Class, Diag};
+use crate::cache::Store;
+use crate::engine::executor::local::Local;
+use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
+use crate::engine::graph::{Graph, NodeId};
+use crate::pipeline::Plan;
+use crate::stages::ctx::Cancel;
+use crate::worker::device::{Wanted, gpu_slots};
+
+use super::check::Changes;
+use super::render;
+
+/// Which pipeline, and what to change in it.
+#[derive(Args, Debug)]
+pub struct PipelineArgs {
+    /// The pipeline file, such as `pipelines/quickstart.toml`.
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+    /// `--set`, `--mirror`.
+    #[command(flatten)]
+    pub changes: Changes,
+}
+
+/// Where results are stored.
+#[derive(Args, Debug)]
+pub struct StoreArgs {
+    /// Where results are stored [default: what DPT_CACHE names, else `cache/` at the project's root].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// On which device torch stages run.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// Where to train and evaluate: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU: `cuda:1`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Wanted,
+}
+
+impl PipelineArgs {
+    /// The plan; its warnings are printed.
+    ///
+    /// # Errors
+    /// Every problem of the file.
+    pub fn load(&self) -> Result<Plan, Vec<Diag>> {
+        self.changes.load(&self.pipeline)
+    }
+}
+
+impl StoreArgs {
+    /// The store's folder for a pipeline (or for a folder).
+    pub fn folder(&self, pipeline: &Path) -> PathBuf {
+        let named = || std::env::var_os("DPT_CACHE").filter(|name| !name.is_empty()).map(PathBuf::from);
+        self.cache.clone().or_else(named).unwrap_or_else(|| project(pipeline).join("cache"))
+    }
+
+    /// The store, made if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
+        Store::open(&self.folder(pipeline)).map_err(|diag| vec![diag])
+    }
+}
+
+/// The root of the project that a path belongs to: the nearest folder above with `cache/`, `.git` or `Cargo.toml`, else
+/// the path's own folder.
+fn project(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let own = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
+    let marks = ["cache", ".git", "Cargo.toml"];
+    own.ancestors().find(|dir| marks.iter().any(|mark| dir.join(mark).exists())).unwrap_or(own).to_path_buf()
+}
+
+/// A path as one would type it from here.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let inside = path.strip_prefix(&here).ok().filter(|rest| !rest.as_os_str().is_empty());
+    inside.unwrap_or(path).display().to_string()
+}
+
+/// Where `dpt-worker` is: what `DPT_WORKER` names, else beside this program.
+pub fn worker_program() -> PathBuf {
+    std::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
+        let here = std::env::current_exe().unwrap_or_default();
+        here.with_file_name("dpt-worker")
+    })
+}
+
+/// This machine as executor: stages without libtorch here, the others in workers that write their logs below the store.
+pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Local {
+    let logs = store.runs().join("logs").join(pipeline);
+    let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let gpus = gpu_slots(device, visible.as_deref());
+    Local::new(Box::new(WorkerPool::new(config)), gpus, "cpu".to_owned())
+}
+
+/// How many CPUs this process may use.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The targets' nodes, or the pipeline's own targets where none is named.
+///
+/// # Errors
+/// A target that names nothing.
+pub fn select(plan: &Plan, targets: &[String]) -> Result<Vec<NodeId>, Vec<Diag>> {
+    if targets.is_empty() { Ok(plan.targets.clone()) } else { plan.select(targets) }
+}
+
+/// Whether a node is read by no other.
+pub fn is_last(graph: &Graph, id: NodeId) -> bool {
+    graph.consumers(id).is_empty()
+}
+
+static CANCEL: Cancel = Cancel::new();
+
+/// From now on Ctrl-C (or a signal to end) asks the run to end in order; the second one ends the program at once.
+///
+/// # Errors
+/// When the handler cannot be set.
+pub fn cancel_on_ctrl_c() -> Result<&'static Cancel, Vec<Diag>> {
+    let handler = || {
+        if CANCEL.asked() {
+            std::process::exit(super::exit::Exit::Interrupted as i32);
+        }
+        CANCEL.ask();
+        render::err("stopping: running stages are asked to end; once more stops at once\n");
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|error| vec![Diag::error(Class::Environment, format!("cannot listen for Ctrl-C: {error}"))])?;
+    Ok(&CANCEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_at_the_root_of_the_project() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let file = root.join("a/pipelines/x.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(root.join("a/Cargo.toml"), "").unwrap();
+        let folder = |cache: Option<&str>| StoreArgs { cache: cache.map(PathBuf::from) }.folder(&file);
+        assert_eq!(folder(None), root.join("a/cache"));
+        std::fs::create_dir(root.join("a/pipelines/cache")).unwrap();
+        assert_eq!(folder(None), root.join("a/pipelines/cache"));
+        assert_eq!(folder(Some("elsewhere")), Path::new("elsewhere"));
+    }
+}

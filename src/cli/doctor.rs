@@ -1,0 +1,99 @@
+//! `dpt doctor`: is all there that a run needs?
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::diag::Diag;
+use crate::cli::Outcome;
+use crate::cli::common::{self, DeviceArgs, StoreArgs};
+use crate::cli::exit::Exit;
+use crate::cli::render::{self, BAD, GOOD, WARN, paint};
+use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
+use crate::worker::device::gpu_present;
+
+/// For the end of the help text.
+pub const EXAMPLES: &str = "\
+Example:
+  dpt doctor --device cuda
+      is a GPU ready to train on?";
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Below this much free space the store is worth a warning, in bytes.
+const LITTLE: u64 = 2_000_000_000;
+
+/// Does it. What is wrong is told in full below the table, and gives exit code 6.
+///
+/// # Errors
+/// None: what it finds is its result.
+pub fn run(args: &Args) -> Outcome {
+    let mut wrong: Vec<Diag> = Vec::new();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |name: &str, state: String, text: String| rows.push(vec![name.to_owned(), state, text]);
+    let (good, warn, bad) = (|| paint(GOOD, "ok"), || paint(WARN, "look"), || paint(BAD, "bad"));
+    row("dpt", good(), format!("{}, {}", env!("CARGO_PKG_VERSION"), render::count(common::cpus(), "CPU")));
+
+    let program = common::worker_program();
+    let pool = WorkerPool::new(WorkerConfig::new(program.clone(), args.device.device, 1));
+    match pool.hello() {
+        Ok(hello) => {
+            row("worker", good(), common::shown(&program));
+            row("libtorch", good(), hello.libtorch);
+            let gpu = hello.devices.iter().any(|device| device.starts_with("cuda"));
+            let state = if gpu || !gpu_present() { good() } else { warn() };
+            row("device", state, hello.devices.join(", "));
+            hello.notes.into_iter().for_each(|note| row("", String::new(), note));
+        }
+        Err(diag) => {
+            row("worker", bad(), diag.message.clone());
+            wrong.push(diag);
+        }
+    }
+
+    // The store itself is made by the first run.
+    let folder = args.store.folder(Path::new("."));
+    let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    match writable(there) {
+        Ok(()) => {
+            let free = free_space(there);
+            let state = if free.is_some_and(|free| free < LITTLE) { warn() } else { good() };
+            let free = free.map(|free| format!(", {} free", render::bytes(free))).unwrap_or_default();
+            row("store", state, format!("{}{free}", common::shown(&folder)));
+        }
+        Err(diag) => {
+            row("store", bad(), common::shown(&folder));
+            wrong.push(diag);
+        }
+    }
+    render::out(&render::table(&rows, &[]));
+    if wrong.is_empty() {
+        return Ok(Exit::Done);
+    }
+    render::err(&format!("\n{}", render::diags(&wrong)));
+    Ok(Exit::Environment)
+}
+
+/// Whether a file can be made there.
+fn writable(folder: &Path) -> Result<(), Diag> {
+    let probe: PathBuf = folder.join(format!(".doctor-{}", std::process::id()));
+    crate::base::fs::write_atomic(&probe, b"")?;
+    std::fs::remove_file(&probe).map_err(|error| crate::base::fs::on("remove", &probe)(error).into())
+}
+
+/// How many bytes this user may still write there; `None` where the system does not say.
+fn free_space(folder: &Path) -> Option<u64> {
+    let name = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: a zeroed `statvfs` is a valid one, and the name is a valid C string.
+    unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(name.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail * stat.f_frsize)
+    }
+}

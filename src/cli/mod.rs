@@ -1,0 +1,203 @@
+//! L6: all that is for a person: the command line, what is printed, the exit code. To add a command: its file, its `mod`
+//! line, its row in [`COMMANDS`].
+
+pub mod check;
+pub mod common;
+pub mod doctor;
+pub mod exec;
+pub mod exit;
+pub mod graph;
+pub mod pin;
+pub mod progress;
+pub mod render;
+pub mod results;
+pub mod run;
+pub mod status;
+
+use std::panic;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use crate::base::diag::{Class, Diag};
+use exit::Exit;
+
+/// What a command returns: how it ended, or messages that are still to be shown.
+pub type Outcome = Result<Exit, Vec<Diag>>;
+
+/// A command.
+pub struct Command {
+    /// As typed.
+    pub name: &'static str,
+    /// One line for `dpt --help`.
+    pub about: &'static str,
+    /// For `dpt NAME --help`: examples.
+    pub examples: &'static str,
+    /// Adds its arguments.
+    pub args: fn(clap::Command) -> clap::Command,
+    /// Does it.
+    pub run: fn(&ArgMatches) -> Outcome,
+    /// Whether help texts leave it out.
+    pub hidden: bool,
+}
+
+/// Every command, in the order of the help text.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        about: "Bring a pipeline up to date: run what is missing or stale, and nothing else",
+        examples: run::EXAMPLES,
+        args: run::Args::augment_args,
+        run: |matches| run::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "status",
+        about: "Show what is done, what is stale and why; run nothing",
+        examples: status::EXAMPLES,
+        args: status::Args::augment_args,
+        run: |matches| status::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "check",
+        about: "Check pipeline files: every problem at once, each with its line; run nothing",
+        examples: CHECK_EXAMPLES,
+        args: check::Args::augment_args,
+        run: |matches| check::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "graph",
+        about: "Draw a pipeline: its stages, how many nodes each has, who reads whom",
+        examples: GRAPH_EXAMPLES,
+        args: graph::Args::augment_args,
+        run: |matches| graph::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "pin",
+        about: "Record the sizes and digests of what a pipeline downloads, so that it stays the same",
+        examples: pin::EXAMPLES,
+        args: pin::Args::augment_args,
+        run: |matches| pin::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "doctor",
+        about: "Check this machine: libtorch, devices, the store",
+        examples: doctor::EXAMPLES,
+        args: doctor::Args::augment_args,
+        run: |matches| doctor::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "exec",
+        about: "Run single nodes whose inputs are in the store (what an executor starts on another machine)",
+        examples: exec::EXAMPLES,
+        args: exec::Args::augment_args,
+        run: |matches| exec::run(&parse(matches)),
+        hidden: true,
+    },
+];
+
+const CHECK_EXAMPLES: &str = "\
+Example:
+  dpt check pipelines/*.toml";
+
+const GRAPH_EXAMPLES: &str = "\
+Examples:
+  dpt graph pipelines/quickstart.toml
+  dpt graph pipelines/quickstart.toml --format dot | dot -Tsvg > graph.svg
+  dpt graph pipelines/superglue_full.toml --expand 'report'";
+
+const ABOUT: &str = "\
+dpt tunes soft prompts on a frozen T5, over many tasks, methods and seeds.
+
+A pipeline file (TOML) says what the experiment is: where data and model come from, which stages there are (download, \
+tokenize, svd-init, train, eval, report), and the axes to sweep over. `dpt run` does exactly what is missing: every \
+result is kept in a store under a key made of all that shapes it, so what has not changed is not run again.";
+
+const START: &str = "\
+First steps:
+  dpt run pipelines/quickstart.toml       from nothing to a report, in about two minutes, offline
+  dpt status pipelines/quickstart.toml    what is done
+  dpt run --help                          all about running";
+
+/// The command line as clap sees it.
+pub fn command() -> clap::Command {
+    let top = clap::Command::new("dpt")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A declarative pipeline tool for decomposed prompt tuning")
+        .long_about(ABOUT)
+        .after_help(format!("{START}\n\n{}", exit::HELP))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .max_term_width(100);
+    COMMANDS.iter().fold(top, |top, row| {
+        // After the arguments, whose struct brings its own doc comment as the text.
+        let one = (row.args)(clap::Command::new(row.name)).about(row.about).long_about(None);
+        top.subcommand(one.after_help(row.examples).hide(row.hidden))
+    })
+}
+
+/// Reads the command line, does it, prints what is left to say. Panics end here.
+pub fn main() -> Exit {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no errors, and go to stdout.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let (name, matches) = matches.subcommand().expect("clap asks for a command");
+    let row = COMMANDS.iter().find(|row| row.name == name).expect("clap knows the rows alone");
+    match panic::catch_unwind(panic::AssertUnwindSafe(|| (row.run)(matches))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(diags)) => {
+            render::err(&render::diags(&diags));
+            Exit::of(&diags)
+        }
+        Err(_) => {
+            let bug = Diag::error(Class::Bug, format!("`dpt {name}` panicked; what it said is above")).help(
+                "this is a bug in dpt: please report it. Finished work is kept: running again goes on from there",
+            );
+            render::err(&render::diag(&bug));
+            Exit::Bug
+        }
+    }
+}
+
+/// The arguments of a command as its own struct.
+fn parse<A: FromArgMatches + Args>(matches: &ArgMatches) -> A {
+    A::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_name_of_its_own_and_says_what_it_does() {
+        for (i, row) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[..i].iter().all(|other| other.name != row.name), "`{}` twice", row.name);
+            assert!(row.about.len() > 20 && !row.about.ends_with('.'), "`{}`: {}", row.name, row.about);
+            assert!(row.examples.contains(&format!("dpt {}", row.name)), "`{}` shows no example", row.name);
+        }
+    }
+
+    #[test]
+    fn every_flag_has_a_help_text() {
+        for one in command().get_subcommands() {
+            for arg in one.get_arguments().filter(|arg| arg.get_id() != "help") {
+                assert!(arg.get_help().is_some(), "`{} {}` has no help", one.get_name(), arg.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What a person (or a program) sees of a run while it runs: sinks of the engine's events. [`plain`] prints lines,
+//! [`tty`] bars, [`json`] one object a line. What they say is decided here, once; how it is drawn, there.
+
+pub mod json;
+pub mod plain;
+pub mod tty;
+
+use std::time::{Duration, Instant};
+
+use crate::cache::StaleReason;
+use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint};
+use crate::engine::event::{Event, Totals};
+use crate::stages::ctx::{Unit, Update};
+use crate::worker::protocol::WireDiag;
+
+/// How fast something goes: kept a running node.
+#[derive(Debug)]
+pub struct Meter {
+    what: String,
+    began: Instant,
+    first: u64,
+    /// The last update.
+    pub last: Option<Update>,
+}
+
+impl Meter {
+    /// A node that starts now and has told nothing yet.
+    pub fn new() -> Self {
+        Self { what: String::new(), began: Instant::now(), first: 0, last: None }
+    }
+
+    /// Takes an update; a change of subject starts the clock anew.
+    pub fn take(&mut self, update: &Update, now: Instant) {
+        if self.what != update.what || update.done < self.first {
+            (self.what, self.began, self.first) = (update.what.clone(), now, update.done);
+        }
+        self.last = Some(update.clone());
+    }
+
+    /// `training 120/1000 steps  loss 0.341  12.4 steps/s  1m 13s left`.
+    pub fn line(&self, now: Instant) -> String {
+        let Some(update) = &self.last else { return String::new() };
+        let seconds = now.saturating_duration_since(self.began).as_secs_f64();
+        let rate = if seconds > 0.5 { (update.done - self.first) as f64 / seconds } else { 0.0 };
+        let mut parts = vec![format!("{} {}", update.what, amount(update))];
+        if !update.detail.is_empty() {
+            parts.push(update.detail.clone());
+        }
+        if rate > 0.0 {
+            parts.push(speed(rate, update.unit));
+            if let Some(left) = update.total.and_then(|total| total.checked_sub(update.done)).filter(|left| *left > 0) {
+                parts.push(format!("{} left", render::duration(Duration::from_secs_f64(left as f64 / rate))));
+            }
+        }
+        parts.join("  ")
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `120/1000 steps`, `1.2 of 540 MB`.
+fn amount(update: &Update) -> String {
+    match (update.unit, update.total) {
+        (Unit::Bytes, Some(total)) => format!("{} of {}", render::bytes(update.done), render::bytes(total)),
+        (Unit::Bytes, None) => render::bytes(update.done),
+        (unit, Some(total)) => format!("{}/{total} {}", update.done, word(unit)),
+        (unit, None) => format!("{} {}", update.done, word(unit)),
+    }
+}
+
+fn word(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Bytes => "bytes",
+        Unit::Examples => "examples",
+        Unit::Steps => "steps",
+    }
+}
+
+fn speed(rate: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes => format!("{}/s", render::bytes(rate as u64)),
+        unit if rate < 10.0 => format!("{rate:.1} {}/s", word(unit)),
+        unit => format!("{rate:.0} {}/s", word(unit)),
+    }
+}
+
+/// The lines that an event is worth, whatever the sink. Progress, and nodes that need not or cannot run, are worth none:
+/// the last line counts them.
+pub fn lines(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::NodeDone { node, seconds, metrics, .. } => {
+            let mut line = format!("{} {node}  {}", paint(GOOD, "done"), time(*seconds));
+            for (name, value) in metrics.iter().take(3) {
+                line += &format!("  {}", paint(DIM, format!("{name} {}", figure(*value))));
+            }
+            line
+        }
+        Event::NodeFailed { node, error } => failure(node, error),
+        Event::NodeRetry { node, attempt, error } => {
+            format!("{} {node}  try {attempt} failed ({}), trying again", paint(WARN, "retry"), error.message)
+        }
+        Event::NodeNote { node, text } => format!("{} {node}  {text}", paint(BOLD, "note")),
+        Event::NodeDamaged { node, what, note } => {
+            let more = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+            format!("{} {node}  damaged: {what}{more}; set aside, and made again", paint(WARN, "warning"))
+        }
+        Event::NodeElsewhere { node, holder } => format!("{} {node}  {holder} is making it", paint(BOLD, "wait")),
+        Event::NodeQueued { node, reasons, .. } => {
+            // Of a node that was never made there is nothing to explain.
+            let why = reasons_line(reasons).filter(|_| !matches!(reasons[..], [StaleReason::NeverMade]))?;
+            format!("{} {node}  {}", paint(BOLD, "stale"), paint(DIM, why))
+        }
+        Event::NodeWouldRun { node, reasons, .. } => {
+            let why = reasons_line(reasons).unwrap_or_default();
+            format!("{} {node}  {}", paint(BOLD, "would run"), paint(DIM, why))
+        }
+        Event::NodeMayRun { node, by } => {
+            let by = format!("if these change: {}", some(by));
+            format!("{} {node}  {}", paint(BOLD, "may run"), paint(DIM, by))
+        }
+        Event::RunNote { text } => format!("{} {text}", paint(BOLD, "note")),
+        Event::RunStarted { .. }
+        | Event::NodeHit { .. }
+        | Event::NodeStarted { .. }
+        | Event::NodeProgress { .. }
+        | Event::NodeSkipped { .. }
+        | Event::RunEnded { .. } => return None,
+    })
+}
+
+/// `learning_rate 0.3 -> 0.5; input.data/train.parquet … -> …`, at most three of them.
+pub fn reasons_line(reasons: &[StaleReason]) -> Option<String> {
+    let shown: Vec<_> = reasons.iter().take(3).map(ToString::to_string).collect();
+    let more = reasons.len().saturating_sub(3);
+    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!shown.is_empty()).then(|| shown.join("; ") + &tail)
+}
+
+/// Names, at most three of them.
+fn some(names: &[String]) -> String {
+    let more = names.len().saturating_sub(3);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.iter().take(3).cloned().collect::<Vec<_>>().join(", ") + &tail
+}
+
+/// A failed node as a message, which names the node.
+fn failure(node: &str, error: &WireDiag) -> String {
+    let mut diag = crate::base::diag::Diag::from(error.clone());
+    if !diag.message.contains(node) {
+        diag.message = format!("{node}: {}", diag.message);
+    }
+    render::diag(&diag).trim_end().to_owned()
+}
+
+/// Four digits of a figure.
+fn figure(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
+}
+
+fn time(seconds: f64) -> String {
+    render::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// The last line of a run: `quickstart: 12 done, 4 fresh, 1 failed, 3 skipped in 1m 31s`.
+pub fn summary(pipeline: &str, totals: &Totals) -> String {
+    let took = time(totals.seconds);
+    if totals.would_run + totals.may_run > 0 {
+        let fresh = totals.fresh + totals.cut_off + totals.shared;
+        let (would, may) = (totals.would_run, totals.may_run);
+        return format!("{pipeline}: {would} would run, {may} more may follow, {fresh} fresh  ({took})");
+    }
+    if totals.fresh == totals.nodes && !totals.interrupted {
+        return format!("{pipeline}: all {} fresh, nothing to do  ({took})", render::count(totals.nodes, "node"));
+    }
+    let counts = [
+        (totals.made, GOOD, "done"),
+        (totals.fresh, DIM, "fresh"),
+        (totals.cut_off, DIM, "fresh because their inputs came out the same"),
+        (totals.shared, DIM, "made elsewhere"),
+        (totals.failed, BAD, "failed"),
+        (totals.skipped, WARN, "skipped"),
+    ];
+    let parts = counts.iter().filter(|(n, ..)| *n > 0).map(|(n, style, word)| paint(*style, format!("{n} {word}")));
+    let parts: Vec<_> = parts.collect();
+    let stopped = if totals.interrupted { ", interrupted after " } else { " in " };
+    let parts = if parts.is_empty() { "nothing done".to_owned() } else { parts.join(", ") };
+    format!("{pipeline}: {parts}{stopped}{took}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(what: &str, done: u64, total: Option<u64>, unit: Unit, detail: &str) -> Update {
+        Update { what: what.into(), done, total, unit, detail: detail.into() }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_meter_tells_rate_and_time_left() {
+        let mut meter = Meter::new();
+        let start = Instant::now();
+        assert_eq!(meter.line(start), "");
+        meter.take(&update("training", 100, Some(1000), Unit::Steps, "loss 0.5"), start);
+        assert_eq!(meter.line(start), "training 100/1000 steps  loss 0.5");
+        let later = start + Duration::from_secs(10);
+        meter.take(&update("training", 200, Some(1000), Unit::Steps, "loss 0.341"), later);
+        assert_eq!(meter.line(later), "training 200/1000 steps  loss 0.341  10 steps/s  1m 20s left");
+        meter.take(&update("evaluating", 5, None, Unit::Examples, ""), later);
+        assert_eq!(meter.line(later), "evaluating 5 examples");
+    }
+
+    #[test]
+    fn bytes_are_sizes() {
+        let mut meter = Meter::new();
+        let start = Instant::now();
+        meter.take(&update("downloading a.zip", 0, Some(4_000_000), Unit::Bytes, ""), start);
+        let later = start + Duration::from_secs(2);
+        meter.take(&update("downloading a.zip", 3_000_000, Some(4_000_000), Unit::Bytes, ""), later);
+        assert_eq!(meter.line(later), "downloading a.zip 3.0 MB of 4.0 MB  1.5 MB/s  0.7 s left");
+    }
+
+    #[test]
+    fn the_last_line_tells_what_became_of_the_nodes() {
+        let totals = |change: &dyn Fn(&mut Totals)| {
+            let mut totals = Totals { nodes: 7, seconds: 0.012, ..Totals::default() };
+            change(&mut totals);
+            plain(&summary("rte", &totals))
+        };
+        assert_eq!(totals(&|t| t.fresh = 7), "rte: all 7 nodes fresh, nothing to do  (12 ms)");
+        assert_eq!(totals(&|t| (t.made, t.fresh) = (3, 4)), "rte: 3 done, 4 fresh in 12 ms");
+        assert_eq!(totals(&|t| (t.made, t.failed, t.skipped) = (3, 1, 3)), "rte: 3 done, 1 failed, 3 skipped in 12 ms");
+        assert_eq!(
+            totals(&|t| (t.would_run, t.may_run, t.fresh) = (1, 2, 4)),
+            "rte: 1 would run, 2 more may follow, 4 fresh  (12 ms)"
+        );
+        assert_eq!(totals(&|t| t.interrupted = true), "rte: nothing done, interrupted after 12 ms");
+    }
+
+    #[test]
+    fn a_failure_names_its_node() {
+        let error = WireDiag {
+            class: crate::base::diag::Class::Stage,
+            message: "the loss became NaN".into(),
+            notes: vec!["at step 7".into()],
+            help: None,
+        };
+        let event = Event::NodeFailed { node: "train[task=rte]".into(), error };
+        let expected = "error: train[task=rte]: the loss became NaN\n   = note: at step 7";
+        assert_eq!(plain(&lines(&event).unwrap()), expected);
+    }
+
+    #[test]
+    fn reasons_are_told_unless_there_is_nothing_to_tell() {
+        assert_eq!(reasons_line(&[]), None);
+        let four = vec![StaleReason::Forced; 5];
+        assert_eq!(reasons_line(&four).unwrap(), "forced; forced; forced; and 2 more");
+    }
+}

@@ -1,0 +1,162 @@
+//! Bars on a terminal: one for the run, one line for each running node, and the lasting lines above them. Nothing is
+//! drawn in the first half second, so that a short run leaves only its lines.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Meter, lines};
+use crate::cli::render;
+use crate::engine::event::{Event, Sink};
+
+const DELAY: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(100);
+/// Lines for running nodes; more would push the rest off the screen.
+const MOST: usize = 12;
+
+/// The sink. Dropped, it takes its bars off the screen.
+#[derive(Debug)]
+pub struct Tty {
+    shared: Arc<Shared>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    screen: MultiProgress,
+    state: Mutex<State>,
+    over: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    began: Instant,
+    nodes: usize,
+    over: usize,
+    running: Vec<Running>,
+    /// The run's bar, once drawn.
+    bar: Option<ProgressBar>,
+}
+
+#[derive(Debug)]
+struct Running {
+    node: String,
+    began: Instant,
+    meter: Meter,
+    line: Option<ProgressBar>,
+}
+
+impl Tty {
+    /// Draws on stderr.
+    pub fn new() -> Self {
+        let state = State { began: Instant::now(), nodes: 0, over: 0, running: Vec::new(), bar: None };
+        let shared = Arc::new(Shared {
+            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
+            state: Mutex::new(state),
+            over: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        let ticker = std::thread::spawn(move || {
+            while !theirs.over.load(Ordering::Relaxed) {
+                std::thread::park_timeout(TICK);
+                theirs.draw();
+            }
+        });
+        Self { shared, ticker: Some(ticker) }
+    }
+}
+
+impl Default for Tty {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
+            // Its only panic would be one of drawing: nothing to do about it here.
+            let _ = ticker.join();
+        }
+        // A screen that cannot be written to needs no clearing.
+        let _ = self.shared.screen.clear();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self) {
+        let now = Instant::now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if now.duration_since(state.began) < DELAY || state.nodes == 0 {
+            return;
+        }
+        let bar = state.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} nodes  {msg}").expect("a template");
+            let bar = ProgressBar::new(0).with_style(style.progress_chars("=> "));
+            self.screen.add(bar)
+        });
+        bar.set_length(state.nodes as u64);
+        bar.set_position(state.over as u64);
+        bar.set_message(render::duration(now.duration_since(state.began)));
+        for running in state.running.iter_mut().take(MOST) {
+            let line = running.line.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template("  {prefix}  {wide_msg}").expect("a template");
+                let line = ProgressBar::no_length().with_style(style).with_prefix(running.node.clone());
+                self.screen.add(line)
+            });
+            let told = running.meter.line(now);
+            let time = || render::duration(now.duration_since(running.began));
+            line.set_message(if told.is_empty() { time() } else { told });
+            line.tick();
+        }
+        bar.tick();
+    }
+}
+
+impl Sink for Tty {
+    fn event(&self, event: &Event) {
+        let mut state = self.shared.state();
+        let now = Instant::now();
+        match event {
+            Event::RunStarted { nodes, .. } => (state.nodes, state.began) = (*nodes, now),
+            Event::NodeStarted { node, .. } => {
+                state.running.retain(|running| running.node != *node);
+                state.running.push(Running { node: node.clone(), began: now, meter: Meter::new(), line: None });
+            }
+            Event::NodeProgress { node, update } => {
+                if let Some(running) = state.running.iter_mut().find(|running| running.node == *node) {
+                    running.meter.take(update, now);
+                }
+            }
+            Event::NodeDone { node, .. } | Event::NodeFailed { node, .. } | Event::NodeRetry { node, .. } => {
+                if let Some(at) = state.running.iter().position(|running| running.node == *node)
+                    && let Some(line) = state.running.remove(at).line
+                {
+                    line.finish_and_clear();
+                    self.shared.screen.remove(&line);
+                }
+            }
+            _ => (),
+        }
+        if matches!(
+            event,
+            Event::NodeHit { .. } | Event::NodeDone { .. } | Event::NodeFailed { .. } | Event::NodeSkipped { .. }
+        ) {
+            state.over += 1;
+        }
+        drop(state);
+        if let Some(lines) = lines(event) {
+            self.shared.screen.suspend(|| render::err(&format!("{lines}\n")));
+        }
+    }
+}

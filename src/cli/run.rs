@@ -1,0 +1,150 @@
+//! `dpt run`: brings a pipeline up to date.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use crate::cli::Outcome;
+use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
+use crate::cli::exit::Exit;
+use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
+use crate::cli::{render, results};
+use crate::engine::event::Sink;
+use crate::engine::graph::Accept;
+use crate::engine::graph::NodeId;
+use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
+use crate::pipeline::Plan;
+
+/// For the end of the help text.
+pub const EXAMPLES: &str = "\
+Examples:
+  dpt run pipelines/quickstart.toml
+      everything that the pipeline's targets need and that is not there yet
+  dpt run pipelines/quickstart.toml -n
+      the same, but only tell what would run, and why
+  dpt run pipelines/superglue_full.toml 'train[rte,dpt,42]' 'eval[task=boolq]'
+      some nodes and what they need; a node is a stage with a value for each of its axes
+  dpt run pipelines/quickstart.toml --set stage.train.learning_rate=0.1
+      with another value: only what depends on it runs again";
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// What to bring up to date: `train`, `train[rte,dpt,42]`, `train[task=rte]`, `train[*,dpt,*]`
+    /// [default: the pipeline's own targets].
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Tell what would run and why, and run nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// As `--dry-run`, and exit with 3 where anything would run: for scripts.
+    #[arg(long, conflicts_with = "dry_run")]
+    check: bool,
+    /// After a failure, go on with what does not need the failed node.
+    #[arg(long, short = 'k')]
+    keep_going: bool,
+    /// How many CPUs to use: nodes that run at the same time share them [default: all].
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Run the TARGETs again even where their results are there (without TARGET: everything).
+    #[arg(long)]
+    force: bool,
+    /// Which stored results count that were made on another device, libtorch or thread count:
+    /// `any`, `same-device` or `exact` [default: as the pipeline says, else `any`].
+    #[arg(long, value_name = "WHICH", value_parser = accept)]
+    accept: Option<Accept>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Tell what happens as JSON, one object a line, on stdout: for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+fn accept(text: &str) -> Result<Accept, String> {
+    match text {
+        "any" => Ok(Accept::Any),
+        "same-device" => Ok(Accept::SameDevice),
+        "exact" => Ok(Accept::Exact),
+        _ => Err("expected `any`, `same-device` or `exact`".to_owned()),
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// What kept the run from starting. What went wrong in it was shown when it happened.
+pub fn run(args: &Args) -> Outcome {
+    let plan = args.pipeline.load()?;
+    let targets = common::select(&plan, &args.targets)?;
+    let force = match (args.force, args.targets.is_empty()) {
+        (false, _) => vec![],
+        (true, true) => plan.graph.ids().collect(),
+        (true, false) => targets.clone(),
+    };
+    let folder = args.store.folder(&args.pipeline.pipeline);
+    let store = args.store.open(&args.pipeline.pipeline)?;
+    let jobs = args.jobs.map_or_else(common::cpus, usize::from);
+    let dry_run = args.dry_run || args.check;
+    let options = RunOptions {
+        pipeline: plan.name.clone(),
+        jobs,
+        targets: targets.clone(),
+        keep_going: args.keep_going,
+        force,
+        outside: plan.outside.clone(),
+        accept: args.accept,
+        dry_run,
+    };
+    let executor = common::local(args.device.device, jobs, &store, &plan.name);
+    let cancel = common::cancel_on_ctrl_c()?;
+    let sink = choose(args.json);
+    let summary = run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel);
+    // Bars are taken off the screen before the last line.
+    drop(sink);
+    let copied = if dry_run { vec![] } else { export(&plan, &summary, &targets, &store, &folder) };
+    if !args.json {
+        let arrow = copied.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
+        render::err(&format!("{}{arrow}\n", progress::summary(&plan.name, &summary.totals)));
+        if summary.totals.skipped > 0 && !args.keep_going && !summary.totals.interrupted {
+            render::err("with `--keep-going`, what does not need the failed nodes still runs\n");
+        }
+    }
+    Ok(exit(args, &summary))
+}
+
+pub(super) fn choose(json: bool) -> Box<dyn Sink> {
+    match (json, std::io::stderr().is_terminal()) {
+        (true, _) => Box::new(Json::default()),
+        (false, true) => Box::new(Tty::new()),
+        (false, false) => Box::new(Plain::default()),
+    }
+}
+
+/// Copies results out; that it cannot be done fails no run.
+fn export(
+    plan: &Plan,
+    summary: &RunSummary,
+    targets: &[NodeId],
+    store: &crate::cache::Store,
+    folder: &Path,
+) -> Vec<std::path::PathBuf> {
+    results::export(plan, summary, targets, store, folder).unwrap_or_else(|mut diag| {
+        diag.severity = crate::base::diag::Severity::Warning;
+        render::err(&render::diag(&diag.note("results are in the store, and could not be copied out of it")));
+        vec![]
+    })
+}
+
+fn exit(args: &Args, summary: &RunSummary) -> Exit {
+    let totals = &summary.totals;
+    if totals.interrupted {
+        return Exit::Interrupted;
+    }
+    if args.check && totals.would_run + totals.may_run > 0 {
+        return Exit::Found;
+    }
+    Exit::of(summary.failed.iter().map(|(_, diag)| diag))
+}

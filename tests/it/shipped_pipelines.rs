@@ -1,0 +1,90 @@
+//! Every pipeline that comes with `dpt` is right, warnings included.
+
+use std::path::Path;
+
+use dpt::cli::{check, graph, render};
+use dpt::pipeline::{self, LoadOptions};
+use dpt::stages::STAGES;
+
+/// Whether the kinds that the pipelines are made of are registered. Says so where one is not.
+fn every_kind_is_there() -> bool {
+    let wanted = ["download", "tokenize", "random-model", "svd-init", "train", "eval", "report"];
+    let missing: Vec<_> = wanted.iter().filter(|name| !STAGES.iter().any(|kind| kind.name == **name)).collect();
+    if !missing.is_empty() {
+        println!("skipped: no stage kind {missing:?} is registered");
+    }
+    missing.is_empty()
+}
+
+#[test]
+fn shipped_pipelines_load() {
+    if !every_kind_is_there() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let mut problems = String::new();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".toml") || name.ends_with(".pins.toml") {
+            continue;
+        }
+        seen += 1;
+        let diags = match pipeline::load(&path, &LoadOptions::default()) {
+            Ok(plan) => {
+                assert!(!plan.targets.is_empty(), "{name} has targets");
+                plan.warnings
+            }
+            Err(diags) => diags,
+        };
+        problems.push_str(&anstream::adapter::strip_str(&render::diags(&diags)).to_string());
+    }
+    assert!(seen >= 2, "{} holds pipelines", folder.display());
+    assert!(problems.is_empty(), "{problems}");
+}
+
+/// The cuts that the comments of `superglue_full.toml` name.
+#[test]
+fn the_full_pipeline_can_be_cut_down() {
+    if !every_kind_is_there() {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/superglue_full.toml");
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let options = LoadOptions {
+        sets: vec![
+            set("source.superglue.verify", "false"),
+            set("params.backbone", "random_t5"),
+            set("axes.task", r#"["rte", "cb"]"#),
+            set("axes.seed", "42"),
+            set("stage.train.epochs", "1"),
+        ],
+        ..LoadOptions::default()
+    };
+    let plan = pipeline::load(&path, &options).unwrap();
+    let trainings = plan.select(&["train".to_owned()]).unwrap();
+    assert_eq!(trainings.len(), 4);
+    let from = plan.graph.producers(trainings[0]);
+    assert!(from.iter().any(|(id, _)| plan.graph.node(*id).stage == "random_t5"));
+}
+
+/// The example at the top of `docs/pipeline.md`, with the summary and the drawing that stand below it.
+#[test]
+fn the_example_of_the_docs_is_right() {
+    if !every_kind_is_there() {
+        return;
+    }
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pipeline.md")).unwrap();
+    let block = |fence: &str| page.split(fence).nth(1).unwrap().split("```").next().unwrap().to_owned();
+    let plan = pipeline::load_text(Path::new("rte_sweep.toml"), block("```toml\n"), &LoadOptions::default()).unwrap();
+    let nodes: Vec<_> = plan.graph.ids().collect();
+    let drawing = graph::draw(&plan, &nodes, graph::Format::Text, false);
+    let console = block("```console\n");
+    let shown = format!(
+        "$ dpt check rte_sweep.toml\nok: {}\n$ dpt graph rte_sweep.toml\n{}",
+        check::summary(&plan),
+        anstream::adapter::strip_str(&drawing)
+    );
+    assert_eq!(console, shown);
+}

@@ -1,0 +1,173 @@
+//! What the style asks of the sources, held by machine: who imports whom, module docs, no forgotten files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each top-level module and what it may import, lowest first. A module that is not here is not tidy.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("artifact", &["base"]),
+    ("cache", &["artifact", "base"]),
+    ("fetch", &["artifact", "base"]),
+    ("metrics", &["artifact", "base"]),
+    ("svd", &["base"]),
+    ("data", &["metrics", "artifact", "base"]),
+    ("model", &["artifact", "base"]),
+    ("report", &["svd", "data", "metrics", "artifact", "base"]),
+    ("stages", &["report", "svd", "model", "data", "metrics", "fetch", "artifact", "base"]),
+    ("worker", &["stages", "base"]),
+    ("engine", &["worker", "stages", "cache", "artifact", "base"]),
+    ("pipeline", &["engine", "stages", "fetch", "cache", "artifact", "base"]),
+    ("cli", &["pipeline", "engine", "worker", "stages", "cache", "artifact", "base"]),
+];
+
+/// The same for `dpt-torch`. The layers that come from `dpt` have their row above.
+const TORCH_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("cuda", &["base"]),
+    ("model", &["artifact", "base"]),
+    ("prompt", &["model", "artifact", "base"]),
+    ("learn", &["prompt", "model", "data", "metrics", "artifact", "base"]),
+    ("stages", &["report", "svd", "learn", "prompt", "model", "data", "metrics", "artifact", "base"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below `folder`, by name.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn ours() -> Vec<PathBuf> {
+    ["src", "tests", "benches", "torch/src", "torch/tests", "xtask/src"]
+        .iter()
+        .flat_map(|folder| files(&root().join(folder)))
+        .collect()
+}
+
+fn short(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// The lines of code before the unit tests, without comments, numbered from 1.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let tests = |line: &&str| !(line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test,"));
+    let numbered = text.lines().take_while(tests).enumerate().map(|(i, line)| (i + 1, line));
+    numbered.map(|(n, line)| (n, line.split("//").next().unwrap_or(line)))
+}
+
+/// The names after each `crate::` of a line.
+fn imports(line: &str) -> Vec<&str> {
+    line.split("crate::")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_file_imports_from_below_alone() {
+    let mut wrong = wrong_imports("src", MAY_IMPORT);
+    wrong.extend(wrong_imports("torch/src", TORCH_MAY_IMPORT));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn wrong_imports(folder: &str, table: &[(&str, &[&str])]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in files(&root().join(folder)) {
+        let inside = path.strip_prefix(root().join(folder)).unwrap().with_extension("");
+        let module = inside.iter().next().unwrap().to_str().unwrap();
+        if matches!(module, "lib" | "main") {
+            continue;
+        }
+        let name = short(&path);
+        let Some((_, may)) = table.iter().find(|(known, _)| *known == module) else {
+            wrong.push(format!("{name}: module `{module}` has no row in its table"));
+            continue;
+        };
+        for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
+            for import in imports(line) {
+                if import != module && !may.contains(&import) {
+                    wrong.push(format!("{name}:{number}: `{module}` imports `{import}`"));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn of_the_stages_the_engine_sees_the_declarations_alone() {
+    for path in files(&root().join("src/engine")) {
+        for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
+            let mut sees = line.split("crate::stages::").skip(1);
+            let fine = sees.all(|rest| {
+                ["stage::", "ctx::", "stage;", "ctx;", "{ctx", "{stage"].iter().any(|s| rest.starts_with(s))
+            });
+            assert!(fine, "{}:{number}: {line}", short(&path));
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for path in ours() {
+        let text = fs::read_to_string(&path).unwrap();
+        let doc = text.lines().find_map(|line| line.strip_prefix("//! "));
+        assert!(text.starts_with("//! "), "{} does not begin with `//! `", short(&path));
+        assert!(doc.is_some_and(|doc| doc.len() > 15), "{}: its first line says too little", short(&path));
+    }
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let left = [concat!("dbg", "!("), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    for path in ours() {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            assert!(!left.iter().any(|word| line.contains(word)), "{}:{}: {line}", short(&path), number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_file_is_forgotten() {
+    let check = |folder: &Path, main: &Path| {
+        let declared = fs::read_to_string(main).unwrap();
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_module = path.is_dir() && path.join("mod.rs").exists();
+            let is_rust = path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("mod.rs");
+            // `x_tests.rs` is declared by `x.rs`.
+            let is_file = is_rust && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"));
+            if path == *main || !(is_module || is_file) {
+                continue;
+            }
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let has = declared.lines().any(|line| line.trim().ends_with(&format!("mod {name};")));
+            assert!(has, "{} has no `mod` line in {}", short(&path), short(main));
+        }
+    };
+    check(&root().join("tests/it"), &root().join("tests/it/main.rs"));
+    check(&root().join("torch/tests/it"), &root().join("torch/tests/it/main.rs"));
+    let sources = ["src", "torch/src"].map(|folder| files(&root().join(folder)));
+    for main in sources.iter().flatten().filter(|path| path.ends_with("mod.rs")) {
+        check(main.parent().unwrap(), main);
+    }
+}
+
+#[test]
+fn only_one_file_knows_colour() {
+    for path in files(&root().join("src")) {
+        let knows = fs::read_to_string(&path).unwrap().contains("anstyle::");
+        assert!(!knows || path.ends_with("cli/render.rs"), "{} uses anstyle", short(&path));
+    }
+}
