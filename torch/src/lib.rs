@@ -1,0 +1,13 @@
+//! What of `dpt` needs libtorch: the backbone ([`model`]), prompt methods ([`prompt`]), training ([`learn`]) and the work
+//! of the torch stages ([`stages`]). It is a crate of its own so that the engine cannot link libtorch, which would cost
+//! every command a quarter of a second before `main`; only `dpt-worker` and tests use it.
+//!
+//! The layers below come from `dpt` and have the same paths here as there.
+
+pub use dpt::{artifact, base, data, metrics, report, svd};
+
+pub mod cuda;
+pub mod learn;
+pub mod model;
+pub mod prompt;
+pub mod stages;

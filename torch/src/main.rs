@@ -1,0 +1,83 @@
+//! `dpt-worker`, the process with libtorch. Started by `dpt`; speaks [`dpt::worker::protocol`] on stdin and stdout.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use dpt::base::diag::{Class, Diag};
+use dpt::worker::device::Wanted;
+use dpt::worker::protocol::{Answer, PROTOCOL};
+use dpt::worker::serve::{End, Serve};
+use dpt_torch::cuda;
+use dpt_torch::stages::runner;
+
+fn main() -> ExitCode {
+    // Ctrl-C reaches the whole terminal group. The engine hears it and cancels our job, so that it ends in order.
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    let mut stdout = match take_stdout() {
+        Ok(stdout) => stdout,
+        Err(error) => {
+            eprintln!("dpt-worker: cannot set stdout aside: {error}");
+            return ExitCode::from(6);
+        }
+    };
+    let devices = match wanted(std::env::args().skip(1)).and_then(cuda::load) {
+        Ok(devices) => devices,
+        Err(diag) => {
+            let code = if diag.class == Class::Usage { 2 } else { 6 };
+            let answer = Answer::Failed { error: diag.into() };
+            let line = serde_json::to_string(&answer).expect("an answer is always JSON");
+            // When no one hears it there is no one to tell.
+            let _ = writeln!(stdout, "{line}");
+            return ExitCode::from(code);
+        }
+    };
+    let ready = Answer::Ready {
+        protocol: PROTOCOL,
+        libtorch: cuda::LIBTORCH.to_owned(),
+        devices: devices.names,
+        notes: devices.notes,
+    };
+    let serve = Serve {
+        ready,
+        runner: &runner,
+        before: &|job| tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX).max(1)),
+        orphaned: || {
+            // Not `exit`: another thread may hold what the libraries' destructors want.
+            // SAFETY: `_exit` ends the process and touches no memory.
+            unsafe { libc::_exit(130) }
+        },
+    };
+    match serve.serve(BufReader::new(io::stdin()), stdout) {
+        End::Quit => ExitCode::SUCCESS,
+        End::Panicked => ExitCode::from(70),
+    }
+}
+
+/// `--device WORD`, nothing else.
+fn wanted(args: impl Iterator<Item = String>) -> Result<Wanted, Diag> {
+    let args: Vec<_> = args.collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(Wanted::Auto),
+        ["--device", text] => text.parse().map_err(|e| Diag::error(Class::Usage, format!("{e}"))),
+        _ => Err(Diag::error(
+            Class::Usage,
+            "`dpt-worker` is started by `dpt`, as `dpt-worker --device auto|cpu|cuda[:N]`",
+        )),
+    }
+}
+
+/// The real stdout, for answers alone: whatever else prints to file descriptor 1 (libtorch, a stray `println!`) lands
+/// on stderr from now on.
+fn take_stdout() -> io::Result<File> {
+    // SAFETY: both calls take open descriptors; the duplicate is ours alone.
+    unsafe {
+        let own = libc::fcntl(libc::STDOUT_FILENO, libc::F_DUPFD_CLOEXEC, 3);
+        if own < 0 || libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(File::from(OwnedFd::from_raw_fd(own)))
+    }
+}

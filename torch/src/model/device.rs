@@ -1,0 +1,128 @@
+//! Device, threads, seed and the other settings of libtorch's that shape numbers: only here.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+
+use tch::{Cuda, Device, Kind};
+
+use crate::base::diag::{Class, Diag};
+
+/// The libtorch that this crate is built for, as `major.minor.patch`.
+pub const LIBTORCH: &str = "2.11.0";
+
+/// The types that a backbone can be held in, by their names in a pipeline.
+pub const DTYPES: &[(&str, Kind)] = &[("float32", Kind::Float), ("bfloat16", Kind::BFloat16), ("float16", Kind::Half)];
+
+/// The device called `name`: `cpu`, `cuda` (the first) or `cuda:N`.
+///
+/// # Errors
+/// Another name; a CUDA device that libtorch does not see.
+pub fn parse(name: &str) -> Result<Device, Diag> {
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let index = match name.strip_prefix("cuda") {
+        Some("") => Some(0),
+        Some(rest) => rest.strip_prefix(':').and_then(|n| n.parse::<usize>().ok()),
+        None => None,
+    };
+    let Some(index) = index else {
+        return Err(Diag::error(Class::Usage, format!("`{name}` is not a device"))
+            .help("write `cpu`, `cuda` or `cuda:N`, such as `cuda:1`"));
+    };
+    let count = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+    if (index as i64) < count {
+        return Ok(Device::Cuda(index));
+    }
+    let note = match count {
+        0 if !tch::utils::has_cuda() => "libtorch's CUDA part is not loaded".to_owned(),
+        0 => "libtorch sees no CUDA device".to_owned(),
+        n => format!("libtorch sees {n} CUDA devices, numbered from 0"),
+    };
+    Err(Diag::error(Class::Environment, format!("there is no device `{name}`"))
+        .note(note)
+        .help("pass `--device cpu` for this run"))
+}
+
+/// The type called `name` in a pipeline (see [`DTYPES`]).
+///
+/// # Errors
+/// Another name.
+pub fn dtype(name: &str) -> Result<Kind, Diag> {
+    DTYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
+        Diag::error(Class::Usage, format!("`{name}` is not a type that a backbone can be held in"))
+            .help("write `float32`, `bfloat16` or `float16`")
+    })
+}
+
+/// How many threads one operation may use, from now on in this process.
+pub fn set_threads(threads: usize) {
+    let threads = threads.max(1) as i32;
+    if tch::get_num_threads() != threads {
+        tch::set_num_threads(threads);
+    }
+}
+
+unsafe extern "C" {
+    // `at::globalContext()` and `at::Context::setDeterministicAlgorithms(bool, bool)`: tch has no call for them. Both are
+    // exported by libtorch_cpu, which is pinned, and take plain pointers and bools by the C++ ABI of Linux and macOS.
+    #[link_name = "_ZN2at13globalContextEv"]
+    fn at_global_context() -> *mut c_void;
+    #[link_name = "_ZN2at7Context26setDeterministicAlgorithmsEbb"]
+    fn at_set_deterministic_algorithms(context: *mut c_void, on: bool, warn_only: bool);
+}
+
+/// Makes libtorch take algorithms that give the same bits every time, for the whole process, and refuse operations that
+/// have none. CUDA's matrix products are deterministic only with `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment, set
+/// before CUDA starts: whoever starts the process does that.
+pub fn deterministic() {
+    // SAFETY: the signatures are those of libtorch 2.11's `ATen/Context.h`; the context lives as long as the process.
+    unsafe { at_set_deterministic_algorithms(at_global_context(), true, false) }
+}
+
+/// Seeds libtorch's global generators, on the CPU and on every CUDA device. Dropout alone draws from them: initial values and
+/// data order have generators of their own.
+pub fn seed(seed: u64) {
+    tch::manual_seed(seed as i64);
+}
+
+/// What shaped floating-point results without being asked for: to be recorded with them.
+pub fn numerics(device: Device, dtype: &str) -> BTreeMap<String, String> {
+    let device = match device {
+        Device::Cpu => "cpu".to_owned(),
+        Device::Cuda(_) => "cuda".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    };
+    BTreeMap::from([
+        ("device".into(), device),
+        ("dtype".into(), dtype.into()),
+        ("libtorch".into(), LIBTORCH.into()),
+        ("threads".into(), tch::get_num_threads().to_string()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_devices() {
+        assert_eq!(parse("cpu").unwrap(), Device::Cpu);
+        assert_eq!(parse("gpu").unwrap_err().message, "`gpu` is not a device");
+        assert_eq!(parse("cuda:x").unwrap_err().class, Class::Usage);
+        if !Cuda::is_available() {
+            let error = parse("cuda:0").unwrap_err();
+            assert_eq!((error.class, error.message.as_str()), (Class::Environment, "there is no device `cuda:0`"));
+        }
+    }
+
+    #[test]
+    fn deterministic_mode_can_be_asked_for() {
+        deterministic();
+        seed(3);
+        let draw = || tch::Tensor::rand([4], tch::kind::FLOAT_CPU);
+        let first = draw();
+        seed(3);
+        assert_eq!(first, draw());
+    }
+}

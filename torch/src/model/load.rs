@@ -1,0 +1,419 @@
+//! Checkpoints: files of backbone weights in Hugging Face's layout. Names, shapes and types are compared with what the
+//! config asks for before anything is loaded; what does not fit is told at once, as one table.
+//!
+//! Read: `model.safetensors`; `model.safetensors.index.json` with its shards; `pytorch_model.bin` in the zip form that
+//! PyTorch 1.6 and later write. Tensors may be float32, float16 or bfloat16, also mixed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+
+use crate::artifact::tensors::Tensors;
+use crate::base::diag::{Class, Diag};
+use crate::base::fs;
+
+use super::config::T5Config;
+use super::t5::T5;
+
+/// A checkpoint's tensors, by name; their bytes are read when asked for.
+pub struct Checkpoint {
+    /// The file (or index) to name in messages.
+    name: String,
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// A tensor as it lies in a file.
+struct Stored {
+    shape: Vec<i64>,
+    /// `None`: not a floating type that is read.
+    kind: Option<Kind>,
+    /// The type's name in the file.
+    dtype: String,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    /// Under its name in this file.
+    Mapped(Tensors),
+    /// From a pickle: libtorch has read it already.
+    Loaded(Tensor),
+}
+
+/// Names under which older checkpoints repeat the token table. The table itself counts when both are there.
+const TABLE_COPIES: &[&str] = &["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
+
+/// A tensor of older checkpoints that no T5 uses: cross-attention has no position bias.
+const UNUSED: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
+
+/// How many rows of the table are shown.
+const SHOWN: usize = 12;
+
+impl T5 {
+    /// The frozen backbone in `files` (file name to path: `config.json` and the weights), on `device`, held in `dtype`. Norm
+    /// weights stay float32; in float16 so do the feed-forwards' output matrices, whose results overflow it.
+    ///
+    /// # Errors
+    /// Files that are missing or cannot be read; tensors that are missing, unknown or of another shape or type than the
+    /// config asks for (all of them, in one table).
+    pub fn load(files: &BTreeMap<String, PathBuf>, device: Device, dtype: Kind) -> Result<T5, Diag> {
+        let config =
+            files.get("config.json").ok_or_else(|| Diag::error(Class::Stage, "the model has no `config.json`"))?;
+        let config = T5Config::parse(&fs::read_to_string(config)?, "config.json")?;
+        let tensors = Checkpoint::open(files)?.load(&config, device, dtype)?;
+        Ok(T5::from_tensors(config, tensors).frozen())
+    }
+}
+
+impl Checkpoint {
+    /// Reads the headers of the checkpoint in `files` (file name to path).
+    ///
+    /// # Errors
+    /// No weights among the files, a shard that is missing, a file that is damaged or of another format.
+    pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self, Diag> {
+        let mut tensors = BTreeMap::new();
+        if let Some(path) = files.get("model.safetensors") {
+            read_safetensors("model.safetensors", path, &mut tensors)?;
+            return Ok(Self { name: "model.safetensors".into(), tensors });
+        }
+        let index = "model.safetensors.index.json";
+        if let Some(path) = files.get(index) {
+            for shard in shards(index, &fs::read_to_string(path)?)? {
+                let path = files.get(&shard).ok_or_else(|| {
+                    Diag::error(Class::Stage, format!("the model has no file `{shard}`, which `{index}` names"))
+                })?;
+                read_safetensors(&shard, path, &mut tensors)?;
+            }
+            return Ok(Self { name: index.into(), tensors });
+        }
+        if let Some(path) = files.get("pytorch_model.bin") {
+            read_pickle(path, &mut tensors)?;
+            return Ok(Self { name: "pytorch_model.bin".into(), tensors });
+        }
+        let has: Vec<_> = files.keys().map(|f| format!("`{f}`")).collect();
+        Err(Diag::error(Class::Stage, "the model has no weights")
+            .note(format!("it has {}", has.join(", ")))
+            .note("looked for `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`"))
+    }
+
+    /// The tensors of a model of shape `config`: all that `T5Config::tensors` lists, checked, then put on `device` in `dtype`.
+    ///
+    /// # Errors
+    /// One message with a table of all tensors that are missing, unknown, or of another shape or type.
+    pub fn load(&self, config: &T5Config, device: Device, dtype: Kind) -> Result<BTreeMap<String, Tensor>, Diag> {
+        self.check(config)?;
+        let mut tensors = BTreeMap::new();
+        for spec in config.tensors() {
+            let (name, stored) = self.find(&spec.name).expect("just checked");
+            let kind = match spec.shape.len() {
+                1 => Kind::Float,
+                _ if dtype == Kind::Half && spec.name.ends_with(".wo.weight") => Kind::Float,
+                _ => dtype,
+            };
+            let tensor = stored.tensor(name)?.to_device(device).to_kind(kind);
+            tensors.insert(spec.name, tensor);
+        }
+        Ok(tensors)
+    }
+
+    /// The tensor called `name` alone (`shared.weight`: also under the name of a copy), float32 on the CPU, if the checkpoint
+    /// has it.
+    ///
+    /// # Errors
+    /// A type that is not read, or bytes that libtorch refuses.
+    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, Diag> {
+        let Some((name, stored)) = self.find(name) else { return Ok(None) };
+        if stored.kind.is_none() {
+            let found = format!("tensor `{name}` of checkpoint `{}` has type {}", self.name, stored.dtype);
+            return Err(Diag::error(Class::Stage, found).note("expected F32, F16 or BF16"));
+        }
+        Ok(Some(stored.tensor(name)?.to_kind(Kind::Float)))
+    }
+
+    /// The tensor called `name`; a token table that is stored under the name of one of its copies alone is found as well.
+    fn find(&self, name: &str) -> Option<(&str, &Stored)> {
+        let copies = if name == "shared.weight" { TABLE_COPIES } else { &[] };
+        let names = std::iter::once(name).chain(copies.iter().copied());
+        names
+            .into_iter()
+            .find_map(|name| self.tensors.get_key_value(name))
+            .map(|(name, stored)| (name.as_str(), stored))
+    }
+
+    /// Compares names, shapes and types with what `config` asks for.
+    fn check(&self, config: &T5Config) -> Result<(), Diag> {
+        let wanted = config.tensors();
+        let (mut missing, mut misshapen, mut untyped, mut unknown) = (0, 0, 0, 0);
+        let mut rows = Vec::new();
+        for spec in &wanted {
+            let want = format!("{:?}", spec.shape);
+            match self.find(&spec.name).map(|(_, stored)| stored) {
+                None => {
+                    missing += 1;
+                    rows.push([spec.name.clone(), want, "missing".into()]);
+                }
+                Some(stored) if stored.shape != spec.shape => {
+                    misshapen += 1;
+                    rows.push([spec.name.clone(), want, format!("{:?}", stored.shape)]);
+                }
+                Some(stored) if stored.kind.is_none() => {
+                    untyped += 1;
+                    rows.push([spec.name.clone(), "F32, F16 or BF16".into(), stored.dtype.clone()]);
+                }
+                Some(_) => {}
+            }
+        }
+        let table = vec![config.vocab_size, config.d_model];
+        for (name, stored) in &self.tensors {
+            let copy = TABLE_COPIES.contains(&name.as_str()) || (name == "lm_head.weight" && config.tied());
+            if copy && stored.shape != table {
+                misshapen += 1;
+                rows.push([name.clone(), format!("{table:?}"), format!("{:?}", stored.shape)]);
+            } else if !copy && name != UNUSED && !wanted.iter().any(|spec| spec.name == *name) {
+                unknown += 1;
+                rows.push([name.clone(), "no such tensor".into(), format!("{:?}", stored.shape)]);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let counts =
+            [(missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"), (untyped, "of another type")];
+        let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let diag = Diag::error(
+            Class::Stage,
+            format!(
+                "checkpoint `{}` does not fit its `config.json`: {}",
+                self.name,
+                tensors_are(wanted.len(), &counts)
+            ),
+        )
+        .note(table_note(&rows));
+        let of_file = self.find("shared.weight").and_then(|(_, t)| t.shape.get(1).copied());
+        Err(match of_file {
+            Some(d) if d != config.d_model => diag.help(format!(
+                "the weights have d_model {d}, the config {}: take both files from the same model",
+                config.d_model
+            )),
+            _ => diag,
+        })
+    }
+}
+
+fn tensors_are(wanted: usize, counts: &[String]) -> String {
+    format!("of {wanted} tensors {}", counts.join(", "))
+}
+
+/// The rows under a head line, in columns.
+fn table_note(rows: &[[String; 3]]) -> String {
+    let head = ["tensor".to_owned(), "wanted".to_owned(), "in the file".to_owned()];
+    let shown: Vec<_> = std::iter::once(&head).chain(rows.iter().take(SHOWN)).collect();
+    let width = |column: usize| shown.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let mut lines: Vec<_> = shown.iter().map(|[a, b, c]| format!("{a:first$}   {b:second$}   {c}")).collect();
+    if rows.len() > SHOWN {
+        lines.push(format!("and {} more", rows.len() - SHOWN));
+    }
+    lines.join("\n")
+}
+
+impl Stored {
+    /// On the CPU, in the file's type.
+    fn tensor(&self, name: &str) -> Result<Tensor, Diag> {
+        match &self.bytes {
+            Bytes::Mapped(file) => super::tensors::tensor(&file.require(name)?),
+            Bytes::Loaded(tensor) => Ok(tensor.shallow_clone()),
+        }
+    }
+}
+
+fn read_safetensors(name: &str, path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Result<(), Diag> {
+    let file = Tensors::open(path)?;
+    for tensor in file.names() {
+        let view = file.require(&tensor)?;
+        let stored = Stored {
+            shape: view.shape.iter().map(|&n| n as i64).collect(),
+            kind: super::tensors::kind_of(view.dtype).filter(|&kind| is_read(kind)),
+            dtype: format!("{:?}", view.dtype),
+            bytes: Bytes::Mapped(file.clone()),
+        };
+        if tensors.insert(tensor.clone(), stored).is_some() {
+            return Err(Diag::error(Class::Stage, format!("two files of the checkpoint have a tensor `{tensor}`"))
+                .note(format!("the second is `{name}`")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether weights may be of this type.
+fn is_read(kind: Kind) -> bool {
+    matches!(kind, Kind::Float | Kind::Half | Kind::BFloat16)
+}
+
+/// The shards that an index names, each once.
+fn shards(name: &str, text: &str) -> Result<Vec<String>, Diag> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_str(text)
+        .map_err(|e| Diag::error(Class::Stage, format!("`{name}` is not the index of a sharded checkpoint: {e}")))?;
+    let mut shards: Vec<_> = index.weight_map.into_values().collect();
+    shards.sort();
+    shards.dedup();
+    Ok(shards)
+}
+
+fn read_pickle(path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Result<(), Diag> {
+    let head = {
+        use std::io::Read;
+        let mut head = [0; 4];
+        fs::open(path)?.read_exact(&mut head).map_err(fs::on("read", path))?;
+        head
+    };
+    if head != *b"PK\x03\x04" {
+        return Err(Diag::error(Class::Stage, "`pytorch_model.bin` is of a kind that is not read")
+            .note("expected the zip form that PyTorch 1.6 and later write")
+            .help("take `model.safetensors` from the same model"));
+    }
+    let loaded = Tensor::loadz_multi(path).map_err(|e| {
+        let first = e.to_string().lines().next().unwrap_or_default().to_owned();
+        Diag::error(Class::Stage, format!("cannot read `pytorch_model.bin`: {first}"))
+            .help("take `model.safetensors` from the same model")
+    })?;
+    for (name, tensor) in loaded {
+        let kind = tensor.kind();
+        let stored = Stored {
+            shape: tensor.size(),
+            kind: Some(kind).filter(|&kind| is_read(kind)),
+            dtype: format!("{kind:?}"),
+            bytes: Bytes::Loaded(tensor),
+        };
+        tensors.insert(name, stored);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::json;
+    use serde_json::json;
+
+    fn config() -> T5Config {
+        T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, vocab_size: 20, ..T5Config::default() }
+    }
+
+    fn tensors(config: &T5Config) -> BTreeMap<String, Tensor> {
+        let one = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu));
+        config.tensors().into_iter().map(|spec| (spec.name, one(&spec.shape))).collect()
+    }
+
+    /// Files of a folder, by name.
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new(config: &T5Config) -> Self {
+            let folder = Self(tempfile::tempdir().unwrap());
+            fs::write_atomic(&folder.path("config.json"), config.to_json().as_bytes()).unwrap();
+            folder
+        }
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+        fn write(&self, name: &str, tensors: &BTreeMap<String, Tensor>) {
+            crate::model::tensors::write(&self.path(name), tensors).unwrap();
+        }
+        fn load(&self, dtype: Kind) -> Result<T5, Diag> {
+            let entries = std::fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().path());
+            let files = entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect();
+            T5::load(&files, Device::Cpu, dtype)
+        }
+    }
+
+    #[test]
+    fn whole_and_in_shards_and_of_any_float_type() {
+        let folder = Folder::new(&config());
+        let mut all = tensors(&config());
+        let table = all.get_mut("shared.weight").unwrap();
+        *table = table.to_kind(Kind::BFloat16);
+        let second = all.split_off("encoder");
+        folder.write("model-00001-of-00002.safetensors", &all);
+        folder.write("model-00002-of-00002.safetensors", &second);
+        let shard = |name: &String| if all.contains_key(name) { 1 } else { 2 };
+        let map: BTreeMap<_, _> = all
+            .keys()
+            .chain(second.keys())
+            .map(|name| (name.clone(), format!("model-0000{}-of-00002.safetensors", shard(name))))
+            .collect();
+        json::write(&folder.path("model.safetensors.index.json"), &json!({"weight_map": map})).unwrap();
+        assert_eq!(folder.load(Kind::Float).unwrap().kind(), Kind::Float);
+        let half = folder.load(Kind::Half).unwrap();
+        assert_eq!(half.kind(), Kind::Half);
+        assert_eq!(half.tensors()["encoder.block.0.layer.1.DenseReluDense.wo.weight"].kind(), Kind::Float);
+        assert_eq!(half.tensors()["encoder.final_layer_norm.weight"].kind(), Kind::Float);
+
+        std::fs::remove_file(folder.path("model-00002-of-00002.safetensors")).unwrap();
+        let error = folder.load(Kind::Float).err().unwrap();
+        assert!(error.message.starts_with("the model has no file `model-00002-of-00002.safetensors`"), "{error}");
+    }
+
+    #[test]
+    fn all_that_does_not_fit_is_told_at_once() {
+        let folder = Folder::new(&config());
+        let mut all = tensors(&config());
+        let zeros = |shape: &[i64], kind| Tensor::zeros(shape, (kind, Device::Cpu));
+        all.remove("encoder.final_layer_norm.weight");
+        all.insert("encoder.block.0.layer.0.SelfAttention.q.weight".into(), zeros(&[4, 8], Kind::Float));
+        all.insert("decoder.final_layer_norm.weight".into(), zeros(&[8], Kind::Int64));
+        all.insert("lm_head.bias".into(), zeros(&[20], Kind::Float));
+        all.insert("encoder.embed_tokens.weight".into(), zeros(&[20, 8], Kind::Float));
+        folder.write("model.safetensors", &all);
+        let error = folder.load(Kind::Float).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "checkpoint `model.safetensors` does not fit its `config.json`: \
+             of 26 tensors 1 missing, 1 unknown, 1 of another shape, 1 of another type\n  \
+             = note: tensor                                           wanted             in the file\n\
+             encoder.block.0.layer.0.SelfAttention.q.weight   [8, 8]             [4, 8]\n\
+             encoder.final_layer_norm.weight                  [8]                missing\n\
+             decoder.final_layer_norm.weight                  F32, F16 or BF16   I64\n\
+             lm_head.bias                                     no such tensor     [20]"
+        );
+    }
+
+    #[test]
+    fn another_models_weights() {
+        let folder = Folder::new(&config());
+        folder.write("model.safetensors", &tensors(&T5Config { d_model: 16, ..config() }));
+        let error = folder.load(Kind::Float).err().unwrap();
+        assert_eq!(
+            error.help.as_deref(),
+            Some("the weights have d_model 16, the config 8: take both files from the same model")
+        );
+        assert!(error.notes[0].ends_with("more"), "a long table is cut: {error}");
+    }
+
+    #[test]
+    fn a_table_under_another_name_alone() {
+        let folder = Folder::new(&config());
+        let mut all = tensors(&config());
+        let table = all.remove("shared.weight").unwrap();
+        all.insert("encoder.embed_tokens.weight".into(), table);
+        folder.write("model.safetensors", &all);
+        folder.load(Kind::Float).unwrap();
+    }
+
+    #[test]
+    fn files_that_are_no_checkpoint() {
+        let folder = Folder::new(&config());
+        assert_eq!(folder.load(Kind::Float).err().unwrap().message, "the model has no weights");
+        fs::write_atomic(&folder.path("pytorch_model.bin"), b"\x80\x02\x8a\x0alegacy").unwrap();
+        let error = folder.load(Kind::Float).err().unwrap();
+        assert_eq!(error.message, "`pytorch_model.bin` is of a kind that is not read");
+        folder.write("model.safetensors", &tensors(&config()));
+        let bytes = fs::read(&folder.path("model.safetensors")).unwrap();
+        fs::write_atomic(&folder.path("model.safetensors"), &bytes[..bytes.len() - 9]).unwrap();
+        assert!(folder.load(Kind::Float).is_err());
+    }
+}

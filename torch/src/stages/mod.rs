@@ -1,0 +1,42 @@
+//! What the torch stages do; what they *are* (parameters, inputs, outputs) is declared in [`dpt::stages`], which the
+//! engine reads without libtorch.
+
+pub mod eval;
+pub mod pretrain;
+pub mod svd_init;
+pub mod train;
+
+pub use dpt::stages::{ctx, stage};
+use dpt::worker::serve::Run;
+
+/// The function that runs a stage kind in a worker.
+pub fn runner(kind: &str) -> Option<Run> {
+    RUNNERS.iter().find(|(name, _)| *name == kind).map(|(_, run)| *run)
+}
+
+/// The kinds that run in a worker: a row for every `Runs::Worker` in [`dpt::stages::STAGES`].
+const RUNNERS: &[(&str, Run)] =
+    &[("pretrain", pretrain::run), ("svd-init", svd_init::run), ("train", train::run), ("eval", eval::run)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dpt::stages::{STAGES, stage::Runs};
+
+    #[test]
+    fn every_worker_stage_has_a_function_and_no_other() {
+        let wanted: Vec<_> = STAGES.iter().filter(|k| matches!(k.runs, Runs::Worker)).map(|k| k.name).collect();
+        for name in &wanted {
+            assert!(runner(name).is_some(), "`{name}` has no row in RUNNERS");
+        }
+        for (name, _) in RUNNERS {
+            assert!(wanted.contains(name), "`{name}` in RUNNERS is no worker stage");
+        }
+    }
+
+    #[test]
+    fn the_methods_of_train_are_those_of_the_registry() {
+        let names: Vec<_> = crate::prompt::METHODS.iter().map(|m| m.name()).collect();
+        assert_eq!(dpt::stages::train::METHODS, names);
+    }
+}

@@ -1,0 +1,444 @@
+//! What `train` does: reads its inputs, runs the loop of [`crate::learn`], keeps checkpoints in its scratch folder, and
+//! writes the adapter with its curves.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Float32Array, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tch::Tensor;
+
+use crate::artifact::tensors::Tensors;
+use crate::artifact::{json as json_file, table};
+use crate::base::diag::{Class, Diag};
+use crate::base::fs;
+use crate::data::encoded::{self, Encoded, Tokens};
+use crate::learn::batch::{Order, Shuffled};
+use crate::learn::evaluate::SplitEvaluator;
+use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, SnapshotState, fit};
+use crate::learn::schedule::warmup_steps;
+use crate::model::{cache, device, t5::T5, tensors};
+use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init, Method};
+use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
+use crate::stages::stage::StageResult;
+
+/// The parameters, as declared in [`dpt::stages::train::KIND`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainParams {
+    task: Option<String>,
+    method: String,
+    seed: i64,
+    virtual_tokens: i64,
+    rank: i64,
+    steps: Option<u64>,
+    epochs: Option<u64>,
+    batch_size: usize,
+    learning_rate: f64,
+    weight_decay: f64,
+    warmup: f64,
+    max_grad_norm: f64,
+    eval_every: Option<u64>,
+    eval_limit: usize,
+    eval_batch_size: usize,
+    patience: u64,
+    select_on: Option<String>,
+    init: Option<String>,
+    init_scale: Option<f64>,
+    order: String,
+    dtype: String,
+    frozen_dropout: String,
+    checkpoint_every: u64,
+    log_every: u64,
+}
+
+/// Standard deviation that gives `dpt` at any rank a product as large as the reference's uniform draw: 1 / sqrt(12).
+const GAUSSIAN_STD: f64 = 0.288_675_134_594_812_9;
+
+/// How often a run is scored when `eval_every` is left out.
+const SCORINGS: u64 = 20;
+
+/// Runs the stage.
+///
+/// # Errors
+/// Inputs that do not fit each other or the parameters, a run that diverges, and an interruption.
+pub fn run(ctx: &Ctx) -> StageResult {
+    let params: TrainParams = ctx.params()?;
+    let at = device::parse(&ctx.job.device)?;
+    device::set_threads(ctx.job.threads);
+    device::deterministic();
+    let numerics = device::numerics(at, &params.dtype);
+
+    let data = ctx.input("data")?;
+    let tokens: Tokens = json_file::read(data.file("tokens.json")?)?;
+    if let Some(task) = params.task.as_ref().filter(|task| **task != tokens.task) {
+        let message = format!("`task` is `{task}`, and the data is of task `{}`", tokens.task);
+        return Err(Diag::error(Class::Stage, message).note(format!("the data comes from `{}`", data.node)));
+    }
+    let train = read_split(data, "train")?;
+    let source = Shuffled::new(&train, params.batch_size, order(&params.order), params.seed, tokens.pad_id)?;
+    let select_on = select_on(&params, data)?;
+    let evaluator = match &select_on {
+        Some(split) => {
+            let examples = read_split(data, split)?;
+            Some(SplitEvaluator::new(split, examples, &tokens, params.eval_limit, params.eval_batch_size)?)
+        }
+        None => None,
+    };
+
+    let model = ctx.input("model")?;
+    let t5 = cache::backbone(&model.files, &model.digests, at, device::dtype(&params.dtype)?)?;
+    check_vocabulary(&tokens, data, &t5, model)?;
+    let method = prompt::find(&params.method)?;
+    let dims = Dims {
+        virtual_tokens: params.virtual_tokens,
+        rank: if method.has_rank() { params.rank } else { 0 },
+        d_model: t5.config().d_model,
+    };
+    let (adapter, init) = start(ctx, &params, method, dims, &t5)?;
+    adapter.save(&ctx.out("initial.safetensors"))?;
+
+    let steps = params.steps.unwrap_or_else(|| params.epochs.unwrap_or(1) * source.batches_per_epoch());
+    let options = FitOptions {
+        steps,
+        learning_rate: params.learning_rate,
+        weight_decay: params.weight_decay,
+        warmup_steps: warmup_steps(params.warmup, steps),
+        max_grad_norm: params.max_grad_norm,
+        eval_every: params.eval_every.unwrap_or(steps.div_ceil(SCORINGS)),
+        patience: params.patience,
+        checkpoint_every: params.checkpoint_every,
+        dropout: if params.frozen_dropout == "config" { t5.config().dropout_rate } else { 0.0 },
+        seed: params.seed,
+    };
+    let checkpoint = Checkpoint { path: ctx.job.scratch.join("checkpoint.safetensors"), numerics: &numerics };
+    let resume = checkpoint.read(ctx);
+    let watch = Watch::new(ctx, &checkpoint, steps, params.log_every, resume.as_ref().map_or(0, |s| s.state.step));
+    let scored_on = evaluator.as_ref().map(SplitEvaluator::examples);
+    let evaluator = evaluator.as_ref().map(|e| e as &dyn Evaluator);
+    let fitted = fit(&t5, adapter, &options, &source, evaluator, &watch, resume)?;
+
+    let info = AdapterInfo {
+        method: params.method.clone(),
+        virtual_tokens: dims.virtual_tokens,
+        rank: method.has_rank().then_some(dims.rank),
+        d_model: dims.d_model,
+        trainable_parameters: method.parameters(dims),
+        init: init.to_owned(),
+        backbone_digest: cache::digest(&model.digests).hex(),
+        backbone_name: backbone_name(model)?,
+        task: tokens.task.clone(),
+        seed: params.seed,
+        best_step: fitted.best_step as i64,
+        select_on: select_on.clone(),
+        select_metric: fitted.best_score.as_ref().map(|(metric, _)| metric.clone()),
+    };
+    fitted.adapter.save(&ctx.out("adapter.safetensors"))?;
+    json_file::write(&ctx.out("adapter.json"), &info)?;
+    table::write(&ctx.out("curves.parquet"), &curves(&fitted.curves))?;
+    table::write(&ctx.out("evals.parquet"), &evals(&fitted))?;
+    let last_loss = fitted.curves.last().map(|row| f64::from(row.loss));
+    let summary = json!({
+        "task": tokens.task,
+        "method": params.method,
+        "seed": params.seed,
+        "init": init,
+        "dtype": params.dtype,
+        "frozen_dropout": params.frozen_dropout,
+        "order": params.order,
+        "trainable_parameters": info.trainable_parameters,
+        "train_examples": train.len(),
+        "batches_per_epoch": source.batches_per_epoch(),
+        "steps_planned": steps,
+        "steps": fitted.curves.len(),
+        "warmup_steps": options.warmup_steps,
+        "eval_every": options.eval_every,
+        "stopped_early": fitted.stopped_early,
+        "best_step": fitted.best_step,
+        "best_score": fitted.best_score.as_ref().map(|(_, value)| value),
+        "select_on": select_on,
+        "select_metric": info.select_metric,
+        "select_examples": scored_on,
+        "first_loss": fitted.curves.first().map(|row| f64::from(row.loss)),
+        "last_loss": last_loss,
+    });
+    json_file::write(&ctx.out("train.json"), &summary)?;
+
+    let mut outcome = Outcome { numerics, ..Outcome::default() };
+    outcome.metrics.insert("loss".into(), last_loss.unwrap_or(f64::NAN));
+    outcome.metrics.insert("steps".into(), fitted.curves.len() as f64);
+    outcome.metrics.insert("best_step".into(), fitted.best_step as f64);
+    if let Some((metric, value)) = &fitted.best_score {
+        outcome.metrics.insert(metric.clone(), *value);
+    }
+    if fitted.stopped_early {
+        let steps = fitted.curves.len();
+        outcome
+            .notes
+            .push(format!("stopped after {steps} of {} steps: no gain in {} scorings", options.steps, params.patience));
+    }
+    Ok(outcome)
+}
+
+fn order(name: &str) -> Order {
+    if name == "dpt-paper" { Order::DptPaper } else { Order::Dpt }
+}
+
+/// The examples of a split.
+fn read_split(data: &Input, split: &str) -> Result<Vec<Encoded>, Diag> {
+    let name = format!("{split}.parquet");
+    encoded::from_batch(&table::read(data.file(&name)?)?, &name)
+}
+
+/// The split that picks the best step; `None`: the last step is kept.
+fn select_on(params: &TrainParams, data: &Input) -> Result<Option<String>, Diag> {
+    let has = |split: &str| data.files.contains_key(&format!("{split}.parquet"));
+    match params.select_on.as_deref() {
+        Some("none") => Ok(None),
+        Some(split) if has(split) => Ok(Some(split.to_owned())),
+        Some(split) => Err(no_split(data, &format!("`select_on = \"{split}\"` names a split that the data has not"))),
+        None => match ["dev", "validation"].into_iter().find(|split| has(split)) {
+            Some(split) => Ok(Some(split.to_owned())),
+            None => Err(no_split(data, "the data has no split to pick the best step on")),
+        },
+    }
+}
+
+fn no_split(data: &Input, message: &str) -> Diag {
+    let has: Vec<_> =
+        data.files.keys().filter_map(|f| f.strip_suffix(".parquet")).map(|split| format!("`{split}`")).collect();
+    Diag::error(Class::Stage, message)
+        .note(format!("`{}` has {}", data.node, has.join(", ")))
+        .help("set `select_on` to one of these, or to `none` to keep the last step")
+}
+
+/// Token ids must be rows of the backbone's table, and pad and end the same tokens on both sides.
+fn check_vocabulary(tokens: &Tokens, data: &Input, t5: &T5, model: &Input) -> Result<(), Diag> {
+    let config = t5.config();
+    let note = |diag: Diag| {
+        diag.note(format!("the data comes from `{}`, the model from `{}`", data.node, model.node))
+            .help("tokenise with the tokenizer of the same model")
+    };
+    if tokens.vocab_size as i64 > config.vocab_size {
+        return Err(note(Diag::error(
+            Class::Stage,
+            format!("the tokenizer has {} tokens, the model {}", tokens.vocab_size, config.vocab_size),
+        )));
+    }
+    for (what, theirs, ours) in
+        [("pad", tokens.pad_id, config.pad_token_id), ("end", tokens.eos_id, config.eos_token_id)]
+    {
+        if i64::from(theirs) != ours {
+            return Err(note(Diag::error(
+                Class::Stage,
+                format!("the tokenizer's {what} token is {theirs}, the model's {ours}"),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The adapter before training, and the name of how it started.
+fn start(
+    ctx: &Ctx,
+    params: &TrainParams,
+    method: &'static dyn Method,
+    dims: Dims,
+    t5: &T5,
+) -> Result<(Adapter, &'static str), Diag> {
+    let factors = ctx.optional("init");
+    let name = params.init.as_deref().unwrap_or(if factors.is_some() { "svd" } else { "reference" });
+    let scale = |default: f64| params.init_scale.unwrap_or(default);
+    let given: BTreeMap<String, Tensor>;
+    let (init, name) = match (name, factors) {
+        ("svd", Some(factors)) => {
+            given = tensors::read(&Tensors::open(factors.file("factors.safetensors")?)?)?;
+            (Init::Given(&given), "svd")
+        }
+        ("svd", None) => {
+            return Err(Diag::error(Class::Stage, "`init = \"svd\"` needs an `init` input")
+                .help("add `init = \"svd_init\"` to the stage's `needs`"));
+        }
+        (_, Some(factors)) => {
+            return Err(Diag::error(Class::Stage, format!("`init = \"{name}\"` leaves the `init` input unused"))
+                .note(format!("the input is `{}`", factors.node))
+                .help("leave `init` out, or leave the input out of `needs`"));
+        }
+        ("gaussian", None) => (Init::Gaussian { std: scale(GAUSSIAN_STD) }, "gaussian"),
+        ("vocab", None) => (Init::Vocabulary { table: t5.embedding_table(), scale: scale(1.0) }, "vocab"),
+        (_, None) => (Init::Uniform { scale: scale(0.5) }, "reference"),
+    };
+    Ok((Adapter::init(method, dims, &init, params.seed as u64, t5.device())?, name))
+}
+
+fn backbone_name(model: &Input) -> Result<Option<String>, Diag> {
+    #[derive(Deserialize)]
+    struct Backbone {
+        name: Option<String>,
+    }
+    match model.files.get("backbone.json") {
+        Some(path) => Ok(json_file::read::<Backbone>(path)?.name),
+        None => Ok(None),
+    }
+}
+
+fn curves(rows: &[CurveRow]) -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("step", DataType::Int32, false),
+        Field::new("loss", DataType::Float32, false),
+        Field::new("learning_rate", DataType::Float32, false),
+        Field::new("grad_norm", DataType::Float32, false),
+    ]);
+    let floats = |value: fn(&CurveRow) -> f32| Arc::new(rows.iter().map(value).map(Some).collect::<Float32Array>());
+    let steps: Int32Array = rows.iter().map(|row| Some(row.step as i32)).collect();
+    RecordBatch::try_new(
+        Arc::new(schema),
+        vec![Arc::new(steps), floats(|r| r.loss), floats(|r| r.learning_rate), floats(|r| r.grad_norm)],
+    )
+    .expect("four columns of one length")
+}
+
+fn evals(fitted: &Fitted) -> RecordBatch {
+    let rows = &fitted.evals;
+    let schema = Schema::new(vec![
+        Field::new("step", DataType::Int32, false),
+        Field::new("split", DataType::Utf8, false),
+        Field::new("metric", DataType::Utf8, false),
+        Field::new("value", DataType::Float64, false),
+    ]);
+    let steps: Int32Array = rows.iter().map(|row| Some(row.step as i32)).collect();
+    let splits: StringArray = rows.iter().map(|row| Some(row.split.as_str())).collect();
+    let metrics: StringArray = rows.iter().map(|row| Some(row.metric.as_str())).collect();
+    let values: Float64Array = rows.iter().map(|row| Some(row.value)).collect();
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(steps), Arc::new(splits), Arc::new(metrics), Arc::new(values)])
+        .expect("four columns of one length")
+}
+
+/// The file in the scratch folder from which a killed run goes on.
+struct Checkpoint<'a> {
+    path: PathBuf,
+    numerics: &'a BTreeMap<String, String>,
+}
+
+/// What a checkpoint says beside its tensors: kept in the same file, as bytes, so that both are replaced at once.
+#[derive(Serialize, Deserialize)]
+struct CheckpointHead {
+    numerics: BTreeMap<String, String>,
+    state: SnapshotState,
+}
+
+/// The tensor that holds the head.
+const HEAD: &str = "head";
+
+impl Checkpoint<'_> {
+    fn write(&self, snapshot: Snapshot) -> Result<(), Diag> {
+        let Snapshot { mut tensors, state } = snapshot;
+        let head = CheckpointHead { numerics: self.numerics.clone(), state };
+        let head = serde_json::to_vec(&head).expect("plain data");
+        tensors.insert(HEAD.into(), Tensor::from_slice(&head));
+        let beside = self.path.with_extension("partial");
+        tensors::write(&beside, &tensors)?;
+        fs::open(&beside)?.sync_all().map_err(fs::on("sync", &beside))?;
+        std::fs::rename(&beside, &self.path).map_err(fs::on("replace", &self.path))?;
+        Ok(fs::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?)
+    }
+
+    /// The snapshot, if there is one that this run can go on from; tells why not when there is another.
+    fn read(&self, ctx: &Ctx) -> Option<Snapshot> {
+        if !self.path.exists() {
+            return None;
+        }
+        let (head, tensors) = match self.parse() {
+            Ok(read) => read,
+            Err(error) => {
+                ctx.progress.note(&format!("the checkpoint is set aside, training starts again: {}", error.message));
+                return None;
+            }
+        };
+        if head.numerics != *self.numerics {
+            let differs: Vec<_> = self
+                .numerics
+                .iter()
+                .filter_map(|(name, now)| {
+                    let then = head.numerics.get(name).map_or("none", String::as_str);
+                    (then != now).then(|| format!("{name} was {then}, is {now}"))
+                })
+                .collect();
+            let differs = differs.join(", ");
+            ctx.progress.note(&format!("the checkpoint is set aside, training starts again: {differs}"));
+            return None;
+        }
+        ctx.progress.note(&format!("goes on after step {} from its checkpoint", head.state.step));
+        Some(Snapshot { tensors, state: head.state })
+    }
+
+    fn parse(&self) -> Result<(CheckpointHead, BTreeMap<String, Tensor>), Diag> {
+        let mut tensors = tensors::read(&Tensors::open(&self.path)?)?;
+        let strange = || Diag::error(Class::Stage, "it is no checkpoint of this version");
+        let head = tensors.remove(HEAD).and_then(|head| Vec::<u8>::try_from(head).ok()).ok_or_else(strange)?;
+        Ok((serde_json::from_slice(&head).map_err(|_| strange())?, tensors))
+    }
+}
+
+/// Tells how a run goes, and keeps its snapshots.
+struct Watch<'a> {
+    ctx: &'a Ctx<'a>,
+    checkpoint: &'a Checkpoint<'a>,
+    total: u64,
+    log_every: u64,
+    begun: Instant,
+    examples: Cell<i64>,
+    best: RefCell<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(ctx: &'a Ctx<'a>, checkpoint: &'a Checkpoint<'a>, total: u64, log_every: u64, done: u64) -> Self {
+        let watch = Self {
+            ctx,
+            checkpoint,
+            total,
+            log_every,
+            begun: Instant::now(),
+            examples: Cell::new(0),
+            best: RefCell::default(),
+        };
+        watch.update(done, String::new());
+        watch
+    }
+
+    fn update(&self, done: u64, detail: String) {
+        let update = Update { what: "training".into(), done, total: Some(self.total), unit: Unit::Steps, detail };
+        self.ctx.progress.update(update);
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn check(&self) -> Result<(), Diag> {
+        self.ctx.check_cancel()
+    }
+
+    fn step(&self, row: &CurveRow, examples: i64) {
+        self.examples.set(self.examples.get() + examples);
+        let rate = self.examples.get() as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        let detail = format!("loss {:.4}, {rate:.1} examples/s{}", row.loss, self.best.borrow());
+        if self.log_every > 0 && row.step.is_multiple_of(self.log_every) {
+            self.ctx.progress.note(&format!("step {}: {detail}", row.step));
+        }
+        self.update(row.step, detail);
+    }
+
+    fn scored(&self, step: u64, scores: &[Score], best: bool) {
+        if let (true, Some((metric, value))) = (best, scores.first()) {
+            self.best.replace(format!(", best {metric} {value:.3} (step {step})"));
+        }
+    }
+
+    fn save(&self, snapshot: Snapshot) -> Result<(), Diag> {
+        self.checkpoint.write(snapshot)
+    }
+}

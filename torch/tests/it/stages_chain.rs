@@ -1,0 +1,427 @@
+//! From a random backbone to a report, stage by stage as the engine would run them, at the smallest sizes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, Float32Array, Float64Array, Int32Array, ListArray, StringArray};
+use dpt::artifact::tensors::Tensors;
+use dpt::artifact::{json, logical_digest, table};
+use dpt::base::diag::Diag;
+use dpt::base::digest::Digest;
+use dpt::base::value::{Params, Value};
+use dpt::data::task;
+use dpt::report::records::{EvalRecord, InitRecord};
+use dpt::report::summary::Summary;
+use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use dpt::stages::stage::Runs;
+use dpt::svd::decompose::Svd;
+use dpt::svd::matrix::Matrix;
+
+/// A Unigram tokenizer of whole words and letters.
+fn tokenizer_json() -> String {
+    let mut vocab = vec!["<pad>".to_owned(), "</s>".into(), "<unk>".into(), "▁".into()];
+    vocab.extend(
+        ["entailment", "not_entailment", "premise:", "hypothesis:", "it", "rains", "shines"].map(|w| format!("▁{w}")),
+    );
+    vocab.extend(('a'..='z').chain(['_', ':', '1', '2']).map(String::from));
+    let score = |i: usize| {
+        if i < 3 {
+            0.0
+        } else if i < 11 {
+            -1.0
+        } else {
+            -9.0
+        }
+    };
+    let entries: Vec<_> = vocab.iter().enumerate().map(|(i, piece)| serde_json::json!([piece, score(i)])).collect();
+    let special = |id: usize| {
+        serde_json::json!({"id": id, "content": vocab[id], "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false})
+    };
+    let metaspace =
+        serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [special(0), special(1), special(2)],
+        "pre_tokenizer": metaspace, "decoder": metaspace,
+        "model": {"type": "Unigram", "unk_id": 2, "vocab": entries, "byte_fallback": false},
+    })
+    .to_string()
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn update(&self, _: Update) {}
+    fn note(&self, _: &str) {}
+}
+
+fn value(toml: &toml::Value) -> Value {
+    match toml {
+        toml::Value::String(s) => Value::Str(s.clone()),
+        toml::Value::Integer(i) => Value::Int(*i),
+        toml::Value::Float(f) => Value::Float(*f),
+        toml::Value::Boolean(b) => Value::Bool(*b),
+        toml::Value::Array(items) => Value::List(items.iter().map(value).collect()),
+        other => panic!("{other}"),
+    }
+}
+
+/// A folder for each node that ran.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    /// With a tokenizer and the rows of RTE in two splits.
+    fn new() -> Self {
+        let bench = Self(tempfile::tempdir().unwrap());
+        let (tokenizer, data) = (bench.path("tokenizer"), bench.path("data"));
+        std::fs::create_dir_all(&tokenizer).unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(tokenizer.join("tokenizer.json"), tokenizer_json()).unwrap();
+        for (split, rows) in [("train", 8), ("validation", 6)] {
+            let lines: String = (0..rows)
+                .map(|i| {
+                    let (word, label) = if i % 3 == 0 { ("shines", "not_entailment") } else { ("rains", "entailment") };
+                    format!("{{\"premise\": \"it rains\", \"hypothesis\": \"it {word}\", \"label\": \"{label}\", \"idx\": {i}}}\n")
+                })
+                .collect();
+            let rows = task::find("rte").unwrap().parse_jsonl(&lines, split).unwrap();
+            table::write(&data.join(format!("{split}.parquet")), &rows).unwrap();
+        }
+        bench
+    }
+
+    fn path(&self, node: &str) -> PathBuf {
+        self.0.path().join(node)
+    }
+
+    fn input(&self, node: &str, axes: &[(&str, &str)]) -> Input {
+        let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for entry in std::fs::read_dir(self.path(node)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
+            files.insert(name, path);
+        }
+        let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
+        Input { node: node.into(), axes, key: Digest::of(node.as_bytes()), files, digests }
+    }
+
+    /// Runs `kind` as `node`, with its defaults and `set` (TOML), on the outputs of earlier nodes.
+    fn run(&self, kind: &str, node: &str, set: &str, inputs: &[(&str, &str)]) -> Result<Outcome, Diag> {
+        let inputs: Vec<_> = inputs.iter().map(|(role, from)| (*role, self.input(from, &[]))).collect();
+        self.run_on(kind, node, set, inputs)
+    }
+
+    fn run_on(&self, kind: &str, node: &str, set: &str, inputs: Vec<(&str, Input)>) -> Result<Outcome, Diag> {
+        let kind = dpt::stages::find(kind).unwrap();
+        let mut params = Params::new();
+        for param in kind.params {
+            if let Some(text) = param.default.filter(|text| !text.is_empty()) {
+                let parsed: toml::Table = format!("x = {text}").parse().unwrap();
+                params.insert(param.name.to_owned(), value(&parsed["x"]));
+            }
+        }
+        for (name, set) in set.parse::<toml::Table>().unwrap() {
+            assert!(kind.params.iter().any(|p| p.name == name), "`{name}` is no parameter of `{}`", kind.name);
+            params.insert(name, value(&set));
+        }
+        if let Some(check) = kind.check {
+            check(&params)?;
+        }
+        let (out, scratch) = (self.path(node), self.path(&format!("{node}.scratch")));
+        std::fs::create_dir_all(&out).unwrap();
+        std::fs::create_dir_all(&scratch).unwrap();
+        let mut by_role: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+        for (role, input) in inputs {
+            assert!(kind.inputs.iter().any(|p| p.role == role), "`{role}` is no input of `{}`", kind.name);
+            by_role.entry(role.to_owned()).or_default().push(input);
+        }
+        let job = Job {
+            node: node.into(),
+            kind: kind.name.into(),
+            axes: vec![],
+            params,
+            inputs: by_role,
+            out: out.clone(),
+            scratch,
+            base: PathBuf::new(),
+            mirrors: BTreeMap::new(),
+            threads: 1,
+            device: "cpu".into(),
+        };
+        let ctx = Ctx { job: &job, progress: &Quiet, cancel: &Cancel::new() };
+        let outcome = match kind.runs {
+            Runs::Here(run) => run(&ctx)?,
+            Runs::Worker => dpt_torch::stages::runner(kind.name).unwrap()(&ctx)?,
+        };
+        for output in kind.outputs.iter().filter(|o| o.required && !o.name.contains('*')) {
+            assert!(out.join(output.name).exists(), "`{}` wrote no `{}`", kind.name, output.name);
+        }
+        for entry in std::fs::read_dir(&out).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(kind.outputs.iter().any(|o| o.name == name || o.name.contains('*')), "`{name}` is not declared");
+        }
+        Ok(outcome)
+    }
+
+    /// Backbone and tokenised data.
+    fn prepare(&self) {
+        self.run("random-model", "model", MODEL, &[("tokenizer", "tokenizer")]).unwrap();
+        let set = "task = \"rte\"\ntemplate = \"plain\"";
+        self.run("tokenize", "tokens", set, &[("data", "data"), ("tokenizer", "tokenizer")]).unwrap();
+    }
+
+    fn bytes(&self, node: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path(node)).unwrap().map(|e| e.unwrap());
+        entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap())).collect()
+    }
+
+    fn init_record(&self, node: &str) -> InitRecord {
+        json::read(&self.path(node).join("svd_init.json")).unwrap()
+    }
+}
+
+const MODEL: &str =
+    "name = \"nano\"\nd_model = 16\nd_kv = 4\nd_ff = 32\nlayers = 1\nheads = 4\nvocab_size = 64\nseed = 3";
+const DIMS: &str = "virtual_tokens = 6\nrank = 3\n";
+
+fn matrix(path: &Path, name: &str) -> Matrix {
+    let file = Tensors::open(path).unwrap();
+    let tensor = file.require(name).unwrap();
+    Matrix::from_f32(tensor.shape[0], tensor.shape[1], &tensor.f32s().unwrap())
+}
+
+fn product(path: &Path) -> Matrix {
+    matrix(path, "factor_a").times(&matrix(path, "factor_b"))
+}
+
+#[test]
+fn a_random_model_is_a_checkpoint_like_any_other() {
+    let bench = Bench::new();
+    for (node, feed_forward) in [("old", "relu"), ("new", "gated-gelu")] {
+        let set = format!("{MODEL}\nfeed_forward = \"{feed_forward}\"\ndecoder_layers = 2");
+        let outcome = bench.run("random-model", node, &set, &[("tokenizer", "tokenizer")]).unwrap();
+        let input = bench.input(node, &[]);
+        let t5 = dpt_torch::model::t5::T5::load(&input.files, tch::Device::Cpu, tch::Kind::Float).unwrap();
+        assert_eq!(t5.config().parameters() as f64, outcome.metrics["parameters"]);
+        assert_eq!(t5.config().tied(), node == "old");
+        let again = format!("{node}-again");
+        bench.run("random-model", &again, &set, &[("tokenizer", "tokenizer")]).unwrap();
+        assert_eq!(bench.bytes(node), bench.bytes(&again), "same seed, same bytes");
+        assert_eq!(bench.bytes(node)["tokenizer.json"], tokenizer_json().into_bytes());
+        let text = std::fs::read_to_string(bench.path(node).join("backbone.json")).unwrap();
+        assert!(text.contains("\"random\"") && text.contains("\"nano\""), "{text}");
+    }
+    let small = format!("{}\n", MODEL.replace("64", "40"));
+    let error = bench.run("random-model", "small", &small, &[("tokenizer", "tokenizer")]).unwrap_err();
+    assert_eq!(error.message, "`vocab_size` is 40, and the tokenizer of `tokenizer` has 41 tokens");
+}
+
+#[test]
+fn every_source_gives_factors_that_agree_with_their_figures() {
+    let bench = Bench::new();
+    bench.prepare();
+    let model = ("model", "model");
+    let table = matrix(&bench.path("model").join("model.safetensors"), "shared.weight");
+
+    bench.run("svd-init", "vocab", DIMS, &[model]).unwrap();
+    let record = bench.init_record("vocab");
+    let ids: Vec<usize> = record.ids.as_ref().unwrap().iter().map(|row| row[0] as usize).collect();
+    assert_eq!((ids.len(), ids.iter().all(|id| (3..64).contains(id))), (6, true), "{ids:?}");
+    let source = table.pick(&ids);
+    let best = Svd::of(&source).truncated(3);
+    let found = product(&bench.path("vocab").join("factors.safetensors"));
+    assert!(found.minus(&best).energy() / best.energy() < 1e-12, "A B is the best approximation of rank 3");
+    let figures = record.figures.unwrap();
+    assert!((figures.relative_error - (source.minus(&best).energy() / source.energy()).sqrt()).abs() < 1e-9);
+    assert!((figures.relative_error.powi(2) - (1.0 - figures.spectrum.energy)).abs() < 1e-9);
+    let spectrum = table::read(&bench.path("vocab").join("spectrum.parquet")).unwrap();
+    let energy: &Float64Array = table::column(&spectrum, "energy").unwrap();
+    let k: &Int32Array = table::column(&spectrum, "k").unwrap();
+    assert_eq!((k.value(2), energy.len()), (3, 6));
+    assert!((energy.value(2) - figures.spectrum.energy).abs() < 1e-12);
+    bench.run("svd-init", "vocab-again", DIMS, &[model]).unwrap();
+    assert_eq!(bench.bytes("vocab"), bench.bytes("vocab-again"));
+
+    let text = format!("{DIMS}source = \"text\"\ntext = \"it rains\"\nfill = \"half\"");
+    let outcome = bench.run("svd-init", "text", &text, &[model]).unwrap();
+    let record = bench.init_record("text");
+    assert_eq!((record.source_rows, record.rows.as_str()), (2, "tile"));
+    assert_eq!(record.ids.unwrap(), [[8], [9]]);
+    assert_eq!(record.figures.unwrap().filled, 1);
+    assert_eq!(outcome.notes[0], "the source has 2 directions, 1 of the 3 asked for were filled in");
+    assert!(!outcome.notes.iter().any(|n| n.contains("nearly equal")), "{:?}", outcome.notes);
+
+    let labels = format!("{DIMS}source = \"labels\"");
+    bench.run("svd-init", "labels", &labels, &[model, ("data", "tokens")]).unwrap();
+    let ids = bench.init_record("labels").ids.unwrap();
+    assert_eq!(ids[..2], [vec![4], vec![5]], "entailment and not_entailment, without `</s>`");
+    assert_eq!(ids.len(), 6);
+    let error = bench.run("svd-init", "labels", &labels, &[model]).unwrap_err();
+    assert_eq!(error.message, "`source = \"labels\"` needs an input `data`");
+
+    for source in ["uniform", "gaussian"] {
+        let set = format!("{DIMS}source = \"{source}\"");
+        bench.run("svd-init", source, &set, &[model]).unwrap();
+        let figures = bench.init_record(source).figures.unwrap();
+        assert_eq!((figures.numerical_rank, figures.filled), (3, 0));
+        assert!(figures.relative_error < 1e-7, "a product of rank 3 keeps all of itself");
+    }
+    // The same numbers as `train` draws for `init = "reference"`: torch.manual_seed(42), uniform_(-0.5, 0.5).
+    let a = matrix(&bench.path("uniform").join("factors.safetensors"), "factor_a");
+    assert!((a.data[0] - (0.882_269_26 - 0.5)).abs() < 1e-6, "{}", a.data[0]);
+
+    let scaled = format!("{DIMS}scale = \"match-reference\"\nscale_by = 2.0");
+    bench.run("svd-init", "scaled", &scaled, &[model]).unwrap();
+    let rms = product(&bench.path("scaled").join("factors.safetensors")).rms();
+    assert!((rms - 2.0 * 3f64.sqrt() / 12.0).abs() < 1e-6, "{rms}");
+
+    bench.run("svd-init", "basis", &format!("{DIMS}source_rows = 40\nrows = \"basis\""), &[model]).unwrap();
+    let (a, b) = ("factor_a", "factor_b");
+    let path = bench.path("basis").join("factors.safetensors");
+    assert_eq!((matrix(&path, a).rows, matrix(&path, b).cols), (6, 16));
+    assert_eq!(bench.init_record("basis").source_rows, 40);
+    let prompt = format!("{DIMS}method = \"prompt-tuning\"");
+    bench.run("svd-init", "full", &prompt, &[model]).unwrap();
+    assert!(matrix(&bench.path("full").join("factors.safetensors"), "prompt").minus(&source).energy() == 0.0);
+}
+
+#[test]
+fn an_init_that_cannot_be_made_says_why() {
+    let bench = Bench::new();
+    bench.prepare();
+    let model = ("model", "model");
+    let error = |set: &str, inputs: &[(&str, &str)]| bench.run("svd-init", "bad", set, inputs).unwrap_err();
+    let e = error("virtual_tokens = 20\nrank = 18", &[model]);
+    assert_eq!(e.message, "rank 18 exceeds the smaller side of a 20 x 16 matrix");
+    let e = error("virtual_tokens = 70\nrank = 3", &[model]);
+    assert_eq!(e.message, "70 different tokens are wanted, and there are 61 from 3 to 63");
+    let e = error(&format!("{DIMS}vocab_range = [3, 64]"), &[model]);
+    assert_eq!(e.message, "`vocab_range` ends at 64, and the token table has 64 rows");
+    let e = error(&format!("{DIMS}source_rows = 9"), &[model]);
+    assert_eq!(e.message, "the source has 9 rows, and `virtual_tokens` is 6");
+    let e = error(&format!("{DIMS}source = \"text\"\ntext = \"it\"\nfill = \"error\""), &[model]);
+    assert_eq!(e.message, "rank 3 is asked for, and the source matrix has numerical rank 1");
+
+    // A prompt of another width, and one of another model of the same width.
+    let train = format!("{DIMS}method = \"dpt\"\nsteps = 1\nbatch_size = 4");
+    bench.run("train", "trained", &train, &[("data", "tokens"), model]).unwrap();
+    let wide = MODEL.replace("d_model = 16", "d_model = 24");
+    bench.run("random-model", "wide", &wide, &[("tokenizer", "tokenizer")]).unwrap();
+    bench.run("random-model", "other", &MODEL.replace("seed = 3", "seed = 4"), &[("tokenizer", "tokenizer")]).unwrap();
+    let set = format!("{DIMS}source = \"prompt\"");
+    let e = error(&set, &[("model", "wide"), ("prompt", "trained")]);
+    assert_eq!(e.message, "the prompt of `trained` has d_model 16, the model of `wide` has 24");
+    let e = error(&set, &[("model", "other"), ("prompt", "trained")]);
+    assert_eq!(e.message, "the prompt of `trained` was trained on another model than `other`");
+    bench.run("svd-init", "again", &set, &[model, ("prompt", "trained")]).unwrap();
+    let (start, end) =
+        (bench.path("trained").join("adapter.safetensors"), bench.path("again").join("factors.safetensors"));
+    assert!(product(&start).minus(&product(&end)).energy() < 1e-10, "a prompt of rank 3 is its own rank 3 truncation");
+}
+
+#[test]
+fn from_a_random_backbone_to_a_report() {
+    let bench = Bench::new();
+    bench.prepare();
+    bench.run("svd-init", "svd", DIMS, &[("model", "model")]).unwrap();
+    let base = format!("{DIMS}steps = 6\nbatch_size = 4\n");
+    let mut nodes = Vec::new();
+    for (method, seed) in [("dpt", 1), ("dpt", 2), ("prompt-tuning", 1), ("prompt-tuning", 2)] {
+        let set = format!("{base}method = \"{method}\"\nseed = {seed}");
+        let mut inputs = vec![("data", "tokens"), ("model", "model")];
+        if method == "dpt" {
+            inputs.push(("init", "svd"));
+        }
+        let (train, eval) = (format!("train-{method}-{seed}"), format!("eval-{method}-{seed}"));
+        bench.run("train", &train, &set, &inputs).unwrap();
+        let inputs = [("adapter", train.as_str()), ("data", "tokens"), ("model", "model")];
+        bench.run("eval", &eval, "batch_size = 4", &inputs).unwrap();
+        nodes.push((train, eval, method, seed.to_string()));
+    }
+
+    let record: EvalRecord = json::read(&bench.path("eval-dpt-1").join("eval.json")).unwrap();
+    assert_eq!((record.examples, record.virtual_tokens, record.rank, record.d_model), (6, 6, Some(3), 16));
+    assert_eq!(record.trainable_parameters, 3 * (6 + 16));
+    assert_eq!((record.backbone.name.as_str(), record.backbone.origin.as_str()), ("nano", "random"));
+    let majority = record.baselines.majority.clone().unwrap();
+    assert_eq!((majority.answer.as_str(), majority.score), ("entailment", 4.0 / 6.0));
+    let predictions = table::read(&bench.path("eval-dpt-1").join("predictions.parquet")).unwrap();
+    let chosen: &Int32Array = table::column(&predictions, "verbalizer_label").unwrap();
+    let labels: &Int32Array = table::column(&predictions, "label").unwrap();
+    let lists: &ListArray = table::column(&predictions, "log_likelihoods").unwrap();
+    let right = (0..6).filter(|&i| chosen.value(i) == labels.value(i)).count();
+    assert_eq!(record.score, Some(right as f64 / 6.0), "accuracy, counted by hand");
+    for i in 0..6 {
+        let list = lists.value(i);
+        let list: &Float32Array = list.as_any().downcast_ref().unwrap();
+        let best = if list.value(0) >= list.value(1) { 0 } else { 1 };
+        assert_eq!((list.len(), chosen.value(i)), (2, best));
+        assert!(list.value(0) < 0.0);
+    }
+    let greedy: &StringArray = table::column(&predictions, "greedy").unwrap();
+    let exact = (0..6).filter(|&i| ["entailment", "not_entailment"].contains(&greedy.value(i))).count();
+    assert_eq!(record.invalid, 6 - exact as u64);
+    let submission = std::fs::read_to_string(bench.path("eval-dpt-1").join("submission.jsonl")).unwrap();
+    assert_eq!(submission.lines().count(), 6);
+    let first: serde_json::Value = serde_json::from_str(submission.lines().next().unwrap()).unwrap();
+    let names = ["entailment", "not_entailment"];
+    assert_eq!(first, serde_json::json!({"idx": 0, "label": names[chosen.value(0) as usize]}));
+
+    // Scoring is the same again, and batches do not matter to the answers.
+    let inputs = [("adapter", "train-dpt-1"), ("data", "tokens"), ("model", "model")];
+    bench.run("eval", "eval-again", "batch_size = 4", &inputs).unwrap();
+    assert_eq!(bench.bytes("eval-dpt-1"), bench.bytes("eval-again"));
+    bench.run("eval", "eval-single", "batch_size = 1", &inputs).unwrap();
+    assert_eq!(bench.bytes("eval-dpt-1")["submission.jsonl"], bench.bytes("eval-single")["submission.jsonl"]);
+
+    let report = |node: &str, without: usize| {
+        let mut inputs = Vec::new();
+        for (train, eval, method, seed) in nodes.iter().skip(without) {
+            let axes = [("task", "rte"), ("method", *method), ("seed", seed.as_str())];
+            inputs.push(("runs", bench.input(eval, &axes)));
+            inputs.push(("training", bench.input(train, &axes)));
+        }
+        inputs.push(("init", bench.input("svd", &[("method", "dpt")])));
+        bench.run_on("report", node, "title = \"Chain\"", inputs)
+    };
+    let outcome = report("report", 0).unwrap();
+    assert!(outcome.notes.iter().any(|n| n.contains("backbone `nano` is random")), "{:?}", outcome.notes);
+    let summary: Summary = json::read(&bench.path("report").join("report.json")).unwrap();
+    assert_eq!((summary.cells.len(), summary.cells[0].score.n, summary.drifts.len()), (2, 2, 4));
+    assert_eq!(summary.runs[0].origin.key, Digest::of(b"eval-dpt-1"));
+    let html = std::fs::read_to_string(bench.path("report").join("report.html")).unwrap();
+    assert!(html.contains("Random backbone: nano was never trained"));
+    assert!(html.contains(&Digest::of(b"eval-dpt-1").hex()) && html.matches("<svg").count() == 5);
+    report("report-again", 0).unwrap();
+    assert_eq!(bench.bytes("report"), bench.bytes("report-again"));
+
+    let error = report("report-short", 1).unwrap_err();
+    assert_eq!(error.message, "1 of 2 cells lack a seed");
+    assert_eq!(error.notes, ["rte with dpt lacks 1"]);
+}
+
+#[test]
+fn inputs_that_do_not_belong_together_are_refused() {
+    let bench = Bench::new();
+    bench.prepare();
+    let train = format!("{DIMS}method = \"dpt\"\nsteps = 1\nbatch_size = 4");
+    bench.run("train", "trained", &train, &[("data", "tokens"), ("model", "model")]).unwrap();
+    bench.run("random-model", "other", &MODEL.replace("seed = 3", "seed = 4"), &[("tokenizer", "tokenizer")]).unwrap();
+    let eval = |set: &str, model: &str| {
+        let inputs = [("adapter", "trained"), ("data", "tokens"), ("model", model)];
+        bench.run("eval", "bad", set, &inputs).unwrap_err()
+    };
+    assert_eq!(eval("", "other").message, "the prompt of `trained` was trained on another model than `other`");
+    assert_eq!(eval("task = \"cb\"", "model").message, "`task` is `cb`, and the data is of task `rte`");
+    let e = eval("split = \"test\"", "model");
+    assert_eq!(e.message, "the data has no split `test`");
+    assert_eq!(e.notes, ["`tokens` has `train`, `validation`"]);
+    // Another tokenizer beside the same weights.
+    let text = tokenizer_json().replace("shines", "shone");
+    std::fs::write(bench.path("model").join("tokenizer.json"), text).unwrap();
+    let e = eval("", "model");
+    assert_eq!(e.message, "the tokenizer that the data was made with is not at hand");
+    assert!(e.notes[1].starts_with("`tokenizer.json` of `model` is b3:"), "{e}");
+}
