@@ -93,12 +93,12 @@ impl Store {
     }
 
     /// Where a pipeline's store lies unless the user says otherwise: `cache/` in the nearest folder above the pipeline
-    /// file that has a `cache/`, `.git` or `Cargo.toml`, else beside the file.
-    pub fn folder_for(pipeline: &Path) -> PathBuf {
-        let file = std::path::absolute(pipeline).unwrap_or_else(|_| pipeline.to_owned());
+    /// file (or from a folder on, where `path` is one) that has a `cache/`, `.git` or `Cargo.toml`, else beside the file.
+    pub fn folder_for(path: &Path) -> PathBuf {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let own = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
         let marks = ["cache", ".git", "Cargo.toml"];
-        let project = file.ancestors().skip(1).find(|dir| marks.iter().any(|mark| dir.join(mark).exists()));
-        project.or(file.parent()).unwrap_or(Path::new(".")).join("cache")
+        own.ancestors().find(|dir| marks.iter().any(|mark| dir.join(mark).exists())).unwrap_or(own).join("cache")
     }
 
     /// Copies the files of a result into `folder`, under their own names, for people and their programs: objects in the

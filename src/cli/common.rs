@@ -57,7 +57,7 @@ impl StoreArgs {
     /// The store's folder for a pipeline (or for a folder).
     pub fn folder(&self, pipeline: &Path) -> PathBuf {
         let named = || std::env::var_os("DPT_CACHE").filter(|name| !name.is_empty()).map(PathBuf::from);
-        self.cache.clone().or_else(named).unwrap_or_else(|| project(pipeline).join("cache"))
+        self.cache.clone().or_else(named).unwrap_or_else(|| Store::folder_for(pipeline))
     }
 
     /// The store, made if there is none.
@@ -67,15 +67,6 @@ impl StoreArgs {
     pub fn open(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
         Store::open(&self.folder(pipeline)).map_err(|diag| vec![diag])
     }
-}
-
-/// The root of the project that a path belongs to: the nearest folder above with `cache/`, `.git` or `Cargo.toml`, else
-/// the path's own folder.
-fn project(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let own = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
-    let marks = ["cache", ".git", "Cargo.toml"];
-    own.ancestors().find(|dir| marks.iter().any(|mark| dir.join(mark).exists())).unwrap_or(own).to_path_buf()
 }
 
 /// A path as one would type it from here.

@@ -65,8 +65,6 @@ fn copy(store: &Store, stored: &Stored, to: &Path) -> Result<(), Diag> {
             let _ = std::fs::remove_file(to.join(name));
         }
     }
-    for (name, path) in store.paths(stored) {
-        fs::write_atomic(&to.join(&name), &fs::read(&path)?)?;
-    }
+    store.export(stored, to)?;
     Ok(fs::write_atomic(&to.join(STAMP), stamp_of(stored).as_bytes())?)
 }
