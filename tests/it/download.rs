@@ -1,7 +1,7 @@
 //! The `download` stage: SuperGLUE archives and folders, checkpoints and tokenizers, from a server, a folder, a mirror.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dpt::artifact::{json, table};
 use dpt::base::diag::{Class, Diag};
@@ -12,6 +12,7 @@ use dpt::fetch::source::Source;
 use dpt::stages::download::KIND;
 use serde_json::{Value as Json, json};
 
+use crate::golden;
 use crate::support::http::{Reply, Server};
 use crate::support::pack;
 use crate::support::stage::Bench;
@@ -94,17 +95,6 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) {
 
 fn fails(bench: &mut Bench) -> Diag {
     bench.run().unwrap_err()
-}
-
-/// The folder of real files, `None` (told) where it is not at hand.
-fn at_hand(folder: &str) -> Option<PathBuf> {
-    let golden = std::env::var_os("DPT_GOLDEN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden"), PathBuf::from);
-    let dir = golden.join(folder);
-    if !dir.is_dir() {
-        eprintln!("skipped: `{}` is not there", dir.display());
-    }
-    dir.canonicalize().ok()
 }
 
 // Data.
@@ -280,7 +270,7 @@ fn an_interrupted_download_goes_on_in_the_next_run() {
 
 #[test]
 fn the_real_rows_of_all_eight_tasks() {
-    let Some(dir) = at_hand("../data/superglue_fewshot") else { return };
+    let Some(dir) = golden::data("superglue_fewshot") else { return };
     let rows = [
         ("boolq", 32, 3270),
         ("cb", 32, 56),
@@ -608,16 +598,12 @@ fn files_that_are_not_what_they_are_called() {
 
 #[test]
 fn the_reference_models_are_checkpoints() {
-    let Some(dir) = at_hand("t5") else { return };
-    let models = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
-    let mut count = 0;
-    for model in models {
+    let Some(dir) = golden::dir("t5") else { return };
+    for model in golden::folders(&dir) {
         let mut bench = of("checkpoint", source(&format!("file:{}", model.display()), &[]));
         bench.run().unwrap();
         assert_eq!(bench.outputs(), ["backbone.json", "config.json", "fetched.json", "model.safetensors"]);
-        count += 1;
     }
-    assert!(count > 0);
 }
 
 #[test]
@@ -629,7 +615,7 @@ fn a_tokenizer_alone() {
     let mut bench = of("tokenizer", source("file:.", &[]));
     write(&bench.base().join("config.json"), CONFIG);
     assert!(fails(&mut bench).message.ends_with("is no tokenizer: it has no `spiece.model` or `tokenizer.json`"));
-    let Some(dir) = at_hand("../data/t5-tokenizer") else { return };
+    let Some(dir) = golden::data("t5-tokenizer") else { return };
     let mut bench = of("tokenizer", source(&format!("file:{}", dir.display()), &[]));
     bench.run().unwrap();
     assert_eq!(bench.outputs(), ["fetched.json", "spiece.model"]);

@@ -14,7 +14,7 @@ use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Progress, Update};
 use dpt::stages::stage::Runs;
 use dpt::stages::tokenize;
 
-use crate::golden_data::data;
+use crate::golden::data;
 
 struct Quiet;
 
@@ -23,7 +23,7 @@ impl Progress for Quiet {
     fn note(&self, _: &str) {}
 }
 
-fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads: usize, params: &[(&str, Value)]) {
+pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads: usize, params: &[(&str, Value)]) {
     let input = |files| Input {
         node: "upstream".to_owned(),
         axes: Vec::new(),
@@ -62,7 +62,7 @@ fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads: us
     stage(&Ctx { job: &job, progress: &Quiet, cancel: &Cancel::new() }).unwrap();
 }
 
-fn split(out: &Path, name: &str) -> Vec<Encoded> {
+pub fn split(out: &Path, name: &str) -> Vec<Encoded> {
     encoded::from_batch(&table::read(&out.join(format!("{name}.parquet"))).unwrap(), name).unwrap()
 }
 

@@ -1,0 +1,98 @@
+//! How near this program comes to others: every comparison is checked and counted here, and written down below cargo's
+//! target folder, where `cargo xtask parity` finds it and makes the table of `docs/parity.md` of it. Used by the tests of
+//! both crates.
+//!
+//! ```ignore
+//! let mut parity = Parity::new("T5", "forward");
+//! parity.within("logits", "Hugging Face", 1e-4, difference, "which case, for the message");
+//! parity.same("greedy ids", "Hugging Face", &ours, &theirs, "which case");
+//! ```
+
+use std::fmt::{Debug, Display};
+use std::path::Path;
+
+use serde_json::json;
+
+/// The comparisons of one test. They are written down when it is dropped, unless the test has failed.
+pub struct Parity {
+    part: &'static str,
+    test: &'static str,
+    rows: Vec<Row>,
+}
+
+/// One row of the table.
+struct Row {
+    what: String,
+    against: String,
+    cases: u64,
+    largest: f64,
+    /// `None`: must be the same.
+    tolerance: Option<f64>,
+}
+
+impl Parity {
+    /// For the comparisons of one `test` (a name of its own, of letters and `_`), under the heading `part`.
+    pub fn new(part: &'static str, test: &'static str) -> Self {
+        Self { part, test, rows: Vec::new() }
+    }
+
+    /// One case of `what`: it differs by at most `tolerance` from what `against` has. `case` is told when it does not.
+    pub fn within(&mut self, what: &str, against: &str, tolerance: f64, difference: f64, case: impl Display) {
+        assert!(
+            difference <= tolerance,
+            "{what}, {case}: differs by {difference:e} from {against}, allowed are {tolerance:e}"
+        );
+        self.count(what, against, Some(tolerance), difference);
+    }
+
+    /// One case of `what` that must be the same to the last bit.
+    pub fn same<T: PartialEq + Debug + ?Sized>(
+        &mut self,
+        what: &str,
+        against: &str,
+        ours: &T,
+        theirs: &T,
+        case: impl Display,
+    ) {
+        assert!(ours == theirs, "{what}, {case}: not as {against} has it\n  ours: {ours:?}\ntheirs: {theirs:?}");
+        self.count(what, against, None, 0.0);
+    }
+
+    fn count(&mut self, what: &str, against: &str, tolerance: Option<f64>, difference: f64) {
+        let same = |row: &&mut Row| row.what == what && row.against == against && row.tolerance == tolerance;
+        match self.rows.iter_mut().find(same) {
+            Some(row) => {
+                row.cases += 1;
+                row.largest = row.largest.max(difference);
+            }
+            None => {
+                let (what, against) = (what.to_owned(), against.to_owned());
+                self.rows.push(Row { what, against, cases: 1, largest: difference, tolerance });
+            }
+        }
+    }
+}
+
+impl Drop for Parity {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.rows.is_empty() {
+            return;
+        }
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "what": row.what,
+                    "against": row.against,
+                    "cases": row.cases,
+                    "largest": row.largest,
+                    "tolerance": row.tolerance,
+                })
+            })
+            .collect();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parity");
+        let text = format!("{:#}\n", json!({ "part": self.part, "rows": rows }));
+        dpt::base::fs::write_atomic(&folder.join(format!("{}.json", self.test)), text.as_bytes()).unwrap();
+    }
+}
