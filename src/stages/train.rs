@@ -8,7 +8,8 @@ use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "train",
-    version: 1,
+    // 2: the rates in `curves.parquet` are float64.
+    version: 2,
     about: "tunes a soft prompt for one task on a frozen backbone",
     params: PARAMS,
     inputs: &[
@@ -97,9 +98,9 @@ const PARAMS: &[Param] = &[
     ),
     Param::with_default(
         "order",
-        Type::Choice(&["dpt", "dpt-paper"]),
+        Type::Choice(&["dpt", "dpt-paper", "file"]),
         "\"dpt\"",
-        "batches of like length, or as the paper's code",
+        "batches of like length, shuffled; shuffled as the paper's code does it; or as the split lies, every epoch alike",
     ),
     Param::with_default(
         "dtype",

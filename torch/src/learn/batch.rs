@@ -92,10 +92,12 @@ pub enum Order {
     /// As the reference's `DataLoader` on one device does: the split in the order of `randperm` with seed 42, then shuffled each
     /// epoch by torch's generator, lengths mixed.
     DptPaper,
+    /// As the split has them, in every epoch.
+    File,
 }
 
 /// Examples for ever, epoch after epoch, each epoch all of them once. The last, smaller batch of an epoch is kept.
-pub struct Shuffled<'a> {
+pub struct Epochs<'a> {
     examples: &'a [Encoded],
     batch_size: usize,
     order: Order,
@@ -105,7 +107,7 @@ pub struct Shuffled<'a> {
     epoch: RefCell<Option<(u64, Vec<Vec<usize>>)>>,
 }
 
-impl<'a> Shuffled<'a> {
+impl<'a> Epochs<'a> {
     /// `examples` in batches of `batch_size`.
     ///
     /// # Errors
@@ -154,6 +156,7 @@ impl<'a> Shuffled<'a> {
                 let order: Vec<_> = loader_epoch(&mut rng, n).into_iter().map(|i| layout[i]).collect();
                 order.chunks(self.batch_size).map(<[usize]>::to_vec).collect()
             }
+            Order::File => (0..n).collect::<Vec<_>>().chunks(self.batch_size).map(<[usize]>::to_vec).collect(),
         }
     }
 }
@@ -167,7 +170,7 @@ fn loader_epoch(rng: &mut TorchRng, n: usize) -> Vec<usize> {
     order
 }
 
-impl BatchSource for Shuffled<'_> {
+impl BatchSource for Epochs<'_> {
     fn batch(&self, step: u64) -> Result<Batch, Diag> {
         let (epoch, index) = (step / self.batches_per_epoch(), step % self.batches_per_epoch());
         let mut at_hand = self.epoch.borrow_mut();
@@ -215,7 +218,7 @@ mod tests {
     fn every_epoch_has_every_example_once_in_another_order() {
         let examples = examples(37);
         for order in [Order::Dpt, Order::DptPaper] {
-            let source = Shuffled::new(&examples, 5, order, 42, 0).unwrap();
+            let source = Epochs::new(&examples, 5, order, 42, 0).unwrap();
             assert_eq!(source.batches_per_epoch(), 8);
             let epoch = |e: u64| -> Vec<i64> {
                 (e * 8..e * 8 + 8).flat_map(|step| seen(&source.batch(step).unwrap())).collect()
@@ -228,9 +231,18 @@ mod tests {
             }
             assert_eq!(source.batch(7).unwrap().rows(), 2);
             assert_eq!(epoch(0), first, "a step can be asked for again");
-            let other = Shuffled::new(&examples, 5, order, 43, 0).unwrap();
+            let other = Epochs::new(&examples, 5, order, 43, 0).unwrap();
             assert_ne!(seen(&other.batch(0).unwrap()), seen(&source.batch(0).unwrap()));
         }
+    }
+
+    #[test]
+    fn the_order_of_the_file_is_kept() {
+        let examples = examples(5);
+        let source = Epochs::new(&examples, 2, Order::File, 42, 0).unwrap();
+        let batches: Vec<_> = (0..6).map(|step| seen(&source.batch(step).unwrap())).collect();
+        assert_eq!(batches[..3], [vec![10, 11], vec![12, 13], vec![14]]);
+        assert_eq!(batches[..3], batches[3..]);
     }
 
     /// `DataLoader(range(10), batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(42))`, two epochs of torch 2.11.
@@ -245,7 +257,7 @@ mod tests {
     #[test]
     fn batches_of_like_length_waste_little() {
         let examples = examples(320);
-        let source = Shuffled::new(&examples, 8, Order::Dpt, 1, 0).unwrap();
+        let source = Epochs::new(&examples, 8, Order::Dpt, 1, 0).unwrap();
         let cells: i64 = (0..40).map(|s| source.batch(s).unwrap().input_ids.numel() as i64).sum();
         let tokens: i64 = examples.iter().map(|e| e.input_ids.len() as i64).sum();
         assert!(cells < tokens * 14 / 10, "{cells} cells for {tokens} tokens");

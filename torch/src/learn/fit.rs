@@ -38,7 +38,7 @@ pub struct FitOptions {
     pub eval_every: u64,
     /// Stop after so many scorings in a row without a better score; 0: never.
     pub patience: u64,
-    /// Hand out a snapshot after every so many steps; 0: only when interrupted.
+    /// Hand out a snapshot after every so many steps, and after the last; 0: only when interrupted.
     pub checkpoint_every: u64,
     /// Rate of dropout in the frozen backbone while training; 0: off.
     pub dropout: f64,
@@ -90,7 +90,7 @@ pub struct CurveRow {
     /// Cross-entropy of the step's batch before the step, nats a label token.
     pub loss: f32,
     /// The rate used.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Norm of the gradients before clipping.
     pub grad_norm: f32,
 }
@@ -116,16 +116,12 @@ pub struct Fitted {
     pub best_step: u64,
     /// The score that made them best.
     pub best_score: Option<Score>,
-    /// The tensors after the last step.
-    pub last: Adapter,
     /// One row a step.
     pub curves: Vec<CurveRow>,
     /// One row a metric and scoring.
     pub evals: Vec<EvalRow>,
     /// Whether patience ran out before the last step.
     pub stopped_early: bool,
-    /// The optimizer's moments, under `exp_avg.<name>` and `exp_avg_sq.<name>`.
-    pub moments: BTreeMap<String, Tensor>,
 }
 
 /// All that a run carries from step to step.
@@ -191,7 +187,9 @@ pub fn fit(
         if let Some(evaluator) = evaluator.filter(|_| due(step, options.eval_every) || step == options.steps) {
             run.score(t5, evaluator, observer)?;
         }
-        if due(step, options.checkpoint_every) && step < options.steps && !run.state.stopped_early {
+        // The last one too: a run that is killed while its results are written need not train again.
+        let ends = step == options.steps || run.state.stopped_early;
+        if due(step, options.checkpoint_every) || (ends && options.checkpoint_every > 0) {
             observer.save(run.snapshot())?;
         }
     }
@@ -240,7 +238,7 @@ impl<'a> Run<'a> {
         let row = CurveRow {
             step: step + 1,
             loss: loss.double_value(&[]) as f32,
-            learning_rate: self.schedule.at(step) as f32,
+            learning_rate: self.schedule.at(step),
             grad_norm: grad_norm as f32,
         };
         if !row.loss.is_finite() || !grad_norm.is_finite() {
@@ -296,7 +294,8 @@ impl<'a> Run<'a> {
         let column =
             |value: fn(&CurveRow) -> f32| Tensor::from_slice(&self.curves.iter().map(value).collect::<Vec<_>>());
         tensors.insert("curves.loss".into(), column(|row| row.loss));
-        tensors.insert("curves.learning_rate".into(), column(|row| row.learning_rate));
+        let rates: Vec<_> = self.curves.iter().map(|row| row.learning_rate).collect();
+        tensors.insert("curves.learning_rate".into(), Tensor::from_slice(&rates));
         tensors.insert("curves.grad_norm".into(), column(|row| row.grad_norm));
         Snapshot { tensors, state: self.state.clone() }
     }
@@ -322,7 +321,8 @@ impl<'a> Run<'a> {
         self.optimizer.restore(&names, steps, &tensors).ok_or_else(strange)?;
         let curves = part("curves");
         let column = |name: &str| curves.get(name).and_then(|t| Vec::<f32>::try_from(t).ok()).ok_or_else(strange);
-        let (losses, rates, norms) = (column("loss")?, column("learning_rate")?, column("grad_norm")?);
+        let (losses, norms) = (column("loss")?, column("grad_norm")?);
+        let rates = curves.get("learning_rate").and_then(|t| Vec::<f64>::try_from(t).ok()).ok_or_else(strange)?;
         if [losses.len(), rates.len(), norms.len()] != [state.step as usize; 3] || state.step > self.options.steps {
             return Err(strange());
         }
@@ -335,17 +335,14 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self) -> Fitted {
-        let moments = self.optimizer.tensors(&self.names());
         let best = self.state.best;
         Fitted {
             best_step: best.as_ref().map_or(self.state.step, |b| b.step),
             best_score: best.map(|b| (b.metric, b.value)),
-            adapter: self.best.unwrap_or_else(|| self.adapter.copy()),
-            last: self.adapter,
+            adapter: self.best.unwrap_or(self.adapter),
             curves: self.curves,
             evals: self.state.evals,
             stopped_early: self.state.stopped_early,
-            moments,
         }
     }
 }
@@ -451,7 +448,7 @@ mod tests {
         for ((name, tensor), before) in t5.tensors().iter().zip(&before) {
             assert!(!tensor.requires_grad() && !tensor.grad().defined() && tensor == before, "{name}");
         }
-        for ((name, tensor), start) in fitted.last.named().zip(start.tensors()) {
+        for ((name, tensor), start) in fitted.adapter.named().zip(start.tensors()) {
             assert_ne!(tensor, start, "{name}");
         }
         assert_eq!((fitted.best_step, fitted.curves.len()), (3, 3));

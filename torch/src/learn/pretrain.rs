@@ -186,7 +186,7 @@ impl<'a> Pretraining<'a> {
         }
         self.adam.step(&mut self.parameters, &gradients, rate);
         self.step += 1;
-        let row = CurveRow { step: self.step, loss: loss as f32, learning_rate: rate as f32, grad_norm: norm as f32 };
+        let row = CurveRow { step: self.step, loss: loss as f32, learning_rate: rate, grad_norm: norm as f32 };
         self.curves.push(row);
         Ok(row)
     }

@@ -11,3 +11,4 @@ pub mod t5;
 pub mod tensors;
 
 pub use dpt::model::{MODELS, config};
+pub use layers::bucket as relative_position_bucket;

@@ -171,7 +171,7 @@ fn to_batch(curves: &[CurveRow]) -> RecordBatch {
     let steps = Int32Array::from_iter_values(curves.iter().map(|row| row.step as i32));
     RecordBatch::try_new(
         Arc::new(schema),
-        vec![Arc::new(steps), column(|r| r.loss), column(|r| r.learning_rate), column(|r| r.grad_norm)],
+        vec![Arc::new(steps), column(|r| r.loss), column(|r| r.learning_rate as f32), column(|r| r.grad_norm)],
     )
     .expect("columns of one length and of the schema's types")
 }
@@ -188,7 +188,7 @@ impl Checkpoint {
 
     fn write(&self, run: &Pretraining) -> Result<(), Diag> {
         let mut all = run.snapshot();
-        let flat: Vec<f32> = run.curves.iter().flat_map(|r| [r.loss, r.learning_rate, r.grad_norm]).collect();
+        let flat: Vec<f32> = run.curves.iter().flat_map(|r| [r.loss, r.learning_rate as f32, r.grad_norm]).collect();
         all.insert("curves".into(), Tensor::from_slice(&flat).view([-1, 3]));
         tensors::write(&self.path(), &all)
     }
@@ -200,7 +200,7 @@ impl Checkpoint {
         let rows = flat.chunks_exact(3).enumerate().map(|(i, row)| CurveRow {
             step: i as u64 + 1,
             loss: row[0],
-            learning_rate: row[1],
+            learning_rate: f64::from(row[1]),
             grad_norm: row[2],
         });
         Some((all, rows.collect()))

@@ -18,7 +18,7 @@ use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::data::encoded::{self, Encoded, Tokens};
-use crate::learn::batch::{Order, Shuffled};
+use crate::learn::batch::{Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, SnapshotState, fit};
 use crate::learn::schedule::warmup_steps;
@@ -81,7 +81,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         return Err(Diag::error(Class::Stage, message).note(format!("the data comes from `{}`", data.node)));
     }
     let train = read_split(data, "train")?;
-    let source = Shuffled::new(&train, params.batch_size, order(&params.order), params.seed, tokens.pad_id)?;
+    let source = Epochs::new(&train, params.batch_size, order(&params.order), params.seed, tokens.pad_id)?;
     let select_on = select_on(&params, data)?;
     let evaluator = match &select_on {
         Some(split) => {
@@ -186,7 +186,11 @@ pub fn run(ctx: &Ctx) -> StageResult {
 }
 
 fn order(name: &str) -> Order {
-    if name == "dpt-paper" { Order::DptPaper } else { Order::Dpt }
+    match name {
+        "dpt-paper" => Order::DptPaper,
+        "file" => Order::File,
+        _ => Order::Dpt,
+    }
 }
 
 /// The examples of a split.
@@ -291,14 +295,15 @@ fn curves(rows: &[CurveRow]) -> RecordBatch {
     let schema = Schema::new(vec![
         Field::new("step", DataType::Int32, false),
         Field::new("loss", DataType::Float32, false),
-        Field::new("learning_rate", DataType::Float32, false),
+        Field::new("learning_rate", DataType::Float64, false),
         Field::new("grad_norm", DataType::Float32, false),
     ]);
+    let rates: Float64Array = rows.iter().map(|row| Some(row.learning_rate)).collect();
     let floats = |value: fn(&CurveRow) -> f32| Arc::new(rows.iter().map(value).map(Some).collect::<Float32Array>());
     let steps: Int32Array = rows.iter().map(|row| Some(row.step as i32)).collect();
     RecordBatch::try_new(
         Arc::new(schema),
-        vec![Arc::new(steps), floats(|r| r.loss), floats(|r| r.learning_rate), floats(|r| r.grad_norm)],
+        vec![Arc::new(steps), floats(|r| r.loss), Arc::new(rates), floats(|r| r.grad_norm)],
     )
     .expect("four columns of one length")
 }

@@ -1,11 +1,14 @@
 //! The integration tests of all that needs libtorch, one binary, so that it is linked once.
 
+mod bench;
 #[path = "../../../tests/it/elf.rs"]
 mod elf;
 mod golden;
 mod golden_t5;
 mod golden_train;
 mod linkage;
+#[path = "../../../tests/it/parity.rs"]
+mod parity;
 mod stage_train;
 mod stages_chain;
 mod worker;

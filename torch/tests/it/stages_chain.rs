@@ -1,21 +1,19 @@
 //! From a random backbone to a report, stage by stage as the engine would run them, at the smallest sizes.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::{Array, Float32Array, Float64Array, Int32Array, ListArray, StringArray};
 use dpt::artifact::tensors::Tensors;
-use dpt::artifact::{json, logical_digest, table};
-use dpt::base::diag::Diag;
+use dpt::artifact::{json, table};
 use dpt::base::digest::Digest;
-use dpt::base::value::{Params, Value};
 use dpt::data::task;
 use dpt::report::records::{EvalRecord, InitRecord};
 use dpt::report::summary::Summary;
-use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
-use dpt::stages::stage::Runs;
 use dpt::svd::decompose::Svd;
 use dpt::svd::matrix::Matrix;
+
+use crate::bench::Bench;
 
 /// A Unigram tokenizer of whole words and letters.
 fn tokenizer_json() -> String {
@@ -49,31 +47,10 @@ fn tokenizer_json() -> String {
     .to_string()
 }
 
-struct Quiet;
-
-impl Progress for Quiet {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
-}
-
-fn value(toml: &toml::Value) -> Value {
-    match toml {
-        toml::Value::String(s) => Value::Str(s.clone()),
-        toml::Value::Integer(i) => Value::Int(*i),
-        toml::Value::Float(f) => Value::Float(*f),
-        toml::Value::Boolean(b) => Value::Bool(*b),
-        toml::Value::Array(items) => Value::List(items.iter().map(value).collect()),
-        other => panic!("{other}"),
-    }
-}
-
-/// A folder for each node that ran.
-struct Bench(tempfile::TempDir);
-
 impl Bench {
     /// With a tokenizer and the rows of RTE in two splits.
     fn new() -> Self {
-        let bench = Self(tempfile::tempdir().unwrap());
+        let bench = Self::empty();
         let (tokenizer, data) = (bench.path("tokenizer"), bench.path("data"));
         std::fs::create_dir_all(&tokenizer).unwrap();
         std::fs::create_dir_all(&data).unwrap();
@@ -89,80 +66,6 @@ impl Bench {
             table::write(&data.join(format!("{split}.parquet")), &rows).unwrap();
         }
         bench
-    }
-
-    fn path(&self, node: &str) -> PathBuf {
-        self.0.path().join(node)
-    }
-
-    fn input(&self, node: &str, axes: &[(&str, &str)]) -> Input {
-        let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
-        for entry in std::fs::read_dir(self.path(node)).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
-            files.insert(name, path);
-        }
-        let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        Input { node: node.into(), axes, key: Digest::of(node.as_bytes()), files, digests }
-    }
-
-    /// Runs `kind` as `node`, with its defaults and `set` (TOML), on the outputs of earlier nodes.
-    fn run(&self, kind: &str, node: &str, set: &str, inputs: &[(&str, &str)]) -> Result<Outcome, Diag> {
-        let inputs: Vec<_> = inputs.iter().map(|(role, from)| (*role, self.input(from, &[]))).collect();
-        self.run_on(kind, node, set, inputs)
-    }
-
-    fn run_on(&self, kind: &str, node: &str, set: &str, inputs: Vec<(&str, Input)>) -> Result<Outcome, Diag> {
-        let kind = dpt::stages::find(kind).unwrap();
-        let mut params = Params::new();
-        for param in kind.params {
-            if let Some(text) = param.default.filter(|text| !text.is_empty()) {
-                let parsed: toml::Table = format!("x = {text}").parse().unwrap();
-                params.insert(param.name.to_owned(), value(&parsed["x"]));
-            }
-        }
-        for (name, set) in set.parse::<toml::Table>().unwrap() {
-            assert!(kind.params.iter().any(|p| p.name == name), "`{name}` is no parameter of `{}`", kind.name);
-            params.insert(name, value(&set));
-        }
-        if let Some(check) = kind.check {
-            check(&params)?;
-        }
-        let (out, scratch) = (self.path(node), self.path(&format!("{node}.scratch")));
-        std::fs::create_dir_all(&out).unwrap();
-        std::fs::create_dir_all(&scratch).unwrap();
-        let mut by_role: BTreeMap<String, Vec<Input>> = BTreeMap::new();
-        for (role, input) in inputs {
-            assert!(kind.inputs.iter().any(|p| p.role == role), "`{role}` is no input of `{}`", kind.name);
-            by_role.entry(role.to_owned()).or_default().push(input);
-        }
-        let job = Job {
-            node: node.into(),
-            kind: kind.name.into(),
-            axes: vec![],
-            params,
-            inputs: by_role,
-            out: out.clone(),
-            scratch,
-            base: PathBuf::new(),
-            mirrors: BTreeMap::new(),
-            threads: 1,
-            device: "cpu".into(),
-        };
-        let ctx = Ctx { job: &job, progress: &Quiet, cancel: &Cancel::new() };
-        let outcome = match kind.runs {
-            Runs::Here(run) => run(&ctx)?,
-            Runs::Worker => dpt_torch::stages::runner(kind.name).unwrap()(&ctx)?,
-        };
-        for output in kind.outputs.iter().filter(|o| o.required && !o.name.contains('*')) {
-            assert!(out.join(output.name).exists(), "`{}` wrote no `{}`", kind.name, output.name);
-        }
-        for entry in std::fs::read_dir(&out).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(kind.outputs.iter().any(|o| o.name == name || o.name.contains('*')), "`{name}` is not declared");
-        }
-        Ok(outcome)
     }
 
     /// Backbone and tokenised data.

@@ -1,0 +1,125 @@
+//! Runs single stages as the engine would, from folder to folder.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use dpt::artifact::logical_digest;
+use dpt::base::diag::Diag;
+use dpt::base::digest::Digest;
+use dpt::base::value::{Params, Value};
+use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use dpt::stages::stage::Runs;
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn update(&self, _: Update) {}
+    fn note(&self, _: &str) {}
+}
+
+fn value(toml: &toml::Value) -> Value {
+    match toml {
+        toml::Value::String(s) => Value::Str(s.clone()),
+        toml::Value::Integer(i) => Value::Int(*i),
+        toml::Value::Float(f) => Value::Float(*f),
+        toml::Value::Boolean(b) => Value::Bool(*b),
+        toml::Value::Array(items) => Value::List(items.iter().map(value).collect()),
+        other => panic!("{other}"),
+    }
+}
+
+/// A folder for each node that ran.
+pub struct Bench(tempfile::TempDir);
+
+impl Bench {
+    /// Without any node.
+    pub fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, node: &str) -> PathBuf {
+        self.0.path().join(node)
+    }
+
+    pub fn input(&self, node: &str, axes: &[(&str, &str)]) -> Input {
+        let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for entry in std::fs::read_dir(self.path(node)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
+            files.insert(name, path);
+        }
+        let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
+        Input { node: node.into(), axes, key: Digest::of(node.as_bytes()), files, digests }
+    }
+
+    /// Runs `kind` as `node`, with its defaults and `set` (TOML), on the outputs of earlier nodes.
+    pub fn run(&self, kind: &str, node: &str, set: &str, inputs: &[(&str, &str)]) -> Result<Outcome, Diag> {
+        let inputs: Vec<_> = inputs.iter().map(|(role, from)| (*role, self.input(from, &[]))).collect();
+        self.run_on(kind, node, set, inputs)
+    }
+
+    pub fn run_on(&self, kind: &str, node: &str, set: &str, inputs: Vec<(&str, Input)>) -> Result<Outcome, Diag> {
+        self.run_watched(kind, node, set, inputs, &Quiet)
+    }
+
+    /// The same, told to `progress`.
+    pub fn run_watched(
+        &self,
+        kind: &str,
+        node: &str,
+        set: &str,
+        inputs: Vec<(&str, Input)>,
+        progress: &dyn Progress,
+    ) -> Result<Outcome, Diag> {
+        let kind = dpt::stages::find(kind).unwrap();
+        let mut params = Params::new();
+        for param in kind.params {
+            if let Some(text) = param.default.filter(|text| !text.is_empty()) {
+                let parsed: toml::Table = format!("x = {text}").parse().unwrap();
+                params.insert(param.name.to_owned(), value(&parsed["x"]));
+            }
+        }
+        for (name, set) in set.parse::<toml::Table>().unwrap() {
+            assert!(kind.params.iter().any(|p| p.name == name), "`{name}` is no parameter of `{}`", kind.name);
+            params.insert(name, value(&set));
+        }
+        if let Some(check) = kind.check {
+            check(&params)?;
+        }
+        let (out, scratch) = (self.path(node), self.path(&format!("{node}.scratch")));
+        std::fs::create_dir_all(&out).unwrap();
+        std::fs::create_dir_all(&scratch).unwrap();
+        let mut by_role: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+        for (role, input) in inputs {
+            assert!(kind.inputs.iter().any(|p| p.role == role), "`{role}` is no input of `{}`", kind.name);
+            by_role.entry(role.to_owned()).or_default().push(input);
+        }
+        let job = Job {
+            node: node.into(),
+            kind: kind.name.into(),
+            axes: vec![],
+            params,
+            inputs: by_role,
+            out: out.clone(),
+            scratch,
+            base: PathBuf::new(),
+            mirrors: BTreeMap::new(),
+            threads: 1,
+            device: "cpu".into(),
+        };
+        let ctx = Ctx { job: &job, progress, cancel: &Cancel::new() };
+        let outcome = match kind.runs {
+            Runs::Here(run) => run(&ctx)?,
+            Runs::Worker => dpt_torch::stages::runner(kind.name).unwrap()(&ctx)?,
+        };
+        for output in kind.outputs.iter().filter(|o| o.required && !o.name.contains('*')) {
+            assert!(out.join(output.name).exists(), "`{}` wrote no `{}`", kind.name, output.name);
+        }
+        for entry in std::fs::read_dir(&out).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(kind.outputs.iter().any(|o| o.name == name || o.name.contains('*')), "`{name}` is not declared");
+        }
+        Ok(outcome)
+    }
+}
