@@ -37,7 +37,7 @@ Exit codes:
     3  `--check` found something to run
     4  `verify` found a difference
     5  the store is damaged
-    6  the machine lacks something (a device, libtorch, disk space, a right to write)
+    6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)
    70  a bug in dpt
   130  interrupted";
 

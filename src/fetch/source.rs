@@ -132,7 +132,8 @@ impl Source {
     /// What stands for it: a mirror of its name, else its own `url`.
     ///
     /// # Errors
-    /// Usage: a mirror or a local folder that is not there.
+    /// Usage: a mirror that is not there. Environment: a local folder that is not there: the pipeline is right, and this
+    /// machine lacks something.
     pub fn place(&self, base: &Path, mirrors: &BTreeMap<String, PathBuf>) -> Result<Place, Diag> {
         let (root, mirror) = match (mirrors.get(&self.name), &self.location) {
             (Some(dir), location) => (dir.clone(), matches!(location, Location::Http(_))),
@@ -141,7 +142,10 @@ impl Source {
         };
         if !root.exists() {
             let what = if mirrors.contains_key(&self.name) { "the mirror" } else { "the folder or archive" };
-            let diag = bad(&self.name, &format!("names a place that is not there: `{}`", root.display()));
+            let mut diag = bad(&self.name, &format!("names a place that is not there: `{}`", root.display()));
+            if !mirrors.contains_key(&self.name) {
+                diag.class = Class::Environment;
+            }
             return Err(diag.help(format!("correct the path of {what}, or `--mirror {}=DIR`", self.name)));
         }
         Ok(Place::Local { root, mirror })
@@ -360,6 +364,9 @@ mod tests {
         let gone = BTreeMap::from([("s".to_owned(), PathBuf::from("no/such"))]);
         let diag = source.place(Path::new("."), &gone).unwrap_err();
         assert_eq!(diag.message, "source `s` names a place that is not there: `no/such`");
+        assert_eq!(diag.class, Class::Usage);
+        let local = Source::from_value(&table("file:no/such", &[])).unwrap();
+        assert_eq!(local.place(Path::new("."), &none).unwrap_err().class, Class::Environment);
     }
 
     #[test]

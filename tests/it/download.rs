@@ -215,9 +215,11 @@ fn a_split_that_is_missing() {
 fn a_task_that_is_missing() {
     let mut bench = rte(source("file:.", &[]));
     let diag = fails(&mut bench);
-    assert_eq!((diag.class, diag.message.as_str()), (Class::Usage, "source `s` has no folder or archive `RTE`"));
+    assert_eq!((diag.class, diag.message.as_str()), (Class::Stage, "source `s` has no folder or archive `RTE`"));
     let mut bench = rte(source("file:gone", &[]));
-    assert!(fails(&mut bench).message.starts_with("source `s` names a place that is not there"));
+    let diag = fails(&mut bench);
+    assert!(diag.message.starts_with("source `s` names a place that is not there"));
+    assert_eq!(diag.class, Class::Environment);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
         return Ok(Local::Folder(root.to_owned()));
     }
     let looked: Vec<_> = places.iter().map(|p| format!("`{}`", p.display())).collect();
-    Err(Diag::error(Class::Usage, format!("source `{source}` has no folder or archive `{folder}`"))
+    Err(Diag::error(Class::Stage, format!("source `{source}` has no folder or archive `{folder}`"))
         .note(format!("looked for {}", looked.join(", ")))
         .help("set `file` to where it lies below the source"))
 }
