@@ -9,9 +9,10 @@
 //! | `param.NAME`           | a typed parameter that can change the result (floats by their bits)      |
 //! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path |
 //! | `input.ROLE[AXES]/FILE`| the same in a gather, where the coordinates say which is which           |
+//! | `stage.ROLE[AXES]`     | in a gather, the producer's stage: what gathers (a report) shows names   |
 //! | `file.NAME`            | the content of a file or folder of the working tree                      |
 //!
-//! Left out on purpose: names of stages and pipelines, paths, times, resources, retries, checkpoint cadence, host, user,
+//! Left out on purpose: names of stages (but in a gather) and pipelines, paths, times, resources, retries, checkpoint cadence, host, user,
 //! executor, the layout of the TOML, secrets, upstream *keys* (equal content stops a rebuild), and numerics (device,
 //! libtorch, threads): these are recorded with each result, and `accept` says which of them count.
 //!

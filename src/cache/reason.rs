@@ -79,6 +79,7 @@ impl fmt::Display for Words<'_> {
         match self.0 {
             Name::Param(name) => f.write_str(name),
             Name::Producer { .. } => write!(f, "number of files in {}", self.0),
+            Name::Named { .. } => write!(f, "{}", self.0),
             Name::Stage => f.write_str("stage kind"),
             Name::Version => f.write_str("stage version"),
             Name::Schema => f.write_str("key schema"),
@@ -111,10 +112,12 @@ pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     reasons
 }
 
-/// Whether the field is a file of a producer which is itself the news.
+/// Whether the field is a file or the name of a producer which is itself the news.
 fn covered(name: &Name, gone: impl Fn(&Name) -> bool) -> bool {
     match name {
-        Name::Input { role, at, .. } => gone(&Name::Producer { role: role.clone(), at: at.clone() }),
+        Name::Input { role, at, .. } | Name::Named { role, at } => {
+            gone(&Name::Producer { role: role.clone(), at: at.clone() })
+        }
         _ => false,
     }
 }

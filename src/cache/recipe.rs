@@ -29,6 +29,13 @@ pub enum Name {
     Param(String),
     /// A file of the working tree, or a folder.
     File(String),
+    /// The stage of a producer in a gather: what reads many tells which is which by names that it shows.
+    Named {
+        /// The port's role.
+        role: String,
+        /// The producer's coordinates, `method=dpt,seed=42`.
+        at: String,
+    },
     /// How many files of a producer the stage reads: tells an absent producer from one with none of the files.
     Producer {
         /// The port's role.
@@ -56,6 +63,7 @@ impl fmt::Display for Name {
             Name::Version => f.write_str("version"),
             Name::Param(name) => write!(f, "param.{name}"),
             Name::File(name) => write!(f, "file.{name}"),
+            Name::Named { role, at } => write!(f, "stage.{role}[{at}]"),
             Name::Producer { role, at } if at.is_empty() => write!(f, "input.{role}"),
             Name::Producer { role, at } => write!(f, "input.{role}[{at}]"),
             Name::Input { role, at, file } if at.is_empty() => write!(f, "input.{role}/{file}"),
@@ -174,6 +182,13 @@ impl Recipe {
     }
 }
 
+/// Of fields whose names differ.
+impl FromIterator<Field> for Recipe {
+    fn from_iter<T: IntoIterator<Item = Field>>(fields: T) -> Self {
+        Self { fields: fields.into_iter().collect() }
+    }
+}
+
 fn hash_name(name: &Name, h: &mut FieldHasher) {
     match name {
         Name::Schema => h.field(b"schema"),
@@ -181,6 +196,7 @@ fn hash_name(name: &Name, h: &mut FieldHasher) {
         Name::Version => h.field(b"version"),
         Name::Param(name) => h.field(b"param").field(name.as_bytes()),
         Name::File(name) => h.field(b"file").field(name.as_bytes()),
+        Name::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
         Name::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
         Name::Input { role, at, file } => {
             h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())

@@ -92,6 +92,16 @@ impl Store {
         Ok(Self { root, index })
     }
 
+    /// The store in `folder` as it is, to look at: nothing is made where there is none.
+    ///
+    /// # Errors
+    /// When the path cannot be made absolute.
+    pub fn peek(folder: &Path) -> Result<Self, Diag> {
+        let root = std::path::absolute(folder).map_err(on("find", folder))?.join("v1");
+        let index = Mutex::new(Index::read(&root.join("index")));
+        Ok(Self { root, index })
+    }
+
     /// Where a pipeline's store lies unless the user says otherwise: `cache/` in the nearest folder above the pipeline
     /// file (or from a folder on, where `path` is one) that has a `cache/`, `.git` or `Cargo.toml`, else beside the file.
     pub fn folder_for(path: &Path) -> PathBuf {

@@ -69,6 +69,16 @@ impl StoreArgs {
     }
 }
 
+impl StoreArgs {
+    /// The store as it is, to look at: nothing is made where there is none.
+    ///
+    /// # Errors
+    /// When its path means nothing.
+    pub fn peek(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
+        Store::peek(&self.folder(pipeline)).map_err(|diag| vec![diag])
+    }
+}
+
 /// A path as one would type it from here.
 pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();

@@ -4,14 +4,19 @@
 pub mod check;
 pub mod common;
 pub mod doctor;
+pub mod dry;
 pub mod exec;
 pub mod exit;
+pub mod explain;
+pub mod fold;
 pub mod graph;
 pub mod pin;
 pub mod progress;
 pub mod render;
 pub mod results;
 pub mod run;
+pub mod select;
+pub mod standing;
 pub mod status;
 
 use std::panic;
@@ -52,10 +57,18 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "status",
-        about: "Show what is done, what is stale and why; run nothing",
+        about: "Show what is fresh, what is stale and why; run nothing",
         examples: status::EXAMPLES,
         args: status::Args::augment_args,
         run: |matches| status::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "explain",
+        about: "Show why a node is fresh, stale or blocked, field by field, to the first cause",
+        examples: explain::EXAMPLES,
+        args: explain::Args::augment_args,
+        run: |matches| explain::run(&parse(matches)),
         hidden: false,
     },
     Command {

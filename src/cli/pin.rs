@@ -57,6 +57,7 @@ pub fn run(args: &Args) -> Outcome {
         pipeline: plan.name.clone(),
         jobs,
         targets: nodes.clone(),
+        only: vec![],
         keep_going: false,
         force: if args.force { nodes.clone() } else { vec![] },
         outside: plan.outside.clone(),

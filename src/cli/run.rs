@@ -6,8 +6,11 @@ use std::path::Path;
 use crate::cli::Outcome;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
+use crate::cli::fold::Names;
 use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
-use crate::cli::{render, results};
+use crate::cli::render::{BAD, DIM, WARN, paint};
+use crate::cli::select::{SelectArgs, Selection};
+use crate::cli::{dry, render, results};
 use crate::engine::event::Sink;
 use crate::engine::graph::Accept;
 use crate::engine::graph::NodeId;
@@ -23,6 +26,10 @@ Examples:
       the same, but only tell what would run, and why
   dpt run pipelines/superglue_full.toml 'train[rte,dpt,42]' 'eval[task=boolq]'
       some nodes and what they need; a node is a stage with a value for each of its axes
+  dpt run pipelines/superglue_full.toml --only 'train[rte|cb,*,42]' --force
+      these nodes again, and nothing else: what they read is taken from the store
+  dpt run pipelines/superglue_full.toml --from svd_init --until 'train[task=rte]'
+      a part of the graph
   dpt run pipelines/quickstart.toml --set stage.train.learning_rate=0.1
       with another value: only what depends on it runs again";
 
@@ -35,6 +42,8 @@ pub struct Args {
     /// [default: the pipeline's own targets].
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
+    #[command(flatten)]
+    part: SelectArgs,
     /// Tell what would run and why, and run nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -47,7 +56,8 @@ pub struct Args {
     /// How many CPUs to use: nodes that run at the same time share them [default: all].
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Run the TARGETs again even where their results are there (without TARGET: everything).
+    /// Run what is asked for again even where its results are there: the TARGETs, or what `--only`, `--from` and
+    /// `--until` leave (without any of them: everything).
     #[arg(long)]
     force: bool,
     /// Which stored results count that were made on another device, libtorch or thread count:
@@ -78,20 +88,22 @@ fn accept(text: &str) -> Result<Accept, String> {
 /// What kept the run from starting. What went wrong in it was shown when it happened.
 pub fn run(args: &Args) -> Outcome {
     let plan = args.pipeline.load()?;
-    let targets = common::select(&plan, &args.targets)?;
-    let force = match (args.force, args.targets.is_empty()) {
+    let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
+    let force = match (args.force, args.targets.is_empty() && only.is_empty()) {
         (false, _) => vec![],
         (true, true) => plan.graph.ids().collect(),
         (true, false) => targets.clone(),
     };
     let folder = args.store.folder(&args.pipeline.pipeline);
-    let store = args.store.open(&args.pipeline.pipeline)?;
-    let jobs = args.jobs.map_or_else(common::cpus, usize::from);
     let dry_run = args.dry_run || args.check;
+    let store =
+        if dry_run { args.store.peek(&args.pipeline.pipeline)? } else { args.store.open(&args.pipeline.pipeline)? };
+    let jobs = args.jobs.map_or_else(common::cpus, usize::from);
     let options = RunOptions {
         pipeline: plan.name.clone(),
         jobs,
         targets: targets.clone(),
+        only,
         keep_going: args.keep_going,
         force,
         outside: plan.outside.clone(),
@@ -99,20 +111,53 @@ pub fn run(args: &Args) -> Outcome {
         dry_run,
     };
     let executor = common::local(args.device.device, jobs, &store, &plan.name);
+    if dry_run && !args.json {
+        return dry::run(&plan, &store, &options, &executor, args.check);
+    }
     let cancel = common::cancel_on_ctrl_c()?;
     let sink = choose(args.json);
     let summary = run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel);
     // Bars are taken off the screen before the last line.
     drop(sink);
-    let copied = if dry_run { vec![] } else { export(&plan, &summary, &targets, &store, &folder) };
+    // Of a part of the graph, what no other reads.
+    let named = if args.part.is_empty() { targets } else { vec![] };
+    let copied = if dry_run { vec![] } else { export(&plan, &summary, &named, &store, &folder) };
     if !args.json {
         let arrow = copied.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
         render::err(&format!("{}{arrow}\n", progress::summary(&plan.name, &summary.totals)));
-        if summary.totals.skipped > 0 && !args.keep_going && !summary.totals.interrupted {
-            render::err("with `--keep-going`, what does not need the failed nodes still runs\n");
-        }
+        render::err(&rest(args, &plan, &summary));
     }
     Ok(exit(args, &summary))
+}
+
+/// What failed, what was skipped because of it, and where to read more.
+fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
+    let names = Names::of(&plan.graph);
+    let mut causes: Vec<(String, Vec<usize>)> = Vec::new();
+    for (id, error) in &summary.failed {
+        let cause = error.message.replace(&format!("`{}` ", plan.graph.node(*id)), "");
+        match causes.iter_mut().find(|(other, _)| *other == cause) {
+            Some((_, nodes)) => nodes.push(id.index()),
+            None => causes.push((cause, vec![id.index()])),
+        }
+    }
+    let mut text = String::new();
+    for (cause, nodes) in &causes {
+        text += &format!("  {}   {}: {cause}\n", paint(BAD, "failed"), names.line(nodes));
+    }
+    if !causes.is_empty() && !summary.skipped.is_empty() {
+        let nodes: Vec<_> = summary.skipped.iter().map(|id| id.index()).collect();
+        text += &format!("  {}  {}\n", paint(WARN, "skipped"), names.line(&nodes));
+    }
+    if let Some((id, _)) = summary.failed.first() {
+        let (file, node) = (args.pipeline.pipeline.display(), plan.graph.node(*id).short());
+        text += &format!("  {}\n", paint(DIM, format!("more: dpt explain {file} '{node}'")));
+        if !summary.skipped.is_empty() && !args.keep_going && !summary.totals.interrupted {
+            text +=
+                &format!("  {}\n", paint(DIM, "with `--keep-going`, what does not need the failed nodes still runs"));
+        }
+    }
+    text
 }
 
 pub(super) fn choose(json: bool) -> Box<dyn Sink> {

@@ -1,15 +1,17 @@
 //! `dpt status`: how the nodes of a pipeline stand. Runs nothing.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::base::diag::Diag;
+use crate::cache::StaleReason;
 use crate::cli::Outcome;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::progress::reasons_line;
-use crate::cli::render::{self, Align, BAD, BOLD, DIM, GOOD, WARN, paint};
+use crate::cli::render::{self, DIM, paint};
+use crate::cli::standing::{self, State, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
@@ -17,12 +19,18 @@ use crate::worker::device::Wanted;
 
 /// For the end of the help text.
 pub const EXAMPLES: &str = "\
-A node is done when its result is in the store; stale when a run would make it (anew); waiting when that depends on what \
-its stale inputs turn out to be.
+A node is
+  fresh     its result is in the store
+  stale     there was a result, and something that counts has changed
+  missing   there is no result
+  blocked   it waits for a node that is not fresh: whether it must run depends on what that makes
+  damaged   its result is not what was stored: a run makes it again
+  unknown   something that its key depends on cannot be read
 
 Examples:
   dpt status pipelines/quickstart.toml
-  dpt status pipelines/quickstart.toml --nodes 'train[task=rte]'";
+  dpt status pipelines/quickstart.toml --nodes 'train[task=rte]'
+  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'      all about one node";
 
 /// Its arguments.
 #[derive(clap::Args, Debug)]
@@ -33,7 +41,7 @@ pub struct Args {
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     /// A line for each node instead of each stage.
-    #[arg(long, short = 'l')]
+    #[arg(long, short = 'l', visible_alias = "expand")]
     nodes: bool,
     /// One JSON object a node: for programs.
     #[arg(long)]
@@ -50,7 +58,7 @@ pub fn run(args: &Args) -> Outcome {
     let began = Instant::now();
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;
-    let store = args.store.open(&args.pipeline.pipeline)?;
+    let store = args.store.peek(&args.pipeline.pipeline)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
@@ -62,9 +70,13 @@ pub fn run(args: &Args) -> Outcome {
     if args.json {
         nodes.iter().for_each(|node| render::out(&(json(&plan, node) + "\n")));
     } else {
-        render::out(&if args.nodes { by_node(&plan, &nodes) } else { by_stage(&plan, &nodes) });
+        render::out(&if args.nodes { by_node(&plan, &nodes) } else { standing::table(&plan, &nodes, None) });
         let took = render::duration(began.elapsed());
-        render::err(&format!("{}\n", paint(DIM, format!("{} in {took}", render::count(nodes.len(), "node")))));
+        let counts = standing::counts(&nodes);
+        render::err(&format!(
+            "{}\n",
+            paint(DIM, format!("{}: {counts}  ({took})", render::count(nodes.len(), "node")))
+        ));
     }
     let broken: Vec<Diag> = nodes.into_iter().filter_map(|node| error(node.freshness)).collect();
     if broken.is_empty() { Ok(Exit::Done) } else { Err(broken) }
@@ -77,102 +89,12 @@ fn error(freshness: Freshness) -> Option<Diag> {
     }
 }
 
-/// The words for the five ways to stand, with a count each.
-#[derive(Default)]
-struct Counts {
-    done: usize,
-    stale: usize,
-    waiting: usize,
-    damaged: usize,
-    broken: usize,
-}
-
-impl Counts {
-    fn add(&mut self, freshness: &Freshness) {
-        match freshness {
-            Freshness::Fresh { .. } => self.done += 1,
-            Freshness::Stale { .. } => self.stale += 1,
-            Freshness::Blocked { .. } => self.waiting += 1,
-            Freshness::Damaged { .. } => self.damaged += 1,
-            Freshness::Broken { .. } => self.broken += 1,
-        }
-    }
-}
-
-fn word(freshness: &Freshness) -> String {
-    match freshness {
-        Freshness::Fresh { .. } => paint(GOOD, "done"),
-        Freshness::Stale { .. } => paint(WARN, "stale"),
-        Freshness::Blocked { .. } => paint(DIM, "waiting"),
-        Freshness::Damaged { .. } => paint(BAD, "damaged"),
-        Freshness::Broken { .. } => paint(BAD, "broken"),
-    }
-}
-
-/// Why a node is as it is.
-fn why(plan: &Plan, freshness: &Freshness) -> String {
-    match freshness {
-        Freshness::Fresh { stored } => {
-            let time = Duration::try_from_secs_f64(stored.seconds).unwrap_or_default();
-            format!("took {}, {}", render::duration(time), render::bytes(stored.size()))
-        }
-        Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } => {
-            reasons_line(reasons).unwrap_or_default()
-        }
-        Freshness::Blocked { by } => {
-            let names: Vec<_> = by.iter().take(3).map(|id| plan.graph.node(*id).short()).collect();
-            let more = by.len().saturating_sub(3);
-            let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("for {}{tail}", names.join(", "))
-        }
-        Freshness::Broken { error } => error.message.clone(),
-    }
-}
-
-/// A table with a row a stage, in pipeline order, and why the first of its nodes is not done.
-fn by_stage(plan: &Plan, nodes: &[NodeStatus]) -> String {
-    let mut stages: Vec<(&str, Counts, String)> = Vec::new();
-    for node in nodes {
-        let id = node.id;
-        let stage = plan.graph.node(id).stage.as_str();
-        let at = stages.iter().position(|(name, ..)| *name == stage).unwrap_or_else(|| {
-            stages.push((stage, Counts::default(), String::new()));
-            stages.len() - 1
-        });
-        let (_, counts, first) = &mut stages[at];
-        counts.add(&node.freshness);
-        if first.is_empty() && !matches!(node.freshness, Freshness::Fresh { .. } | Freshness::Blocked { .. }) {
-            *first = format!("{}: {}", plan.graph.node(id).short(), why(plan, &node.freshness));
-        }
-    }
-    let damaged = stages.iter().any(|(_, counts, _)| counts.damaged + counts.broken > 0);
-    let mut head = vec!["stage", "nodes", "done", "stale", "waiting"];
-    if damaged {
-        head.push("damaged");
-    }
-    let mut rows = vec![head.into_iter().map(|title| paint(BOLD, title)).collect::<Vec<_>>()];
-    for (stage, counts, first) in stages {
-        let number = |n: usize, style| if n == 0 { String::new() } else { paint(style, n) };
-        let all = counts.done + counts.stale + counts.waiting + counts.damaged + counts.broken;
-        let mut row = vec![stage.to_owned(), all.to_string(), number(counts.done, GOOD), number(counts.stale, WARN)];
-        row.push(number(counts.waiting, DIM));
-        if damaged {
-            row.push(number(counts.damaged + counts.broken, BAD));
-        }
-        row.push(paint(DIM, first));
-        rows.push(row);
-    }
-    let mut align = vec![Align::Left];
-    align.resize(if damaged { 6 } else { 5 }, Align::Right);
-    align.push(Align::Left);
-    render::table(&rows, &align)
-}
-
 /// A table with a row a node, in pipeline order.
 fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
     let row = |node: &NodeStatus| {
+        let state = State::of(&node.freshness);
         let name = plan.graph.node(node.id).short();
-        vec![word(&node.freshness), name, paint(DIM, why(plan, &node.freshness))]
+        vec![state.painted(state.word()), name, paint(DIM, why(plan, &node.freshness))]
     };
     render::table(&nodes.iter().map(row).collect::<Vec<_>>(), &[])
 }
@@ -180,26 +102,49 @@ fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
 /// One node for a program.
 #[derive(Serialize)]
 struct Line<'a> {
+    schema: u32,
     node: String,
     stage: &'a str,
-    axes: std::collections::BTreeMap<&'a str, &'a str>,
+    axes: BTreeMap<&'a str, &'a str>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     why: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    reasons: &'a [StaleReason],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 fn json(plan: &Plan, status: &NodeStatus) -> String {
     let node = plan.graph.node(status.id);
-    let (word, key) = match &status.freshness {
-        Freshness::Fresh { stored } => ("done", Some(stored.key.hex())),
-        Freshness::Stale { key, .. } => ("stale", Some(key.hex())),
-        Freshness::Blocked { .. } => ("waiting", None),
-        Freshness::Damaged { key, .. } => ("damaged", Some(key.hex())),
-        Freshness::Broken { .. } => ("broken", None),
+    let mut line = Line {
+        schema: 1,
+        node: node.to_string(),
+        stage: &node.stage,
+        axes: node.axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect(),
+        status: State::of(&status.freshness).word(),
+        key: None,
+        why: why(plan, &status.freshness),
+        reasons: &[],
+        by: Vec::new(),
+        seconds: None,
+        bytes: None,
     };
-    let axes = node.axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect();
-    let why = why(plan, &status.freshness);
-    let line = Line { node: node.to_string(), stage: &node.stage, axes, status: word, key, why };
+    match &status.freshness {
+        Freshness::Fresh { stored } => {
+            line.key = Some(stored.key.hex());
+            (line.seconds, line.bytes) = (Some(stored.seconds), Some(stored.size()));
+        }
+        Freshness::Stale { key, reasons } | Freshness::Damaged { key, reasons } => {
+            (line.key, line.reasons) = (Some(key.hex()), reasons);
+        }
+        Freshness::Blocked { by } => line.by = by.iter().map(|id| plan.graph.node(*id).to_string()).collect(),
+        Freshness::Broken { .. } => {}
+    }
     serde_json::to_string(&line).expect("a line is JSON")
 }

@@ -8,6 +8,9 @@ use crate::cache::{CacheKey, StaleReason};
 use crate::stages::ctx::Update;
 use crate::worker::protocol::WireDiag;
 
+/// The version of what `--json` and journals hold: bumped when a field changes its meaning or goes. New fields may come.
+pub const SCHEMA: u32 = 1;
+
 /// Who listens to a run. Called from several threads.
 pub trait Sink: Sync {
     /// Something happened.
@@ -32,6 +35,9 @@ pub enum Hit {
 pub enum Event {
     /// First of all.
     RunStarted {
+        /// [`SCHEMA`].
+        #[serde(default)]
+        schema: u32,
         /// The run's id, by which its journal is called.
         run: String,
         /// The pipeline's name.

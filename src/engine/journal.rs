@@ -124,6 +124,13 @@ pub fn run_id() -> String {
     format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{}", std::process::id())
 }
 
+/// A time in seconds since 1970 for a person: `2026-11-23 14:09 UTC`.
+pub fn date(at: f64) -> String {
+    let seconds = at.max(0.0) as u64;
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
+}
+
 /// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
@@ -144,6 +151,7 @@ mod tests {
         assert_eq!(civil(0), (1970, 1, 1));
         assert_eq!(civil(11_016), (2000, 2, 29));
         assert_eq!(civil(20_780), (2026, 11, 23));
+        assert_eq!(date(20_780.0 * 86_400.0 + 3661.5), "2026-11-23 01:01 UTC");
     }
 
     #[test]
@@ -151,7 +159,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let note = |text: &str| Event::RunNote { text: text.into() };
         let journal = Journal::new(dir.path(), "r");
-        journal.event(&Event::RunStarted { run: "r".into(), pipeline: "p".into(), nodes: 2, dry_run: false });
+        journal.event(&Event::RunStarted {
+            schema: 1,
+            run: "r".into(),
+            pipeline: "p".into(),
+            nodes: 2,
+            dry_run: false,
+        });
         assert!(!dir.path().join("r.jsonl").exists());
         journal.event(&note("one"));
         journal.event(&note("two"));

@@ -29,6 +29,11 @@ impl<'a> Producer<'a> {
         self.stored.files.iter().filter(move |(name, _)| patterns.iter().any(|p| glob::matches(p, name)))
     }
 
+    /// Which of several it is, as recipes say it: `method=dpt,seed=42`; empty where there is one.
+    pub fn at(&self) -> String {
+        if self.gathered() { printed(&self.coordinates()) } else { String::new() }
+    }
+
     /// Whether its coordinates say which of several it is.
     fn gathered(&self) -> bool {
         matches!(self.port.arity, Arity::Many | Arity::OptionalMany)
@@ -78,7 +83,7 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     for producer in producers {
         let role = producer.port.role.to_owned();
-        let mut at = if producer.gathered() { printed(&producer.coordinates()) } else { String::new() };
+        let mut at = producer.at();
         let times = seen.entry((producer.port.role, at.clone())).or_default();
         *times += 1;
         if *times > 1 {
@@ -86,6 +91,10 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
         }
         let count = producer.files().count() as u64;
         recipe.push(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(count));
+        if producer.gathered() {
+            let name = Name::Named { role: role.clone(), at: at.clone() };
+            recipe.push(name, Content::Text(producer.node.stage.clone()));
+        }
         for (file, record) in producer.files() {
             let name = Name::Input { role: role.clone(), at: at.clone(), file: file.clone() };
             recipe.push(name, Content::Digest(record.logical));

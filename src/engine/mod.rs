@@ -5,8 +5,10 @@
 
 pub mod event;
 pub mod executor;
+pub mod explain;
 pub mod freshness;
 pub mod graph;
+pub mod history;
 mod job;
 pub mod journal;
 pub mod key;

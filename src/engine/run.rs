@@ -11,11 +11,11 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::{CacheKey, Claim, Found, Miss, Recipe, Store, Stored, Work};
+use crate::cache::{CacheKey, Claim, Found, Miss, Recipe, StaleReason, Store, Stored, Work};
 use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
 use crate::stages::stage::{Outside, Runs, StageKind};
 
-use super::event::{Event, Hit, Sink, Totals};
+use super::event::{self, Event, Hit, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
 use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
@@ -38,6 +38,8 @@ pub struct RunOptions {
     pub jobs: usize,
     /// These and what they need; empty: all.
     pub targets: Vec<NodeId>,
+    /// These alone may run, and take what they need from the store; empty: all may.
+    pub only: Vec<NodeId>,
     /// Whether, after a failure, nodes that do not need the failed one still run.
     pub keep_going: bool,
     /// These run whatever the store has.
@@ -59,6 +61,8 @@ pub struct RunSummary {
     pub totals: Totals,
     /// The nodes that failed, and why, in the order in which they did.
     pub failed: Vec<(NodeId, Diag)>,
+    /// The nodes that did not get their turn.
+    pub skipped: Vec<NodeId>,
     /// The result of each node, by [`NodeId::index`].
     pub results: Vec<Option<Arc<Stored>>>,
 }
@@ -84,6 +88,7 @@ pub fn run(
         totals: Totals { nodes: states.wanted(), ..Totals::default() },
         slots: Slots::new(options.jobs, executor.gpus()),
         force: options.force.iter().copied().collect(),
+        only: options.only.iter().copied().collect(),
         results: vec![None; graph.len()],
         attempts: vec![0; graph.len()],
         made: HashSet::new(),
@@ -93,12 +98,14 @@ pub fn run(
         making: HashMap::new(),
         running: HashMap::new(),
         failed: Vec::new(),
+        skipped: Vec::new(),
         stop: None,
         shared: Shared { graph, store, executor, sink: &tee, names: &names, options: &options, run: &run },
         states,
         sender,
     };
     tee.event(&Event::RunStarted {
+        schema: event::SCHEMA,
         run: run.clone(),
         pipeline: options.pipeline.clone(),
         nodes: runner.totals.nodes,
@@ -114,11 +121,11 @@ pub fn run(
     }
     runner.totals.seconds = started.elapsed().as_secs_f64();
     tee.event(&Event::RunEnded { summary: runner.totals.clone() });
-    let (totals, failed, results) = (runner.totals, runner.failed, runner.results);
+    let Runner { totals, failed, skipped, results, .. } = runner;
     if let Some(why) = journal.close() {
         sink.event(&Event::RunNote { text: format!("this run left no journal: {why}") });
     }
-    RunSummary { run, totals, failed, results }
+    RunSummary { run, totals, failed, skipped, results }
 }
 
 /// Both sinks of a run.
@@ -185,6 +192,8 @@ struct Runner<'a> {
     /// Tries begun, by node.
     attempts: Vec<u32>,
     force: HashSet<NodeId>,
+    /// Nodes that may run; empty: all.
+    only: HashSet<NodeId>,
     /// Nodes that this run made, and their keys.
     made: HashSet<NodeId>,
     made_keys: HashSet<CacheKey>,
@@ -196,6 +205,7 @@ struct Runner<'a> {
     making: HashMap<CacheKey, NodeId>,
     running: HashMap<NodeId, Running>,
     failed: Vec<(NodeId, Diag)>,
+    skipped: Vec<NodeId>,
     /// Why nothing more is begun.
     stop: Option<String>,
     totals: Totals,
@@ -270,6 +280,13 @@ impl<'a> Runner<'a> {
             };
             return self.hit(id, stored, how);
         }
+        if !self.may_run(id) {
+            let reasons = prepared.reasons(store, &options.pipeline, &self.shared.name(id), &found);
+            return match reasons {
+                Ok(reasons) => self.fail(id, not_selected(&self.shared.name(id), &reasons)),
+                Err(error) => self.fail(id, error),
+            };
+        }
         if let Some(other) = self.making.get(&prepared.key).copied() {
             self.states.set(id, NodeState::Elsewhere);
             self.prepared.insert(id, prepared);
@@ -284,6 +301,10 @@ impl<'a> Runner<'a> {
         self.tell(&Event::NodeQueued { node, key: prepared.key, reasons });
         self.making.insert(prepared.key, id);
         self.prepared.insert(id, prepared);
+    }
+
+    fn may_run(&self, id: NodeId) -> bool {
+        self.only.is_empty() || self.only.contains(&id)
     }
 
     /// A node has a result that it did not have to make.
@@ -453,6 +474,7 @@ impl<'a> Runner<'a> {
 
     fn skip(&mut self, id: NodeId, because: String) {
         self.totals.skipped += 1;
+        self.skipped.push(id);
         self.tell(&Event::NodeSkipped { node: self.shared.name(id), because });
         self.forget(id);
         self.states.set(id, NodeState::Skipped);
@@ -514,6 +536,12 @@ impl<'a> Runner<'a> {
                     self.results[status.id.index()] = Some(stored);
                     self.tell(&Event::NodeHit { node, key, how: Hit::Fresh, seconds });
                 }
+                Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !self.may_run(status.id) => {
+                    let error = not_selected(&node, &reasons);
+                    self.totals.failed += 1;
+                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
+                    self.failed.push((status.id, error));
+                }
                 Freshness::Stale { key, reasons } | Freshness::Damaged { key, reasons } => {
                     self.totals.would_run += 1;
                     self.tell(&Event::NodeWouldRun { node, key, reasons });
@@ -530,6 +558,14 @@ impl<'a> Runner<'a> {
             }
         }
     }
+}
+
+/// A node that may not run is needed, and the store has no result for it.
+pub fn not_selected(node: &str, reasons: &[StaleReason]) -> Diag {
+    let why: Vec<_> = reasons.iter().take(3).map(ToString::to_string).collect();
+    Diag::error(Class::Usage, format!("`{node}` is needed, is not among the nodes to run, and is not up to date"))
+        .note(why.join("; "))
+        .help("select it too, or run it first")
 }
 
 /// A running node's thread: the stage, then its result. Never panics, so that the loop always hears of its end.

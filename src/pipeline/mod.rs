@@ -17,6 +17,7 @@ pub mod coerce;
 pub mod doc;
 pub mod edges;
 pub mod expand;
+pub mod origin;
 pub mod parse;
 pub mod pattern;
 pub mod pins;

@@ -122,6 +122,25 @@ impl Pattern {
     }
 }
 
+/// A target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`.
+pub fn each(text: &str) -> Vec<String> {
+    let (head, tail) = match text.split_once('[') {
+        Some((head, tail)) if tail.contains('|') => (head, tail),
+        _ => return vec![text.to_owned()],
+    };
+    let (inner, end) = tail.split_at(tail.find(']').unwrap_or(tail.len()));
+    let mut all = vec![format!("{head}[")];
+    for (i, part) in inner.split(',').enumerate() {
+        let (axis, values) = part.split_at(part.find('=').map_or(0, |at| at + 1));
+        let comma = if i == 0 { "" } else { "," };
+        let longer = |so_far: &String| {
+            values.split('|').map(|value| format!("{so_far}{comma}{axis}{value}")).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all.into_iter().map(|one| one + end).collect()
+}
+
 fn picks(inner: &str) -> Option<Picks> {
     let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
     if parts.iter().any(|p| p.is_empty() || p.contains(['[', ']', '?']) || (p.len() > 1 && p.starts_with('*'))) {
@@ -174,5 +193,13 @@ mod tests {
         for bad in ["", "[*]", "a[", "a]", "a[]", "a[,]", "a[x=]", "a[=x]", "a[x=1,y]", "a[*][*]", "a b"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn alternatives_are_targets_of_their_own() {
+        assert_eq!(each("a[x|y,*]"), ["a[x,*]", "a[y,*]"]);
+        assert_eq!(each("a[t=x|y,s=1|2]?"), ["a[t=x,s=1]?", "a[t=x,s=2]?", "a[t=y,s=1]?", "a[t=y,s=2]?"]);
+        assert_eq!(each("a"), ["a"]);
+        assert_eq!(each("a[x|"), ["a[x", "a["]);
     }
 }

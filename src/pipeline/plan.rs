@@ -1,15 +1,17 @@
 //! [`Plan`]: spec and stage kinds → the engine's [`Graph`], with every problem of names and edges.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::diag::{Class, Diag, Severity, SourceText, Span};
+use crate::base::value::Value;
 use crate::engine::graph::{Graph, Node, NodeId};
-use crate::stages::stage::{Outside, StageKind};
+use crate::stages::stage::{Outside, StageKind, Type};
 
 use super::edges::Stages;
 use super::expand::{self, Sweep};
-use super::pattern::{Pattern, Pick};
+use super::pattern::{self, Pattern, Pick};
 use super::settings::{self, Settings, warning};
 use super::source::{Diags, Source, list, place, suggest, wrong};
 use super::spec::{Axis, Spec, Word};
@@ -32,29 +34,39 @@ pub struct Plan {
     pub outside: Outside,
     /// The axes, with all their values.
     pub axes: Vec<(String, Vec<String>)>,
-    index: Index,
+    /// The pipeline as typed: where each value is written.
+    pub(super) spec: Arc<Spec>,
+    pub(super) index: Index,
 }
 
 /// What targets are looked up in.
 #[derive(Clone, Debug, Default)]
-struct Index {
+pub(super) struct Index {
     axes: Vec<Axis>,
     /// By stage, in file order.
-    stages: Vec<(String, Sweep, Vec<NodeId>)>,
+    pub(super) stages: Vec<(String, Sweep, Vec<NodeId>)>,
 }
 
 impl Plan {
     /// The nodes that `targets` name, each once, in graph order: `train`, `train[rte,dpt,42]`, `train[task=rte]`,
-    /// `train[*,dpt,*]`.
+    /// `train[*,dpt,*]`, `train[rte|cb,*,42]`.
     ///
     /// # Errors
     /// One for each target that is malformed or names nothing; it lists what is there.
     pub fn select(&self, targets: &[String]) -> Result<Vec<NodeId>, Vec<Diag>> {
-        let word = |text: &String| {
-            let source = SourceText { path: "target".into(), text: text.clone() };
-            Word { text: text.clone(), span: Span { source: source.into(), range: 0..text.len() } }
+        self.select_from("target", targets)
+    }
+
+    /// As [`Self::select`]; `from` names the argument in messages. A value may be several: `train[rte|cb,*,42]`.
+    ///
+    /// # Errors
+    /// As [`Self::select`].
+    pub fn select_from(&self, from: &str, targets: &[String]) -> Result<Vec<NodeId>, Vec<Diag>> {
+        let word = |text: String| {
+            let source = SourceText { path: from.into(), text: text.clone() };
+            Word { span: Span { source: source.into(), range: 0..text.len() }, text }
         };
-        let words: Vec<_> = targets.iter().map(word).collect();
+        let words: Vec<_> = targets.iter().flat_map(|text| pattern::each(text)).map(word).collect();
         let mut diags = Vec::new();
         let nodes = self.index.select(&words, &mut |d| diags.push(d));
         if diags.is_empty() { Ok(nodes) } else { Err(diags) }
@@ -176,7 +188,9 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     }
     scope.unused(diags);
     unused_axes(&spec, &sweeps, diags);
+    unused_sources(&spec, &graph, diags);
     let axes = spec.axes.iter().map(|a| (a.name.text.clone(), a.values.iter().map(|v| v.text.clone()).collect()));
+    let axes = axes.collect();
     Some(Plan {
         name: spec.name.clone(),
         path: setup.path.to_path_buf(),
@@ -184,7 +198,8 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         targets,
         warnings: Vec::new(),
         outside: setup.outside,
-        axes: axes.collect(),
+        axes,
+        spec: Arc::new(spec),
         index,
     })
 }
@@ -216,6 +231,24 @@ fn unused_axes(spec: &Spec, sweeps: &[Sweep], diags: &mut Diags) {
             let diag = warning(&axis.name.span, format!("no stage has the axis `{}`", axis.name.text));
             diags.push(diag.help("name it in the `axes` of the stages that depend on it, or remove it"));
         }
+    }
+}
+
+/// A source is used by the nodes that have it for a parameter.
+fn unused_sources(spec: &Spec, graph: &Graph, diags: &mut Diags) {
+    let is_source = |value: &Value| match value {
+        Value::Table(table) => table.get("name").and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let of = |id: NodeId| {
+        let node = graph.node(id);
+        let sources = node.kind.params.iter().filter(|param| matches!(param.ty, Type::Source));
+        sources.filter_map(|param| is_source(node.params.get(param.name)?)).collect::<Vec<_>>()
+    };
+    let used: HashSet<String> = graph.ids().flat_map(of).collect();
+    for source in spec.sources.iter().filter(|source| !used.contains(&source.name.text)) {
+        let diag = warning(&source.name.span, format!("no stage uses the source `{}`", source.name.text));
+        diags.push(diag.help("name it as the `source` of a `download` stage, or remove it"));
     }
 }
 

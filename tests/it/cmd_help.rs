@@ -11,12 +11,13 @@ A declarative pipeline tool for decomposed prompt tuning
 Usage: dpt <COMMAND>
 
 Commands:
-  run     Bring a pipeline up to date: run what is missing or stale, and nothing else
-  status  Show what is done, what is stale and why; run nothing
-  check   Check pipeline files: every problem at once, each with its line; run nothing
-  graph   Draw a pipeline: its stages, how many nodes each has, who reads whom
-  pin     Record the sizes and digests of what a pipeline downloads, so that it stays the same
-  doctor  Check this machine: libtorch, devices, the store
+  run      Bring a pipeline up to date: run what is missing or stale, and nothing else
+  status   Show what is fresh, what is stale and why; run nothing
+  explain  Show why a node is fresh, stale or blocked, field by field, to the first cause
+  check    Check pipeline files: every problem at once, each with its line; run nothing
+  graph    Draw a pipeline: its stages, how many nodes each has, who reads whom
+  pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
+  doctor   Check this machine: libtorch, devices, the store
 
 Options:
   -h, --help     Print help (see more with '--help')
@@ -34,7 +35,7 @@ Exit codes:
     3  `--check` found something to run
     4  `verify` found a difference
     5  the store is damaged
-    6  the machine lacks something (a device, libtorch, disk space, a right to write)
+    6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)
    70  a bug in dpt
   130  interrupted
 ";

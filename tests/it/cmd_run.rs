@@ -1,4 +1,4 @@
-//! `dpt run` and `dpt status` on a pipeline of two downloads from a local folder, which need no libtorch.
+//! `dpt run` on a pipeline of two downloads from a local folder, which need no libtorch.
 
 use std::fs;
 
@@ -30,7 +30,8 @@ format = "files"
 file = ["one.txt", "two.txt"]
 "#;
 
-fn sandbox() -> Sandbox {
+/// A pipeline of two stages that copy two files.
+pub fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("copies.toml", PIPELINE);
     sandbox.write("data/one.txt", "1");
@@ -96,11 +97,111 @@ fn force_runs_again() {
 fn a_dry_run_runs_nothing_and_check_tells_by_its_code() {
     let sandbox = sandbox();
     let dry = sandbox.dpt(&["run", "copies.toml", "-n"]).code(0);
-    assert!(dry.stderr.contains("would run fetch[part=one]  never made before\n"), "{}", dry.stderr);
-    assert!(dry.stderr.ends_with("copies: 3 would run, 0 more may follow, 0 fresh  (<TIME>)\n"), "{}", dry.stderr);
+    let expected = "\
+stage  nodes  fresh  missing  time
+fetch      2               2     ?  never made before
+all        1               1     ?  never made before
+";
+    assert_eq!(dry.stdout, expected);
+    let last =
+        "copies: 3 would run, 0 more may follow, 0 fresh  (<TIME>); no earlier run tells how long 3 nodes take\n";
+    assert_eq!(dry.stderr, last);
+    assert!(!sandbox.path().join("cache").exists(), "a dry run makes no store");
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
     sandbox.dpt(&["run", "copies.toml"]).code(0);
-    sandbox.dpt(&["run", "copies.toml", "--check"]).code(0);
+    let fresh = sandbox.dpt(&["run", "copies.toml", "--check"]).code(0);
+    assert_eq!(
+        (fresh.stdout.as_str(), fresh.stderr.as_str()),
+        ("", "copies: all 3 nodes fresh, nothing to do  (<TIME>)\n")
+    );
+    sandbox.write("data/two.txt", "22");
+    let dry = sandbox.dpt(&["run", "copies.toml", "-n"]).code(0);
+    assert!(dry.stdout.contains("fetch[two]: file two.txt changed\n"), "{}", dry.stdout);
+    let json = sandbox.dpt(&["run", "copies.toml", "-n", "--json"]).code(0);
+    assert_eq!(events(&json.stdout), ["run-started", "node-would-run", "node-would-run", "node-hit", "run-ended"]);
+    assert!(json.stdout.starts_with("{\"at\":") && json.stdout.contains("\"schema\":1"), "{}", json.stdout);
+}
+
+/// `all` reads what `fetch` made: a chain of two.
+const CHAIN: &str = r#"
+schema = 1
+
+[pipeline]
+name = "chain"
+
+[axes]
+task = ["rte", "cb"]
+
+[source.here]
+url = "file:data"
+
+[source.model]
+url = "file:tiny"
+
+[stage.data]
+kind = "download"
+axes = ["task"]
+source = "here"
+format = "superglue"
+splits = { train = "train.jsonl", validation = "test.jsonl" }
+
+[stage.model]
+kind = "download"
+source = "model"
+format = "checkpoint"
+
+[stage.tokenize]
+axes = ["task"]
+needs = { data = "data", tokenizer = "model" }
+max_source_length = 64
+"#;
+
+/// [`CHAIN`] with the rows and the model of the examples.
+pub fn chain() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    sandbox.write("chain.toml", CHAIN);
+    crate::quickstart::copy(&root.join("examples/data"), &sandbox.path().join("data"));
+    crate::quickstart::copy(&root.join("examples/tiny_t5"), &sandbox.path().join("tiny"));
+    sandbox
+}
+
+#[test]
+fn only_takes_what_it_reads_from_the_store() {
+    let sandbox = chain();
+    let none = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]"]).code(2);
+    assert!(none.stderr.contains("is needed, is not among the nodes to run, and is not up to date"), "{}", none.stderr);
+    assert!(none.stderr.contains("chain: 1 failed, 2 skipped in <TIME>\n  failed   "), "{}", none.stderr);
+    let dry = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]", "-n"]).code(2);
+    assert!(dry.stderr.contains("= note: and so are 1 other node\n"), "{}", dry.stderr);
+    sandbox.dpt(&["run", "chain.toml", "--until", "data", "model"]).code(2);
+    sandbox.dpt(&["run", "chain.toml", "--until", "data", "--until", "model"]).code(0);
+    let only = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]", "--json"]).code(0);
+    let expected = ["run-started", "node-hit", "node-hit", "node-queued", "node-started", "node-done", "run-ended"];
+    assert_eq!(events(&only.stdout), expected);
+    let force = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[rte]", "--force", "--json"]).code(0);
+    assert_eq!(events(&force.stdout), expected);
+    // Stale inputs are not used: `data` may not run, and its result is no longer what is asked for.
+    sandbox.write("data/RTE/train.jsonl", "");
+    let stale = sandbox.dpt(&["run", "chain.toml", "--from", "tokenize[rte]"]).code(2);
+    assert!(stale.stderr.contains("error: `data[task=rte]` is needed"), "{}", stale.stderr);
+    sandbox.dpt(&["run", "chain.toml", "--from", "tokenize[cb]"]).code(0);
+}
+
+#[test]
+fn parts_that_are_not_there_are_told_with_what_is() {
+    let sandbox = chain();
+    let ran = sandbox.dpt(&["run", "chain.toml", "--only", "tokenise"]).code(2);
+    assert!(
+        ran.stderr.contains("there is no stage `tokenise`") && ran.stderr.contains("--> --only:1:1"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("did you mean `tokenize`?"), "{}", ran.stderr);
+    let ran = sandbox.dpt(&["run", "chain.toml", "--from", "data[task=rtx]"]).code(2);
+    assert!(ran.stderr.contains("did you mean `rte`?"), "{}", ran.stderr);
+    let ran = sandbox.dpt(&["run", "chain.toml", "--from", "tokenize", "--until", "data"]).code(2);
+    assert!(ran.stderr.contains("no node is in all that was asked for"), "{}", ran.stderr);
 }
 
 #[test]
@@ -122,7 +223,8 @@ fn a_failed_stage_is_told_and_gives_code_1() {
     let ran = sandbox.dpt(&["run", "copies.toml", "-k"]).code(1);
     assert!(ran.stderr.contains("error: fetch[part=two]: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("two.txt"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("copies: 1 done, 2 failed in <TIME>"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("copies: 1 done, 2 failed in <TIME>\n  failed   "), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("  more: dpt explain copies.toml 'fetch[two]'\n"), "{}", ran.stderr);
 }
 
 #[test]
@@ -154,25 +256,6 @@ fn a_store_that_cannot_be_made_is_a_matter_of_the_machine() {
     sandbox.write("file", "");
     let ran = sandbox.dpt(&["run", "copies.toml", "--cache", "file/store"]).code(6);
     assert!(ran.stderr.contains("--cache DIR"), "{}", ran.stderr);
-}
-
-#[test]
-fn status_tells_how_nodes_stand() {
-    let sandbox = sandbox();
-    let before = sandbox.dpt(&["status", "copies.toml"]).code(0);
-    let expected = "\
-stage  nodes  done  stale  waiting
-fetch      2            2           fetch[one]: never made before
-all        1            1           all: never made before
-";
-    assert_eq!(before.stdout, expected);
-    assert_eq!(before.stderr, "3 nodes in <TIME>\n");
-    sandbox.dpt(&["run", "copies.toml"]).code(0);
-    let after = sandbox.dpt(&["status", "copies.toml", "--nodes", "fetch"]).code(0);
-    assert!(after.stdout.starts_with("done  fetch[one]  took <TIME>, "), "{}", after.stdout);
-    let json = sandbox.dpt(&["status", "copies.toml", "--json", "all"]).code(0);
-    let line: serde_json::Value = serde_json::from_str(json.stdout.trim_end()).unwrap();
-    assert_eq!((line["node"].as_str(), line["status"].as_str()), (Some("all"), Some("done")));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The integration tests, one binary: the built `dpt` from outside, and the library against reference figures.
 
 mod bad_pipelines;
+mod cmd_explain;
 mod cmd_help;
 mod cmd_pin;
 mod cmd_run;
+mod cmd_status;
 mod download;
 mod elf;
 mod examples_kept;

@@ -20,7 +20,8 @@ pub fn sandbox() -> Option<Sandbox> {
     Some(sandbox)
 }
 
-fn copy(from: &Path, to: &Path) {
+/// A file, or a folder with all below it.
+pub fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         for entry in std::fs::read_dir(from).unwrap() {
             let name = entry.unwrap().file_name();

@@ -5,10 +5,13 @@ pub mod json;
 pub mod plain;
 pub mod tty;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::cache::StaleReason;
+use crate::cache::recipe::Name;
 use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint};
+use crate::cli::standing::brief;
 use crate::engine::event::{Event, Totals};
 use crate::stages::ctx::{Unit, Update};
 use crate::worker::protocol::WireDiag;
@@ -110,13 +113,17 @@ pub fn lines(event: &Event) -> Option<String> {
         }
         Event::NodeElsewhere { node, holder } => format!("{} {node}  {holder} is making it", paint(BOLD, "wait")),
         Event::NodeQueued { node, reasons, .. } => {
-            // Of a node that was never made there is nothing to explain.
-            let why = reasons_line(reasons).filter(|_| !matches!(reasons[..], [StaleReason::NeverMade]))?;
-            format!("{} {node}  {}", paint(BOLD, "stale"), paint(DIM, why))
+            // Of a node that was never made there is nothing to explain, and what follows from others needs no word.
+            let own = |r: &&StaleReason| !matches!(r, StaleReason::NeverMade) && !follows(r);
+            let own: Vec<_> = reasons.iter().filter(own).cloned().collect();
+            let stage = node.split('[').next().unwrap_or(node);
+            if own.is_empty() {
+                return None;
+            }
+            format!("{} {stage}  {}", paint(BOLD, "stale"), paint(DIM, brief(&own)))
         }
         Event::NodeWouldRun { node, reasons, .. } => {
-            let why = reasons_line(reasons).unwrap_or_default();
-            format!("{} {node}  {}", paint(BOLD, "would run"), paint(DIM, why))
+            format!("{} {node}  {}", paint(BOLD, "would run"), paint(DIM, brief(reasons)))
         }
         Event::NodeMayRun { node, by } => {
             let by = format!("if these change: {}", some(by));
@@ -132,12 +139,28 @@ pub fn lines(event: &Event) -> Option<String> {
     })
 }
 
-/// `learning_rate 0.3 -> 0.5; input.data/train.parquet … -> …`, at most three of them.
-pub fn reasons_line(reasons: &[StaleReason]) -> Option<String> {
-    let shown: Vec<_> = reasons.iter().take(3).map(ToString::to_string).collect();
-    let more = reasons.len().saturating_sub(3);
-    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
-    (!shown.is_empty()).then(|| shown.join("; ") + &tail)
+/// Whether a node is stale because of what another made.
+fn follows(reason: &StaleReason) -> bool {
+    let input = |field: &Name| matches!(field, Name::Input { .. } | Name::Producer { .. } | Name::Named { .. });
+    match reason {
+        StaleReason::Changed { field, .. } | StaleReason::Added { field, .. } | StaleReason::Dropped { field, .. } => {
+            input(field)
+        }
+        _ => false,
+    }
+}
+
+/// Lines that many nodes of a stage share are printed once.
+#[derive(Debug, Default)]
+pub struct Once(HashSet<String>);
+
+impl Once {
+    /// What an event is worth, unless it was said already.
+    pub fn lines(&mut self, event: &Event) -> Option<String> {
+        let lines = lines(event)?;
+        let shared = matches!(event, Event::NodeQueued { .. });
+        (!shared || self.0.insert(lines.clone())).then_some(lines)
+    }
 }
 
 /// Names, at most three of them.
@@ -174,7 +197,8 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
         return format!("{pipeline}: {would} would run, {may} more may follow, {fresh} fresh  ({took})");
     }
     if totals.fresh == totals.nodes && !totals.interrupted {
-        return format!("{pipeline}: all {} fresh, nothing to do  ({took})", render::count(totals.nodes, "node"));
+        let nodes = render::count(totals.nodes, "node");
+        return format!("{pipeline}: all {nodes} fresh, nothing to do  ({took}{})", saved(totals));
     }
     let counts = [
         (totals.made, GOOD, "done"),
@@ -188,7 +212,15 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
     let parts: Vec<_> = parts.collect();
     let stopped = if totals.interrupted { ", interrupted after " } else { " in " };
     let parts = if parts.is_empty() { "nothing done".to_owned() } else { parts.join(", ") };
-    format!("{pipeline}: {parts}{stopped}{took}")
+    format!("{pipeline}: {parts}{stopped}{took}{}", saved(totals))
+}
+
+/// `; 24 s of work and 1.9 MB reused`: what hits took when they were made. Empty where that is next to nothing.
+fn saved(totals: &Totals) -> String {
+    match totals.seconds_saved >= 0.1 {
+        true => format!("; {} of work and {} reused", time(totals.seconds_saved), render::bytes(totals.bytes_saved)),
+        false => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +273,8 @@ mod tests {
             totals(&|t| (t.would_run, t.may_run, t.fresh) = (1, 2, 4)),
             "rte: 1 would run, 2 more may follow, 4 fresh  (12 ms)"
         );
+        let saved = |t: &mut Totals| (t.made, t.fresh, t.seconds_saved, t.bytes_saved) = (1, 6, 24.0, 1_900_000);
+        assert_eq!(totals(&saved), "rte: 1 done, 6 fresh in 12 ms; 24 s of work and 1.9 MB reused");
         assert_eq!(totals(&|t| t.interrupted = true), "rte: nothing done, interrupted after 12 ms");
     }
 
@@ -258,9 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_told_unless_there_is_nothing_to_tell() {
-        assert_eq!(reasons_line(&[]), None);
-        let four = vec![StaleReason::Forced; 5];
-        assert_eq!(reasons_line(&four).unwrap(), "forced; forced; forced; and 2 more");
+    fn a_reason_that_a_stage_shares_is_told_once_and_what_follows_is_not() {
+        let queued = |node: &str, reasons: Vec<StaleReason>| {
+            let key = crate::cache::Recipe::new("train", 1).key();
+            Event::NodeQueued { node: node.into(), key, reasons }
+        };
+        let mut once = Once::default();
+        let said = once.lines(&queued("train[seed=1]", vec![StaleReason::Forced])).unwrap();
+        assert_eq!(plain(&said), "stale train  forced");
+        assert_eq!(once.lines(&queued("train[seed=2]", vec![StaleReason::Forced])), None);
+        let producer = Name::Producer { role: "data".into(), at: String::new() };
+        let follows = StaleReason::Dropped { field: producer, old: crate::cache::recipe::Content::Number(1) };
+        assert_eq!(once.lines(&queued("eval", vec![follows])), None);
+        assert_eq!(once.lines(&queued("eval", vec![StaleReason::NeverMade])), None);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Meter, lines};
+use super::{Meter, Once};
 use crate::cli::render::{self, BOLD, paint};
 use crate::engine::event::{Event, Sink};
 
@@ -17,6 +17,7 @@ const FIRST: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Plain {
     running: Mutex<HashMap<String, (Meter, Instant)>>,
+    once: Mutex<Once>,
 }
 
 impl Sink for Plain {
@@ -41,7 +42,7 @@ impl Sink for Plain {
             }
             _ => (),
         }
-        if let Some(lines) = lines(event) {
+        if let Some(lines) = self.once.lock().unwrap_or_else(PoisonError::into_inner).lines(event) {
             render::err(&format!("{lines}\n"));
         }
     }

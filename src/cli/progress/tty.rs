@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Meter, lines};
+use super::{Meter, Once};
 use crate::cli::render;
 use crate::engine::event::{Event, Sink};
 
@@ -39,6 +39,7 @@ struct State {
     running: Vec<Running>,
     /// The run's bar, once drawn.
     bar: Option<ProgressBar>,
+    once: Once,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,8 @@ struct Running {
 impl Tty {
     /// Draws on stderr.
     pub fn new() -> Self {
-        let state = State { began: Instant::now(), nodes: 0, over: 0, running: Vec::new(), bar: None };
+        let state =
+            State { began: Instant::now(), nodes: 0, over: 0, running: Vec::new(), bar: None, once: Once::default() };
         let shared = Arc::new(Shared {
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
             state: Mutex::new(state),
@@ -154,8 +156,9 @@ impl Sink for Tty {
         ) {
             state.over += 1;
         }
+        let said = state.once.lines(event);
         drop(state);
-        if let Some(lines) = lines(event) {
+        if let Some(lines) = said {
             self.shared.screen.suspend(|| render::err(&format!("{lines}\n")));
         }
     }

@@ -109,6 +109,17 @@ fn coordinates_change_key_in_a_gather_alone() {
 }
 
 #[test]
+fn stage_of_a_gathered_producer_changes_key() {
+    let named = |port, stage: &str| {
+        let (made, from) = (stored(&[("out.json", "x")]), Node { stage: stage.into(), ..node(&TOUCH, &[], &[]) });
+        let producers = [Producer { node: &from, port, stored: &made }];
+        recipe(&node(&TOUCH, &[], &[]), &Identity::default(), &[], &producers).key()
+    };
+    assert_ne!(named(&MANY, "eval"), named(&MANY, "score"));
+    assert_eq!(named(&ONE, "eval"), named(&ONE, "score"));
+}
+
+#[test]
 fn order_of_producers_and_of_axes_keeps_key() {
     let a: (&'static Port, &[(&str, &str)], &[(&str, &str)]) =
         (&MANY, &[("task", "rte"), ("seed", "9")], &[("a.json", "x")]);

@@ -1,0 +1,74 @@
+//! `dpt run -n` and `--check`, for a person: what would run and why, folded like `status`, and how long that may take.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use crate::base::diag::Diag;
+use crate::cache::Store;
+use crate::engine::event::Totals;
+use crate::engine::executor::Executor;
+use crate::engine::freshness::{Freshness, NodeStatus, status};
+use crate::engine::graph::NodeId;
+use crate::engine::run::{RunOptions, not_selected};
+use crate::pipeline::Plan;
+
+use super::Outcome;
+use super::exit::Exit;
+use super::progress;
+use super::render::{self, DIM, paint};
+use super::standing::{self, Forecast, State};
+
+/// Tells it. With `check`, the exit code says whether anything would run.
+///
+/// # Errors
+/// A node that is needed and not selected has no result; something that a key depends on cannot be read.
+pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Executor, check: bool) -> Outcome {
+    let began = Instant::now();
+    let mut nodes = status(&plan.graph, store, options, executor);
+    nodes.sort_by_key(|node| node.id);
+    // What was learnt of files is kept for the next look; without it that is slower and no different.
+    let _ = store.flush();
+    let only: HashSet<NodeId> = options.only.iter().copied().collect();
+    let selected = |id: &NodeId| only.is_empty() || only.contains(id);
+    let mut totals = Totals { nodes: nodes.len(), ..Totals::default() };
+    let mut errors: Vec<Diag> = Vec::new();
+    let mut needed: Vec<Diag> = Vec::new();
+    for node in &nodes {
+        match &node.freshness {
+            Freshness::Fresh { stored } => {
+                totals.fresh += 1;
+                totals.seconds_saved += stored.seconds;
+                totals.bytes_saved += stored.size();
+            }
+            Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !selected(&node.id) => {
+                needed.push(not_selected(&plan.graph.node(node.id).to_string(), reasons));
+            }
+            Freshness::Stale { .. } | Freshness::Damaged { .. } => totals.would_run += 1,
+            Freshness::Blocked { .. } => totals.may_run += 1,
+            Freshness::Broken { error } => errors.push(error.clone()),
+        }
+    }
+    // The first stands for all.
+    let more = needed.len().saturating_sub(1);
+    if let Some(first) = needed.into_iter().next() {
+        errors.push(if more > 0 {
+            first.note(format!("and so are {}", render::count(more, "other node")))
+        } else {
+            first
+        });
+    }
+    let shown: Vec<NodeStatus> = nodes.into_iter().filter(|node| selected(&node.id)).collect();
+    let forecast = Forecast::new(plan, store, &shown);
+    if shown.iter().any(|node| State::of(&node.freshness) != State::Fresh) {
+        render::out(&standing::table(plan, &shown, Some(&forecast)));
+    }
+    totals.seconds = began.elapsed().as_secs_f64();
+    let line = forecast.line();
+    let line = if line.is_empty() { line } else { format!("; {line}") };
+    render::err(&format!("{}{}\n", progress::summary(&plan.name, &totals), paint(DIM, line)));
+    match errors.is_empty() {
+        false => Err(errors),
+        true if check && totals.would_run + totals.may_run > 0 => Ok(Exit::Found),
+        true => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,132 @@
+//! `dpt explain`: one node: how it stands, and why, field by field, followed to the first cause. Runs nothing, writes
+//! nothing.
+
+mod json;
+mod text;
+
+use crate::base::diag::{Class, Diag};
+use crate::cache::{CacheKey, Store};
+use crate::cli::Outcome;
+use crate::cli::common::{self, PipelineArgs, StoreArgs};
+use crate::cli::exit::Exit;
+use crate::cli::fold::few;
+use crate::cli::render;
+use crate::engine::explain::{Against, Explanation, explain};
+use crate::engine::freshness::Freshness;
+use crate::engine::graph::NodeId;
+use crate::engine::history::{History, Run, Seen};
+use crate::engine::run::RunOptions;
+use crate::pipeline::Plan;
+use crate::worker::device::Wanted;
+
+/// For the end of the help text.
+pub const EXAMPLES: &str = "\
+Examples:
+  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'
+      how it stands, and what has changed since it was last made
+  dpt explain pipelines/quickstart.toml report --set stage.train.learning_rate=0.1
+      what would follow from a change
+  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]' --against last~1
+      what is other than in the run before the last";
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The node: `train[rte,dpt,42]`, `train[task=rte,method=dpt,seed=42]`, `report`.
+    #[arg(value_name = "NODE")]
+    node: String,
+    /// Compare with a run (its id, `last`, `last~1`) or with an entry of the store (`b3:4f0c91…`) [default: what the
+    /// node was when it was last made or found].
+    #[arg(long, value_name = "RUN|KEY")]
+    against: Option<String>,
+    /// Print every field of the recipe, also what is the same.
+    #[arg(long)]
+    recipe: bool,
+    /// One JSON object: for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// All that is told.
+struct Told<'a> {
+    plan: &'a Plan,
+    node: &'a Explanation,
+    against: &'a Against<'a>,
+    /// The last run that has the node, and what became of it there.
+    last: Option<(&'a Run, &'a Seen)>,
+    /// The run that made its result.
+    made: Option<(&'a Run, &'a Seen)>,
+    recipe: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// An invalid pipeline, a name that is not one node's, a run that is not there, a store that cannot be read.
+pub fn run(args: &Args) -> Outcome {
+    let plan = args.pipeline.load()?;
+    let id = one(&plan, &args.node)?;
+    let store = args.store.peek(&args.pipeline.pipeline)?;
+    let history = History::of(&store.runs());
+    let against = against(args.against.as_deref(), &plan, &store, &history).map_err(|diag| vec![diag])?;
+    let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
+    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let node = explain(&plan.graph, &store, &options, &executor, &history, id, &against).map_err(|diag| vec![diag])?;
+    let name = plan.graph.node(id).to_string();
+    let last = history.of_pipeline(&plan.name).find_map(|run| Some((run, run.nodes.get(&name)?)));
+    let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
+    let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
+    let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
+    let told = Told { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
+    render::out(&if args.json { json::text(&told) } else { text::text(&told) });
+    match node.freshness {
+        Freshness::Broken { error } if !args.json => Err(vec![error]),
+        Freshness::Broken { error } => Ok(Exit::of([&error])),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// The one node that `text` names.
+fn one(plan: &Plan, text: &str) -> Result<NodeId, Vec<Diag>> {
+    match plan.select_from("node", &[text.to_owned()])?[..] {
+        [id] => Ok(id),
+        ref ids => {
+            let names: Vec<_> = ids.iter().map(|id| plan.graph.node(*id).short()).collect();
+            let diag = Diag::error(Class::Usage, format!("`{text}` names {} nodes, and one is explained", ids.len()));
+            Err(vec![diag.note(format!("they are {}", few(&names, 8))).help("name one of them; `dpt status` has all")])
+        }
+    }
+}
+
+fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a History) -> Result<Against<'a>, Diag> {
+    match text {
+        None => Ok(Against::Last),
+        Some(text) => match text.strip_prefix("b3:") {
+            Some(hex) => key(hex.trim_end_matches('…'), store).map(Against::Key),
+            None => history.find(text, Some(&plan.name)).map(Against::Run),
+        },
+    }
+}
+
+/// The key of the one entry that begins with `hex`.
+fn key(hex: &str, store: &Store) -> Result<CacheKey, Diag> {
+    let wrong = |what: String| Diag::error(Class::Usage, what).help("`dpt status --json` and journals have whole keys");
+    if hex.len() < 4 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(wrong(format!("`b3:{hex}` is no key: at least four hex digits follow `b3:`")));
+    }
+    let (folder, rest) = hex.split_at(2);
+    let entries = std::fs::read_dir(store.root().join("entries").join(folder)).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let found: Vec<String> = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
+    let found: Vec<_> = found.into_iter().filter(|name| name.starts_with(rest)).collect();
+    match &found[..] {
+        [one] => serde_json::from_value(serde_json::Value::String(format!("{folder}{one}")))
+            .map_err(|error| wrong(format!("`b3:{hex}` is no key: {error}"))),
+        [] => Err(wrong(format!("there is no entry `b3:{hex}` in the store"))),
+        _ => Err(wrong(format!("`b3:{hex}` is the beginning of {} keys", found.len()))),
+    }
+}

@@ -1,0 +1,394 @@
+//! What `explain` says to a person.
+
+use std::fmt::Write as _;
+
+use super::Told;
+use crate::base::value::Value;
+use crate::cache::StaleReason;
+use crate::cache::recipe::{Content, Field, Name};
+use crate::cli::fold::{Names, few};
+use crate::cli::render::{self, BOLD, DIM, count, paint};
+use crate::cli::standing::{self, State, brief, seconds};
+use crate::engine::explain::{Against, Cause, Change, Explanation};
+use crate::engine::freshness::Freshness;
+use crate::engine::graph::{Accept, NodeId};
+use crate::engine::history::Fate;
+use crate::engine::journal::date;
+use crate::pipeline::Plan;
+
+/// Longer values are cut.
+const WIDEST: usize = 72;
+
+pub(super) fn text(told: &Told) -> String {
+    let Told { plan, node, .. } = told;
+    let state = State::of(&node.freshness);
+    let name = plan.graph.node(node.id).short();
+    let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(told));
+    let mut rows = vec![];
+    rows.extend(keys(told));
+    rows.extend(made(told));
+    out += &labelled(&rows);
+    if matches!(node.freshness, Freshness::Damaged { .. }) {
+        for change in &node.changes {
+            let _ = writeln!(out, "  {}", change.reason);
+        }
+    } else {
+        out += &indented(&changes(plan, node.id, &node.changes), 2);
+    }
+    out += &indented(&first(plan, &node.first), 2);
+    out += &labelled(&rest(told));
+    if let (true, Some(recipe)) = (told.recipe, &node.recipe) {
+        out += "  recipe\n";
+        recipe.to_string().lines().for_each(|line| out += &format!("    {}\n", cut(line)));
+    }
+    out
+}
+
+/// Label and text, one below the other.
+fn labelled(rows: &[Vec<String>]) -> String {
+    rows.iter().map(|row| format!("  {:<12}{}\n", row[0], row[1])).collect()
+}
+
+/// What a run would do with it.
+fn sentence(told: &Told) -> String {
+    let node = told.node;
+    match &node.freshness {
+        Freshness::Fresh { .. } => "its recipe has a result in the store; a run takes that".to_owned(),
+        Freshness::Stale { .. } => match State::of(&node.freshness) {
+            State::Missing => {
+                format!("{}; a run makes it", node.changes.first().map_or_else(String::new, |c| c.reason.to_string()))
+            }
+            _ => "a run makes it again".to_owned(),
+        },
+        Freshness::Damaged { .. } => "a run sets its result aside and makes it again".to_owned(),
+        Freshness::Broken { .. } => "its key cannot be made".to_owned(),
+        Freshness::Blocked { by } => {
+            let by: Vec<_> = by.iter().map(|id| id.index()).collect();
+            let by = Names::of(&told.plan.graph).line(&by);
+            let then = match (&node.old, node.changes.is_empty()) {
+                (Some((_, Some(_))), true) => "if what these make is the same as before, it need not run",
+                (Some((_, Some(_))), false) => "it will run whatever these make: its own recipe has changed",
+                _ => "it was never made, so it will run after these",
+            };
+            format!("by {by}; {then}")
+        }
+    }
+}
+
+fn keys(told: &Told) -> Vec<Vec<String>> {
+    let node = told.node;
+    let row = |label: &str, text: String| vec![label.to_owned(), text];
+    let now = node.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
+    let mut rows = vec![match &node.old {
+        Some((old, _)) if Some(*old) != node.key => row("key", format!("{old} -> {now}")),
+        _ => row("key", now),
+    }];
+    match (&node.old, told.against) {
+        (Some((_, None)), _) => rows.push(row("old", "what it was is no longer in the store".to_owned())),
+        (Some((_, Some(entry))), against) => {
+            let made = &entry.made[0];
+            let what = match against {
+                Against::Run(run) => format!("run {}", run.id),
+                Against::Key(_) => "the entry".to_owned(),
+                Against::Last => "the last result".to_owned(),
+            };
+            rows.push(row("against", format!("{what}, made {} in {}", date(made.at as f64), seconds(made.seconds))));
+        }
+        (None, Against::Run(run)) => {
+            let had = run.nodes.contains_key(&told.plan.graph.node(node.id).to_string());
+            let why = if had { "in which it did not come so far" } else { "which did not ask for this node" };
+            rows.push(row("against", format!("run {}, {why}", run.id)));
+        }
+        (None, _) => {}
+    }
+    rows
+}
+
+/// Of a fresh node: when, where and why its result was made.
+fn made(told: &Told) -> Vec<Vec<String>> {
+    let node = told.node;
+    let (Freshness::Fresh { stored }, Some(entry)) = (&node.freshness, &node.entry) else { return vec![] };
+    let made = entry.made.iter().find(|made| made.numerics == stored.numerics).unwrap_or(&entry.made[0]);
+    let row = |label: &str, text: String| vec![label.to_owned(), text];
+    let whose = if made.node == told.plan.graph.node(node.id).to_string() {
+        String::new()
+    } else {
+        format!(" for {}", made.node)
+    };
+    let mut rows =
+        vec![row("made", format!("{} in {}, by run {}{whose}", date(made.at as f64), seconds(made.seconds), made.run))];
+    if let Some((_, seen)) = told.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
+        rows.push(row("because", brief(&seen.reasons)));
+    }
+    if !made.numerics.is_empty() {
+        let numerics: Vec<_> = made.numerics.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        rows.push(row("on", numerics.join(", ")));
+    }
+    let files: Vec<_> = made.files.keys().cloned().collect();
+    let size = render::bytes(stored.size());
+    rows.push(row("files", format!("{} in {}: {}", size, count(files.len(), "file"), few(&files, 6))));
+    if !made.metrics.is_empty() {
+        let figures: Vec<_> = made.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        rows.push(row("figures", few(&figures, 6)));
+    }
+    rows
+}
+
+/// A row a difference; below it where a changed input comes from.
+fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
+    let mut out = String::new();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for change in changes {
+        let role = match field(&change.reason) {
+            Some(Name::Input { role, .. } | Name::Producer { role, .. } | Name::Named { role, .. }) => role,
+            _ => {
+                rows.extend(differences(plan, id, &change.reason));
+                continue;
+            }
+        };
+        if told.contains(&role.as_str()) {
+            continue;
+        }
+        told.push(role);
+        let of = |c: &&Change| matches!(field(&c.reason), Some(Name::Input { role: r, .. } | Name::Producer { role: r, .. } | Name::Named { role: r, .. }) if r == role);
+        let all: Vec<&Change> = changes.iter().filter(of).collect();
+        out += &render::table(&std::mem::take(&mut rows), &[]);
+        out += &input(plan, role, &all);
+    }
+    out + &render::table(&rows, &[])
+}
+
+/// The field that a reason is about.
+fn field(reason: &StaleReason) -> Option<&Name> {
+    match reason {
+        StaleReason::Changed { field, .. } | StaleReason::Added { field, .. } | StaleReason::Dropped { field, .. } => {
+            Some(field)
+        }
+        _ => None,
+    }
+}
+
+/// Name, old -> new, and the place in the pipeline file; a row for each part of a table that differs.
+fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>> {
+    let (name, place) = match field(reason) {
+        Some(Name::Param(param)) => {
+            let place = plan.origin(id, param).map(|origin| paint(DIM, origin)).unwrap_or_default();
+            (format!("param {param}"), place)
+        }
+        Some(Name::File(file)) => (format!("file {file}"), String::new()),
+        Some(name) => (name.to_string(), String::new()),
+        None => return vec![vec![reason.to_string()]],
+    };
+    let value = |content: &Content| match content {
+        Content::Value(value) => value.clone(),
+        other => Value::Str(other.to_string()),
+    };
+    let plain = |content: &Content| matches!(content, Content::Value(_));
+    match reason {
+        StaleReason::Changed { old, new, .. } if plain(old) && plain(new) => {
+            let mut parts = Vec::new();
+            leaves(&name, Some(&value(old)), Some(&value(new)), &mut parts);
+            let row = |(name, old, new): (String, Option<Value>, Option<Value>)| {
+                let shown = |v: Option<Value>| v.map_or_else(|| "nothing".to_owned(), |v| cut(&v.to_string()));
+                vec![name, format!("{} -> {}", shown(old), shown(new)), place.clone()]
+            };
+            parts.into_iter().map(row).collect()
+        }
+        StaleReason::Changed { old, new, .. } => vec![vec![name, format!("{old} -> {new}"), place]],
+        StaleReason::Added { new, .. } => vec![vec![name, format!("is new: {}", cut(&new.to_string())), place]],
+        StaleReason::Dropped { old, .. } => vec![vec![name, format!("is gone: was {}", cut(&old.to_string())), place]],
+        _ => vec![vec![reason.to_string()]],
+    }
+}
+
+/// What differs between two values, table by table.
+pub(in crate::cli) fn leaves(
+    path: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    found: &mut Vec<(String, Option<Value>, Option<Value>)>,
+) {
+    match (old, new) {
+        (Some(Value::Table(a)), Some(Value::Table(b))) => {
+            let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                leaves(&format!("{path}.{key}"), a.get(key), b.get(key), found);
+            }
+        }
+        (old, new) if old == new => {}
+        (old, new) => found.push((path.to_owned(), old.cloned(), new.cloned())),
+    }
+}
+
+/// A long value in a few words.
+pub(in crate::cli) fn cut(text: &str) -> String {
+    match text.char_indices().nth(WIDEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// One role: what differs in it, and the producers' own changes.
+fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
+    let files: Vec<_> =
+        changes.iter().filter(|c| matches!(c.reason, StaleReason::Changed { field: Name::Input { .. }, .. })).collect();
+    let mut rows = Vec::new();
+    if let Some(first) = files.first()
+        && let StaleReason::Changed { field: Name::Input { file, at, .. }, old, new } = &first.reason
+    {
+        let more =
+            if files.len() > 1 { format!(", and {}", count(files.len() - 1, "other file")) } else { String::new() };
+        let at = if at.is_empty() { String::new() } else { format!(" of [{at}]") };
+        rows.push(vec![format!("input {role}"), format!("{old} -> {new}"), paint(DIM, format!("{file}{at}{more}"))]);
+    }
+    let others: Vec<_> = changes
+        .iter()
+        .filter(|c| !matches!(c.reason, StaleReason::Changed { field: Name::Input { .. }, .. }))
+        .collect();
+    rows.extend(others.iter().take(4).map(|c| vec![format!("input {role}"), c.reason.to_string()]));
+    if others.len() > 4 {
+        rows.push(vec![format!("input {role}"), format!("and {} more such", others.len() - 4)]);
+    }
+    let causes: Vec<&Cause> = changes.iter().flat_map(|c| &c.causes).collect();
+    render::table(&rows, &[]) + &indented(&all_causes(plan, &causes), 2)
+}
+
+/// Producers that changed alike are told once, with the first one's causes.
+fn all_causes(plan: &Plan, causes: &[&Cause]) -> String {
+    let mut groups: Vec<(String, Vec<&Cause>)> = Vec::new();
+    for cause in causes {
+        let reasons: Vec<_> = cause.changes.iter().map(|c| c.reason.clone()).collect();
+        let alike = format!("{} {} {}", plan.graph.node(cause.id).stage, brief(&reasons), cause.same_key);
+        match groups.iter_mut().find(|(other, _)| *other == alike) {
+            Some((_, group)) => group.push(cause),
+            None => groups.push((alike, vec![cause])),
+        }
+    }
+    let names = Names::of(&plan.graph);
+    let mut out = String::new();
+    for (_, group) in groups {
+        let first = group[0];
+        let ids: Vec<_> = group.iter().map(|c| c.id.index()).collect();
+        let run = first.run.as_ref().map(|run| paint(DIM, format!("  run {run}"))).unwrap_or_default();
+        let many = if ids.len() == 1 { String::new() } else { format!(" ({})", count(ids.len(), "node")) };
+        let who = names.line(&ids) + &many;
+        let _ = match (&first.changes[..], first.same_key) {
+            ([], true) => writeln!(out, "<- {who} was made again under the same key, and came out different{run}"),
+            ([], false) => writeln!(out, "<- {who} was made anew; what it was before is no longer in the store{run}"),
+            _ => writeln!(out, "<- {who} was made anew{run}"),
+        };
+        out += &indented(&changes(plan, first.id, &first.changes), 3);
+    }
+    out
+}
+
+/// What a blocked node waits for in the end.
+fn first(plan: &Plan, first: &[Explanation]) -> String {
+    let mut groups: Vec<(String, Vec<&Explanation>)> = Vec::new();
+    for one in first {
+        let reasons: Vec<_> = one.changes.iter().map(|c| c.reason.clone()).collect();
+        let alike = format!("{} {:?} {}", plan.graph.node(one.id).stage, State::of(&one.freshness), brief(&reasons));
+        match groups.iter_mut().find(|(other, _)| *other == alike) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((alike, vec![one])),
+        }
+    }
+    let names = Names::of(&plan.graph);
+    let mut out = String::new();
+    for (_, group) in groups {
+        let one = group[0];
+        let state = State::of(&one.freshness);
+        let ids: Vec<_> = group.iter().map(|one| one.id.index()).collect();
+        let many = if ids.len() == 1 { String::new() } else { format!(" ({})", count(ids.len(), "node")) };
+        let _ = write!(out, "<- {}{many} is {}", names.line(&ids), state.painted(state.word()));
+        match &one.freshness {
+            Freshness::Broken { error } => drop(writeln!(out, ": {}", error.message)),
+            _ if state == State::Missing => drop(writeln!(out, ": {}", standing::why(plan, &one.freshness))),
+            _ => {
+                out.push('\n');
+                out += &indented(&changes(plan, one.id, &one.changes), 3);
+            }
+        }
+    }
+    out
+}
+
+/// What is the same, what does not count, what became of it last.
+fn rest(told: &Told) -> Vec<Vec<String>> {
+    let Told { plan, node, last, .. } = told;
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |label: &str, text: String| rows.push(vec![label.to_owned(), text]);
+    if let (Some((_, Some(old))), Some(now)) = (&node.old, &node.recipe) {
+        let is_same = |f: &&Field| old.recipe.get(&f.name) == Some(&f.content);
+        let mut names: Vec<String> = Vec::new();
+        for field in now.fields().iter().filter(is_same) {
+            match &field.name {
+                Name::Param(name) => names.push(name.clone()),
+                Name::File(name) => names.push(format!("file {name}")),
+                Name::Input { role, .. } => {
+                    let of = |f: &&Field| matches!(&f.name, Name::Input { role: r, .. } if r == role);
+                    let whole = now.fields().iter().filter(of).all(|f| is_same(&f));
+                    let name = format!("input {role}");
+                    if whole && !names.contains(&name) {
+                        names.insert(0, name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        row("the same", few(&names, 6));
+    }
+    let it = plan.graph.node(node.id);
+    let loose = it.kind.params.iter().filter(|param| !param.in_key);
+    let mut free: Vec<_> = loose.filter_map(|p| Some(format!("{} {}", p.name, it.params.get(p.name)?))).collect();
+    free.push(format!("cpu {}, gpu {}, retries {}", it.resources.cpu, it.resources.gpu, it.resources.retries));
+    free.extend(it.resources.timeout.map(|s| format!("timeout {s} s")));
+    if it.accept != Accept::Any {
+        free.push("accept".to_owned());
+    }
+    row("not in key", free.join(", "));
+    if let Some((run, seen)) = last {
+        let when = format!("run {}, {}", run.id, date(seen.at));
+        match &seen.fate {
+            Fate::Failed(error) => {
+                row("last try", format!("failed: {}  ({when})", error.message));
+                error.notes.iter().for_each(|note| row("", format!("note: {note}")));
+                error.help.iter().for_each(|help| row("", format!("help: {help}")));
+            }
+            Fate::Begun => row("last try", format!("was begun, and the run ended before it did  ({when})")),
+            Fate::Skipped(because) => row("last try", format!("did not get its turn, because of {because}  ({when})")),
+            Fate::Hit(_) | Fate::Made { .. } => {}
+        }
+    }
+    rows
+}
+
+fn indented(text: &str, by: usize) -> String {
+    let pad = " ".repeat(by);
+    text.lines().map(|line| format!("{pad}{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_compared_part_by_part() {
+        let table = |pairs: &[(&str, i64)]| {
+            Value::Table(pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::Int(*v))).collect())
+        };
+        let mut found = Vec::new();
+        leaves("s", Some(&table(&[("a", 1), ("b", 2)])), Some(&table(&[("a", 1), ("b", 3), ("c", 4)])), &mut found);
+        let (two, three, four) = (Value::Int(2), Value::Int(3), Value::Int(4));
+        assert_eq!(found, [("s.b".into(), Some(two), Some(three)), ("s.c".into(), None, Some(four))]);
+    }
+
+    #[test]
+    fn long_values_are_cut_between_letters() {
+        assert_eq!(cut("ä"), "ä");
+        assert!(cut(&"ä".repeat(100)).ends_with("ä…"));
+    }
+}

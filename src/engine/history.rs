@@ -1,0 +1,232 @@
+//! [`History`]: what earlier runs told in their journals, newest first. A journal is read when it is asked for, and once.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::base::diag::{Class, Diag};
+use crate::cache::{CacheKey, StaleReason};
+use crate::worker::protocol::WireDiag;
+
+use super::event::{Event, Hit};
+use super::journal;
+
+/// What became of a node in a run.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It need not run.
+    Hit(Hit),
+    /// It was made.
+    Made {
+        /// How long it ran.
+        seconds: f64,
+        /// Its figures.
+        metrics: BTreeMap<String, f64>,
+    },
+    /// It failed.
+    Failed(WireDiag),
+    /// It did not get its turn: the node that failed, or why the run stopped.
+    Skipped(String),
+    /// It was begun, and the run ended before it did.
+    Begun,
+}
+
+/// A node in a run.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its key, where it came so far.
+    pub key: Option<CacheKey>,
+    /// Why it had to run.
+    pub reasons: Vec<StaleReason>,
+    /// What became of it.
+    pub fate: Fate,
+    /// When: seconds since 1970.
+    pub at: f64,
+}
+
+/// A run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// When it began: seconds since 1970.
+    pub at: f64,
+    /// Its nodes, by full name.
+    pub nodes: BTreeMap<String, Seen>,
+}
+
+impl Run {
+    /// From its journal at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn read(path: &Path) -> Result<Self, Diag> {
+        let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut run = Self { id, ..Self::default() };
+        for line in journal::read(path)? {
+            run.take(line.at, line.event);
+        }
+        Ok(run)
+    }
+
+    fn take(&mut self, at: f64, event: Event) {
+        let begun = || Seen { key: None, reasons: Vec::new(), fate: Fate::Begun, at };
+        let mut put = |node: String, key: Option<CacheKey>, fate: Fate| {
+            let seen = self.nodes.entry(node).or_insert_with(begun);
+            (seen.key, seen.fate, seen.at) = (key.or(seen.key), fate, at);
+        };
+        match event {
+            Event::RunStarted { pipeline, .. } => (self.pipeline, self.at) = (pipeline, at),
+            Event::NodeHit { node, key, how, .. } => put(node, Some(key), Fate::Hit(how)),
+            Event::NodeDone { node, key, seconds, metrics, .. } => {
+                put(node, Some(key), Fate::Made { seconds, metrics });
+            }
+            Event::NodeFailed { node, error } => put(node, None, Fate::Failed(error)),
+            Event::NodeSkipped { node, because } => put(node, None, Fate::Skipped(because)),
+            Event::NodeQueued { node, key, reasons } => {
+                put(node.clone(), Some(key), Fate::Begun);
+                self.nodes.entry(node).or_insert_with(begun).reasons = reasons;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The journals of a store.
+#[derive(Debug)]
+pub struct History {
+    /// Newest first.
+    runs: Vec<(PathBuf, OnceCell<Option<Run>>)>,
+}
+
+impl History {
+    /// Those in folder `runs`; none where there is no such folder.
+    pub fn of(runs: &Path) -> Self {
+        let files = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
+        // Ids begin with the time.
+        files.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
+        Self { runs: files.into_iter().map(|path| (path, OnceCell::new())).collect() }
+    }
+
+    /// Runs, newest first; a journal that cannot be read is left out.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| Run::read(path).ok()).as_ref())
+    }
+
+    /// Runs of one pipeline, newest first.
+    pub fn of_pipeline<'a>(&'a self, pipeline: &'a str) -> impl Iterator<Item = &'a Run> {
+        self.runs().filter(move |run| run.pipeline == pipeline)
+    }
+
+    /// The run that `text` names: an id, the beginning of one, `last`, `last~1`. With a pipeline, `last` is its last.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub fn find(&self, text: &str, pipeline: Option<&str>) -> Result<&Run, Diag> {
+        let wanted = |run: &&Run| pipeline.is_none_or(|name| run.pipeline == name);
+        let back = text.strip_prefix("last").map(|rest| match rest.strip_prefix('~') {
+            Some(n) => n.parse::<usize>().ok(),
+            None => rest.is_empty().then_some(0),
+        });
+        let found: Vec<&Run> = match back {
+            Some(Some(n)) => self.runs().filter(wanted).nth(n).into_iter().collect(),
+            _ => {
+                let named = |path: &PathBuf| path.file_stem().is_some_and(|s| s.to_string_lossy().starts_with(text));
+                let some = self.runs.iter().filter(|(path, _)| named(path));
+                some.filter_map(|(path, run)| run.get_or_init(|| Run::read(path).ok()).as_ref()).collect()
+            }
+        };
+        let list = |runs: &mut dyn Iterator<Item = &Run>| {
+            let names: Vec<_> = runs.take(5).map(|run| format!("`{}` ({})", run.id, run.pipeline)).collect();
+            names.join(", ")
+        };
+        match found[..] {
+            [run] => Ok(run),
+            [] => {
+                let diag = Diag::error(Class::Usage, format!("there is no run `{text}` in the store"));
+                let known = list(&mut self.runs().filter(wanted));
+                Err(match known.is_empty() {
+                    true => diag.note("it has no journal of a run that did anything"),
+                    false => diag.note(format!("the last are {known}")),
+                })
+            }
+            _ => Err(Diag::error(Class::Usage, format!("`{text}` names {} runs", found.len()))
+                .note(format!("among them {}", list(&mut found.iter().copied())))),
+        }
+    }
+
+    /// Every key that a node had, newest first, each once in a row, and the run.
+    pub fn keys<'a>(&'a self, pipeline: &'a str, node: &'a str) -> Vec<(CacheKey, &'a Run)> {
+        let mut keys: Vec<(CacheKey, &Run)> = self
+            .of_pipeline(pipeline)
+            .filter_map(|run| {
+                let seen = run.nodes.get(node)?;
+                let done = matches!(seen.fate, Fate::Hit(_) | Fate::Made { .. });
+                Some((seen.key.filter(|_| done)?, run))
+            })
+            .collect();
+        keys.dedup_by_key(|(key, _)| *key);
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Recipe;
+
+    fn write(dir: &Path, id: &str, pipeline: &str, version: u32) -> CacheKey {
+        use crate::engine::event::Sink;
+        let journal = journal::Journal::new(dir, id);
+        let key = Recipe::new("train", version).key();
+        let node = "train[task=rte]".to_owned();
+        journal.event(&Event::RunStarted {
+            schema: 1,
+            run: id.into(),
+            pipeline: pipeline.into(),
+            nodes: 1,
+            dry_run: false,
+        });
+        journal.event(&Event::NodeQueued { node: node.clone(), key, reasons: vec![StaleReason::NeverMade] });
+        let metrics = [("score".to_owned(), 0.5)].into();
+        journal.event(&Event::NodeDone { node, key, seconds: 1.0, bytes: 2, metrics });
+        journal.event(&Event::NodeFailed { node: "eval".into(), error: Diag::error(Class::Stage, "no").into() });
+        assert_eq!(journal.close(), None);
+        key
+    }
+
+    #[test]
+    fn runs_are_found_by_id_and_by_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = write(dir.path(), "20260101-000000-1", "p", 1);
+        let new = write(dir.path(), "20260102-000000-1", "p", 2);
+        write(dir.path(), "20260103-000000-1", "q", 3);
+        let history = History::of(dir.path());
+        let id = |text: &str, pipeline| history.find(text, pipeline).map(|run| run.id.clone());
+        assert_eq!(id("last", None).unwrap(), "20260103-000000-1");
+        assert_eq!(id("last", Some("p")).unwrap(), "20260102-000000-1");
+        assert_eq!(id("last~1", Some("p")).unwrap(), "20260101-000000-1");
+        assert_eq!(id("20260102", None).unwrap(), "20260102-000000-1");
+        assert!(id("2026", None).unwrap_err().message.contains("names 3 runs"));
+        let missing = id("last~7", None).unwrap_err();
+        assert!(missing.notes[0].contains("`20260103-000000-1` (q)"), "{missing}");
+        let keys: Vec<_> = history.keys("p", "train[task=rte]").into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [new, old]);
+        assert_eq!(history.keys("p", "eval").len(), 0);
+        let run = history.find("last", Some("p")).unwrap();
+        assert!(matches!(&run.nodes["eval"].fate, Fate::Failed(error) if error.message == "no"));
+        assert!(matches!(run.nodes["train[task=rte]"].reasons[..], [StaleReason::NeverMade]));
+    }
+
+    #[test]
+    fn a_damaged_journal_and_a_missing_folder_are_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "20260101-000000-1", "p", 1);
+        std::fs::write(dir.path().join("20260102-000000-1.jsonl"), "oops\n").unwrap();
+        assert_eq!(History::of(dir.path()).runs().count(), 1);
+        assert_eq!(History::of(&dir.path().join("none")).runs().count(), 0);
+    }
+}
