@@ -31,7 +31,7 @@ fn found(places: &[PathBuf]) -> Option<PathBuf> {
     if let Some(place) = places.iter().find(|place| place.is_dir()) {
         return Some(place.clone());
     }
-    let text = format!("no reference figures at `{}`; DPT_GOLDEN_DIR can name another folder", places[0].display());
+    let text = format!("`{}` is not there; DPT_GOLDEN_DIR names the reference figures", places[0].display());
     // `cargo xtask test` gathers the first; the second is to be seen in a plain `cargo test` too, which hides the first.
     println!("skipped: {text}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();

@@ -26,7 +26,7 @@ struct Row {
     against: String,
     cases: u64,
     largest: f64,
-    /// `None`: must be the same.
+    /// The largest of its cases'; `None`: they must be the same.
     tolerance: Option<f64>,
 }
 
@@ -59,11 +59,14 @@ impl Parity {
     }
 
     fn count(&mut self, what: &str, against: &str, tolerance: Option<f64>, difference: f64) {
-        let same = |row: &&mut Row| row.what == what && row.against == against && row.tolerance == tolerance;
+        let same = |row: &&mut Row| {
+            row.what == what && row.against == against && row.tolerance.is_none() == tolerance.is_none()
+        };
         match self.rows.iter_mut().find(same) {
             Some(row) => {
                 row.cases += 1;
                 row.largest = row.largest.max(difference);
+                row.tolerance = row.tolerance.into_iter().chain(tolerance).reduce(f64::max);
             }
             None => {
                 let (what, against) = (what.to_owned(), against.to_owned());

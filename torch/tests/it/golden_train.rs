@@ -73,10 +73,19 @@ impl Run {
         self.json["optimizer"]["lr"].as_f64().unwrap() < 0.1
     }
 
-    /// The tensors called `prefix` and the reference's name of a trained tensor, with our name of it.
-    fn part(&self, prefix: &str) -> Vec<(&'static str, &Tensor)> {
-        let named = self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
-        named.filter(|(name, _)| name.starts_with("prefix_")).map(|(name, tensor)| (ours(name), tensor)).collect()
+    /// How far a figure of this run may be: as `stated` for all runs; at rates of 0.1 and more, where last-bit differences grow, as
+    /// far as the reference itself moved when its initial values did in the sixth decimal, if that is more.
+    fn allowed(&self, stated: f64, figure: &str) -> f64 {
+        let moved = self.json["measured_sensitivity"].pointer(figure).and_then(Value::as_f64);
+        if self.low_rate() { stated } else { moved.map_or(stated, |moved| moved.max(stated)) }
+    }
+
+    /// The tensors called `prefix` and the reference's name of a trained tensor: our name, theirs in whole, and the tensor.
+    fn part(&self, prefix: &str) -> Vec<(&'static str, &str, &Tensor)> {
+        let named =
+            self.tensors.iter().filter_map(|(whole, tensor)| Some((whole.strip_prefix(prefix)?, whole, tensor)));
+        let trained = named.filter(|(name, ..)| name.starts_with("prefix_"));
+        trained.map(|(name, whole, tensor)| (ours(name), whole.as_str(), tensor)).collect()
     }
 
     /// After which steps, counted from 0, the reference kept its matrices.
@@ -274,7 +283,7 @@ fn check(parity: &mut Parity, run: &Run) {
 
     // Where it starts.
     let initial = golden::tensors(&bench.path("train/initial.safetensors"));
-    for (name, theirs) in run.part("init.") {
+    for (name, _, theirs) in run.part("init.") {
         parity.same("initial values", PAPER, &initial[name], theirs, at(name));
     }
     let adapter =
@@ -312,14 +321,17 @@ fn check(parity: &mut Parity, run: &Run) {
             parity.within("step 0: loss", PAPER, 1e-5, loss, &at);
             parity.within("step 0: norm of the gradients, relative", PAPER, 1e-4, norm, &at);
         }
-        let (what, allowed) = loss_rows(run, step);
+        let (what, mut allowed) = loss_rows(run, step);
+        if step >= 5 {
+            allowed = run.allowed(allowed, &format!("/loss_per_step/{step}"));
+        }
         parity.within(&of(run, what), PAPER, allowed, loss, &at);
         let (what, allowed) = if run.low_rate() {
-            ("norm of the gradients, all steps, relative", 1.0)
+            ("norm of the gradients, all steps, relative", 1e-3)
         } else if step < 5 {
-            ("norm of the gradients, first five steps, relative", 1.0)
+            ("norm of the gradients, first five steps, relative", 1e-3)
         } else {
-            ("norm of the gradients, all later steps, relative", 9.0)
+            ("norm of the gradients, all later steps, relative", 0.3)
         };
         parity.within(&of(run, what), PAPER, allowed, norm, &at);
     }
@@ -327,11 +339,11 @@ fn check(parity: &mut Parity, run: &Run) {
     // Gradients: at step 0 the mean of gradients is a tenth of the clipped one.
     let first = golden::tensors(&keep.join("1"));
     let scale = (run.json["max_grad_norm"].as_f64().unwrap() / (expected[1][0] + 1e-6)).min(1.0);
-    for (name, theirs) in run.part("step0.grad_clipped.") {
+    for (name, _, theirs) in run.part("step0.grad_clipped.") {
         let clipped = &first[&format!("exp_avg.{name}")] / 0.1;
         parity.within("step 0: gradients, clipped", PAPER, 3e-5, difference(&clipped, theirs), at(name));
     }
-    for (name, theirs) in run.part("step0.grad.") {
+    for (name, _, theirs) in run.part("step0.grad.") {
         let whole = &first[&format!("exp_avg.{name}")] / (0.1 * scale);
         parity.within("step 0: gradients", PAPER, 3e-5, difference(&whole, theirs), at(name));
     }
@@ -339,27 +351,30 @@ fn check(parity: &mut Parity, run: &Run) {
     // What is trained, on the way and at the end.
     for step in run.kept() {
         let ours = golden::tensors(&keep.join((step + 1).to_string()));
-        for (name, theirs) in run.part(&format!("after_step{step}.")) {
+        for (name, whole, theirs) in run.part(&format!("after_step{step}.")) {
             let difference = difference(&ours[&format!("adapter.{name}")], theirs);
             let what = of(run, &format!("matrices after step {step}"));
-            parity.within(&what, PAPER, after(run, step), difference, at(name));
+            let allowed =
+                if step > 2 { run.allowed(after(run, step), &format!("/tensors/{whole}")) } else { after(run, step) };
+            parity.within(&what, PAPER, allowed, difference, at(name));
         }
     }
     let last = adapter("adapter.safetensors").unwrap();
-    for (name, theirs) in run.part("final.") {
+    for (name, whole, theirs) in run.part("final.") {
         let ours = last.named().find(|(ours, _)| *ours == name).unwrap().1;
         let difference = difference(ours, theirs);
-        parity.within(&of(run, "matrices at the end"), PAPER, after(run, run.steps()), difference, at(name));
+        let allowed = run.allowed(after(run, run.steps()), &format!("/tensors/{whole}"));
+        parity.within(&of(run, "matrices at the end"), PAPER, allowed, difference, at(name));
     }
     let theirs = &run.tensors["final.prompt"];
-    let allowed = 5.0 * after(run, run.steps());
+    let allowed = run.allowed(5.0 * after(run, run.steps()), "/tensors/final.prompt");
     parity.within(&of(run, "prompt at the end"), PAPER, allowed, difference(&last.prompt(), theirs), at(""));
     let end = golden::tensors(&checkpoint);
     for moment in ["exp_avg", "exp_avg_sq"] {
-        for (name, theirs) in run.part(&format!("final.{moment}.")) {
+        for (name, _, theirs) in run.part(&format!("final.{moment}.")) {
             let difference = difference(&end[&format!("{moment}.{name}")], theirs) / largest(theirs);
             let what = of(run, &format!("AdamW's `{moment}` at the end, part of the largest"));
-            parity.within(&what, PAPER, 9.0, difference, at(name));
+            parity.within(&what, PAPER, if run.low_rate() { 1e-3 } else { 0.2 }, difference, at(name));
         }
     }
 
@@ -374,7 +389,7 @@ fn check(parity: &mut Parity, run: &Run) {
         let (states, mask) = t5.encode(Some(&adapter.prompt().unsqueeze(0)), get("input_ids"), get("attention_mask"));
         if logits.is_some() {
             let logits = t5.decode(&states, &mask, &t5.shift_right(get("labels")));
-            let allowed = if run.low_rate() { 5e-3 } else { 0.2 };
+            let allowed = run.allowed(if run.low_rate() { 5e-3 } else { 0.2 }, "/tensors/eval.logits");
             let difference = difference(&logits, &run.tensors["eval.logits"]);
             parity.within(&of(run, "logits of the evaluation"), PAPER, allowed, difference, at(""));
         }
@@ -388,6 +403,16 @@ fn check(parity: &mut Parity, run: &Run) {
         }
     }
 }
+
+/// For a type and whether rates are low: how far losses may be off at step 0, at any step, in the mean over all steps, and in the
+/// evaluation after training. Measured, with a margin of two to three. Most of it is no error of arithmetic: float32 on weights
+/// that were merely rounded to bfloat16 goes as far (these small models are random, and steep).
+const HALF: &[(&str, bool, [f64; 4])] = &[
+    ("bfloat16", true, [0.03, 0.5, 0.15, 0.3]),
+    ("bfloat16", false, [0.03, 2.0, 0.9, 1.0]),
+    ("float16", true, [5e-3, 0.1, 0.03, 0.06]),
+    ("float16", false, [5e-3, 1.5, 0.4, 0.3]),
+];
 
 /// With the backbone in a half type, prompt and optimizer stay in float32, and the losses stay near.
 #[test]
@@ -405,14 +430,21 @@ fn half_types_train_nearly_the_same() {
                 }
             }
             let losses: Float32Array = column(&bench.path("train/curves.parquet"), "loss");
-            for (step, expected) in run.numbers("loss_per_step").into_iter().enumerate() {
-                let difference = (f64::from(losses.value(step)) - expected).abs();
-                let (what, _) = loss_rows(run, step);
-                let what = format!("{} in {dtype}", of(run, what));
-                parity.within(&what, PAPER, 9.0, difference, format!("{} step {step}", run.name()));
+            let expected = run.numbers("loss_per_step");
+            let differences: Vec<f64> =
+                (0..expected.len()).map(|step| (f64::from(losses.value(step)) - expected[step]).abs()).collect();
+            let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+            let end = (eval_loss(&bench, &run.rows("eval.")) - run.json["eval_loss"].as_f64().unwrap()).abs();
+            let mut within = |what: &str, allowed: f64, difference: f64, at: &str| {
+                parity.within(&format!("{dtype}: {what}"), PAPER, allowed, difference, format!("{} {at}", run.name()));
+            };
+            let allowed = HALF.iter().find(|row| (row.0, row.1) == (dtype, run.low_rate())).unwrap().2;
+            within("loss at step 0", allowed[0], differences[0], "");
+            for (step, difference) in differences.iter().enumerate() {
+                within(&of(run, "loss of any step"), allowed[1], *difference, &format!("step {step}"));
             }
-            let loss = (eval_loss(&bench, &run.rows("eval.")) - run.json["eval_loss"].as_f64().unwrap()).abs();
-            parity.within(&format!("{} in {dtype}", of(run, "loss of the evaluation")), PAPER, 9.0, loss, run.name());
+            within(&of(run, "mean over a run's steps"), allowed[2], mean, "");
+            within(&of(run, "loss of the evaluation"), allowed[3], end, "");
         }
     }
 }
