@@ -92,6 +92,8 @@ pub struct Diag {
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
+    /// Whether trying again cannot help: a program that is not there, a file that is not what it must be.
+    pub lasting: bool,
 }
 
 impl Diag {
@@ -105,6 +107,7 @@ impl Diag {
             label: None,
             notes: Vec::new(),
             help: None,
+            lasting: false,
         }
     }
 
@@ -128,6 +131,12 @@ impl Diag {
     /// Adds a fact.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
+        self
+    }
+
+    /// Says that trying again cannot help.
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 

@@ -6,6 +6,8 @@ pub mod draw;
 pub mod fs;
 pub mod glob;
 pub mod name;
+pub mod process;
+pub mod secret;
 pub mod suggest;
 pub mod torch_rng;
 pub mod value;

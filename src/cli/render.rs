@@ -1,6 +1,7 @@
 //! What the user sees: messages with their source lines, tables, sizes and times. The one file that knows colour. It
 //! writes ANSI colours into texts; [`anstream`] takes them out where there is no terminal or `NO_COLOR` is set.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::base::diag::{Diag, Severity, Span};
+use crate::base::secret::masked;
 
 /// For what went well.
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -22,6 +24,52 @@ pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();
 const LINE: Style = AnsiColor::Blue.on_default().bold();
 
+/// `text` as it may be shown: control characters (but for line breaks and tabs) and marks that turn the direction of writing
+/// are written out, so that no name, message or log can drive the terminal; secrets of addresses are masked.
+pub fn plain(text: &str) -> String {
+    let text = masked(text);
+    if !text.contains(is_odd) {
+        return text.into_owned();
+    }
+    text.chars().map(|c| if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// The last guard before the terminal: of control characters, only our own colours pass. (In JSON none is left but those
+/// above ASCII, and what stands for them here is JSON as well.)
+fn guarded(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_odd) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let colour = rest.strip_prefix("\u{1b}[").and_then(|code| {
+            let end = code.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+            code[end..].starts_with('m').then_some(2 + end + 1)
+        });
+        match (colour, rest.chars().next()) {
+            (Some(length), _) => {
+                out.push_str(&rest[..length]);
+                rest = &rest[length..];
+            }
+            (None, Some(c)) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+                rest = &rest[c.len_utf8()..];
+            }
+            (None, None) => break,
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+fn is_odd(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
 /// `text` in `style`.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
@@ -29,12 +77,12 @@ pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
 
 /// Prints a result to stdout. A reader that has gone (`dpt … | head`) is no error.
 pub fn out(text: &str) {
-    let _ = anstream::stdout().lock().write_all(text.as_bytes());
+    let _ = anstream::stdout().lock().write_all(guarded(text).as_bytes());
 }
 
 /// Prints anything that is no result to stderr.
 pub fn err(text: &str) {
-    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+    let _ = anstream::stderr().lock().write_all(guarded(text).as_bytes());
 }
 
 /// One message as text that ends in a line break: severity and message, the place with its source line, notes, help.
@@ -44,7 +92,7 @@ pub fn diag(diag: &Diag) -> String {
         Severity::Warning => (WARN, "warning"),
     };
     let mut out = String::new();
-    let _ = writeln!(out, "{}{} {}", paint(style, word), paint(BOLD, ":"), paint(BOLD, &diag.message));
+    let _ = writeln!(out, "{}{} {}", paint(style, word), paint(BOLD, ":"), paint(BOLD, plain(&diag.message)));
     let mut gutter = 2;
     if let Some(span) = &diag.span {
         gutter = gutter.max(span.line_column().0.to_string().len());
@@ -68,14 +116,15 @@ pub fn diags<'a>(list: impl IntoIterator<Item = &'a Diag>) -> String {
 fn source(out: &mut String, span: &Span, label: Option<&str>, gutter: usize, style: Style) {
     let (line, column) = span.line_column();
     let pad = " ".repeat(gutter);
-    let path = span.source.path.display();
+    let path = plain(&span.source.path.display().to_string());
     let _ = writeln!(out, "{pad}{} {path}:{line}:{column}", paint(LINE, "-->"));
     let Some(text) = span.source.text.lines().nth(line - 1) else { return };
+    let text = &masked(text);
     let before: String = text.chars().take(column - 1).collect();
     // A span over several lines is marked to the end of its first.
     let marked: String = {
         let start = before.len();
-        let length = span.range.end.saturating_sub(span.range.start).min(text.len() - start);
+        let length = span.range.end.saturating_sub(span.range.start).min(text.len().saturating_sub(start));
         let mut end = start + length;
         while !text.is_char_boundary(end) {
             end += 1;
@@ -85,14 +134,15 @@ fn source(out: &mut String, span: &Span, label: Option<&str>, gutter: usize, sty
     let bar = paint(LINE, "|");
     let carets = "^".repeat(width(&marked).max(1));
     let _ = writeln!(out, "{pad} {bar}");
-    let _ = writeln!(out, "{} {bar} {}", paint(LINE, format!("{line:>gutter$}")), untab(text).trim_end());
-    let label = label.map(|label| format!(" {label}")).unwrap_or_default();
+    let _ = writeln!(out, "{} {bar} {}", paint(LINE, format!("{line:>gutter$}")), shown_line(text).trim_end());
+    let label = label.map(|label| format!(" {}", plain(label))).unwrap_or_default();
     let _ = writeln!(out, "{pad} {bar} {}{}", " ".repeat(width(&before)), paint(style, format!("{carets}{label}")));
 }
 
 /// `= note: …`, its further lines below its first.
 fn remark(out: &mut String, gutter: usize, word: &str, text: &str) {
     let pad = " ".repeat(gutter + 1);
+    let text = plain(text);
     let mut lines = text.lines();
     let _ = writeln!(out, "{pad}{} {}: {}", paint(LINE, "="), paint(BOLD, word), lines.next().unwrap_or(""));
     for line in lines {
@@ -100,8 +150,9 @@ fn remark(out: &mut String, gutter: usize, word: &str, text: &str) {
     }
 }
 
-fn untab(text: &str) -> String {
-    text.replace('\t', "    ")
+/// A line of a file. What is odd in it is as wide as before, which is nothing, so that carets stay below what they mean.
+fn shown_line(text: &str) -> String {
+    text.chars().filter(|c| !is_odd(*c)).collect::<String>().replace('\t', "    ")
 }
 
 fn width(text: &str) -> usize {
@@ -187,6 +238,7 @@ mod tests {
     use super::*;
     use crate::base::diag::{Class, SourceText};
 
+    /// Without colours.
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
     }
@@ -195,6 +247,34 @@ mod tests {
         let start = text.find(part).unwrap();
         let source = SourceText { path: "pipelines/rte.toml".into(), text: text.to_owned() };
         Span { source: Arc::new(source), range: start..start + part.len() }
+    }
+
+    #[test]
+    fn only_our_colours_reach_the_terminal() {
+        let painted = format!("{} {}", paint(BAD, "error"), paint(DIM, "x\ty\n"));
+        assert_eq!(guarded(&painted), painted);
+        assert_eq!(
+            guarded("a\u{1b}[2Jb\u{1b}]0;t\u{7}\u{9b}\r\u{202e}\u{1b}["),
+            "a\\u001b[2Jb\\u001b]0;t\\u0007\\u009b\\u000d\\u202e\\u001b["
+        );
+        let json = serde_json::json!({ "a": "\u{1b}\u{9b}\u{202e}" }).to_string();
+        let back: serde_json::Value = serde_json::from_str(&guarded(&json)).unwrap();
+        assert_eq!(back["a"], "\u{1b}\u{9b}\u{202e}");
+    }
+
+    #[test]
+    fn messages_are_shown_as_they_are_and_drive_nothing() {
+        let d = Diag::error(Class::Stage, "a\u{1b}[2Jb at https://me:pw@h/x").note("c\rd\ne\u{202e}f").help("\u{7}");
+        let expected = "\
+error: a\\u{1b}[2Jb at https://*****@h/x
+   = note: c\\u{d}d
+           e\\u{202e}f
+   = help: \\u{7}
+";
+        assert_eq!(plain(&diag(&d)), expected);
+        let text = "url = \"ftp://me:pw@h\"\n";
+        let drawn = plain(&diag(&Diag::error(Class::Usage, "m").at(at(text, "\"ftp://me:pw@h\""))));
+        assert!(drawn.contains(" 1 | url = \"ftp://*****@h\"\n   |       ^^^^^^^^^^^^^^^^\n"), "{drawn}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::engine::graph::NodeId;
 use crate::pipeline::Plan;
 
 use super::fold::{Names, few};
-use super::render::{self, Align, BAD, BOLD, DIM, GOOD, WARN, paint};
+use super::render::{self, Align, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
 
 /// The ways to stand, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,7 +205,7 @@ pub fn brief(reasons: &[StaleReason]) -> String {
     let more = texts.len().saturating_sub(3);
     let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
     texts.truncate(3);
-    texts.join("; ") + &tail
+    plain(&texts.join("; ")) + &tail
 }
 
 /// Why one node is as it is.

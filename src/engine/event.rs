@@ -116,6 +116,9 @@ pub enum Event {
         attempt: u32,
         /// Why.
         error: WireDiag,
+        /// Seconds until the next try.
+        #[serde(default)]
+        after: f64,
     },
     /// A node was made and stored.
     NodeDone {

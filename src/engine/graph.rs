@@ -71,13 +71,15 @@ pub struct Resources {
     pub gpu: usize,
     /// How often it is tried again after a failure.
     pub retries: u32,
+    /// Seconds before it is tried again for the first time; twice as long before each further try.
+    pub backoff: u64,
     /// Seconds after which it is ended.
     pub timeout: Option<u64>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { cpu: 1, gpu: 0, retries: 0, timeout: None }
+        Self { cpu: 1, gpu: 0, retries: 0, backoff: 1, timeout: None }
     }
 }
 

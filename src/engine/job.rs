@@ -26,9 +26,12 @@ pub fn job(
     let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();
     for producer in producers {
         let files = || producer.files();
+        // Where a role has any name, the stage sees of its producers what counts for its key, and no more.
+        let declared = node.kind.inputs.iter().any(|port| port.role == producer.port.role);
+        let axes = if declared || producer.gathered() { producer.coordinates() } else { Vec::new() };
         inputs.entry(producer.port.role.to_owned()).or_default().push(Input {
             node: producer.node.to_string(),
-            axes: producer.coordinates(),
+            axes,
             key: producer.stored.key.digest(),
             files: files().map(|(name, file)| (name.clone(), store.object(&file.bytes))).collect(),
             digests: files().map(|(name, file)| (name.clone(), file.logical)).collect(),
@@ -59,14 +62,16 @@ pub fn check_outputs(kind: &StageKind, written: &[String]) -> Result<(), Diag> {
             Class::Stage,
             format!("stage `{}` wrote `{stranger}`, which it does not declare", kind.name),
         )
-        .note(format!("it declares {}", declared.join(", "))));
+        .note(format!("it declares {}", declared.join(", ")))
+        .lasting());
     }
     let there = |pattern: &str| written.iter().any(|name| glob::matches(pattern, name));
     if let Some(missing) = kind.outputs.iter().find(|o| o.required && !there(o.name)) {
         return Err(Diag::error(
             Class::Stage,
             format!("stage `{}` ended without its output `{}`", kind.name, missing.name),
-        ));
+        )
+        .lasting());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::base::glob;
 use crate::base::value::Value;
 use crate::cache::recipe::{Content, Name, Recipe};
 use crate::cache::{FileRecord, Stored};
-use crate::stages::stage::{Arity, Identity, Param, Port, Type};
+use crate::stages::stage::{Arity, Identity, LOG, Param, Port, Type};
 
 use super::graph::Node;
 
@@ -26,7 +26,8 @@ impl<'a> Producer<'a> {
     /// The files that the port reads.
     pub fn files(&self) -> impl Iterator<Item = (&'a String, &'a FileRecord)> + use<'a> {
         let patterns = self.port.files;
-        self.stored.files.iter().filter(move |(name, _)| patterns.iter().any(|p| glob::matches(p, name)))
+        let reads = move |name: &str| patterns.iter().any(|p| glob::matches(p, name) && (name != LOG || *p == LOG));
+        self.stored.files.iter().filter(move |(name, _)| reads(name))
     }
 
     /// Which of several it is, as recipes say it: `method=dpt,seed=42`; empty where there is one.
@@ -35,7 +36,7 @@ impl<'a> Producer<'a> {
     }
 
     /// Whether its coordinates say which of several it is.
-    fn gathered(&self) -> bool {
+    pub fn gathered(&self) -> bool {
         matches!(self.port.arity, Arity::Many | Arity::OptionalMany)
     }
 

@@ -1,14 +1,17 @@
 //! What running and looking share: a node's recipe from what its producers made, which results count, and why none does.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
+use crate::base::digest::Digest;
+use crate::cache::recipe::{Content, Name};
 use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, reason};
-use crate::stages::stage::{Outside, Runs};
+use crate::stages::stage::{Identity, Outside, Runs};
 
 use super::executor::Executor;
-use super::graph::{Accept, Graph, NodeId};
+use super::graph::{Accept, Graph, Node, NodeId};
 use super::key::{self, Producer};
 
 /// A node whose producers have all been made: its recipe and key.
@@ -92,6 +95,23 @@ pub fn producers<'a>(graph: &'a Graph, id: NodeId, results: &'a [Option<Arc<Stor
     producers
 }
 
+/// What of the outside enters a node's key, with the digests of its files.
+fn identify(node: &Node, store: &Store, outside: &Outside) -> Result<(Identity, Vec<(String, Digest)>), Diag> {
+    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
+    let digest = |(name, path): &(String, PathBuf)| Ok((name.clone(), store.content_digest(path)?));
+    let sources = identity.files.iter().map(digest).collect::<Result<Vec<_>, Diag>>()?;
+    Ok((identity, sources))
+}
+
+/// Whether the files outside the store that `recipe` counts are what they were when it was made.
+pub fn still_holds(node: &Node, recipe: &Recipe, store: &Store, outside: &Outside) -> bool {
+    if node.kind.identity.is_none() {
+        return true;
+    }
+    let counted = |(name, digest)| recipe.get(&Name::File(name)) == Some(&Content::Digest(digest));
+    identify(node, store, outside).is_ok_and(|(_, sources)| sources.into_iter().all(counted))
+}
+
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
 ///
 /// # Errors
@@ -106,12 +126,7 @@ pub fn prepare(
     executor: &dyn Executor,
 ) -> Result<Prepared, Diag> {
     let node = graph.node(id);
-    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let sources = identity
-        .files
-        .iter()
-        .map(|(name, path)| Ok((name.clone(), store.content_digest(path)?)))
-        .collect::<Result<Vec<_>, Diag>>()?;
+    let (identity, sources) = identify(node, store, outside)?;
     let recipe = key::recipe(node, &identity, &sources, &producers(graph, id, results));
     let accept = accept.unwrap_or(node.accept);
     let numerics = match (accept, node.kind.runs) {

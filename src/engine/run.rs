@@ -21,7 +21,8 @@ use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
 use super::job::{check_outputs, job};
 use super::journal::{Journal, run_id};
-use super::prepare::{Prepared, prepare, producers};
+use super::prepare::{Prepared, prepare, producers, still_holds};
+use super::retry;
 use super::state::{NodeState, States};
 
 /// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
@@ -91,6 +92,7 @@ pub fn run(
         only: options.only.iter().copied().collect(),
         results: vec![None; graph.len()],
         attempts: vec![0; graph.len()],
+        again_at: HashMap::new(),
         made: HashSet::new(),
         made_keys: HashSet::new(),
         told_elsewhere: HashSet::new(),
@@ -191,6 +193,8 @@ struct Runner<'a> {
     results: Vec<Option<Arc<Stored>>>,
     /// Tries begun, by node.
     attempts: Vec<u32>,
+    /// When nodes that failed are tried again.
+    again_at: HashMap<NodeId, Instant>,
     force: HashSet<NodeId>,
     /// Nodes that may run; empty: all.
     only: HashSet<NodeId>,
@@ -330,9 +334,13 @@ impl<'a> Runner<'a> {
         'a: 's,
     {
         for id in self.states.queued() {
+            if self.again_at.get(&id).is_some_and(|at| *at > Instant::now()) {
+                continue;
+            }
             let node = self.shared.graph.node(id);
-            // What runs without libtorch has no use for a device.
-            let gpu = if matches!(node.kind.runs, Runs::Worker) { node.resources.gpu } else { 0 };
+            // Our own stages without libtorch have no use for a device; a command may.
+            let uses = matches!(node.kind.runs, Runs::Worker) || node.kind.writes_anything();
+            let gpu = if uses { node.resources.gpu } else { 0 };
             if let Some(held) = self.slots.take(node.resources.cpu, gpu) {
                 self.start(id, held, scope);
             }
@@ -345,6 +353,12 @@ impl<'a> Runner<'a> {
     {
         let Shared { graph, store, executor, options, .. } = self.shared;
         let prepared = &self.prepared[&id];
+        // It may have waited long, and a script been changed meanwhile: then it has another key.
+        if !still_holds(graph.node(id), &prepared.recipe, store, &options.outside) {
+            self.slots.give(held);
+            self.forget(id);
+            return self.states.set(id, NodeState::Ready);
+        }
         let force = self.force.contains(&id);
         let miss = match store.claim(prepared.key, &|n| prepared.wants(n), force) {
             Ok(Claim::Miss(miss)) => miss,
@@ -367,7 +381,7 @@ impl<'a> Runner<'a> {
         };
         let node = graph.node(id);
         let device = match node.kind.runs {
-            Runs::Here(_) => "cpu",
+            Runs::Here(_) => held.gpus.first().map_or("cpu", String::as_str),
             Runs::Worker => held.gpus.first().map_or(executor.device(), String::as_str),
         };
         let device = device.to_owned();
@@ -439,11 +453,12 @@ impl<'a> Runner<'a> {
     /// Tries again, if the failure is of a kind that may pass and tries are left.
     fn failed_try(&mut self, id: NodeId, error: Diag) {
         let attempt = self.attempts[id.index()];
-        let again = matches!(error.class, Class::Stage | Class::Environment)
-            && attempt <= self.shared.graph.node(id).resources.retries
-            && !self.totals.interrupted;
-        if again {
-            self.tell(&Event::NodeRetry { node: self.shared.name(id), attempt, error: error.into() });
+        let resources = &self.shared.graph.node(id).resources;
+        if retry::helps(&error) && attempt <= resources.retries && !self.totals.interrupted {
+            let pause = retry::pause(resources.backoff, attempt);
+            let (node, after) = (self.shared.name(id), pause.as_secs_f64());
+            self.tell(&Event::NodeRetry { node, attempt, error: error.into(), after });
+            self.again_at.insert(id, Instant::now() + pause);
             self.states.set(id, NodeState::Queued);
         } else if error.class == Class::Interrupted && self.totals.interrupted {
             self.skip(id, "the run was interrupted".to_owned());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Waiting ──► Ready ──────────────────────► Fresh
-//!                │ └► Queued ◄──► Elsewhere ───▲
+//!                │ └◄► Queued ◄─► Elsewhere ───▲
 //!                │       └──► Running ──► Made
 //!                │       ▲       │ └────► Failed
 //!                │       └─retry─┘          ▲
@@ -52,7 +52,7 @@ impl NodeState {
         match self {
             Waiting => matches!(next, Ready | Skipped),
             Ready => matches!(next, Fresh | Queued | Elsewhere | Failed | Skipped),
-            Queued => matches!(next, Running | Elsewhere | Fresh | Failed | Skipped),
+            Queued => matches!(next, Ready | Running | Elsewhere | Fresh | Failed | Skipped),
             Elsewhere => matches!(next, Ready | Queued | Fresh | Failed | Skipped),
             Running => matches!(next, Made | Failed | Queued | Skipped),
             Unwanted | Fresh | Made | Failed | Skipped => false,

@@ -4,7 +4,7 @@
 //! or has `..` in it, when a link leads outside, or when it would unpack to more than [`Limits`] allow, whether it
 //! announces that (checked first) or not (checked while it unpacks). Links and devices are never made.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -39,6 +39,8 @@ pub struct Limits {
     pub members: u64,
     /// Bytes of all members together.
     pub bytes: u64,
+    /// Bytes of one member.
+    pub file: u64,
     /// Unpacked bytes for one packed; not counted below [`Limits::small`].
     pub ratio: u64,
     /// What any archive may unpack to.
@@ -47,11 +49,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { members: 100_000, bytes: 256 << 30, ratio: 300, small: 256 << 20 }
+        Self { members: 100_000, bytes: 256 << 30, file: 64 << 30, ratio: 300, small: 256 << 20 }
     }
 }
 
 impl Limits {
+    /// These, or up to `bytes` where someone who knows the archive says so: however well it is packed.
+    pub fn allowing(bytes: Option<u64>) -> Self {
+        let usual = Self::default();
+        bytes.map_or(usual, |bytes| Self { bytes, file: bytes, small: bytes, ..usual })
+    }
+
     /// The most that an archive of `packed` bytes may unpack to.
     fn most(&self, packed: u64) -> u64 {
         packed.saturating_mul(self.ratio).max(self.small).min(self.bytes)
@@ -114,9 +122,10 @@ pub fn unpack(
         watch,
         members_left: limits.members,
         most: limits.most(packed),
+        most_of_one: limits.file,
         done: 0,
         names: Vec::new(),
-        taken: BTreeSet::new(),
+        taken: BTreeMap::new(),
     };
     match format {
         Format::Zip => unpacker.zip(file)?,
@@ -135,12 +144,14 @@ struct Unpacker<'a> {
     members_left: u64,
     /// How many bytes may come out.
     most: u64,
+    /// How many of one member.
+    most_of_one: u64,
     /// How many came out.
     done: u64,
     /// All files of the archive.
     names: Vec<String>,
-    /// Those that were written.
-    taken: BTreeSet<String>,
+    /// Those that were written, by their names in lower case: some file systems know no other.
+    taken: BTreeMap<String, String>,
 }
 
 impl Unpacker<'_> {
@@ -156,6 +167,7 @@ impl Unpacker<'_> {
             if announced > self.most {
                 return Err(self.too_large(announced));
             }
+            self.check_one(&name, member.size())?;
             if member.is_symlink() {
                 drop(member);
                 let mut target = Vec::new();
@@ -202,6 +214,7 @@ impl Unpacker<'_> {
                 if entry.size() > self.most - self.done.min(self.most) {
                     return Err(self.too_large(self.done.saturating_add(entry.size())));
                 }
+                self.check_one(&name, entry.size())?;
                 self.names.push(name.clone());
                 if (self.wanted)(&name) {
                     self.write(&name, &mut entry)?;
@@ -234,8 +247,11 @@ impl Unpacker<'_> {
 
     /// Writes one member, counting its bytes.
     fn write(&mut self, name: &str, reader: &mut dyn Read) -> Result<(), Diag> {
-        if !self.taken.insert(name.to_owned()) {
-            return Err(self.refused(format!("`{name}` is in it twice")));
+        if let Some(other) = self.taken.insert(name.to_lowercase(), name.to_owned()) {
+            return Err(self.refused(match other == name {
+                true => format!("`{name}` is in it twice"),
+                false => format!("`{other}` and `{name}` differ in upper and lower case alone"),
+            }));
         }
         let to = self.into.join(name);
         if let Some(dir) = to.parent() {
@@ -258,9 +274,18 @@ impl Unpacker<'_> {
             }
             out.write_all(&chunk[..n]).map_err(on("write", &to))?;
             written += n as u64;
+            self.check_one(name, written)?;
             self.watch.progress(&what, written, None);
         }
         Ok(())
+    }
+
+    fn check_one(&self, name: &str, bytes: u64) -> Result<(), Diag> {
+        if bytes <= self.most_of_one {
+            return Ok(());
+        }
+        let (bytes, most) = (size(bytes.min(1 << 60)), size(self.most_of_one));
+        Err(self.refused(format!("its member `{name}` would be {bytes} or more, the limit for one file is {most}")))
     }
 
     fn count_member(&mut self) -> Result<(), Diag> {
@@ -315,14 +340,18 @@ impl Unpacker<'_> {
     fn refused(&self, why: String) -> Diag {
         Diag::error(Class::Stage, format!("archive `{}` is refused: {why}", self.shown()))
             .help("nothing of it was used; get it from a place that you trust")
+            .lasting()
     }
 
     fn too_large(&self, bytes: u64) -> Diag {
-        self.refused(format!(
+        let diag = self.refused(format!(
             "it would unpack to {} or more, the limit for its size is {}",
             size(bytes.min(1 << 60)),
             size(self.most)
-        ))
+        ));
+        diag.help(
+            "get it from a place that you trust; of one that you know, say `unpack_limit` in its `download` stage",
+        )
     }
 
     fn no_file(&self, name: &str) -> Diag {

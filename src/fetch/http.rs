@@ -176,7 +176,7 @@ impl Client {
     /// When it is not there, may not be read, is not what is pinned, or cannot be had after all tries; when it cannot be
     /// written; when `watch` ends it. What has arrived is kept, unless it is known to be wrong.
     pub fn fetch(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Summary, Diag> {
-        self.fetch_if_there(wanted, watch)?.ok_or_else(|| not_there(wanted))
+        self.fetch_if_there(wanted, watch)?.ok_or_else(|| not_there(wanted).lasting())
     }
 
     /// Fetches `wanted`, or finds that the server has no such file.
@@ -190,8 +190,9 @@ impl Client {
             let before = length(wanted.to);
             let (why, wait) = match self.attempt(wanted, watch) {
                 Ok(found) => return Ok(found),
+                Err(Problem::Final(diag)) if diag.class == Class::Stage => return Err(diag.lasting()),
                 Err(Problem::Final(diag)) => return Err(diag),
-                Err(Problem::Lasting(why)) => return Err(cannot(wanted, &why)),
+                Err(Problem::Lasting(why)) => return Err(cannot(wanted, &why).lasting()),
                 Err(Problem::Passing { why, wait }) => (why, wait),
             };
             failures = if length(wanted.to) > before { 1 } else { failures + 1 };

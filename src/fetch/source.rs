@@ -10,6 +10,7 @@ use super::hash::{Sha256, Summary};
 use super::size;
 use crate::base::diag::{Class, Diag};
 use crate::base::name::is_relative_file;
+use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
 
 /// Where files come from, and what they must be.
@@ -180,11 +181,11 @@ impl Pin {
             if size_differs {
                 diag = diag.note(self.size_note(got.bytes));
             }
-            return Err(diag.help(changed_help(source)));
+            return Err(diag.help(changed_help(source)).lasting());
         }
         if size_differs {
             let diag = Diag::error(Class::Stage, format!("`{file}` has not the size that source `{source}` pins"));
-            return Err(diag.note(self.size_note(got.bytes)).help(changed_help(source)));
+            return Err(diag.note(self.size_note(got.bytes)).help(changed_help(source)).lasting());
         }
         Ok(())
     }
@@ -252,6 +253,11 @@ fn location(name: &str, url: &str) -> Result<Location, Diag> {
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(bad(name, "has credentials in its `url`").help(
             "take them out: pipelines are shared; for huggingface.co set the environment variable HF_TOKEN instead",
+        ));
+    }
+    if let Some((key, _)) = parsed.query_pairs().find(|(key, _)| is_secret_name(key)) {
+        return Err(bad(name, &format!("has a secret in its `url`: `{}`", key.escape_debug())).help(
+            "take it out: the address is written into keys; fetch the files by other means and read them with `--mirror`",
         ));
     }
     Ok(Location::Http(parsed))
@@ -344,6 +350,7 @@ mod tests {
     fn what_is_no_source() {
         assert_eq!(wrong("ftp://h/x"), "source `s` has a `url` of the kind `ftp:`, which is not known");
         assert_eq!(wrong("https://me:secret@h/x"), "source `s` has credentials in its `url`");
+        assert_eq!(wrong("https://h/x?a=1&token=s3cret"), "source `s` has a secret in its `url`: `token`");
         assert_eq!(wrong("file:"), "source `s` has a `url` without a path");
         assert!(wrong("nonsense").starts_with("source `s` has a `url` that cannot be read"));
         let files = [("a", Value::Table(Params::from([("sha256".to_owned(), Value::Str("12".to_owned()))])))];

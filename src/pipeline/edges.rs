@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 
 use crate::base::diag::Diag;
+use crate::base::name::is_name;
+use crate::base::value::Params;
 use crate::engine::graph::{Graph, NodeId};
-use crate::stages::stage::{Arity, Port, StageKind};
+use crate::stages::command::{self, Gives};
+use crate::stages::stage::{ANY_ROLE, Arity, Port, StageKind};
 
 use super::doc::Item;
 use super::expand::{Cell, Sweep};
+use super::parse::bad_name;
 use super::pattern::{Pattern, Pick};
 use super::settings::instance_name;
 use super::source::{Diags, count, list, suggest, wrong};
@@ -51,11 +55,19 @@ impl Stages<'_> {
             return;
         };
         for need in &stage.needs {
-            if !kind.inputs.iter().any(|p| p.role == need.role.text) {
+            if kind.inputs.iter().any(|p| p.role == need.role.text && p.role != ANY_ROLE) {
+                continue;
+            }
+            if kind.any_role().is_some() {
+                self.any_role(consumer, need, nodes, graph, diags);
+            } else {
                 let message = format!("stage kind `{}` has no role `{}`", kind.name, need.role.text);
                 let roles = kind.inputs.iter().map(|p| p.role);
                 diags.push(suggest(wrong(&need.role.span, message), &need.role.text, "its roles are", roles));
             }
+        }
+        if kind.any_role().is_some() {
+            self.check_named(stage, nodes[consumer].first().map(|id| &graph.node(*id).params), diags);
         }
         for port in kind.inputs {
             match stage.needs.iter().find(|n| n.role.text == port.role) {
@@ -64,6 +76,61 @@ impl Stages<'_> {
                 None => diags.push(self.missing(stage, port)),
             }
         }
+    }
+
+    /// A role of a kind that takes any: as many producers as are named.
+    fn any_role(&self, consumer: usize, need: &Need, nodes: &[Vec<NodeId>], graph: &mut Graph, diags: &mut Diags) {
+        if !is_name(&need.role.text) {
+            diags.push(bad_name(&need.role.span, &need.role.text, "a role"));
+            return;
+        }
+        // What is wrong with them is told when the edges are drawn.
+        let pattern = |item| self.pattern(&self.spec.stages[consumer], item, &mut Diags::new());
+        let patterns: Vec<_> = need.producers.iter().filter_map(pattern).collect();
+        let optional = !patterns.is_empty() && patterns.iter().all(|p| p.optional);
+        let arity = match (need.producers.len() > 1 || patterns.iter().any(Pattern::gathers), optional) {
+            (true, true) => Arity::OptionalMany,
+            (true, false) => Arity::Many,
+            (false, true) => Arity::Optional,
+            (false, false) => Arity::One,
+        };
+        let port = command::port(&need.role.text, arity, &Params::new());
+        self.port(consumer, need, port, nodes, graph, diags);
+    }
+
+    /// That every role that the stage names in its parameters is in its `needs`.
+    fn check_named(&self, stage: &StageSpec, params: Option<&Params>, diags: &mut Diags) {
+        for role in params.map(command::roles_named).unwrap_or_default() {
+            if stage.needs.iter().any(|need| need.role.text == role) || stage.needs_broken {
+                continue;
+            }
+            let message =
+                format!("`run` of stage `{}` names `{{in.{role}}}`, and `needs` has no role `{role}`", stage.name.text);
+            let diag = wrong(&stage.needs_span, message);
+            let roles: Vec<_> = stage.needs.iter().map(|need| need.role.text.as_str()).collect();
+            diags.push(match roles.is_empty() {
+                true => diag.help(format!("add `needs = {{ {role} = \"STAGE\" }}`")),
+                false => suggest(diag, &role, "its roles are", roles),
+            });
+        }
+    }
+
+    /// That a stage which makes what its pipeline says makes something that `port` reads.
+    fn check_fit(&self, want: &Want, port: &Port, nodes: &[Vec<NodeId>], graph: &Graph, diags: &mut Diags) {
+        if !self.kinds[want.producer].is_some_and(StageKind::writes_anything) || port.files.contains(&"*") {
+            return;
+        }
+        let Some(first) = nodes[want.producer].first() else { return };
+        let gives = Gives::of(&graph.node(*first).params);
+        if gives.is_empty() || gives.iter().any(|gives| port.files.iter().any(|pattern| gives.may_fit(pattern))) {
+            return;
+        }
+        let producer = &self.spec.stages[want.producer].name.text;
+        let shown: Vec<_> = gives.iter().map(Gives::shown).collect();
+        let diag = wrong(&want.item.span, format!("`{producer}` makes nothing that role `{}` reads", port.role));
+        diags.push(
+            diag.label(format!("makes {}", shown.join(", "))).note(format!("the role reads {}", or_list(port.files))),
+        );
     }
 
     /// Draws the edges of one role.
@@ -88,7 +155,11 @@ impl Stages<'_> {
             need.producers.iter().filter_map(|item| self.want(consumer, item, port, diags)).collect();
         let mut fed = vec![false; nodes[consumer].len()];
         let mut complete = wants.len() == need.producers.len();
+        let any = self.kinds[consumer].is_some_and(|kind| !kind.inputs.iter().any(|p| p.role == port.role));
         for want in &wants {
+            if !any {
+                self.check_fit(want, port, nodes, graph, diags);
+            }
             let groups = self.groups(consumer, want);
             let shared = self.shared(consumer, want);
             let mut starved: Vec<usize> = Vec::new();
@@ -102,6 +173,9 @@ impl Stages<'_> {
                     fed[number] = true;
                     // Nodes are missing only where something else was wrong, and told.
                     if let (Some(p), Some(c)) = (nodes[want.producer].get(*producer), nodes[consumer].get(number)) {
+                        // A role by any name: of which files, each instance says by itself.
+                        let own = || command::port(port.role, port.arity, &graph.node(*c).params);
+                        let port = if any { own() } else { port };
                         graph.connect(*p, *c, port);
                     }
                 }
@@ -290,7 +364,7 @@ impl Stages<'_> {
 }
 
 fn accepts(port: &Port, kind: &StageKind) -> bool {
-    port.accepts.is_empty() || port.accepts.contains(&kind.name)
+    port.accepts.is_empty() || port.accepts.contains(&kind.name) || kind.writes_anything()
 }
 
 /// `` `a` or `b` ``.

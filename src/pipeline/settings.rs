@@ -14,7 +14,7 @@ use super::expand::{Filter, Sweep, filter};
 use super::parse::{RESOURCE_KEYS, unknown_key};
 use super::source::{Diags, Source, list, place, suggest, wrong};
 use super::spec::{ByRow, Condition, ResourcesSpec, Spec, StageSpec, Word};
-use super::subst::{Resolved, Scan, Scope};
+use super::subst::{Resolved, Scan, Scope, Texts};
 
 /// The resolved `[source.NAME]` tables.
 pub type Sources = BTreeMap<String, Value>;
@@ -249,11 +249,12 @@ impl<'a> Settings<'a> {
     }
 
     fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
-        match self.scope.scan(item, &self.owner, &self.sweep.axes, diags) {
+        let texts = texts_of(param);
+        match self.scope.scan_as(texts, item, &self.owner, &self.sweep.axes, diags) {
             Scan::Bad => Origin::Fixed(None),
             Scan::Varies => Origin::Varies(item),
             Scan::Fixed => {
-                let resolved = self.scope.resolve(item, &|_| 0);
+                let resolved = self.scope.resolve_as(texts, item, &|_| 0);
                 Origin::Fixed(diags.ok(self.typed(param, &resolved, item)))
             }
         }
@@ -300,7 +301,8 @@ impl<'a> Settings<'a> {
                 Origin::Fixed(value) => value.clone(),
                 Origin::Varies(item) => {
                     let of = |axis: usize| cell[self.sweep.position(axis).expect("scanned")] as usize;
-                    diags.ok(self.typed(setting.param, &self.scope.resolve(item, &of), item))
+                    let resolved = self.scope.resolve_as(texts_of(setting.param), item, &of);
+                    diags.ok(self.typed(setting.param, &resolved, item))
                 }
                 Origin::Axis(position) => {
                     let value = &self.spec.axes[self.sweep.axes[*position]].values[cell[*position] as usize];
@@ -335,6 +337,7 @@ impl<'a> Settings<'a> {
             resources.cpu = spec.cpu.unwrap_or(resources.cpu);
             resources.gpu = spec.gpu.unwrap_or(resources.gpu);
             resources.retries = spec.retries.unwrap_or(resources.retries);
+            resources.backoff = spec.backoff.unwrap_or(resources.backoff);
             resources.timeout = spec.timeout.or(resources.timeout);
         };
         apply(&self.stage.resources);
@@ -344,6 +347,10 @@ impl<'a> Settings<'a> {
         }
         (resources, accept)
     }
+}
+
+fn texts_of(param: &Param) -> Texts {
+    if matches!(param.ty, Type::Argv) { Texts::Arguments } else { Texts::Plain }
 }
 
 /// `train[task=rte,seed=42]`.

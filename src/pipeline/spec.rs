@@ -158,6 +158,8 @@ pub struct ResourcesSpec {
     pub gpu: Option<usize>,
     /// Tries after a failure.
     pub retries: Option<u32>,
+    /// Seconds before the second try.
+    pub backoff: Option<u64>,
     /// Seconds.
     pub timeout: Option<u64>,
 }

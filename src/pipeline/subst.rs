@@ -1,5 +1,8 @@
 //! `{task}`, `{params.lr}`: substitution, and nothing more: no expressions. `{{` and `}}` stand for braces. A text that is
 //! exactly one reference takes the type of what it refers to.
+//!
+//! The arguments of a command have references of their own (`{in.data}`, see `stages::command`). In these
+//! ([`Texts::Arguments`]) they stay as they are written, with the doubled braces; one text for a shell stays whole.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +11,7 @@ use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;
 use crate::base::suggest::nearest;
 use crate::base::value::Value;
+use crate::stages::command::HEADS;
 
 use super::doc::{Item, Node, Table};
 use super::source::{Diags, list, place, suggest, wrong};
@@ -25,6 +29,15 @@ pub struct Scope<'a> {
     axes: &'a [Axis],
     params: &'a Table,
     used: RefCell<BTreeSet<String>>,
+}
+
+/// Which texts are meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Texts {
+    /// Those of most parameters.
+    Plain,
+    /// The arguments of a command, or a text for a shell.
+    Arguments,
 }
 
 /// What [`Scope::scan`] found.
@@ -57,7 +70,42 @@ impl<'a> Scope<'a> {
 
     /// Checks every reference in `item`, which belongs to `owner` (`` stage `train` ``) with the axes `owned` (indices).
     pub fn scan(&self, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Scan {
-        Scanner { scope: self, owner, owned, path: Vec::new(), diags }.item(item)
+        Scanner { scope: self, owner, owned, path: Vec::new(), diags, texts: Texts::Plain }.item(item)
+    }
+
+    /// The same for texts of either kind.
+    pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Scan {
+        match (texts, &item.node) {
+            (Texts::Arguments, Node::Str(_)) => Scan::Fixed,
+            _ => Scanner { scope: self, owner, owned, path: Vec::new(), diags, texts }.item(item),
+        }
+    }
+
+    /// [`Self::resolve`] for texts of either kind.
+    pub fn resolve_as(&self, texts: Texts, item: &Item, axis: &dyn Fn(usize) -> usize) -> Resolved {
+        match (texts, &item.node) {
+            (Texts::Plain, _) => self.resolve(item, axis),
+            (Texts::Arguments, Node::List(items)) => {
+                let argument = |item: &Item| match &item.node {
+                    Node::Str(text) => Value::Str(self.argument(text, axis)),
+                    _ => item.to_value(),
+                };
+                let value = Value::List(items.iter().map(argument).collect());
+                Resolved { value, span: item.span.clone(), substituted: true }
+            }
+            (Texts::Arguments, _) => Resolved { value: item.to_value(), span: item.span.clone(), substituted: false },
+        }
+    }
+
+    /// One argument: axes and parameters filled in, all else as it is written.
+    fn argument(&self, text: &str, axis: &dyn Fn(usize) -> usize) -> String {
+        let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
+        let piece = |piece| match piece {
+            Piece::Text(text) => escaped(&text),
+            Piece::Reference(name) if is_own(&name) => format!("{{{name}}}"),
+            Piece::Reference(name) => escaped(&plain_text(&self.reference(&name, axis).value)),
+        };
+        pieces(text, Texts::Arguments).expect("scanned").into_iter().map(piece).collect()
     }
 
     /// The value of `item`, which [`Self::scan`] found good; `axis` gives the value of each axis that the owner has.
@@ -85,7 +133,7 @@ impl<'a> Scope<'a> {
     }
 
     fn text(&self, item: &Item, text: &str, axis: &dyn Fn(usize) -> usize) -> Resolved {
-        let pieces = pieces(text).expect("scanned");
+        let pieces = pieces(text, Texts::Plain).expect("scanned");
         if let [Piece::Reference(name)] = &pieces[..] {
             let found = self.reference(name, axis);
             let span = if name.starts_with("params.") { found.span } else { item.span.clone() };
@@ -160,6 +208,12 @@ struct Scanner<'s, 'a> {
     /// The parameters that led here.
     path: Vec<String>,
     diags: &'s mut Diags,
+    texts: Texts,
+}
+
+/// Whether a reference in an argument is the command's own.
+fn is_own(name: &str) -> bool {
+    name == "params" || HEADS.iter().any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
 }
 
 impl Scanner<'_, '_> {
@@ -177,12 +231,13 @@ impl Scanner<'_, '_> {
     }
 
     fn text(&mut self, item: &Item, text: &str) -> Scan {
-        match pieces(text) {
+        match pieces(text, self.texts) {
             Err((message, help)) => self.bad(wrong(&item.span, message).help(help)),
             Ok(pieces) => {
-                let alone = pieces.len() == 1;
+                let alone = pieces.len() == 1 && self.texts == Texts::Plain;
                 pieces.iter().fold(Scan::Fixed, |so_far, piece| match piece {
                     Piece::Text(_) => so_far,
+                    Piece::Reference(name) if self.texts == Texts::Arguments && is_own(name) => so_far,
                     Piece::Reference(name) => worse(so_far, self.reference(item, name, alone)),
                 })
             }
@@ -210,7 +265,10 @@ impl Scanner<'_, '_> {
             return self.bad(diag.note(format!("it is written at {}", place(&param.span))));
         }
         self.path.push(path.to_owned());
+        // What stands in `[params]` has no references of a command.
+        let texts = std::mem::replace(&mut self.texts, Texts::Plain);
         let scan = self.item(param);
+        self.texts = texts;
         self.path.pop();
         scan
     }
@@ -272,7 +330,7 @@ pub fn plain_text(value: &Value) -> String {
 ///
 /// # Errors
 /// What is wrong, and what to do.
-fn pieces(text: &str) -> Result<Vec<Piece>, (String, String)> {
+fn pieces(text: &str, texts: Texts) -> Result<Vec<Piece>, (String, String)> {
     let escape = "a brace that is meant as one is written twice: `{{`, `}}`".to_owned();
     let mut pieces = Vec::new();
     let mut plain = String::new();
@@ -293,7 +351,8 @@ fn pieces(text: &str) -> Result<Vec<Piece>, (String, String)> {
             return Err(("a `{` without its `}`".to_owned(), escape));
         };
         let name = &after[..end];
-        if name.split('.').any(|part| !is_name(part)) {
+        let own = texts == Texts::Arguments && is_own(name);
+        if !own && name.split('.').any(|part| !is_name(part)) {
             let help = format!("write `{{axis}}` or `{{params.name}}`; {escape}");
             return Err((format!("`{{{name}}}` is no reference"), help));
         }
@@ -324,16 +383,18 @@ mod tests {
     fn a_text_is_cut_at_its_references() {
         let text = |s: &str| Piece::Text(s.to_owned());
         let reference = |s: &str| Piece::Reference(s.to_owned());
-        assert_eq!(pieces("").unwrap(), [text("")]);
-        assert_eq!(pieces("{task}").unwrap(), [reference("task")]);
+        assert_eq!(pieces("", Texts::Plain).unwrap(), [text("")]);
+        assert_eq!(pieces("{task}", Texts::Plain).unwrap(), [reference("task")]);
         assert_eq!(
-            pieces("a{task}{params.x.y}b").unwrap(),
+            pieces("a{task}{params.x.y}b", Texts::Plain).unwrap(),
             [text("a"), reference("task"), reference("params.x.y"), text("b")]
         );
-        assert_eq!(pieces("{{task}}").unwrap(), [text("{task}")]);
-        assert_eq!(pieces("{{{task}}}").unwrap(), [text("{"), reference("task"), text("}")]);
+        assert_eq!(pieces("{{task}}", Texts::Plain).unwrap(), [text("{task}")]);
+        assert_eq!(pieces("{{{task}}}", Texts::Plain).unwrap(), [text("{"), reference("task"), text("}")]);
+        let own = pieces("{in.a/b*.json}-{task}", Texts::Arguments).unwrap();
+        assert_eq!(own, [reference("in.a/b*.json"), text("-"), reference("task")]);
         for bad in ["{", "}", "{task", "task}", "{}", "{a b}", "{a.}", "{a+1}"] {
-            assert!(pieces(bad).is_err(), "{bad}");
+            assert!(pieces(bad, Texts::Plain).is_err(), "{bad}");
         }
     }
 }

@@ -56,6 +56,12 @@ pub const KIND: StageKind = StageKind {
             "the file of each split (train, validation, dev, test); `?` after its name: it may be missing",
         ),
         Param::optional("name", Type::Str, "what to call a checkpoint; by default the source's name"),
+        Param::optional(
+            "unpack_limit",
+            Type::Int(1, i64::MAX),
+            "how many bytes an archive may unpack to; by default 300 times its own size, or 256 MiB if that is more",
+        )
+        .not_in_key(),
     ],
     inputs: &[],
     outputs: &[

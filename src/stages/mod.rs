@@ -1,6 +1,7 @@
 //! L3: the stages. To add one: its file, its `mod` line, its row in [`STAGES`] (and, when it runs in a worker, its
 //! function in `dpt_torch::stages`).
 
+pub mod command;
 pub mod ctx;
 pub mod download;
 pub mod eval;
@@ -8,6 +9,7 @@ pub mod generate;
 pub mod pretrain;
 pub mod random_model;
 pub mod report;
+pub mod roles;
 pub mod stage;
 pub mod svd_init;
 pub mod tokenize;
@@ -26,6 +28,7 @@ pub const STAGES: &[&StageKind] = &[
     &train::KIND,
     &eval::KIND,
     &report::KIND,
+    &command::KIND,
 ];
 
 /// The stage kind called `name`.

@@ -34,6 +34,25 @@ pub struct StageKind {
     pub check: Option<fn(&Params) -> Result<(), Diag>>,
 }
 
+/// The role of a port that stands for all roles that a pipeline cares to name.
+pub const ANY_ROLE: &str = "*";
+
+/// The file in which a stage keeps what its program printed. It is never part of what consumers read, unless their port
+/// names it: two runs of one program seldom print the same.
+pub const LOG: &str = "command.log";
+
+impl StageKind {
+    /// The port for roles that the kind does not name, if it takes such.
+    pub fn any_role(&self) -> Option<&'static Port> {
+        self.inputs.iter().find(|port| port.role == ANY_ROLE)
+    }
+
+    /// Whether the pipeline says which files it writes.
+    pub fn writes_anything(&self) -> bool {
+        self.outputs.iter().any(|output| output.name == "*")
+    }
+}
+
 /// Where a stage runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Runs {
@@ -104,6 +123,9 @@ pub enum Type {
     Ints,
     /// A table (its keys are checked by the stage's `check`).
     Table,
+    /// A program with its arguments, a list of texts; or one text for a shell. The stage has references of its own
+    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text.
+    Argv,
     /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
     Source,
 }
@@ -111,7 +133,7 @@ pub enum Type {
 /// An input of a stage: a role in `needs = { role = "stage" }`.
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
-    /// The role's name.
+    /// The role's name; [`ANY_ROLE`]: any name that the pipeline gives.
     pub role: &'static str,
     /// Which stage kinds may stand there; empty: any.
     pub accepts: &'static [&'static str],

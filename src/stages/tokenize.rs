@@ -63,9 +63,9 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "data",
             accepts: &["download"],
-            files: &["*.parquet"],
+            files: &["*.parquet", "train.jsonl", "validation.jsonl", "dev.jsonl", "test.jsonl"],
             arity: Arity::One,
-            doc: "the task's tables",
+            doc: "the task's tables; of a `command`, also its splits as SuperGLUE's jsonl",
         },
         Port {
             role: "tokenizer",

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::diag::{Class, Diag};
+use crate::base::secret::masked;
 use crate::stages::ctx::{Job, Outcome, Update};
 
 /// From the engine.
@@ -61,7 +62,7 @@ pub enum Answer {
 /// The version of this protocol. Engine and worker are of one build; a difference is told, not guessed around.
 pub const PROTOCOL: u32 = 1;
 
-/// A [`Diag`] without its span: a worker has seen no pipeline text.
+/// A [`Diag`] without its span: a worker has seen no pipeline text. Secrets of addresses are masked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WireDiag {
     /// What kind.
@@ -72,11 +73,22 @@ pub struct WireDiag {
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
+    /// Whether trying again cannot help.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
 }
 
 impl From<Diag> for WireDiag {
     fn from(d: Diag) -> Self {
-        Self { class: d.class, message: d.message, notes: d.notes, help: d.help }
+        // It goes into the journal.
+        let clean = |text: String| masked(&text).into_owned();
+        Self {
+            class: d.class,
+            message: clean(d.message),
+            notes: d.notes.into_iter().map(clean).collect(),
+            help: d.help.map(clean),
+            lasting: d.lasting,
+        }
     }
 }
 
@@ -85,6 +97,7 @@ impl From<WireDiag> for Diag {
         let mut diag = Diag::error(w.class, w.message);
         diag.notes = w.notes;
         diag.help = w.help;
+        diag.lasting = w.lasting;
         diag
     }
 }

@@ -511,7 +511,7 @@ fn a_flipped_byte_is_seen() {
 
 #[test]
 fn archives_that_would_fill_the_disk() {
-    let small = Limits { members: 100, bytes: 1 << 20, ratio: 1000, small: 1 << 20 };
+    let small = Limits { members: 100, bytes: 1 << 20, file: 1 << 20, ratio: 1000, small: 1 << 20 };
     let zeros = vec![0u8; 2 << 20];
     let files: &[(&str, &[u8])] = &[("a", &zeros)];
     let too_large = "is refused: it would unpack to 2.1 MB or more, the limit for its size is 1.0 MB";
@@ -562,6 +562,41 @@ fn too_many_members_and_members_that_come_twice() {
         refused("f.tar", &pack::tar(&[("a", b"1"), ("a", b"2")])),
         "archive `f.tar` is refused: `a` is in it twice"
     );
+    assert_eq!(
+        refused("f.zip", &pack::zip(&[("d/A", b"1"), ("d/a", b"2")])),
+        "archive `f.zip` is refused: `d/A` and `d/a` differ in upper and lower case alone"
+    );
+}
+
+#[test]
+fn one_member_that_is_too_large() {
+    let files: &[(&str, &[u8])] = &[("a", &[1; 100]), ("b", &[2; 5000])];
+    let small = Limits { file: 1000, ..Limits::default() };
+    for (name, bytes) in [("f.zip", pack::zip(files)), ("f.tar", pack::tar(files))] {
+        let (dir, names) = unpack(name, &bytes, &small);
+        let message = names.unwrap_err().message;
+        assert_eq!(
+            message,
+            format!(
+                "archive `{name}` is refused: its member `b` would be 5.0 kB or more, the limit for one file is 1.0 kB"
+            )
+        );
+        assert!(!dir.path().join("in/side/b").exists());
+    }
+    // Not announced.
+    let (_dir, names) = unpack("f.gz", &pack::gz(&[0; 5000]), &small);
+    assert!(names.unwrap_err().message.contains("its member `f` would be 5.0 kB or more"));
+}
+
+#[test]
+fn who_knows_an_archive_may_allow_it_more() {
+    let zeros = vec![0u8; 300 << 20];
+    let packed = pack::gz(&zeros);
+    assert!(unpack("f.gz", &packed, &Limits::default()).1.unwrap_err().help.unwrap().contains("`unpack_limit`"));
+    let (dir, names) = unpack("f.gz", &packed, &Limits::allowing(Some(300 << 20)));
+    assert_eq!(names.unwrap(), ["f"]);
+    assert_eq!(std::fs::metadata(dir.path().join("in/side/f")).unwrap().len(), 300 << 20);
+    assert!(unpack("f.gz", &packed, &Limits::allowing(Some((300 << 20) - 1))).1.is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cache::StaleReason;
 use crate::cache::recipe::Name;
-use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint};
+use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
 use crate::cli::standing::brief;
 use crate::engine::event::{Event, Totals};
 use crate::stages::ctx::{Unit, Update};
@@ -45,9 +45,9 @@ impl Meter {
         let Some(update) = &self.last else { return String::new() };
         let seconds = now.saturating_duration_since(self.began).as_secs_f64();
         let rate = if seconds > 0.5 { (update.done - self.first) as f64 / seconds } else { 0.0 };
-        let mut parts = vec![format!("{} {}", update.what, amount(update))];
+        let mut parts = vec![format!("{} {}", plain(&update.what), amount(update))];
         if !update.detail.is_empty() {
-            parts.push(update.detail.clone());
+            parts.push(plain(&update.detail));
         }
         if rate > 0.0 {
             parts.push(speed(rate, update.unit));
@@ -98,20 +98,27 @@ pub fn lines(event: &Event) -> Option<String> {
         Event::NodeDone { node, seconds, metrics, .. } => {
             let mut line = format!("{} {node}  {}", paint(GOOD, "done"), time(*seconds));
             for (name, value) in metrics.iter().take(3) {
-                line += &format!("  {}", paint(DIM, format!("{name} {}", figure(*value))));
+                line += &format!("  {}", paint(DIM, format!("{} {}", plain(name), figure(*value))));
             }
             line
         }
         Event::NodeFailed { node, error } => failure(node, error),
-        Event::NodeRetry { node, attempt, error } => {
-            format!("{} {node}  try {attempt} failed ({}), trying again", paint(WARN, "retry"), error.message)
+        Event::NodeRetry { node, attempt, error, after } => {
+            let when = if *after > 0.0 { format!(" in {}", time(*after)) } else { String::new() };
+            format!(
+                "{} {node}  try {attempt} failed ({}), trying again{when}",
+                paint(WARN, "retry"),
+                plain(&error.message)
+            )
         }
-        Event::NodeNote { node, text } => format!("{} {node}  {text}", paint(BOLD, "note")),
+        Event::NodeNote { node, text } => format!("{} {node}  {}", paint(BOLD, "note"), plain(text)),
         Event::NodeDamaged { node, what, note } => {
             let more = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
             format!("{} {node}  damaged: {what}{more}; set aside, and made again", paint(WARN, "warning"))
         }
-        Event::NodeElsewhere { node, holder } => format!("{} {node}  {holder} is making it", paint(BOLD, "wait")),
+        Event::NodeElsewhere { node, holder } => {
+            format!("{} {node}  {} is making it", paint(BOLD, "wait"), plain(holder))
+        }
         Event::NodeQueued { node, reasons, .. } => {
             // Of a node that was never made there is nothing to explain, and what follows from others needs no word.
             let own = |r: &&StaleReason| !matches!(r, StaleReason::NeverMade) && !follows(r);
@@ -129,7 +136,7 @@ pub fn lines(event: &Event) -> Option<String> {
             let by = format!("if these change: {}", some(by));
             format!("{} {node}  {}", paint(BOLD, "may run"), paint(DIM, by))
         }
-        Event::RunNote { text } => format!("{} {text}", paint(BOLD, "note")),
+        Event::RunNote { text } => format!("{} {}", paint(BOLD, "note"), plain(text)),
         Event::RunStarted { .. }
         | Event::NodeHit { .. }
         | Event::NodeStarted { .. }
@@ -285,6 +292,7 @@ mod tests {
             message: "the loss became NaN".into(),
             notes: vec!["at step 7".into()],
             help: None,
+            lasting: false,
         };
         let event = Event::NodeFailed { node: "train[task=rte]".into(), error };
         let expected = "error: train[task=rte]: the loss became NaN\n   = note: at step 7";

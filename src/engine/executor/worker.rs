@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs;
+use crate::base::process::{how, spawn};
 use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::StageResult;
@@ -473,19 +474,6 @@ impl StderrInner {
     }
 }
 
-/// Starts it. A program that is being written this moment (a build that just ends) is tried again for half a second.
-fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    for _ in 0..50 {
-        match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other,
-        }
-    }
-    command.spawn()
-}
-
 /// `train[task=rte,seed=42]` → `train.task-rte.seed-42.log`.
 fn log_name(node: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '-' };
@@ -543,28 +531,6 @@ fn with_tail(diag: Diag, tail: &[String]) -> Diag {
     match tail {
         [] => diag.note("it printed nothing on stderr"),
         _ => diag.note(format!("the last it printed:\n{}", tail.join("\n"))),
-    }
-}
-
-/// `ended with exit status 3`, `was killed by signal 11 (SIGSEGV)`.
-fn how(status: Option<ExitStatus>) -> String {
-    let Some(status) = status else { return "ended".to_owned() };
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit status {code}"),
-        (_, Some(signal)) => {
-            let name = match signal {
-                libc::SIGILL => " (SIGILL)",
-                libc::SIGABRT => " (SIGABRT)",
-                libc::SIGBUS => " (SIGBUS)",
-                libc::SIGFPE => " (SIGFPE)",
-                libc::SIGKILL => " (SIGKILL)",
-                libc::SIGSEGV => " (SIGSEGV)",
-                libc::SIGTERM => " (SIGTERM)",
-                _ => "",
-            };
-            format!("was killed by signal {signal}{name}")
-        }
-        _ => "ended".to_owned(),
     }
 }
 

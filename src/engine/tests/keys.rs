@@ -71,7 +71,7 @@ fn later_parameter_at_its_default_keeps_key() {
 #[test]
 fn stage_name_axes_resources_and_accept_keep_key() {
     let plain = node(&TOUCH, &[], &[]);
-    let resources = Resources { cpu: 4, gpu: 1, retries: 3, timeout: Some(9) };
+    let resources = Resources { cpu: 4, gpu: 1, retries: 3, backoff: 7, timeout: Some(9) };
     let axes = vec![("task".to_owned(), "rte".to_owned())];
     let other = Node { stage: "other".into(), axes, resources, accept: Accept::Exact, ..plain.clone() };
     assert_eq!(key_of(&plain), key_of(&other));

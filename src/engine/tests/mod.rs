@@ -143,7 +143,7 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::NodeDone { node, .. } => format!("done {node}"),
         Event::NodeDamaged { node, what, .. } => format!("damaged {node}: {what}"),
-        Event::NodeRetry { node, attempt, error } => format!("retry {node} after {attempt}: {}", error.message),
+        Event::NodeRetry { node, attempt, error, .. } => format!("retry {node} after {attempt}: {}", error.message),
         Event::NodeFailed { node, error } => format!("failed {node}: {}", error.message),
         Event::NodeSkipped { node, because } => format!("skipped {node}: {because}"),
         Event::NodeElsewhere { node, .. } => format!("elsewhere {node}"),

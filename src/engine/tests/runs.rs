@@ -135,7 +135,7 @@ fn failures_are_not_cached_and_retries_are_counted() {
     assert_eq!(ran(&plan.0, &store, options(), flaky(1)).0.totals.failed, 1);
     let mut graph = Graph::new();
     let mut node = plan.0.node(plan.0.ids().next().unwrap()).clone();
-    node.resources.retries = 1;
+    (node.resources.retries, node.resources.backoff) = (1, 0);
     graph.add(node);
     let (summary, lines) = ran(&graph, &store, options(), flaky(1));
     assert_eq!(lines, ["queue a: never made before", "retry a after 1: flaky", "done a"]);

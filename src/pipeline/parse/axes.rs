@@ -13,6 +13,8 @@ use super::shape::{bad_name, tables, unknown_key, whole};
 
 /// How many values `{ from, count }` may make.
 const MOST_VALUES: i64 = 1_000_000;
+/// How many bytes a value may have: it becomes part of names.
+const LONGEST_VALUE: usize = 200;
 
 pub(super) fn axes(table: &Table, replaced: &Table, spec: &mut Spec, diags: &mut Diags) {
     for entry in &table.entries {
@@ -89,9 +91,11 @@ pub fn axis_value(axis: &str, item: &Item) -> Result<AxisValue, Diag> {
         }
         other => other.to_string(),
     };
-    let unfit = |c: char| c.is_whitespace() || c.is_control() || "[],=*?|{}\"'`".contains(c);
-    if text.is_empty() || text.chars().any(unfit) {
-        let diag = wrong(&item.span, format!("`{text}` cannot be a value of axis `{axis}`"));
+    let turns = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    let unfit = |c: char| c.is_whitespace() || c.is_control() || turns(c) || "[],=*?|{}\"'`".contains(c);
+    if text.is_empty() || text.len() > LONGEST_VALUE || text.chars().any(unfit) {
+        let shown: String = text.chars().take(LONGEST_VALUE).collect();
+        let diag = wrong(&item.span, format!("`{shown}` cannot be a value of axis `{axis}`"));
         return Err(diag
             .help("it becomes part of names such as `train[rte,dpt,42]`: use letters, digits and `.`, `_`, `-`, `/`"));
     }

@@ -15,11 +15,11 @@ use super::source::{Diags, Source, wrong};
 use super::spec::Spec;
 
 pub use axes::{axis_value, same_type};
-pub use shape::{mistyped, unknown_key};
+pub use shape::{bad_name, mistyped, unknown_key};
 pub use stages::RESOURCE_KEYS;
 
 use axes::axes;
-use shape::{bad_name, table_of, text_of, words};
+use shape::{table_of, text_of, words};
 use sources::source_spec;
 use stages::stage;
 
@@ -31,7 +31,8 @@ const PIPELINE_KEYS: &[&str] = &["name", "targets", "description"];
 /// The spec of `document`; what is wrong goes to `diags` and is left out of it. `replaced` holds the axes as the file had
 /// them before `--set`.
 pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, diags: &mut Diags) -> Spec {
-    let stem = path.file_stem().map_or_else(|| "pipeline".to_owned(), |s| s.to_string_lossy().into_owned());
+    let stem = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    let stem = folder_name(&stem);
     let mut spec = Spec {
         name: stem,
         targets: None,
@@ -64,6 +65,14 @@ pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, d
         diags.push(diag.help("add one, such as `[stage.download]`"));
     }
     spec
+}
+
+/// A file's name as the name of a folder: what could lead elsewhere, hide it, or drive a terminal is replaced by `-`.
+fn folder_name(stem: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ') { c } else { '-' };
+    let name: String = stem.chars().map(plain).take(64).collect();
+    let name = name.trim_start_matches('.').trim();
+    if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
 }
 
 fn check_schema(source: &Source, document: &Table, diags: &mut Diags) {

@@ -75,7 +75,8 @@ pub fn mistyped(item: &Item, what: &str, expected: &str) -> Diag {
     wrong(&item.span, format!("{what} must be {expected}")).label(format!("this is {}", item.is_a()))
 }
 
-pub(super) fn bad_name(span: &Span, name: &str, what: &str) -> Diag {
+/// "`x` cannot be the name of …".
+pub fn bad_name(span: &Span, name: &str, what: &str) -> Diag {
     wrong(span, format!("`{name}` cannot be the name of {what}"))
         .help("names are ASCII letters, digits, `_` and `-`, begin with a letter, and have at most 64 characters")
 }

@@ -10,7 +10,7 @@ use super::axes::conditions;
 use super::shape::{mistyped, named, table_of, tables, text_of, unknown_key, whole, words};
 
 /// The keys of `resources`.
-pub const RESOURCE_KEYS: &[&str] = &["cpu", "gpu", "retries", "timeout"];
+pub const RESOURCE_KEYS: &[&str] = &["cpu", "gpu", "retries", "backoff", "timeout"];
 
 pub(super) fn stage(entry: &Entry, diags: &mut Diags) -> Option<StageSpec> {
     let name = named(entry, "a stage", diags)?;
@@ -85,7 +85,8 @@ fn resources(entry: &Entry, what: &str, diags: &mut Diags) -> ResourcesSpec {
             "cpu" => resources.cpu = whole(&e.item, &what, 1, 4096, diags).map(|n| n as usize),
             "gpu" => resources.gpu = whole(&e.item, &what, 0, 64, diags).map(|n| n as usize),
             "retries" => resources.retries = whole(&e.item, &what, 0, 1000, diags).map(|n| n as u32),
-            "timeout" => resources.timeout = timeout(&e.item, &what, diags),
+            "backoff" => resources.backoff = seconds(&e.item, &what, 0, diags),
+            "timeout" => resources.timeout = seconds(&e.item, &what, 1, diags),
             _ => diags.push(unknown_key(e, of, RESOURCE_KEYS)),
         }
     }
@@ -93,13 +94,13 @@ fn resources(entry: &Entry, what: &str, diags: &mut Diags) -> ResourcesSpec {
 }
 
 /// Seconds, or a text such as `90s`, `40m`, `2h`.
-fn timeout(item: &Item, what: &str, diags: &mut Diags) -> Option<u64> {
+fn seconds(item: &Item, what: &str, least: u32, diags: &mut Diags) -> Option<u64> {
     let Node::Str(text) = &item.node else {
-        return whole(item, what, 1, i64::from(u32::MAX), diags).map(|n| n as u64);
+        return whole(item, what, i64::from(least), i64::from(u32::MAX), diags).map(|n| n as u64);
     };
     let seconds = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, seconds)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*seconds).filter(|n| *n > 0)
+        number.checked_mul(*seconds).filter(|n| *n >= u64::from(least) && *n <= u64::from(u32::MAX))
     });
     if seconds.is_none() {
         diags.push(mistyped(item, what, "seconds, or a text such as `90s`, `40m` or `2h`"));

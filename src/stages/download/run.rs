@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::artifact::json;
 use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
+use crate::base::value::Value;
 use crate::fetch::hash::Summary;
 use crate::fetch::http::{Client, Wanted};
 use crate::fetch::record::{Fetched, FetchedFile};
@@ -132,8 +133,15 @@ impl<'a> Fetch<'a> {
     ) -> Result<(PathBuf, Vec<String>), Diag> {
         let path = self.obtain(item, false)?.expect("an archive is not optional");
         let into = self.fresh_folder()?;
-        let names = archive::unpack(&path, &into, &archive::Limits::default(), wanted, &self.watch())?;
+        let names = archive::unpack(&path, &into, &self.limits(), wanted, &self.watch())?;
         Ok((into, names))
+    }
+
+    fn limits(&self) -> archive::Limits {
+        archive::Limits::allowing(match self.ctx.job.params.get("unpack_limit") {
+            Some(Value::Int(bytes)) => u64::try_from(*bytes).ok(),
+            _ => None,
+        })
     }
 
     fn download(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {

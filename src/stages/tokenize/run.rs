@@ -1,13 +1,15 @@
 //! What `tokenize` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::record_batch::RecordBatch;
 use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::artifact::{json, table};
 use crate::base::diag::{Class, Diag};
+use crate::base::fs;
 use crate::base::value::Params;
 use crate::data::encoded::{self, ClassTokens, Encoded, SplitTokens, Tokens};
 use crate::data::sample;
@@ -15,7 +17,7 @@ use crate::data::task::{self, Row, Task};
 use crate::data::template::{Example, Purpose, Rendering, RteFields, Template};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::verbalizer::Verbalizer;
-use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
+use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
 /// Rows between two words on how far it is.
@@ -112,7 +114,9 @@ impl Job<'_> {
     /// Tokenises and writes every split.
     fn splits(&self) -> Result<BTreeMap<String, SplitTokens>, Diag> {
         let data = self.ctx.input("data")?;
-        let there: Vec<&str> = data.files.keys().filter_map(|name| name.strip_suffix(".parquet")).collect();
+        let split = |name: &'_ String| name.strip_suffix(".parquet").or(name.strip_suffix(".jsonl")).map(str::to_owned);
+        let there: BTreeSet<String> = data.files.keys().filter_map(split).collect();
+        let there: Vec<&str> = there.iter().map(String::as_str).collect();
         let wanted: Vec<&str> = match &self.settings.splits {
             None => there.clone(),
             Some(names) => names.iter().map(String::as_str).collect(),
@@ -128,7 +132,7 @@ impl Job<'_> {
                 return Err(Diag::error(Class::Stage, format!("`{}` has no split `{name}`", data.node))
                     .note(format!("it has {}", there.join(", "))));
             }
-            let batch = table::read(data.file(&format!("{name}.parquet"))?)?;
+            let batch = self.table(data, name)?;
             let rows: Vec<Row> = task::rows(self.task, &batch, name)?.collect();
             self.check_labels(name, &rows)?;
             let (kept, dropped) = self.keep(name, &rows)?;
@@ -156,6 +160,17 @@ impl Job<'_> {
                 .note("with `shots`, `dev` is drawn from `train`: name both in `splits`"));
         }
         Ok(done)
+    }
+
+    /// The table of a split: as `download` writes it, or read from the jsonl of a command.
+    fn table(&self, data: &Input, split: &str) -> Result<RecordBatch, Diag> {
+        let (typed, text) = (format!("{split}.parquet"), format!("{split}.jsonl"));
+        match data.files.get(&text) {
+            Some(path) if !data.files.contains_key(&typed) => {
+                self.task.parse_jsonl(&fs::read_to_string(path)?, &format!("{text} of {}", data.node))
+            }
+            _ => table::read(data.file(&typed)?),
+        }
     }
 
     /// Only a test split may lack labels.

@@ -1,0 +1,64 @@
+//! Starting other programs, and saying how they ended.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+/// Starts it. A program that is being written this moment (a build that just ends) is tried again for half a second.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
+/// `ended with exit status 3`, `was killed by signal 11 (SIGSEGV)`.
+pub fn how(status: Option<ExitStatus>) -> String {
+    let Some(status) = status else { return "ended".to_owned() };
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (_, Some(signal)) => format!("was killed by signal {signal}{}", signal_name(signal)),
+        _ => "ended".to_owned(),
+    }
+}
+
+/// ` (SIGKILL)`; nothing for a signal that is seldom seen.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => " (SIGHUP)",
+        libc::SIGINT => " (SIGINT)",
+        libc::SIGQUIT => " (SIGQUIT)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGTRAP => " (SIGTRAP)",
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGKILL => " (SIGKILL)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGPIPE => " (SIGPIPE)",
+        libc::SIGALRM => " (SIGALRM)",
+        libc::SIGTERM => " (SIGTERM)",
+        libc::SIGXCPU => " (SIGXCPU)",
+        libc::SIGXFSZ => " (SIGXFSZ)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_named() {
+        let run = |script: &str| spawn(Command::new("/bin/sh").args(["-c", script])).unwrap().wait().unwrap();
+        assert_eq!(how(Some(run("exit 3"))), "ended with exit status 3");
+        assert_eq!(how(Some(run("kill -SEGV $$"))), "was killed by signal 11 (SIGSEGV)");
+        assert_eq!(how(Some(run("kill -USR1 $$"))), "was killed by signal 10");
+        assert_eq!(how(None), "ended");
+    }
+}

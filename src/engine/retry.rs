@@ -1,0 +1,45 @@
+//! When a failed node is tried again. Tries are no part of a key: however many it took, the result is the same.
+
+use std::time::Duration;
+
+use crate::base::diag::{Class, Diag};
+
+/// The longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Whether trying again may help. It may when a program ended with an error, a worker died, time ran out, a server did not
+/// answer, or the machine lacked something. It cannot when the pipeline is wrong, the store is damaged, the user ended
+/// the run, we have a bug, or the error says that it lasts: no such program, an output that was not made, a file that is
+/// not what is pinned.
+pub fn helps(error: &Diag) -> bool {
+    !error.lasting && matches!(error.class, Class::Stage | Class::Environment)
+}
+
+/// How long to wait after try number `attempt`, counted from 1: `first` seconds, doubled each time.
+pub fn pause(first: u64, attempt: u32) -> Duration {
+    let factor = 2u32.saturating_pow(attempt.saturating_sub(1));
+    Duration::from_secs(first).saturating_mul(factor).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let error = |class| Diag::error(class, "x");
+        assert!(helps(&error(Class::Stage)) && helps(&error(Class::Environment)));
+        assert!(!helps(&error(Class::Stage).lasting()) && !helps(&error(Class::Environment).lasting()));
+        for class in [Class::Usage, Class::Store, Class::Bug, Class::Interrupted] {
+            assert!(!helps(&error(class)), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_end_at_ten_minutes() {
+        let seconds = |attempt| pause(3, attempt).as_secs();
+        assert_eq!([1, 2, 3, 4].map(seconds), [3, 6, 12, 24]);
+        assert_eq!([20, 1000].map(seconds), [600, 600]);
+        assert_eq!(pause(0, 5), Duration::ZERO);
+    }
+}

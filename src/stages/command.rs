@@ -1,0 +1,157 @@
+//! `command`: any program, between the stages of our own. `docs/command.md` explains it by example.
+//!
+//! What enters the key, besides the content of its inputs:
+//!
+//! | of a command | in the key |
+//! |--------------|------------|
+//! | `run`        | the arguments after substitution, references to inputs and outputs as they are written: no path |
+//! | `code`       | the content of each file or folder, and its path as written (scripts import each other by it) |
+//! | `files`      | the content of each, its name in the table, and its file name without the folder |
+//! | `params`     | names and typed values |
+//! | `env`        | names and values; that one is not set counts as well |
+//! | `outputs`    | names and paths |
+//! | `version`    | what that program prints |
+//! | `secrets`    | nothing |
+//!
+//! A known weak spot: of the program itself only the name counts, as it is written. A new Python gives the same key,
+//! unless `version = ["python3", "--version"]` says that its version counts.
+
+mod environment;
+mod outputs;
+mod process;
+mod room;
+mod run;
+mod secrets;
+mod settings;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::base::diag::Diag;
+use crate::base::value::{Params, Value};
+
+use super::roles;
+use super::stage::{ANY_ROLE, Arity, Identity, LOG, Output, Outside, Param, Port, Runs, StageKind, Type};
+
+use settings::{Run, Settings};
+
+pub use settings::Gives;
+pub use template::HEADS;
+
+/// The stage.
+pub const KIND: StageKind = StageKind {
+    name: "command",
+    version: 1,
+    about: "runs a program of yours on the files of other stages",
+    params: &[
+        Param::required(
+            "run",
+            Type::Argv,
+            "the program and its arguments, `[\"python3\", \"plot.py\", \"{in.report}\", \"{out.png}\"]`; with `shell`, one text",
+        ),
+        Param::with_default("shell", Type::Bool, "false", "whether `run` is one text, for `/bin/sh`"),
+        Param::required(
+            "outputs",
+            Type::Table,
+            "what it makes: NAME = \"relative/path\", a folder with a `/` at its end",
+        ),
+        Param::with_default("params", Type::Table, "{}", "values for it: NAME = value"),
+        Param::with_default(
+            "code",
+            Type::Strs,
+            "[]",
+            "its scripts: files and folders beside the pipeline, which count by content",
+        ),
+        Param::with_default(
+            "files",
+            Type::Table,
+            "{}",
+            "other files beside the pipeline: NAME = \"path\", which count by content",
+        ),
+        Param::with_default("env", Type::Strs, "[]", "variables of the environment that it gets, and that count"),
+        Param::with_default(
+            "secrets",
+            Type::Strs,
+            "[]",
+            "variables that it gets, that never count and are never shown",
+        )
+        .not_in_key(),
+        Param::optional("version", Type::Strs, "a program whose output counts, such as [\"python3\", \"--version\"]"),
+    ],
+    inputs: &[Port {
+        role: ANY_ROLE,
+        accepts: &[],
+        files: &["*"],
+        arity: Arity::OptionalMany,
+        doc: "any stage, by a role of your choice",
+    }],
+    outputs: &[
+        Output { name: LOG, required: true, doc: "what the program printed" },
+        Output { name: "*", required: false, doc: "what `outputs` says" },
+    ],
+    runs: Runs::Here(run::run),
+    identity: Some(identity),
+    check: Some(check),
+};
+
+fn check(params: &Params) -> Result<(), Diag> {
+    Settings::read(params).map(drop)
+}
+
+/// The port by which a command with these parameters reads `role`: its files are those that `run` names, or all.
+pub fn port(role: &str, arity: Arity, params: &Params) -> &'static Port {
+    let files = match Settings::read(params).map(|s| s.run) {
+        Ok(Run::Program(arguments)) => template::files_read(&arguments, role),
+        _ => vec!["*".to_owned()],
+    };
+    roles::port(role, arity, &files, "what the command reads by this role")
+}
+
+/// The roles that `run` names, each once.
+pub fn roles_named(params: &Params) -> Vec<String> {
+    let Ok(Settings { run: Run::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
+    let role = |piece: &template::Piece| match piece {
+        template::Piece::In(role) | template::Piece::InFile(role, _) | template::Piece::Manifest(role) => {
+            Some(role.clone())
+        }
+        _ => None,
+    };
+    let mut roles: Vec<String> = arguments.iter().flatten().filter_map(role).collect();
+    roles.sort();
+    roles.dedup();
+    roles
+}
+
+/// See the table at the top of this file.
+fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
+    let settings = Settings::read(params)?;
+    secrets::refuse_in_params(&settings, params)?;
+    let env = environment::counted(&settings.env)?;
+    let mut replaced = vec![("env", Some(Value::Table(env)))];
+    if let Some(version) = &settings.version {
+        replaced.push(("version", Some(Value::Str(environment::version(version)?))));
+    }
+    let mut files = Vec::new();
+    for path in &settings.code {
+        files.push((format!("code {path}"), there(&outside.base, path, "code")?));
+    }
+    let mut names = Params::new();
+    for (name, path) in &settings.files {
+        files.push((format!("files.{name}"), there(&outside.base, path, "files")?));
+        names.insert(name.clone(), Value::Str(settings::file_name(path).to_owned()));
+    }
+    replaced.push(("files", Some(Value::Table(names))));
+    Ok(Identity { params: replaced, files })
+}
+
+/// The place of a file that the pipeline declares.
+fn there(base: &Path, path: &str, param: &str) -> Result<std::path::PathBuf, Diag> {
+    let place = base.join(path);
+    if place.exists() {
+        return Ok(place);
+    }
+    let diag = settings::usage(format!("`{param}` names `{path}`, which is not there"));
+    Err(diag.note(format!("looked for at `{}`", place.display())).help("paths begin at the pipeline's folder"))
+}

@@ -1,0 +1,261 @@
+//! Secrets of a command: given to the program, and kept out of all that is written or shown.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::fs::{self, on};
+use crate::base::value::{Params, Value};
+
+use super::settings::{Settings, usage};
+
+/// A shorter value cannot be told from what is no secret.
+const SHORTEST: usize = 6;
+/// How much of a file is looked at at a time.
+const CHUNK: usize = 1 << 20;
+
+/// One secret.
+#[derive(Clone)]
+pub struct Secret {
+    /// Its variable.
+    pub name: String,
+    value: Vec<u8>,
+}
+
+/// The name alone.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret({})", self.name)
+    }
+}
+
+impl Secret {
+    /// A secret, unless its value is too short to be recognised.
+    pub fn new(name: &str, value: OsString) -> Option<Self> {
+        let value = value.into_vec();
+        (value.len() >= SHORTEST).then(|| Self { name: name.to_owned(), value })
+    }
+
+    /// For the program.
+    pub fn value(&self) -> OsString {
+        OsString::from_vec(self.value.clone())
+    }
+
+    fn mark(&self) -> String {
+        format!("[secret {}]", self.name)
+    }
+}
+
+/// The secrets that `names` are set to.
+///
+/// # Errors
+/// One that is not set, or is too short to be kept out of a log.
+pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
+    let lack = |name: &String, what: &str| {
+        Diag::error(Class::Environment, format!("the secret `{name}` {what}"))
+            .help(format!("set the environment variable `{name}` where `dpt` is started"))
+            .lasting()
+    };
+    let one = |name: &String| match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        None => Err(lack(name, "is not set")),
+        Some(value) => Secret::new(name, value).ok_or_else(|| {
+            lack(name, &format!("is shorter than {SHORTEST} characters: it could not be told from other text in a log"))
+        }),
+    };
+    names.iter().map(one).collect()
+}
+
+/// That no secret stands in a parameter, which would be written into the key.
+///
+/// # Errors
+/// One does: which, and where.
+pub fn refuse_in_params(settings: &Settings, params: &Params) -> Result<(), Diag> {
+    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+    let mut secrets: Vec<Secret> = set.collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
+    let env = super::environment::counted(&settings.env)?;
+    let tables = params.iter().map(|(name, value)| (name.clone(), value.clone()));
+    for (name, value) in tables.chain([("env".to_owned(), Value::Table(env))]) {
+        if let Some(secret) = secrets.iter().find(|secret| holds(&value, secret)) {
+            return Err(usage(format!("`{name}` holds the value of the secret `{}`", secret.name))
+                .note("parameters are written into keys and journals")
+                .help("let the program take it from its environment"));
+        }
+    }
+    Ok(())
+}
+
+fn holds(value: &Value, secret: &Secret) -> bool {
+    match value {
+        Value::Str(text) => find(text.as_bytes(), &secret.value).is_some(),
+        Value::List(items) => items.iter().any(|item| holds(item, secret)),
+        Value::Table(fields) => {
+            fields.iter().any(|(name, v)| find(name.as_bytes(), &secret.value).is_some() || holds(v, secret))
+        }
+        _ => false,
+    }
+}
+
+/// The secret that the file holds, if any.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn in_file<'a>(path: &Path, secrets: &'a [Secret]) -> Result<Option<&'a Secret>, Diag> {
+    let Some(longest) = secrets.iter().map(|s| s.value.len()).max() else { return Ok(None) };
+    let mut file: File = fs::open(path)?;
+    let mut seen: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let n = file.read(&mut chunk).map_err(on("read", path))?;
+        if n == 0 {
+            return Ok(None);
+        }
+        seen.extend_from_slice(&chunk[..n]);
+        if let Some(secret) = secrets.iter().find(|s| find(&seen, &s.value).is_some()) {
+            return Ok(Some(secret));
+        }
+        seen.drain(..seen.len().saturating_sub(longest - 1));
+    }
+}
+
+/// Whether a file's name holds a secret.
+pub fn in_name<'a>(name: &str, secrets: &'a [Secret]) -> Option<&'a Secret> {
+    secrets.iter().find(|s| find(name.as_bytes(), s.value().as_bytes()).is_some())
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    let first = what.first()?;
+    let mut at = 0;
+    while let Some(i) = text[at..].iter().position(|b| b == first) {
+        at += i;
+        if text[at..].starts_with(what) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Takes secrets out of a stream, also where one comes in two parts.
+#[derive(Debug)]
+pub struct Redactor {
+    secrets: Vec<Secret>,
+    /// What may be the beginning of a secret.
+    held: Vec<u8>,
+}
+
+impl Redactor {
+    /// For these secrets. Of two that overlap, the longer one is recognised.
+    pub fn new(secrets: &[Secret]) -> Self {
+        let mut secrets = secrets.to_vec();
+        secrets.sort_by_key(|s| std::cmp::Reverse(s.value.len()));
+        Self { secrets, held: Vec::new() }
+    }
+
+    /// What of the stream may be shown now that `bytes` have come.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.secrets.is_empty() {
+            return bytes.to_vec();
+        }
+        self.held.extend_from_slice(bytes);
+        let mut clean = self.replace();
+        let keep = self.beginning();
+        let rest = self.held.split_off(self.held.len() - keep);
+        clean.extend(std::mem::replace(&mut self.held, rest));
+        clean
+    }
+
+    /// What is left at the end.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let mut clean = self.replace();
+        clean.append(&mut self.held);
+        clean
+    }
+
+    /// Everything up to the last whole secret in what is held, redacted.
+    fn replace(&mut self) -> Vec<u8> {
+        let mut clean = Vec::new();
+        loop {
+            let found = self.secrets.iter().filter_map(|s| Some((find(&self.held, &s.value)?, s)));
+            let Some((at, secret)) = found.min_by_key(|(at, s)| (*at, std::cmp::Reverse(s.value.len()))) else {
+                return clean;
+            };
+            clean.extend_from_slice(&self.held[..at]);
+            clean.extend_from_slice(secret.mark().as_bytes());
+            self.held.drain(..at + secret.value.len());
+        }
+    }
+
+    /// How many of the last bytes held may begin a secret.
+    fn beginning(&self) -> usize {
+        let longest = self.secrets.first().map_or(0, |s| s.value.len());
+        let starts = |n: &usize| {
+            let tail = &self.held[self.held.len() - n..];
+            self.secrets.iter().any(|s| s.value.len() > *n && s.value.starts_with(tail))
+        };
+        (1..longest.min(self.held.len() + 1)).rev().find(starts).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(values: &[&str]) -> Vec<Secret> {
+        let one = |(i, value): (usize, &&str)| Secret::new(&format!("S{i}"), value.into()).unwrap();
+        values.iter().enumerate().map(one).collect()
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_however_it_is_cut() {
+        let secrets = secrets(&["hunter2-hunter2", "hunter2-x"]);
+        let text = b"a hunter2-hunter2-hunter2-x hunter2 hunter2-hunter2";
+        let expected = "a [secret S0]-[secret S1] hunter2 [secret S0]";
+        for size in 1..text.len() {
+            let mut redactor = Redactor::new(&secrets);
+            let mut clean = Vec::new();
+            for part in text.chunks(size) {
+                clean.extend(redactor.push(part));
+            }
+            clean.extend(redactor.finish());
+            assert_eq!(String::from_utf8(clean).unwrap(), expected, "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn without_secrets_all_passes_at_once() {
+        let mut redactor = Redactor::new(&[]);
+        assert_eq!(redactor.push(b"abc"), b"abc");
+        assert_eq!(redactor.finish(), b"");
+    }
+
+    #[test]
+    fn what_is_no_secret_is_not_held_back() {
+        let mut redactor = Redactor::new(&secrets(&["abcdef"]));
+        assert_eq!(redactor.push(b"line\n"), b"line\n");
+        assert_eq!(redactor.push(b"xab"), b"x");
+        assert_eq!(redactor.push(b"q"), b"abq");
+    }
+
+    #[test]
+    fn a_secret_is_found_across_the_parts_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let secrets = secrets(&["sesame-open"]);
+        let mut bytes = vec![b's'; CHUNK - 4];
+        bytes.extend_from_slice(b"sesame-open");
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(in_file(&path, &secrets).unwrap().unwrap().name, "S0");
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(in_file(&path, &secrets).unwrap().is_none());
+    }
+
+    #[test]
+    fn short_values_are_no_secrets() {
+        assert!(Secret::new("S", "12345".into()).is_none());
+        assert_eq!(format!("{:?}", Secret::new("S", "123456".into()).unwrap()), "Secret(S)");
+    }
+}

@@ -1,0 +1,309 @@
+//! [`Settings`]: the parameters of a command, checked against each other.
+
+use std::collections::BTreeMap;
+
+use crate::base::diag::{Class, Diag};
+use crate::base::name::{is_name, is_relative_file};
+use crate::base::value::{Params, Value};
+use crate::stages::stage::LOG;
+
+use super::environment;
+use super::template::{self, Piece, pieces};
+
+/// Names in the working folder that are taken.
+const TAKEN: &[&str] = &["in", "out", "files", "params.json", "_"];
+
+/// What a command is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub run: Run,
+    /// Paths by name.
+    pub outputs: BTreeMap<String, Gives>,
+    pub params: Params,
+    /// Paths as written, in plain form.
+    pub code: Vec<String>,
+    /// Paths as written, by name.
+    pub files: BTreeMap<String, String>,
+    pub env: Vec<String>,
+    pub secrets: Vec<String>,
+    pub version: Option<Vec<String>>,
+}
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub enum Run {
+    /// A program and its arguments.
+    Program(Vec<Vec<Piece>>),
+    /// A text for `/bin/sh`, as it stands.
+    Shell(String),
+}
+
+/// What stands under a name of `outputs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// One file.
+    File(String),
+    /// A folder, kept with all files in it; without the `/` at its end.
+    Folder(String),
+}
+
+impl Gives {
+    /// Its path.
+    pub fn path(&self) -> &str {
+        match self {
+            Gives::File(path) | Gives::Folder(path) => path,
+        }
+    }
+
+    /// What it makes, as a person reads it.
+    pub fn shown(&self) -> String {
+        match self {
+            Gives::File(path) => format!("`{path}`"),
+            Gives::Folder(path) => format!("`{path}/`"),
+        }
+    }
+
+    /// Whether a port that reads files of this pattern may find one.
+    pub fn may_fit(&self, pattern: &str) -> bool {
+        match self {
+            Gives::File(path) => crate::base::glob::matches(pattern, path),
+            Gives::Folder(path) => pattern.starts_with('*') || pattern.starts_with(&format!("{path}/")),
+        }
+    }
+
+    /// What a command with these parameters makes.
+    pub fn of(params: &Params) -> Vec<Gives> {
+        Settings::read(params).map(|s| s.outputs.into_values().collect()).unwrap_or_default()
+    }
+}
+
+pub fn usage(message: impl Into<String>) -> Diag {
+    Diag::error(Class::Usage, message)
+}
+
+impl Settings {
+    /// Reads and checks them.
+    ///
+    /// # Errors
+    /// Usage: what does not go together.
+    pub fn read(params: &Params) -> Result<Self, Diag> {
+        let mut settings = Self {
+            run: run(params)?,
+            outputs: outputs(params)?,
+            params: table(params, "params").clone(),
+            code: texts(params, "code").into_iter().map(|p| plain("code", &p)).collect::<Result<_, _>>()?,
+            files: BTreeMap::new(),
+            env: texts(params, "env"),
+            secrets: texts(params, "secrets"),
+            version: params.get("version").map(|_| texts(params, "version")),
+        };
+        for (name, path) in table(params, "files") {
+            let Some(path) = path.as_str() else {
+                return Err(usage(format!("`files.{name}` must be a path, not `{path}`")));
+            };
+            named("files", name)?;
+            settings.files.insert(name.clone(), plain(&format!("files.{name}"), path)?);
+        }
+        for name in settings.params.keys() {
+            named("params", name)?;
+        }
+        environment::check(&settings)?;
+        settings.check_code()?;
+        settings.check_references()?;
+        if settings.version.as_ref().is_some_and(Vec::is_empty) {
+            return Err(usage("`version` names no program").help("write `version = [\"python3\", \"--version\"]`"));
+        }
+        Ok(settings)
+    }
+
+    fn check_code(&self) -> Result<(), Diag> {
+        for path in &self.code {
+            let head = path.trim_start_matches("../").split('/').next().unwrap_or_default();
+            if TAKEN.contains(&head) {
+                let diag = usage(format!("`code` names `{path}`, and `{head}` is taken in a command's folder"));
+                return Err(diag.help("give the script's folder another name"));
+            }
+        }
+        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        let [Piece::Text(program)] = &arguments[0][..] else { return Ok(()) };
+        if program.starts_with('/') || !program.contains('/') {
+            return Ok(());
+        }
+        let program = plain("run", program)?;
+        let declared = self.code.iter().any(|code| {
+            *code == program || program.strip_prefix(code.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        });
+        match declared {
+            true => Ok(()),
+            false => Err(usage(format!("`run` starts `{program}`, which `code` does not name"))
+                .help(format!("add it: `code = [\"{program}\"]`; what is not declared is not there"))),
+        }
+    }
+
+    /// That every reference but those to inputs has its meaning.
+    fn check_references(&self) -> Result<(), Diag> {
+        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        for piece in arguments.iter().flatten() {
+            let (head, name, table, known): (_, _, _, Vec<&String>) = match piece {
+                Piece::Out(name) => ("out", name, "outputs", self.outputs.keys().collect()),
+                Piece::Param(name) => ("param", name, "params", self.params.keys().collect()),
+                Piece::File(name) => ("files", name, "files", self.files.keys().collect()),
+                _ => continue,
+            };
+            if !known.contains(&name) {
+                let diag = usage(format!("`run` names `{{{head}.{name}}}`, and `{table}` has no `{name}`"));
+                let near = crate::base::suggest::nearest(name, known.iter().map(|n| n.as_str()));
+                return Err(match near {
+                    Some(near) => diag.help(format!("did you mean `{{{head}.{near}}}`?")),
+                    None => diag.help(format!("add it to `{table}`")),
+                });
+            }
+            if let Piece::Param(name) = piece
+                && matches!(self.params[name], Value::List(_) | Value::Table(_))
+            {
+                let diag = usage(format!("`run` names `{{param.{name}}}`, which is no single value"));
+                return Err(diag.help("let the program read it from `{params}`, a JSON file of all parameters"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run(params: &Params) -> Result<Run, Diag> {
+    let shell = params.get("shell") == Some(&Value::Bool(true));
+    match (params.get("run"), shell) {
+        (Some(Value::List(items)), false) if !items.is_empty() => {
+            let mut arguments = Vec::new();
+            for item in items.iter().filter_map(Value::as_str) {
+                if item.contains('\0') {
+                    return Err(usage("an argument of `run` has a NUL character in it"));
+                }
+                let cut = pieces(item).map_err(|(message, help)| usage(format!("in `run`: {message}")).help(help))?;
+                arguments.push(cut);
+            }
+            if items[0].as_str() == Some("") {
+                return Err(usage("`run` names no program: its first text is empty"));
+            }
+            Ok(Run::Program(arguments))
+        }
+        (Some(Value::List(items)), false) if items.is_empty() => Err(usage("`run` names no program")),
+        (Some(Value::List(_)), _) => Err(usage("`run` is a list, and `shell = true` wants one text")
+            .help("leave `shell` out: a list is run without a shell")),
+        (Some(Value::Str(_)), false) => Err(usage("`run` is one text, and no shell is to read it").help(
+            "write the program and its arguments as a list, `run = [\"python3\", \"plot.py\"]`; or set `shell = true`",
+        )),
+        (Some(Value::Str(text)), true) => shell_text(text),
+        _ => Err(Diag::error(Class::Bug, "stage `command` lacks its parameter `run`")),
+    }
+}
+
+/// The text goes to the shell as it stands: nothing is pasted into it, so that no value can become a part of the program.
+fn shell_text(text: &str) -> Result<Run, Diag> {
+    if text.trim().is_empty() || text.contains('\0') {
+        return Err(usage("`run` is no text for a shell: it is empty, or has a NUL character in it"));
+    }
+    for head in template::HEADS {
+        let Some(at) = text.find(&format!("{{{head}.")) else { continue };
+        let reference = &text[at..text[at..].find('}').map_or(text.len(), |end| at + end + 1)];
+        if let Ok(cut) = pieces(reference)
+            && let [piece] = &cut[..]
+        {
+            let variable = match piece {
+                Piece::In(role) => environment::input(role),
+                Piece::InFile(role, file) => format!("{}/{file}", environment::input(role)),
+                Piece::Manifest(role) => format!("{}.json", environment::input(role)),
+                Piece::Out(name) => environment::variable("OUT", name),
+                Piece::Param(name) => environment::variable("PARAM", name),
+                Piece::File(name) => environment::variable("FILES", name),
+                Piece::Params | Piece::Text(_) => continue,
+            };
+            let diag = usage(format!("`{reference}` is not filled into a text for the shell"));
+            return Err(diag.help(format!("write `\"${variable}\"`: a command's values are variables of its shell")));
+        }
+    }
+    Ok(Run::Shell(text.to_owned()))
+}
+
+fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
+    let mut outputs: BTreeMap<String, Gives> = BTreeMap::new();
+    for (name, path) in table(params, "outputs") {
+        named("outputs", name)?;
+        let Some(text) = path.as_str() else {
+            return Err(usage(format!("`outputs.{name}` must be a path, not `{path}`")));
+        };
+        let (path, folder) = text.strip_suffix('/').map_or((text, false), |path| (path, true));
+        if !is_relative_file(path) {
+            let shown = text.escape_debug();
+            return Err(usage(format!("`outputs.{name}` is `{shown}`, which is no plain relative path"))
+                .help("write a path such as `figure.png` or `tables/one.json`, without `..`; a folder ends in `/`"));
+        }
+        if path.contains('*') {
+            return Err(usage(format!("`outputs.{name}` is `{path}`: a pattern is no path"))
+                .help("to keep files whose names are not known before, name their folder: `plots/`"));
+        }
+        let first = path.split('/').next().unwrap_or_default();
+        if first.eq_ignore_ascii_case(LOG) || first.starts_with('.') {
+            return Err(usage(format!("`outputs.{name}` is `{path}`, a name that is taken"))
+                .note(format!("what the program prints is kept in `{LOG}`; names that begin with `.` are our own")));
+        }
+        let clash = |other: &&Gives| {
+            let (a, b) = (other.path().to_lowercase(), path.to_lowercase());
+            a == b || a.starts_with(&format!("{b}/")) || b.starts_with(&format!("{a}/"))
+        };
+        if let Some(other) = outputs.values().find(clash) {
+            return Err(usage(format!("`outputs.{name}` is `{path}`, which gets into the way of {}", other.shown()))
+                .note("upper and lower case count as the same: some file systems cannot tell them apart"));
+        }
+        let gives = if folder { Gives::Folder } else { Gives::File };
+        outputs.insert(name.clone(), gives(path.to_owned()));
+    }
+    match outputs.is_empty() {
+        true => Err(usage("`outputs` is empty").help("name at least one file that the program makes")),
+        false => Ok(outputs),
+    }
+}
+
+/// A path of the working tree in plain form: `./a//b` is `a/b`; `..` only at its beginning.
+fn plain(param: &str, path: &str) -> Result<String, Diag> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match (part, parts.last()) {
+            ("..", Some(last)) if *last != ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    let bare: Vec<&str> = parts.iter().skip_while(|part| **part == "..").copied().collect();
+    if path.starts_with('/') || !is_relative_file(&bare.join("/")) {
+        return Err(usage(format!("`{param}` names `{}`, which is no plain relative path", path.escape_debug()))
+            .help("write a path from the pipeline's folder, such as `scripts/plot.py` or `../scripts/plot.py`"));
+    }
+    Ok(parts.join("/"))
+}
+
+/// The last part of a path.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn named(param: &str, name: &str) -> Result<(), Diag> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(usage(format!("`{}` cannot be a name in `{param}`", name.escape_debug()))
+        .help("names are ASCII letters, digits, `_` and `-`, begin with a letter, and have at most 64 characters"))
+}
+
+fn texts(params: &Params, name: &str) -> Vec<String> {
+    match params.get(name) {
+        Some(Value::List(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn table<'a>(params: &'a Params, name: &str) -> &'a Params {
+    static NONE: Params = Params::new();
+    match params.get(name) {
+        Some(Value::Table(table)) => table,
+        _ => &NONE,
+    }
+}
