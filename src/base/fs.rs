@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::diag::{Class, Diag};
+use super::fault::{self, Steps};
 
 /// What could not be done, to which path, and why.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
 
 /// As [`write_atomic`], but without the syncs unless `durable`: a power cut may then leave the file empty.
 pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> {
+    replace_by(&fault::FILE, path, bytes, durable)
+}
+
+/// As [`replace`], its steps called by the names of `steps` in tests that make them fail.
+pub fn replace_by(steps: &Steps, path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fault::point(steps.write).map_err(on("write", path))?;
     let mut beside = match beside(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             create_dir_all(dir)?;
@@ -92,10 +99,38 @@ pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> 
     .map_err(on("write", path))?;
     beside.write_all(bytes).map_err(on("write", path))?;
     if durable {
-        beside.as_file().sync_all().map_err(on("write", path))?;
+        fault::point(steps.sync).and_then(|()| beside.as_file().sync_all()).map_err(on("write", path))?;
     }
+    fault::point(steps.rename).map_err(on("write", path))?;
     beside.persist(path).map_err(|e| on("write", path)(e.error))?;
-    if durable { sync_dir(dir) } else { Ok(()) }
+    if durable {
+        fault::point(steps.folder).map_err(on("sync", dir))?;
+        sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// How a file was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// Both files share their blocks until one of them is written to: no bytes were moved.
+    Reflink,
+    /// Byte by byte.
+    Bytes,
+}
+
+/// Copies what `from` holds into `to`, which is empty: as a reflink where the file system can. Never as a hard link: what is
+/// written to the copy must not reach the original.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy_into(mut from: &File, mut to: &File) -> io::Result<Copied> {
+    #[cfg(target_os = "linux")]
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(Copied::Reflink);
+    }
+    io::copy(&mut from, &mut to)?;
+    Ok(Copied::Bytes)
 }
 
 /// A temporary file in `dir`, with the rights that any new file gets (a store may be shared), removed unless persisted.
@@ -120,6 +155,20 @@ mod tests {
     fn errors_name_their_path() {
         let e = read(Path::new("no/such/file")).unwrap_err();
         assert_eq!(e.to_string(), "cannot read `no/such/file`: no such file or directory");
+    }
+
+    #[test]
+    fn a_copy_has_the_bytes_and_no_tie_to_the_original() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
+        for len in [0, 1, 300_000] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            fs::write(&one, &bytes).unwrap();
+            let how = copy_into(&open(&one).unwrap(), &File::create(&two).unwrap()).unwrap();
+            assert_eq!(read(&two).unwrap(), bytes, "{how:?}");
+            fs::write(&two, b"edited").unwrap();
+            assert_eq!(read(&one).unwrap(), bytes, "{how:?}");
+        }
     }
 
     #[test]

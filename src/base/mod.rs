@@ -3,6 +3,7 @@
 pub mod diag;
 pub mod digest;
 pub mod draw;
+pub mod fault;
 pub mod fs;
 pub mod glob;
 pub mod name;

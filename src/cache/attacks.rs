@@ -12,29 +12,29 @@ use crate::base::value::Value;
 use super::recipe::{Content, Name};
 use super::*;
 
-fn recipe(n: i64) -> Recipe {
+pub(super) fn recipe(n: i64) -> Recipe {
     Recipe::new("train", 1).with(Name::Param("n".into()), Content::Value(Value::Int(n)))
 }
 
-fn any(_: &BTreeMap<String, String>) -> bool {
+pub(super) fn any(_: &BTreeMap<String, String>) -> bool {
     true
 }
 
 /// Makes the result of recipe `n`: `a.txt` with this text.
-fn make(store: &Store, n: i64, text: &str) -> std::sync::Arc<Stored> {
+pub(super) fn make(store: &Store, n: i64, text: &str) -> std::sync::Arc<Stored> {
     let miss = claim(store, n);
     fs::write(miss.out().join("a.txt"), text).unwrap();
     miss.commit(&recipe(n), Work { node: format!("train[n={n}]"), ..Work::default() }).unwrap()
 }
 
-fn claim(store: &Store, n: i64) -> Miss<'_> {
+pub(super) fn claim(store: &Store, n: i64) -> Miss<'_> {
     match store.claim(recipe(n).key(), &any, false).unwrap() {
         Claim::Miss(miss) => *miss,
         other => panic!("expected a miss, got {other:?}"),
     }
 }
 
-fn look(store: &Store, n: i64) -> String {
+pub(super) fn look(store: &Store, n: i64) -> String {
     match store.look(recipe(n).key(), &any).unwrap() {
         Found::Hit(_) => "hit".into(),
         Found::Missing => "missing".into(),
@@ -43,16 +43,16 @@ fn look(store: &Store, n: i64) -> String {
     }
 }
 
-fn object(store: &Store, stored: &Stored) -> PathBuf {
+pub(super) fn object(store: &Store, stored: &Stored) -> PathBuf {
     store.paths(stored)["a.txt"].clone()
 }
 
-fn overwrite(path: &Path, bytes: &[u8]) {
+pub(super) fn overwrite(path: &Path, bytes: &[u8]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-fn count(store: &Store, folder: &str) -> usize {
+pub(super) fn count(store: &Store, folder: &str) -> usize {
     fs::read_dir(store.root().join(folder)).unwrap().count()
 }
 
@@ -302,9 +302,9 @@ fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
 
 /// Runs test `name` of this binary again, alone, where `$DIR` is a file system of its own, mounted by `mount`. `false`:
 /// this machine lets no user do that.
-fn on_own_disk(name: &str, mount: &str) -> bool {
+pub(super) fn on_own_disk(name: &str, mount: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
-    let script = format!("{mount} && exec \"$0\" --exact cache::attacks::{name} --nocapture");
+    let script = format!("{mount} && exec \"$0\" --exact cache::{name} --nocapture");
     let run = |script: &str| {
         Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
@@ -326,7 +326,7 @@ fn on_own_disk(name: &str, mount: &str) -> bool {
 #[test]
 fn a_full_disk_is_told_and_loses_nothing() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("a_full_disk_is_told_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
+        on_own_disk("attacks::a_full_disk_is_told_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -349,7 +349,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
 #[test]
 fn a_read_only_store_is_read_and_refuses_writers() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("a_read_only_store_is_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
+        on_own_disk("attacks::a_read_only_store_is_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -361,7 +361,7 @@ fn a_read_only_store_is_read_and_refuses_writers() {
     assert_eq!(look(&store, 1), "hit");
     let error = store.claim(recipe(2).key(), &any, false).unwrap_err();
     assert_eq!(error.class, Class::Environment);
-    assert!(error.message.contains("read-only file system") && error.help.is_some(), "{error}");
+    assert!(error.message.contains("can be read and not written") && error.help.is_some(), "{error}");
     let error = Store::open(&Path::new(&dir).join("other")).unwrap_err();
     assert_eq!(error.class, Class::Environment);
 }

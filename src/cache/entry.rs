@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::json;
 use crate::base::digest::Digest;
+use crate::base::fault;
 use crate::base::fs;
 
 use super::key::CacheKey;
@@ -83,10 +84,15 @@ impl Entry {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self, path: &Path, durable: bool) -> Result<(), fs::FsError> {
+        let text = self.text();
+        fs::replace_by(&fault::ENTRY, path, text.as_bytes(), durable)
+    }
+
+    /// The manifest's text.
+    pub(super) fn text(&mut self) -> String {
         self.check = None;
         self.check = Some(self.digest());
-        let text = json::to_text(self).expect("an entry is JSON");
-        fs::replace(path, text.as_bytes(), durable)
+        json::to_text(self).expect("an entry is JSON")
     }
 
     /// Reads a manifest; `None` when there is none. The inner error says what is wrong with its text.
@@ -102,7 +108,7 @@ impl Entry {
         Ok(Some(Self::parse(&bytes, key)))
     }
 
-    fn parse(bytes: &[u8], key: CacheKey) -> Result<Self, String> {
+    pub(super) fn parse(bytes: &[u8], key: CacheKey) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Versioned {
             schema: u32,

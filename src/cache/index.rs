@@ -1,19 +1,24 @@
 //! [`Index`]: one small file that spares a run without work the opening of a manifest for every node. A memo only: what
 //! it says of a file holds as long as the file's signature does, and without it everything is found again from the
 //! manifests. Written as a whole, by rename, with a digest at its end; a damaged or foreign one is ignored.
+//!
+//! A signature speaks for bytes as long as the machine runs. A power cut may take bytes back that were written but not yet on
+//! the disk, and some file systems keep the signature then. So what was not [settled](Signature::settled) is forgotten when the
+//! machine was started anew, and hashed once more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
+use crate::base::fault;
 use crate::base::fs::{self, FsError};
 
 use super::entry::{FileRecord, Stored};
 use super::key::CacheKey;
-use super::stat::Signature;
+use super::stat::{Signature, boot};
 
-const MAGIC: &[u8] = b"dpt.index.1\n";
+const MAGIC: &[u8] = b"dpt.index.2\n";
 
 /// What is remembered of a file of the working tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,12 +29,21 @@ pub struct Memo {
     pub digest: Digest,
 }
 
+/// What is remembered of an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seen {
+    /// When its bytes were last known to be right.
+    pub signature: Signature,
+    /// Whether these bytes are known to be on the disk.
+    pub settled: bool,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
     /// The first making under each key.
     pub results: HashMap<CacheKey, Arc<Stored>>,
-    /// The signature of each object when its bytes were last known to be right.
-    pub objects: HashMap<Digest, Signature>,
+    /// The objects.
+    pub objects: HashMap<Digest, Seen>,
     /// Files of the working tree.
     pub files: HashMap<PathBuf, Memo>,
     /// The key under which each node (by a digest of pipeline and name) was last found or made.
@@ -42,12 +56,18 @@ pub struct Index {
 impl Index {
     /// Reads the index; an empty one where there is none that can be used.
     pub fn read(path: &Path) -> Self {
-        fs::read(path).ok().and_then(|bytes| Self::decode(&bytes)).unwrap_or_default()
+        fs::read(path).ok().and_then(|bytes| Self::decode(&bytes, &boot())).unwrap_or_default()
     }
 
     /// Writes it. Not synced: losing it costs time alone.
     pub fn write(&self, path: &Path) -> Result<(), FsError> {
-        fs::replace(path, &self.encode(), false)
+        fs::replace_by(&fault::INDEX, path, &self.encode(&boot()), false)
+    }
+
+    /// As if written when the machine was last started at `boot`.
+    #[cfg(test)]
+    pub fn write_as_of(&self, path: &Path, boot: &str) {
+        fs::replace(path, &self.encode(boot), false).unwrap();
     }
 
     /// Adds what another process wrote meanwhile. Where both know something, this one's word counts.
@@ -68,9 +88,10 @@ impl Index {
         });
     }
 
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, boot: &str) -> Vec<u8> {
         let mut w = Writer(Vec::with_capacity(MAGIC.len() + 256 * self.results.len()));
         w.0.extend_from_slice(MAGIC);
+        w.text(boot.as_bytes());
         w.number(self.results.len() as u64);
         for (key, stored) in &self.results {
             w.digest(&key.0);
@@ -89,9 +110,10 @@ impl Index {
             }
         }
         w.number(self.objects.len() as u64);
-        for (digest, signature) in &self.objects {
+        for (digest, seen) in &self.objects {
             w.digest(digest);
-            w.signature(signature);
+            w.signature(&seen.signature);
+            w.number(seen.settled.into());
         }
         // A path that is not text is hashed each time.
         let files: Vec<_> = self.files.iter().filter_map(|(path, memo)| Some((path.to_str()?, memo))).collect();
@@ -112,12 +134,13 @@ impl Index {
         w.0
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8], boot: &str) -> Option<Self> {
         let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
         if Digest::of(body).0 != check {
             return None;
         }
         let mut r = Reader(body.strip_prefix(MAGIC)?);
+        let same_boot = r.text()? == boot;
         let mut index = Self::default();
         let count = r.count()?;
         index.results.reserve(count);
@@ -138,12 +161,18 @@ impl Index {
         let count = r.count()?;
         index.objects.reserve(count);
         for _ in 0..count {
-            index.objects.insert(r.digest()?, r.signature()?);
+            let digest = r.digest()?;
+            let seen = Seen { signature: r.signature()?, settled: r.number()? == 1 };
+            if same_boot || seen.settled {
+                index.objects.insert(digest, seen);
+            }
         }
         for _ in 0..r.count()? {
             let path = PathBuf::from(r.text()?);
             let memo = Memo { signature: r.signature()?, hashed_at: r.number()? as i64, digest: r.digest()? };
-            index.files.insert(path, memo);
+            if same_boot || memo.signature.settled(memo.hashed_at) {
+                index.files.insert(path, memo);
+            }
         }
         let count = r.count()?;
         index.last.reserve(count);
@@ -217,7 +246,7 @@ mod tests {
         let mut index = Index::default();
         let stored = Stored::of(key, &crate::cache::entry::tests::made(&[("device", "cpu")]));
         index.results.insert(key, Arc::new(stored));
-        index.objects.insert(digest, signature);
+        index.objects.insert(digest, Seen { signature, settled: false });
         index.files.insert("/a/é".into(), Memo { signature, hashed_at: 5, digest });
         index.last.insert(digest, key);
         index
@@ -226,14 +255,27 @@ mod tests {
     #[test]
     fn read_back_as_written_and_any_damage_is_no_index() {
         let index = sample();
-        let bytes = index.encode();
-        assert_eq!(Index::decode(&bytes), Some(index));
+        let bytes = index.encode("boot");
+        assert_eq!(Index::decode(&bytes, "boot"), Some(index));
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
-            assert_eq!(Index::decode(&flipped), None);
-            assert_eq!(Index::decode(&bytes[..at]), None);
+            assert_eq!(Index::decode(&flipped, "boot"), None);
+            assert_eq!(Index::decode(&bytes[..at], "boot"), None);
         }
+    }
+
+    #[test]
+    fn what_a_power_cut_may_have_taken_is_hashed_again_after_a_start_of_the_machine() {
+        let mut index = sample();
+        let long_after = Memo { hashed_at: i64::MAX, ..*index.files.values().next().unwrap() };
+        index.files.insert("/settled".into(), long_after);
+        let later = Index::decode(&index.encode("one boot"), "another").unwrap();
+        assert_eq!(later.objects.len(), 0);
+        assert_eq!(later.files.keys().collect::<Vec<_>>(), [Path::new("/settled")]);
+        assert_eq!(later.results, index.results);
+        index.objects.values_mut().for_each(|seen| seen.settled = true);
+        assert_eq!(Index::decode(&index.encode("one boot"), "another").unwrap().objects, index.objects);
     }
 
     #[test]

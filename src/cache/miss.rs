@@ -9,7 +9,8 @@
 //! 5. `work/KEY` goes, then the lock.
 //!
 //! What took less than `WORTH_SYNCING` to make is not synced: a sync takes about as long as making it again. A power
-//! cut may leave such a file empty; its signature is then another, and it is told and made again like any damage.
+//! cut may leave such a file empty, or full of other bytes. That is never taken for the result: after the machine was started
+//! anew, what was not synced is hashed before it is used (see [`super::index`]), told as damage, and made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Permissions};
@@ -21,10 +22,12 @@ use rayon::prelude::*;
 
 use crate::artifact::{byte_digest, kind_of, logical_digest};
 use crate::base::diag::{Class, Diag};
+use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
 
 use super::entry::{Entry, FileRecord, Made, Stored};
+use super::index::Seen;
 use super::key::CacheKey;
 use super::lock::KeyLock;
 use super::recipe::Recipe;
@@ -65,7 +68,7 @@ impl<'a> Miss<'a> {
     pub(super) fn new(store: &'a Store, key: CacheKey, lock: KeyLock, damage: Vec<Damage>) -> Result<Self, Diag> {
         let miss = Self { store, key, damage, done: false, _lock: lock };
         let work = store.work(key);
-        match std::fs::create_dir(&work) {
+        match fault::point("work.create").and_then(|()| std::fs::create_dir(&work)) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 miss.clear()?;
@@ -140,10 +143,12 @@ impl<'a> Miss<'a> {
             .collect::<Result<BTreeMap<_, _>, Diag>>()?;
         let mut touched = BTreeSet::new();
         for (name, file) in &files {
-            self.place(&out.join(name), file, &mut touched)?;
+            if self.store.place(&out.join(name), file, durable)? {
+                touched.insert(self.store.own_object(&file.bytes).parent().expect("objects lie in folders").to_owned());
+            }
         }
         if durable {
-            touched.iter().try_for_each(|dir| fs::sync_dir(dir))?;
+            touched.iter().try_for_each(|dir| self.store.sync_objects(dir))?;
         }
 
         let made = made(work, files);
@@ -171,15 +176,10 @@ impl<'a> Miss<'a> {
         // A link to a file that others use must not become an object: it would change when they write.
         if std::fs::symlink_metadata(path).map_err(on("read", path))?.nlink() > 1 {
             let copy = fs::beside(&self.out()).map_err(on("write", path))?;
-            std::fs::copy(path, copy.path()).map_err(on("copy", path))?;
+            fs::copy_into(&fs::open(path)?, copy.as_file()).map_err(on("copy", path))?;
             copy.persist(path).map_err(|e| on("write", path)(e.error))?;
         }
-        let file = File::open(path).map_err(on("read", path))?;
-        file.set_permissions(Permissions::from_mode(0o444)).map_err(on("write", path))?;
-        date_back(&file).map_err(on("write", path))?;
-        if durable {
-            file.sync_all().map_err(on("sync", path))?;
-        }
+        let file = prepare_object(path, durable)?;
         let before = Signature::of(&file.metadata().map_err(on("read", path))?);
         let bytes = byte_digest(path)?;
         let logical = if kind_of(name).name == "bytes" { bytes } else { logical_digest(name, path)? };
@@ -191,24 +191,45 @@ impl<'a> Miss<'a> {
         }
         Ok(FileRecord { logical, bytes, size: before.size })
     }
+}
 
-    /// Gives a file its place among the objects, unless one with the same bytes is there.
-    fn place(&self, path: &Path, file: &FileRecord, touched: &mut BTreeSet<PathBuf>) -> Result<(), Diag> {
-        if self.store.has_object(&file.bytes, file.size)? {
-            return Ok(());
+/// Makes a file unchangeable, and brings it to the disk if it is to be `durable`.
+pub(super) fn prepare_object(path: &Path, durable: bool) -> Result<File, fs::FsError> {
+    let file = fs::open(path)?;
+    fault::point("object.prepare")
+        .and_then(|()| file.set_permissions(Permissions::from_mode(0o444)))
+        .and_then(|()| date_back(&file))
+        .map_err(on("write", path))?;
+    if durable {
+        fault::point("object.sync").and_then(|()| file.sync_all()).map_err(on("sync", path))?;
+    }
+    Ok(file)
+}
+
+impl Store {
+    /// Gives a [prepared](prepare_object) file its place among the objects, unless one with the same bytes is there.
+    /// Whether it was given.
+    pub(super) fn place(&self, path: &Path, file: &FileRecord, settled: bool) -> Result<bool, Diag> {
+        if self.has_object(&file.bytes, file.size)? {
+            return Ok(false);
         }
-        let to = self.store.object(&file.bytes);
-        let dir = to.parent().expect("objects lie in folders");
+        let to = self.own_object(&file.bytes);
+        fault::point("object.rename").map_err(on("write", &to))?;
         if std::fs::rename(path, &to).is_err() {
             // The first object of its folder, most likely.
-            fs::create_dir_all(dir)?;
+            fs::create_dir_all(to.parent().expect("objects lie in folders"))?;
             std::fs::rename(path, &to).map_err(on("write", &to))?;
         }
-        touched.insert(dir.to_owned());
         if let Some(signature) = Signature::at(&to)? {
-            self.store.index().objects.insert(file.bytes, signature);
+            self.index().objects.insert(file.bytes, Seen { signature, settled });
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Makes the names of new objects durable.
+    pub(super) fn sync_objects(&self, dir: &Path) -> Result<(), fs::FsError> {
+        fault::point("object.folder").map_err(on("sync", dir))?;
+        fs::sync_dir(dir)
     }
 }
 
@@ -232,6 +253,9 @@ fn made(work: Work, files: BTreeMap<String, FileRecord>) -> Made {
 impl Drop for Miss<'_> {
     fn drop(&mut self) {
         let work = self.store.work(self.key);
+        if fault::point("work.remove").is_err() {
+            return;
+        }
         // Each folder goes at once when it is empty, which is the common case.
         if std::fs::remove_dir(self.out()).is_err() {
             let _ = std::fs::remove_dir_all(self.out());

@@ -31,14 +31,19 @@
 //! work/KEY/out          where a stage writes; work/KEY/scratch outlives a kill
 //! quarantine/           what was found damaged
 //! runs/RUN.jsonl        journals
+//! in-use                locked by runs, together, and by gc, alone
 //! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted
 //! ```
 
+pub mod census;
 pub mod entry;
+pub mod gc;
 mod index;
 pub mod key;
 pub mod lock;
+mod look;
 pub mod miss;
+pub mod pack;
 pub mod reason;
 pub mod recipe;
 pub mod stat;
@@ -54,3 +59,7 @@ pub use store::{Claim, Damage, Found, Store, Wanted};
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod clocks;
+#[cfg(test)]
+mod shared;

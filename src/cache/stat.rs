@@ -13,6 +13,10 @@ use crate::base::fs::{FsError, on};
 /// More than the longest step of a file system's clock on systems in use (10 ms on Linux with HZ=100).
 pub const TICK_NS: i64 = 20_000_000;
 
+/// After this long the system has brought to the disk what was written: Linux begins after 30 s, or 10 minutes on a laptop
+/// that saves power.
+const SETTLED_NS: i64 = 15 * 60 * 1_000_000_000;
+
 /// Size, times and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
@@ -57,11 +61,23 @@ impl Signature {
     pub fn racy(&self, hashed_at: i64) -> bool {
         self.mtime.max(self.ctime).saturating_add(TICK_NS) >= hashed_at
     }
+
+    /// Whether a file with this signature, read at `hashed_at`, had long been on the disk: then a power cut later on cannot
+    /// have left other bytes behind the same signature.
+    pub fn settled(&self, hashed_at: i64) -> bool {
+        self.mtime.max(self.ctime).saturating_add(SETTLED_NS) < hashed_at
+    }
 }
 
 /// Nanoseconds since 1970, by this machine's clock.
 pub fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64)
+}
+
+/// A name for the time since the machine was started; empty where the system has none. Another one than before: there may
+/// have been a power cut.
+pub fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
 
 /// Dates a file back by a second: whatever writes to it later gives it another time.

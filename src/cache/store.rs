@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::artifact::byte_digest;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
+use crate::base::fault;
 use crate::base::fs::{self, on};
 
 use super::entry::{Entry, Stored};
 use super::index::Index;
 use super::key::CacheKey;
-use super::lock::{Holder, KeyLock};
+use super::lock::{Holder, InUse, KeyLock};
 use super::miss::Miss;
 use super::stat::{Signature, now_ns};
 
@@ -53,16 +54,23 @@ pub struct Damage {
     /// Facts: recorded and found.
     pub note: Option<String>,
     /// The file that is damaged; not there when it is missing.
-    path: PathBuf,
-    object: Option<Digest>,
+    pub(super) path: PathBuf,
 }
 
-/// The store below one folder. Shared by threads, and with other processes.
+/// The store below one folder. Shared by threads, and with other processes. It may stand before a second one that is only
+/// read: results are looked for here, then there, used where they lie, and made here.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    shared: Option<PathBuf>,
     index: Mutex<Index>,
 }
+
+/// The layout that this `dpt` reads and writes: a folder's name.
+pub const LAYOUT: &str = "v1";
+
+/// The file by whose lock processes say that they use the store.
+const IN_USE: &str = "in-use";
 
 /// The folders of a store.
 const FOLDERS: &[&str] = &["objects", "entries", "locks", "work", "quarantine", "runs"];
@@ -74,10 +82,11 @@ impl Store {
     /// # Errors
     /// When there is none and it cannot be made.
     pub fn open(folder: &Path) -> Result<Self, Diag> {
-        let root = std::path::absolute(folder).map_err(on("find", folder))?.join("v1");
+        let root = std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT);
         if !FOLDERS.iter().all(|name| root.join(name).is_dir()) {
             for name in FOLDERS {
-                fs::create_dir_all(&root.join(name)).map_err(|e| {
+                let made = fault::point("store.create").map_err(on("create", &root.join(name)));
+                made.and_then(|()| fs::create_dir_all(&root.join(name))).map_err(|e| {
                     let diag = Diag::from(e);
                     Diag { class: Class::Environment, ..diag }
                         .help("results are stored there: name a folder that can be written with `--cache DIR`")
@@ -89,7 +98,58 @@ impl Store {
             }
         }
         let index = Mutex::new(Index::read(&root.join("index")));
-        Ok(Self { root, index })
+        Ok(Self { root, shared: None, index })
+    }
+
+    /// With the store in `folder` behind it, of which nothing is ever written.
+    ///
+    /// # Errors
+    /// When there is no store of this layout.
+    pub fn with_shared(mut self, folder: &Path) -> Result<Self, Diag> {
+        let root = std::path::absolute(folder).map_err(on("find", folder))?;
+        if !root.join(LAYOUT).join("entries").is_dir() {
+            let diag = Diag::error(Class::Usage, format!("there is no store to read in `{}`", folder.display()));
+            let newer = std::fs::read_dir(&root).into_iter().flatten().flatten();
+            let mut layouts: Vec<_> = newer.map(|item| item.file_name().to_string_lossy().into_owned()).collect();
+            layouts.retain(|name| name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok()));
+            layouts.sort();
+            return Err(match layouts.as_slice() {
+                [] => {
+                    diag.help(format!("name a folder that a run with `--cache DIR` has filled: it has a `{LAYOUT}/`"))
+                }
+                all => diag
+                    .note(format!("it has layout {}; this `dpt` reads {LAYOUT}", all.join(", ")))
+                    .help("use the `dpt` that wrote it, or let this one fill another"),
+            });
+        }
+        let shared = root.join(LAYOUT);
+        self.shared = (shared != self.root).then_some(shared);
+        Ok(self)
+    }
+
+    /// The store that is only read, if there is one: its folder of this layout.
+    pub fn shared(&self) -> Option<&Path> {
+        self.shared.as_deref()
+    }
+
+    /// Says that this process uses the store until what is returned is dropped: meanwhile nobody removes from it.
+    ///
+    /// # Errors
+    /// When the store can be written and has no locks.
+    pub fn in_use(&self) -> Result<InUse, Diag> {
+        let own = InUse::shared(&self.root.join(IN_USE))?;
+        Ok(match &self.shared {
+            Some(root) => own.and(InUse::reading(&root.join(IN_USE))),
+            None => own,
+        })
+    }
+
+    /// Says that this process alone uses the store; `None` when others do.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or has no locks.
+    pub fn alone(&self) -> Result<Option<InUse>, Diag> {
+        Ok(InUse::alone(&self.root.join(IN_USE))?)
     }
 
     /// The store in `folder` as it is, to look at: nothing is made where there is none.
@@ -97,9 +157,9 @@ impl Store {
     /// # Errors
     /// When the path cannot be made absolute.
     pub fn peek(folder: &Path) -> Result<Self, Diag> {
-        let root = std::path::absolute(folder).map_err(on("find", folder))?.join("v1");
+        let root = std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT);
         let index = Mutex::new(Index::read(&root.join("index")));
-        Ok(Self { root, index })
+        Ok(Self { root, shared: None, index })
     }
 
     /// Where a pipeline's store lies unless the user says otherwise: `cache/` in the nearest folder above the pipeline
@@ -124,9 +184,11 @@ impl Store {
             if !there || byte_digest(&to)? != file.bytes {
                 let dir = to.parent().expect("a file lies in a folder");
                 fs::create_dir_all(dir)?;
+                fault::point("copy.write").map_err(on("write", &to))?;
                 let beside = fs::beside(dir).map_err(on("write", &to))?;
-                let mut object = fs::open(&self.object(&file.bytes))?;
-                std::io::copy(&mut object, &mut beside.as_file()).map_err(on("write", &to))?;
+                let object = fs::open(&self.object(&file.bytes))?;
+                fs::copy_into(&object, beside.as_file()).map_err(on("write", &to))?;
+                fault::point("copy.rename").map_err(on("write", &to))?;
                 beside.persist(&to).map_err(|e| on("write", &to)(e.error))?;
             }
             paths.push(to);
@@ -144,9 +206,23 @@ impl Store {
         self.root.join("runs")
     }
 
-    /// Where the object with these bytes lies.
+    /// Where the object with these bytes lies: here, or in the shared store where it is there alone.
     pub fn object(&self, bytes: &Digest) -> PathBuf {
+        let own = self.own_object(bytes);
+        match self.shared_object(bytes) {
+            Some(shared) if !own.exists() && shared.exists() => shared,
+            _ => own,
+        }
+    }
+
+    /// Where the object with these bytes lies, or would, in the store that is written.
+    pub(super) fn own_object(&self, bytes: &Digest) -> PathBuf {
         split(self.root.join("objects"), &bytes.hex(), "")
+    }
+
+    /// Where it lies, or would, in the store that is only read.
+    pub(super) fn shared_object(&self, bytes: &Digest) -> Option<PathBuf> {
+        self.shared.as_ref().map(|root| split(root.join("objects"), &bytes.hex(), ""))
     }
 
     /// Where the files of a result lie, by name.
@@ -159,7 +235,7 @@ impl Store {
     }
 
     pub(super) fn manifest(&self, key: CacheKey) -> PathBuf {
-        split(self.root.join("entries"), &key.hex(), ".json")
+        manifest_in(&self.root, key)
     }
 
     pub(super) fn work(&self, key: CacheKey) -> PathBuf {
@@ -171,96 +247,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn entry(&self, key: CacheKey) -> Result<Option<Entry>, Diag> {
-        Ok(Entry::read(&self.manifest(key), key)?.and_then(Result::ok))
-    }
-
-    /// Looks, and changes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
-        let known = self.index().results.get(&key).cloned();
-        if let Some(stored) = known.filter(|s| wanted(&s.numerics))
-            && self.whole(&stored)?
-        {
-            return Ok(Found::Hit(stored));
-        }
-        let path = self.manifest(key);
-        let entry = match Entry::read(&path, key)? {
-            None => return Ok(Found::Missing),
-            Some(Err(what)) => return Ok(Found::Damaged(vec![Damage { what, note: None, path, object: None }])),
-            Some(Ok(entry)) => entry,
-        };
-        let Some(at) = entry.made.iter().position(|made| wanted(&made.numerics)) else {
-            return Ok(Found::Other(entry.made[0].numerics.clone()));
-        };
-        let stored = Arc::new(Stored::of(key, &entry.made[at]));
-        let damage = self.damage(&stored)?;
-        if !damage.is_empty() {
-            return Ok(Found::Damaged(damage));
-        }
-        if at == 0 {
-            let mut index = self.index();
-            index.results.insert(key, stored.clone());
-            index.dirty = true;
-        }
-        Ok(Found::Hit(stored))
-    }
-
-    /// Whether all objects have the signatures that they had when they were right.
-    fn whole(&self, stored: &Stored) -> Result<bool, Diag> {
-        for file in stored.files.values() {
-            let known = self.index().objects.get(&file.bytes).copied();
-            if known.is_none() || known != Signature::at(&self.object(&file.bytes))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// What is wrong with the files of a result. Objects whose signature does not speak for them are hashed.
-    fn damage(&self, stored: &Stored) -> Result<Vec<Damage>, Diag> {
-        let mut damage = Vec::new();
-        for (name, file) in &stored.files {
-            if let Some((what, note)) = self.object_damage(&file.bytes, file.size)? {
-                let what = format!("`{name}` {what}");
-                damage.push(Damage { what, note, path: self.object(&file.bytes), object: Some(file.bytes) });
-            }
-        }
-        Ok(damage)
-    }
-
-    /// What is wrong with an object, if anything.
-    fn object_damage(&self, bytes: &Digest, size: u64) -> Result<Option<(String, Option<String>)>, Diag> {
-        let path = self.object(bytes);
-        let Some(signature) = Signature::at(&path)? else {
-            return Ok(Some(("is missing".to_owned(), Some(format!("recorded {bytes}, {size} bytes")))));
-        };
-        if self.index().objects.get(bytes) == Some(&signature) {
-            return Ok(None);
-        }
-        let hashed_at = now_ns();
-        let found = byte_digest(&path)?;
-        if found != *bytes {
-            let note = format!("recorded {bytes}, found {found}; {} of {size} bytes", signature.size);
-            return Ok(Some(("is not what was stored".to_owned(), Some(note))));
-        }
-        if !signature.racy(hashed_at) {
-            let mut index = self.index();
-            index.objects.insert(*bytes, signature);
-            index.dirty = true;
-        }
-        Ok(None)
-    }
-
-    /// Whether the object is there and right. One that is there and wrong is set aside.
-    pub(super) fn has_object(&self, bytes: &Digest, size: u64) -> Result<bool, Diag> {
-        match self.object_damage(bytes, size)? {
-            None => Ok(true),
-            Some(_) => {
-                self.set_aside(&self.object(bytes))?;
-                Ok(false)
-            }
+        let own = Entry::read(&self.manifest(key), key)?.and_then(Result::ok);
+        match &self.shared {
+            Some(root) if own.is_none() => Ok(Entry::read(&manifest_in(root, key), key)?.and_then(Result::ok)),
+            _ => Ok(own),
         }
     }
 
@@ -271,7 +261,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'_>, Diag> {
-        let lock = match KeyLock::try_take(&self.root.join("locks").join(key.hex()))? {
+        let lock = match KeyLock::try_take(&self.lock_path(key)).map_err(|e| self.unwritable(e))? {
             Ok(lock) => lock,
             Err(holder) => return Ok(Claim::Busy(holder)),
         };
@@ -294,11 +284,31 @@ impl Store {
         Miss::new(self, key, lock, damage).map(|miss| Claim::Miss(Box::new(miss)))
     }
 
-    /// Moves a damaged file out of the way, under a name that says what it was.
-    fn set_aside(&self, path: &Path) -> Result<(), Diag> {
+    pub(super) fn lock_path(&self, key: CacheKey) -> PathBuf {
+        self.root.join("locks").join(key.hex())
+    }
+
+    /// A store that can be read and not written: what to do instead.
+    fn unwritable(&self, error: fs::FsError) -> Diag {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        if !matches!(error.source.kind(), PermissionDenied | ReadOnlyFilesystem) {
+            return error.into();
+        }
+        let folder = self.root.parent().unwrap_or(&self.root).display();
+        let text = format!("the store `{folder}` can be read and not written, and a result is to be made");
+        Diag::error(Class::Environment, text).note(error.to_string()).help(format!(
+            "store results elsewhere, and use those that are here: `--cache DIR --shared-store {folder}`"
+        ))
+    }
+
+    /// Moves a damaged file out of the way, under a name that says what it was. One in the shared store stays.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<(), Diag> {
+        if !path.starts_with(&self.root) {
+            return Ok(());
+        }
         let name: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
         let to = self.root.join("quarantine").join(format!("{}{}.{}", name[1], name[0], now_ns()));
-        match std::fs::rename(path, &to) {
+        match fault::point("quarantine.rename").and_then(|()| std::fs::rename(path, &to)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(on("set aside", path)(e).into()),
             _ => Ok(()),
         }
@@ -328,13 +338,18 @@ impl Store {
         }
         let path = self.root.join("index");
         let lock = self.root.join("index.lock");
-        let held = File::create(&lock).map_err(on("write", &lock))?;
+        let held = fault::point("index.lock").and_then(|()| File::create(&lock)).map_err(on("write", &lock))?;
         held.lock().map_err(on("lock", &lock))?;
         index.merge(Index::read(&path));
         index.write(&path)?;
         index.dirty = false;
         Ok(())
     }
+}
+
+/// Where the manifest of `key` lies below a store's folder of this layout.
+pub(super) fn manifest_in(root: &Path, key: CacheKey) -> PathBuf {
+    split(root.join("entries"), &key.hex(), ".json")
 }
 
 /// `folder/ab/cdef…` and an ending.

@@ -47,7 +47,7 @@ impl Store {
         Ok(h.finish())
     }
 
-    fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
+    pub(super) fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
         let known = self.index().files.get(path).copied();
         if let Some(memo) = known.filter(|m| m.signature == signature && !signature.racy(m.hashed_at)) {
             return Ok(memo.digest);

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::base::diag::{Class, Diag};
+use crate::base::fault;
 use crate::base::fs::{self, on};
 
 use super::event::{Event, Sink};
@@ -77,13 +78,15 @@ impl Sink for Journal {
                 return;
             }
             line = std::mem::take(held);
-            *state = match File::create(&self.path) {
+            *state = match fault::point("journal.create").and_then(|()| File::create(&self.path)) {
                 Ok(file) => State::Open(BufWriter::new(file)),
                 Err(e) => State::Lost(on("write", &self.path)(e).to_string()),
             };
         }
         if let State::Open(file) = &mut *state
-            && let Err(e) = file.write_all(&line).and_then(|()| if quiet { Ok(()) } else { file.flush() })
+            && let Err(e) = fault::point("journal.write")
+                .and_then(|()| file.write_all(&line))
+                .and_then(|()| if quiet { Ok(()) } else { file.flush() })
         {
             *state = State::Lost(on("write", &self.path)(e).to_string());
         }

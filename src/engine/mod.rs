@@ -13,6 +13,7 @@ mod job;
 pub mod journal;
 pub mod key;
 pub mod prepare;
+pub mod reach;
 pub mod retry;
 pub mod run;
 pub mod state;

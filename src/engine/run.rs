@@ -106,6 +106,8 @@ pub fn run(
         states,
         sender,
     };
+    // While this runs, nobody clears the store up.
+    let in_use = if options.dry_run { Ok(None) } else { store.in_use().map(Some) };
     tee.event(&Event::RunStarted {
         schema: event::SCHEMA,
         run: run.clone(),
@@ -113,6 +115,9 @@ pub fn run(
         nodes: runner.totals.nodes,
         dry_run: options.dry_run,
     });
+    if let Err(error) = &in_use {
+        tee.event(&Event::RunNote { text: format!("nothing keeps `dpt cache gc` away: {}", error.message) });
+    }
     if options.dry_run {
         runner.dry();
     } else {

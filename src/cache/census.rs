@@ -1,0 +1,155 @@
+//! [`Census`]: all that lies in a store, by looking at every manifest and every object. For people and for gc; a run never
+//! needs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::base::diag::Diag;
+use crate::base::digest::Digest;
+use crate::base::fs::on;
+
+use super::entry::Entry;
+use super::key::CacheKey;
+use super::recipe::Name;
+use super::stat::Signature;
+use super::store::Store;
+
+/// What is in a store.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// Every entry whose manifest is whole, oldest first.
+    pub entries: Vec<Entry>,
+    /// Manifests that cannot be read, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+    /// Every object there is, right or wrong.
+    pub objects: BTreeMap<Digest, Signature>,
+}
+
+impl Entry {
+    /// When it was last made or made anew: seconds since 1970.
+    pub fn at(&self) -> u64 {
+        self.made.iter().map(|made| made.at).max().unwrap_or(0)
+    }
+
+    /// Its stage kind, as its recipe says.
+    pub fn kind(&self) -> String {
+        self.recipe.get(&Name::Stage).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// How long all its makings took.
+    pub fn seconds(&self) -> f64 {
+        self.made.iter().map(|made| made.seconds).sum()
+    }
+
+    /// The objects of all its makings, each once, with their sizes.
+    pub fn objects(&self) -> BTreeMap<Digest, u64> {
+        self.made.iter().flat_map(|made| made.files.values()).map(|file| (file.bytes, file.size)).collect()
+    }
+}
+
+impl Census {
+    /// Bytes of all objects.
+    pub fn size(&self) -> u64 {
+        self.objects.values().map(|object| object.size).sum()
+    }
+
+    /// Entries and bytes by group; an object that several groups share counts for the first in the order of their names.
+    pub fn grouped(&self, group: impl Fn(&Entry) -> String) -> BTreeMap<String, (usize, u64)> {
+        let mut entries: Vec<_> = self.entries.iter().map(|entry| (group(entry), entry)).collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut counted = BTreeSet::new();
+        let mut sums: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+        for (group, entry) in entries {
+            let sum = sums.entry(group).or_default();
+            sum.0 += 1;
+            for object in entry.objects().into_keys().filter(|object| counted.insert(*object)) {
+                sum.1 += self.objects.get(&object).map_or(0, |signature| signature.size);
+            }
+        }
+        sums
+    }
+}
+
+impl Store {
+    /// Looks at everything in the store that is written. Hashes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn census(&self) -> Result<Census, Diag> {
+        let manifests: Vec<_> = named(&self.root().join("entries"), ".json")?;
+        let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
+        let mut census = Census::default();
+        for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
+            match entry {
+                Some(Ok(entry)) => census.entries.push(entry),
+                Some(Err(why)) => census.unreadable.push((path, why)),
+                // Gone since the folder was listed.
+                None => {}
+            }
+        }
+        census.entries.sort_by_key(|entry| (entry.at(), entry.key));
+        for (digest, path) in named(&self.root().join("objects"), "")? {
+            if let Some(signature) = Signature::at(&path)? {
+                census.objects.insert(digest, signature);
+            }
+        }
+        Ok(census)
+    }
+}
+
+/// The files `ab/cdef…` with this ending below `folder`. What has another name is not ours.
+fn named(folder: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>, Diag> {
+    let mut found = Vec::new();
+    for dir in list(folder)? {
+        if !dir.is_dir() {
+            continue;
+        }
+        let head = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for path in list(&dir)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let digest = name.strip_suffix(ending).and_then(|tail| format!("{head}{tail}").parse().ok());
+            found.extend(digest.map(|digest| (digest, path)));
+        }
+    }
+    Ok(found)
+}
+
+/// What is in a folder, by name; nothing where there is none.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Diag> {
+    let items = match std::fs::read_dir(folder) {
+        Ok(items) => items,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(e) => return Err(on("read", folder)(e).into()),
+    };
+    let mut paths = Vec::new();
+    for item in items {
+        paths.push(item.map_err(on("read", folder))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// All plain files below a folder, links not followed: how many, their bytes, and when the last of them changed (nanoseconds
+/// since 1970). Of a plain file: itself.
+///
+/// # Errors
+/// When something there cannot be read.
+pub fn below(path: &Path) -> Result<(usize, u64, i64), Diag> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((0, 0, 0)),
+        Err(e) => return Err(on("read", path)(e).into()),
+    };
+    let own = Signature::of(&meta).ctime;
+    if !meta.is_dir() {
+        return Ok((1, meta.len(), own));
+    }
+    let mut sum = (0, 0, own);
+    for item in list(path)? {
+        let (files, bytes, changed) = below(&item)?;
+        sum = (sum.0 + files, sum.1 + bytes, sum.2.max(changed));
+    }
+    Ok(sum)
+}

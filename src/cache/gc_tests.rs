@@ -1,0 +1,187 @@
+//! Clearing up: what is kept, what goes, in which order, and that nobody is disturbed.
+
+use std::fs as files;
+
+use crate::cache::attacks::{claim, count, look, make, object, recipe};
+use crate::cache::{Store, Work};
+
+use super::*;
+
+/// Everything that nobody keeps, however young.
+fn all() -> Limits {
+    Limits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..Limits::default() }
+}
+
+fn key(n: i64) -> CacheKey {
+    recipe(n).key()
+}
+
+/// Plans and sweeps, keeping these.
+fn gc(store: &Store, kept: &[i64], limits: Limits) -> Sweep {
+    let keep = |key| kept.iter().any(|n| recipe(*n).key() == key);
+    let plan = store.plan_gc(&keep, limits).unwrap();
+    let alone = store.alone().unwrap().expect("nobody else is there");
+    let done = store.sweep(&plan, &keep, limits, &alone).unwrap();
+    assert_eq!((done.entries.len(), done.bytes()), (plan.entries.len(), plan.bytes()));
+    done
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("cache")).unwrap();
+    (dir, store)
+}
+
+/// How many objects there are.
+fn objects(store: &Store) -> usize {
+    store.census().unwrap().objects.len()
+}
+
+#[test]
+fn what_is_kept_stays_whole_and_the_rest_goes() {
+    let (dir, store) = store();
+    (0..4).for_each(|n| drop(make(&store, n, if n < 2 { "shared" } else { "own" })));
+    store.flush().unwrap();
+    assert_eq!(objects(&store), 2);
+    let done = gc(&store, &[1, 2], all());
+    let mut gone: Vec<_> = done.entries.iter().map(|gone| gone.node.as_str()).collect();
+    gone.sort();
+    assert_eq!((gone, done.kept, done.bytes()), (vec!["train[n=0]", "train[n=3]"], 2, 0));
+    assert_eq!(objects(&store), 2, "objects that are shared with what stays, stay");
+    let done = gc(&store, &[2], all());
+    assert_eq!((done.bytes(), objects(&store)), (6, 1));
+    for store in [store, Store::open(&dir.path().join("cache")).unwrap()] {
+        assert_eq!([0, 1, 2, 3].map(|n| look(&store, n)), ["missing", "missing", "hit", "missing"]);
+        assert!(gc(&store, &[2], all()).is_empty());
+    }
+}
+
+#[test]
+fn a_plan_removes_nothing() {
+    let (_dir, store) = store();
+    make(&store, 1, "one");
+    assert_eq!(store.plan_gc(&|_| false, all()).unwrap().entries.len(), 1);
+    assert_eq!(look(&store, 1), "hit");
+}
+
+#[test]
+fn what_is_young_stays() {
+    let (_dir, store) = store();
+    make(&store, 1, "one");
+    drop(claim(&store, 2).scratch());
+    let orphan = store.own_object(&Digest::of(b"orphan"));
+    files::create_dir_all(orphan.parent().unwrap()).unwrap();
+    files::write(&orphan, "orphan").unwrap();
+    assert!(gc(&store, &[], Limits::default()).is_empty());
+    let old = Limits { older_than: Some(Duration::from_secs(60)), ..all() };
+    assert_eq!((gc(&store, &[], old).entries.len(), orphan.exists()), (0, false));
+    assert_eq!(gc(&store, &[], all()).entries.len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_nothing_old() {
+    let now = 1_000_000_000_000;
+    assert!(!older(now + 5, now, Duration::from_secs(1)) && !older(i64::MAX, now, Duration::from_secs(1)));
+    assert!(older(0, now, Duration::from_secs(1000)) && !older(0, now, Duration::from_secs(1001)));
+    assert!(!older(0, i64::MAX - 1, Duration::MAX));
+}
+
+#[test]
+fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
+    let (_dir, store) = store();
+    // Seconds a byte: 0.1, 1, 0.01.
+    for (n, len, seconds) in [(1, 10, 1.0), (2, 20, 20.0), (3, 300, 3.0)] {
+        let miss = claim(&store, n);
+        files::write(miss.out().join("a.txt"), vec![b'a' + n as u8; len]).unwrap();
+        miss.commit(&recipe(n), Work { seconds, ..Work::default() }).unwrap();
+    }
+    let limit = |max| Limits { max_size: Some(max), ..all() };
+    assert!(gc(&store, &[], limit(330)).is_empty());
+    let keys = |sweep: Sweep| sweep.entries.iter().map(|gone| gone.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.plan_gc(&|_| false, limit(29)).unwrap()), [key(3), key(1)]);
+    assert_eq!(keys(gc(&store, &[], limit(30))), [key(3)]);
+    assert_eq!([1, 2, 3].map(|n| look(&store, n)), ["hit", "hit", "missing"]);
+    // What is kept is kept, whatever the size.
+    assert_eq!(keys(gc(&store, &[2], limit(0))), [key(1)]);
+    assert_eq!(look(&store, 2), "hit");
+}
+
+#[test]
+fn a_store_in_use_is_left_alone() {
+    let (dir, store) = store();
+    make(&store, 1, "one");
+    let in_use = Store::open(&dir.path().join("cache")).unwrap().in_use().unwrap();
+    assert!(store.alone().unwrap().is_none());
+    drop(in_use);
+    assert!(store.alone().unwrap().is_some());
+}
+
+#[test]
+fn what_others_came_to_need_after_the_plan_stays() {
+    let (dir, store) = store();
+    make(&store, 1, "one");
+    make(&store, 2, "two");
+    let plan = store.plan_gc(&|_| false, all()).unwrap();
+    // Another process makes one more, which shares a file with what is to go.
+    make(&Store::open(&dir.path().join("cache")).unwrap(), 3, "two");
+    let done = store.sweep(&plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
+    assert_eq!(done.entries.iter().map(|gone| gone.key).collect::<Vec<_>>(), [key(2)]);
+    let fresh = Store::open(&dir.path().join("cache")).unwrap();
+    assert_eq!([1, 2, 3].map(|n| look(&fresh, n)), ["hit", "missing", "hit"]);
+}
+
+#[test]
+fn leftovers_of_dead_runs_go_and_held_folders_stay() {
+    let (_dir, store) = store();
+    let stored = make(&store, 1, "one");
+    // A dead run with a checkpoint, a dead one without, and one that is alive.
+    for (n, checkpoint) in [(2, true), (3, false)] {
+        let miss = claim(&store, n);
+        if checkpoint {
+            files::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
+        }
+        // As a kill leaves them.
+        std::mem::forget(miss);
+        files::remove_file(store.lock_path(key(n))).unwrap();
+    }
+    let alive = claim(&store, 4);
+    files::write(alive.scratch().join("checkpoint"), "step 1").unwrap();
+    files::write(object(&store, &stored).with_file_name(".tmp-x"), "half").unwrap();
+    files::write(store.root().join("quarantine/bad"), "bad").unwrap();
+    files::create_dir_all(store.root().join("work").join(format!("{}1-2", super::super::pack::UNPACKING))).unwrap();
+    files::write(store.root().join("work/mine.txt"), "foreign").unwrap();
+    files::write(store.lock_path(key(9)), "process 1").unwrap();
+
+    let week = Limits { leftovers: Duration::from_secs(604_800), ..all() };
+    let done = gc_work(&store, week);
+    assert_eq!(done, (2, 0, 2), "checkpoints and quarantine are kept for a week");
+    assert!(store.root().join("work").join(key(2).hex()).join("scratch/checkpoint").exists());
+    assert!(!store.lock_path(key(9)).exists());
+    gc_work(&store, all());
+    let left: Vec<_> = list(&store.root().join("work")).unwrap();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(alive.scratch().join("checkpoint").exists() && store.root().join("work/mine.txt").exists());
+    assert_eq!((count(&store, "quarantine"), look(&store, 1).as_str()), (0, "hit"));
+}
+
+/// Sweeps, keeping entry 1; how many working folders, quarantined and temporary files went.
+fn gc_work(store: &Store, limits: Limits) -> (usize, usize, usize) {
+    let keep = |k| k == key(1);
+    let plan = store.plan_gc(&keep, limits).unwrap();
+    let done = store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    (done.work.len(), done.quarantine.len(), done.temporary.len())
+}
+
+#[test]
+fn objects_of_entries_that_cannot_be_read_stay() {
+    let (_dir, store) = store();
+    let stored = make(&store, 1, "of a later dpt");
+    let manifest = store.manifest(key(1));
+    let text = files::read_to_string(&manifest).unwrap();
+    files::remove_file(&manifest).unwrap();
+    files::write(&manifest, text.replace("\"schema\": 1\n", "\"schema\": 7\n")).unwrap();
+    make(&store, 2, "two");
+    let done = gc(&store, &[], all());
+    assert_eq!((done.unreadable, done.entries.len()), (1, 1));
+    assert!(object(&store, &stored).exists() && manifest.exists());
+}

@@ -1,0 +1,407 @@
+//! Archives: results on their way to another store. A tar file (gzipped where its name ends in `.gz`):
+//!
+//! ```text
+//! dpt-store.json      what follows: keys, and objects with their sizes
+//! entries/KEY.json    manifests
+//! objects/DIGEST      files
+//! ```
+//!
+//! What comes in is not believed: members other than those announced, other sizes, other digests (of bytes and of what they
+//! mean) and anything that is no plain file end the import, and until all is checked nothing is to be seen in the store. What
+//! cannot be checked is that a recipe gives these files: whoever imports trusts whoever made them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{kind_of, logical_digest};
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
+use crate::base::fault;
+use crate::base::fs::{self, on};
+use crate::base::name::is_relative_file;
+
+use super::entry::{Entry, FileRecord};
+use super::key::CacheKey;
+use super::lock::KeyLock;
+use super::miss::prepare_object;
+use super::stat::now_ns;
+use super::store::Store;
+
+/// The version of the archive's layout.
+const VERSION: u32 = 1;
+/// The name of its first member.
+const CONTENTS: &str = "dpt-store.json";
+/// The longest that member and a manifest may be.
+const LONGEST: u64 = 256 << 20;
+/// How folders in `work/` begin into which archives are unpacked.
+pub(super) const UNPACKING: &str = "import-";
+
+/// The first member.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    entries: BTreeSet<CacheKey>,
+    objects: BTreeMap<String, u64>,
+}
+
+/// What an archive holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Entries.
+    pub entries: usize,
+    /// Objects.
+    pub objects: usize,
+    /// Bytes of the objects.
+    pub bytes: u64,
+}
+
+/// What an import brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// What was in the archive.
+    pub packed: Packed,
+    /// Entries that were there already.
+    pub known: usize,
+    /// Objects that were not there.
+    pub new_objects: usize,
+    /// Keys that another process was making just then: left to it.
+    pub busy: Vec<CacheKey>,
+}
+
+impl Store {
+    /// Writes these entries with all their files to an archive at `to`: a reader sees the whole of it or nothing.
+    ///
+    /// # Errors
+    /// When an entry is not there, a file of it is not what was stored, or the archive cannot be written.
+    pub fn pack(&self, keys: &BTreeSet<CacheKey>, to: &Path) -> Result<Packed, Diag> {
+        let _in_use = self.in_use()?;
+        let mut entries = Vec::new();
+        for key in keys {
+            entries.push(self.entry(*key)?.ok_or_else(|| {
+                Diag::error(Class::Usage, format!("there is no entry `{key}` in the store that could be read"))
+            })?);
+        }
+        let objects: BTreeMap<Digest, u64> = entries.iter().flat_map(Entry::objects).collect();
+        let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        fault::point("pack.write").map_err(on("write", to))?;
+        let beside = fs::beside(dir).map_err(on("write", to))?;
+        let out = BufWriter::with_capacity(1 << 20, beside.as_file());
+        if to.extension().is_some_and(|ending| ending == "gz" || ending == "tgz") {
+            let packer = GzEncoder::new(out, Compression::fast());
+            let packer = self.write_members(packer, &mut entries, &objects, to)?;
+            packer.finish().and_then(|mut out| out.flush()).map_err(on("write", to))?;
+        } else {
+            self.write_members(out, &mut entries, &objects, to)?.flush().map_err(on("write", to))?;
+        }
+        beside.as_file().sync_all().map_err(on("sync", to))?;
+        fault::point("pack.rename").map_err(on("write", to))?;
+        beside.persist(to).map_err(|e| on("write", to)(e.error))?;
+        fs::sync_dir(dir)?;
+        Ok(Packed { entries: entries.len(), objects: objects.len(), bytes: objects.values().sum() })
+    }
+
+    fn write_members<W: Write>(
+        &self,
+        out: W,
+        entries: &mut [Entry],
+        objects: &BTreeMap<Digest, u64>,
+        to: &Path,
+    ) -> Result<W, Diag> {
+        let mut tar = tar::Builder::new(out);
+        let contents = Contents {
+            version: VERSION,
+            entries: entries.iter().map(|entry| entry.key).collect(),
+            objects: objects.iter().map(|(object, size)| (object.hex(), *size)).collect(),
+        };
+        let text = serde_json::to_string_pretty(&contents).expect("the contents are JSON");
+        member(&mut tar, CONTENTS, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
+        for entry in entries {
+            let (name, text) = (entry_member(entry.key), entry.text());
+            member(&mut tar, &name, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
+        }
+        for (object, size) in objects {
+            let path = self.object(object);
+            let mut reader = Hashing::new(BufReader::with_capacity(1 << 20, fs::open(&path)?).take(*size));
+            member(&mut tar, &object_member(&object.hex()), *size, &mut reader).map_err(on("write", to))?;
+            if reader.digest() != *object {
+                let text = format!("object `{object}` is not what was stored: nothing was exported");
+                return Err(Diag::error(Class::Store, text).help("`dpt run` sets it aside and makes it again"));
+            }
+        }
+        Ok(tar.into_inner().map_err(on("write", to))?)
+    }
+
+    /// Takes in all of an archive that is not there yet.
+    ///
+    /// # Errors
+    /// When the archive is not whole and right, in every part, or the store cannot be written. Nothing of it is to be seen then.
+    pub fn unpack(&self, archive: &Path) -> Result<Imported, Diag> {
+        let _in_use = self.in_use()?;
+        let folder = self.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
+        fs::create_dir_all(&folder)?;
+        let staging = Staging(folder);
+        let mut parts = read_members(archive, &staging.0)?;
+        let here = |hex: &str| staging.0.join(hex);
+        parts
+            .entries
+            .par_iter()
+            .flat_map_iter(|entry| entry.made.iter().flat_map(|made| &made.files))
+            .try_for_each(|(name, file)| check_file(archive, name, file, &parts.objects, &here(&file.bytes.hex())))?;
+
+        let mut imported = Imported {
+            packed: Packed {
+                entries: parts.entries.len(),
+                objects: parts.objects.len(),
+                bytes: parts.objects.values().sum(),
+            },
+            ..Imported::default()
+        };
+        let mut folders = BTreeSet::new();
+        for (hex, size) in &parts.objects {
+            let bytes = hex.parse().expect("checked when it was read");
+            drop(prepare_object(&here(hex), true)?);
+            fault::point("import.object").map_err(on("write", self.root()))?;
+            if self.place(&here(hex), &FileRecord { logical: bytes, bytes, size: *size }, true)? {
+                imported.new_objects += 1;
+                folders.extend(self.own_object(&bytes).parent().map(Path::to_owned));
+            }
+        }
+        folders.iter().try_for_each(|dir| self.sync_objects(dir))?;
+        for entry in &mut parts.entries {
+            match KeyLock::try_take(&self.lock_path(entry.key))? {
+                Ok(_lock) => imported.known += usize::from(!self.merge_entry(entry)?),
+                Err(_) => imported.busy.push(entry.key),
+            }
+        }
+        let mut index = self.index();
+        index.dirty = true;
+        parts.entries.iter().for_each(|entry| {
+            index.dropped.remove(&entry.key);
+        });
+        drop(index);
+        self.flush()?;
+        Ok(imported)
+    }
+
+    /// Writes the manifest of an entry, or adds its makings to the one that is there. What is there is not replaced. Whether
+    /// anything was new.
+    fn merge_entry(&self, entry: &mut Entry) -> Result<bool, Diag> {
+        let path = self.manifest(entry.key);
+        let mut new = match Entry::read(&path, entry.key)? {
+            None => entry.clone(),
+            Some(Err(_)) => {
+                self.set_aside(&path)?;
+                entry.clone()
+            }
+            Some(Ok(mut own)) => {
+                let others: Vec<_> = entry
+                    .made
+                    .iter()
+                    .filter(|made| own.made.iter().all(|known| known.numerics != made.numerics))
+                    .cloned()
+                    .collect();
+                if others.is_empty() {
+                    return Ok(false);
+                }
+                others.into_iter().for_each(|made| own.put(made));
+                own
+            }
+        };
+        new.write(&path, true)?;
+        Ok(true)
+    }
+}
+
+/// The folder that an archive is unpacked into; goes when the import ends, however it ends.
+struct Staging(PathBuf);
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What an archive brought, its objects unpacked.
+struct Parts {
+    entries: Vec<Entry>,
+    objects: BTreeMap<String, u64>,
+}
+
+fn entry_member(key: CacheKey) -> String {
+    format!("entries/{}.json", key.hex())
+}
+
+fn object_member(hex: &str) -> String {
+    format!("objects/{hex}")
+}
+
+/// Adds a member. Neither times nor owners go in: equal contents give equal archives.
+fn member(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: impl Read) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o444);
+    header.set_entry_type(tar::EntryType::Regular);
+    tar.append_data(&mut header, name, data)
+}
+
+fn bad(archive: &Path, what: impl std::fmt::Display) -> Diag {
+    Diag::error(Class::Usage, format!("`{}` cannot be imported: {what}", archive.display()))
+        .note("nothing of it was taken in")
+        .help("export and copy it again: `dpt cache export` makes such archives")
+}
+
+/// Reads all members, objects into `folder`. Checks everything that does not need another member.
+fn read_members(archive: &Path, folder: &Path) -> Result<Parts, Diag> {
+    let bad = |what: String| bad(archive, what);
+    let cut = |e: io::Error| bad(format!("it is cut short or no archive: {e}"));
+    let mut file = BufReader::with_capacity(1 << 20, fs::open(archive)?);
+    let zipped = io::BufRead::fill_buf(&mut file).map_err(on("read", archive))?.starts_with(&[0x1f, 0x8b]);
+    let reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut tar = tar::Archive::new(reader);
+    let mut contents: Option<Contents> = None;
+    let mut entries: BTreeMap<CacheKey, Entry> = BTreeMap::new();
+    let mut objects = BTreeMap::new();
+    for member in tar.entries().map_err(cut)? {
+        let mut member = member.map_err(cut)?;
+        let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+        let size = member.size();
+        if member.header().entry_type() != tar::EntryType::Regular {
+            return Err(bad(format!("`{name}` is no plain file")));
+        }
+        let Some(announced) = &contents else {
+            if name != CONTENTS {
+                return Err(bad(format!("it begins with `{name}` instead of `{CONTENTS}`")));
+            }
+            contents = Some(read_contents(&mut member, size).map_err(bad)?);
+            continue;
+        };
+        let hex = |head: &str, tail: &str| name.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
+        if let Some(key) = hex("entries/", ".json").and_then(|hex| hex.parse().ok()).map(CacheKey)
+            && name == entry_member(key)
+            && announced.entries.contains(&key)
+            && !entries.contains_key(&key)
+        {
+            let text = read_text(&mut member, size).map_err(bad)?;
+            entries.insert(key, Entry::parse(&text, key).map_err(|what| bad(format!("of entry {key}, {what}")))?);
+        } else if let Some(hex) = hex("objects/", "")
+            && let Some(announced) = announced.objects.get(hex)
+            && !objects.contains_key(hex)
+        {
+            if *announced != size {
+                return Err(bad(format!("object `{hex}` has {size} bytes, announced were {announced}")));
+            }
+            let path = folder.join(hex);
+            fault::point("import.unpack").map_err(on("write", &path))?;
+            let mut file = File::create_new(&path).map_err(on("write", &path))?;
+            let mut reader = Hashing::new(&mut member);
+            let mut buffer = vec![0; 1 << 16];
+            let mut copied = 0;
+            loop {
+                let n = reader.read(&mut buffer).map_err(cut)?;
+                if n == 0 {
+                    break;
+                }
+                copied += n as u64;
+                file.write_all(&buffer[..n]).map_err(on("write", &path))?;
+            }
+            if copied != size || reader.digest().hex() != hex {
+                return Err(bad(format!("object `{hex}` is not what its name says")));
+            }
+            objects.insert(hex.to_owned(), size);
+        } else {
+            return Err(bad(format!("it holds `{name}`, which was not announced")));
+        }
+    }
+    let contents = contents.ok_or_else(|| bad("it is empty".to_owned()))?;
+    if entries.len() < contents.entries.len() || objects.len() < contents.objects.len() {
+        return Err(bad("it is cut short: not all that was announced is there".to_owned()));
+    }
+    Ok(Parts { entries: entries.into_values().collect(), objects })
+}
+
+fn read_text(member: &mut impl Read, size: u64) -> Result<Vec<u8>, String> {
+    if size > LONGEST {
+        return Err(format!("a manifest of {size} bytes is too long"));
+    }
+    let mut text = Vec::new();
+    member.read_to_end(&mut text).map_err(|e| format!("it is cut short: {e}"))?;
+    Ok(text)
+}
+
+fn read_contents(member: &mut impl Read, size: u64) -> Result<Contents, String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let text = read_text(member, size)?;
+    let wrong = |e: serde_json::Error| format!("its `{CONTENTS}` is not whole: {e}");
+    let Versioned { version } = serde_json::from_slice(&text).map_err(wrong)?;
+    if version != VERSION {
+        return Err(format!("it has version {version}, this `dpt` knows {VERSION}"));
+    }
+    let contents: Contents = serde_json::from_slice(&text).map_err(wrong)?;
+    if let Some(odd) =
+        contents.objects.keys().find(|hex| hex.parse::<Digest>().map(|d| d.hex()).ok() != Some((*hex).clone()))
+    {
+        return Err(format!("it announces an object `{odd}`, which is no digest"));
+    }
+    Ok(contents)
+}
+
+/// Whether a file of an entry is among the objects, has a name that can be kept, and means what the entry says.
+fn check_file(
+    archive: &Path,
+    name: &str,
+    file: &FileRecord,
+    objects: &BTreeMap<String, u64>,
+    path: &Path,
+) -> Result<(), Diag> {
+    if !is_relative_file(name) {
+        return Err(bad(archive, format!("a result has a file `{}`", name.escape_debug())));
+    }
+    if objects.get(&file.bytes.hex()) != Some(&file.size) {
+        return Err(bad(archive, format!("`{name}` of a result is not in it")));
+    }
+    let logical = if kind_of(name).name == "bytes" { file.bytes } else { logical_digest(name, path)? };
+    if logical != file.logical {
+        return Err(bad(archive, format!("`{name}` does not mean what its manifest says")));
+    }
+    Ok(())
+}
+
+/// Hashes what is read through it.
+struct Hashing<R> {
+    reader: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Hashing<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, hasher: blake3::Hasher::new() }
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;

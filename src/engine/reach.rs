@@ -1,0 +1,109 @@
+//! What runs and pipelines reach: the keys of their results. For those who clear the store up, or carry results away.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::base::diag::Diag;
+use crate::base::fs::{self, on};
+use crate::cache::{CacheKey, Store};
+
+use super::executor::Executor;
+use super::freshness::{Freshness, status};
+use super::graph::Graph;
+use super::run::RunOptions;
+
+/// A run and the results that it made or found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunReach {
+    /// The run's id.
+    pub run: String,
+    /// Its pipeline's name.
+    pub pipeline: String,
+    /// The keys that its journal names.
+    pub keys: BTreeSet<CacheKey>,
+}
+
+/// The runs whose journals lie in `folder`, latest first. A run that changed nothing left none.
+///
+/// Read without regard to what the events are, so that journals of other versions of `dpt` count too: whatever has a key is
+/// reached.
+///
+/// # Errors
+/// When a journal cannot be read.
+pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
+    #[derive(Deserialize)]
+    struct Line {
+        key: Option<CacheKey>,
+        pipeline: Option<String>,
+    }
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(folder).map_err(on("read", folder))? {
+        let name = item.map_err(on("read", folder))?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".jsonl").map(str::to_owned));
+    }
+    // A run's id begins with its time.
+    names.sort();
+    names.reverse();
+    let mut runs = Vec::new();
+    for run in names {
+        let text = fs::read_to_string(&folder.join(format!("{run}.jsonl")))?;
+        let mut reach = RunReach { run, ..RunReach::default() };
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            reach.keys.extend(line.key);
+            if let Some(name) = line.pipeline.filter(|_| reach.pipeline.is_empty()) {
+                reach.pipeline = name;
+            }
+        }
+        runs.push(reach);
+    }
+    Ok(runs)
+}
+
+/// The results that the nodes of a graph have now. With `before` also those that each had when it was last found or made, so
+/// that what is being edited loses nothing.
+///
+/// # Errors
+/// When it cannot be told for a node, because something outside the store cannot be read.
+pub fn of_graph(
+    graph: &Graph,
+    store: &Store,
+    options: &RunOptions,
+    executor: &dyn Executor,
+    before: bool,
+) -> Result<BTreeSet<CacheKey>, Diag> {
+    let mut keys = BTreeSet::new();
+    for node in status(graph, store, options, executor) {
+        match node.freshness {
+            Freshness::Fresh { stored } => drop(keys.insert(stored.key)),
+            Freshness::Broken { error } => return Err(error),
+            _ => {}
+        }
+        if before {
+            keys.extend(store.last_key(&options.pipeline, &graph.node(node.id).to_string()));
+        }
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Recipe;
+
+    #[test]
+    fn whatever_has_a_key_is_reached_also_in_journals_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |n| Recipe::new("train", n).key();
+        let line = |n| format!("{{\"at\":1,\"event\":\"of-tomorrow\",\"key\":\"{}\"}}\n", key(n).hex());
+        let started = "{\"at\":1,\"event\":\"run-started\",\"run\":\"a\",\"pipeline\":\"p\"}\n";
+        std::fs::write(dir.path().join("1.jsonl"), format!("{started}{}", line(1))).unwrap();
+        std::fs::write(dir.path().join("2.jsonl"), format!("{}{}{{\"cut", line(2), line(3))).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        let runs = runs(dir.path()).unwrap();
+        let short: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.pipeline.as_str(), run.keys.len())).collect();
+        assert_eq!(short, [("2", "", 2), ("1", "p", 1)]);
+        assert!(runs[1].keys.contains(&key(1)));
+    }
+}
