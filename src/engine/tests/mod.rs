@@ -1,6 +1,8 @@
 //! Engine tests with stub stages: no libtorch, no clock; events instead of sleeps.
 
+mod edits;
 mod keys;
+mod mistakes;
 mod random;
 mod runs;
 

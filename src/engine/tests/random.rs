@@ -1,4 +1,5 @@
-//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once.
+//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once, also when
+//! they are of different pipelines that share some of their nodes.
 
 use std::collections::HashMap;
 
@@ -70,5 +71,51 @@ proptest! {
         made.dedup();
         prop_assert_eq!((count, made.len()), (graph.len(), graph.len()));
         prop_assert_eq!(a.results, b.results);
+    }
+
+    #[test]
+    fn two_pipelines_at_once_share_what_is_the_same(masks in graphs(), more in graphs(), waits in any::<u64>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let graphs = [build(&masks), build(&more)];
+        let made = Mutex::new(Vec::new());
+        let one = |graph: &Graph| {
+            let heard = Heard::default();
+            let stage = |job: &Job, _: &dyn Progress, _: &Cancel| {
+                // Some nodes take longer than others, so that the runs meet in many ways.
+                let wait = (waits >> (job.node.len() * 7 + usize::from(job.node.as_bytes()[1])) % 61) & 3;
+                std::thread::sleep(std::time::Duration::from_millis(wait));
+                touch(job)
+            };
+            let summary = run(graph, &open(dir.path()), options(), &Stub(stage), &heard, &Cancel::new());
+            let events = heard.0.into_inner().unwrap();
+            made.lock().unwrap().extend(events.iter().filter_map(|event| match event {
+                Event::NodeDone { key, .. } => Some(*key),
+                _ => None,
+            }));
+            summary
+        };
+        let (a, b) = std::thread::scope(|s| {
+            let other = s.spawn(|| one(&graphs[1]));
+            (one(&graphs[0]), other.join().unwrap())
+        });
+        let keys: std::collections::BTreeSet<_> =
+            a.results.iter().chain(&b.results).map(|stored| stored.as_ref().unwrap().key).collect();
+        let mut made = made.into_inner().unwrap();
+        made.sort();
+        // One making for each key, and one entry; both runs ended well.
+        prop_assert_eq!(&made, &keys.iter().copied().collect::<Vec<_>>());
+        let census = open(dir.path()).census().unwrap();
+        prop_assert_eq!(census.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
+        prop_assert!(census.entries.iter().all(|entry| entry.made.len() == 1));
+        prop_assert_eq!((a.totals.failed, b.totals.failed), (0, 0));
+        // Each has what a run alone would have had.
+        for (graph, summary) in graphs.iter().zip([&a, &b]) {
+            let alone = tempfile::tempdir().unwrap();
+            let scratch = touched(graph, &open(alone.path()), options()).0;
+            let files = |results: &[Option<std::sync::Arc<crate::cache::Stored>>]| {
+                results.iter().map(|stored| stored.as_ref().unwrap().files.clone()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(files(&summary.results), files(&scratch.results));
+        }
     }
 }
