@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use crate::artifact::{byte_digest, kind_of, logical_digest};
 use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
@@ -145,6 +146,8 @@ impl<'a> Miss<'a> {
         for (name, file) in &files {
             if self.store.place(&out.join(name), file, durable)? {
                 touched.insert(self.store.own_object(&file.bytes).parent().expect("objects lie in folders").to_owned());
+            } else if durable {
+                touched.extend(self.store.settle(&file.bytes)?);
             }
         }
         if durable {
@@ -224,6 +227,19 @@ impl Store {
             self.index().objects.insert(file.bytes, Seen { signature, settled });
         }
         Ok(true)
+    }
+
+    /// Brings an object to the disk that was there already, and perhaps not synced. Its folder, to be synced too.
+    fn settle(&self, bytes: &Digest) -> Result<Option<PathBuf>, Diag> {
+        if self.index().objects.get(bytes).is_some_and(|seen| seen.settled) {
+            return Ok(None);
+        }
+        let path = self.own_object(bytes);
+        fault::point("object.sync").and_then(|()| File::open(&path)?.sync_all()).map_err(on("sync", &path))?;
+        if let Some(seen) = self.index().objects.get_mut(bytes) {
+            seen.settled = true;
+        }
+        Ok(path.parent().map(Path::to_owned))
     }
 
     /// Makes the names of new objects durable.
