@@ -33,6 +33,10 @@ pub struct StoreArgs {
     /// Where results are stored [default: what DPT_CACHE names, else `cache/` at the project's root].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// A second store, looked into after the first and never written: its results are used where they lie
+    /// [default: what DPT_SHARED_STORE names].
+    #[arg(long, value_name = "DIR")]
+    pub shared_store: Option<PathBuf>,
 }
 
 /// On which device torch stages run.
@@ -56,8 +60,7 @@ impl PipelineArgs {
 impl StoreArgs {
     /// The store's folder for a pipeline (or for a folder).
     pub fn folder(&self, pipeline: &Path) -> PathBuf {
-        let named = || std::env::var_os("DPT_CACHE").filter(|name| !name.is_empty()).map(PathBuf::from);
-        self.cache.clone().or_else(named).unwrap_or_else(|| Store::folder_for(pipeline))
+        self.cache.clone().or_else(|| folder_in("DPT_CACHE")).unwrap_or_else(|| Store::folder_for(pipeline))
     }
 
     /// The store, made if there is none.
@@ -65,7 +68,7 @@ impl StoreArgs {
     /// # Errors
     /// When it cannot be made.
     pub fn open(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
-        Store::open(&self.folder(pipeline)).map_err(|diag| vec![diag])
+        self.before_shared(Store::open(&self.folder(pipeline)))
     }
 }
 
@@ -73,10 +76,24 @@ impl StoreArgs {
     /// The store as it is, to look at: nothing is made where there is none.
     ///
     /// # Errors
-    /// When its path means nothing.
+    /// When its path means nothing, or there is no shared store where one is named.
     pub fn peek(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
-        Store::peek(&self.folder(pipeline)).map_err(|diag| vec![diag])
+        self.before_shared(Store::peek(&self.folder(pipeline)))
     }
+
+    fn before_shared(&self, own: Result<Store, Diag>) -> Result<Store, Vec<Diag>> {
+        let with_shared =
+            own.and_then(|own| match self.shared_store.clone().or_else(|| folder_in("DPT_SHARED_STORE")) {
+                Some(shared) => own.with_shared(&shared),
+                None => Ok(own),
+            });
+        with_shared.map_err(|diag| vec![diag])
+    }
+}
+
+/// What an environment variable names, unless it is empty.
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 /// A path as one would type it from here.
@@ -151,7 +168,8 @@ mod tests {
         let file = root.join("a/pipelines/x.toml");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(root.join("a/Cargo.toml"), "").unwrap();
-        let folder = |cache: Option<&str>| StoreArgs { cache: cache.map(PathBuf::from) }.folder(&file);
+        let folder =
+            |cache: Option<&str>| StoreArgs { cache: cache.map(PathBuf::from), shared_store: None }.folder(&file);
         assert_eq!(folder(None), root.join("a/cache"));
         std::fs::create_dir(root.join("a/pipelines/cache")).unwrap();
         assert_eq!(folder(None), root.join("a/pipelines/cache"));

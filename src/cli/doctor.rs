@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::diag::Diag;
+use crate::base::fs::{self, Copied};
 use crate::cli::Outcome;
 use crate::cli::common::{self, DeviceArgs, StoreArgs};
 use crate::cli::exit::Exit;
@@ -67,6 +68,7 @@ pub fn run(args: &Args) -> Outcome {
             let state = if free.is_some_and(|free| free < LITTLE) { warn() } else { good() };
             let free = free.map(|free| format!(", {} free", render::bytes(free))).unwrap_or_default();
             row("store", state, format!("{}{free}", common::shown(&folder)));
+            row("copies", good(), copies(there).to_owned());
         }
         Err(diag) => {
             row("store", bad(), common::shown(&folder));
@@ -86,6 +88,18 @@ fn writable(folder: &Path) -> Result<(), Diag> {
     let probe: PathBuf = folder.join(format!(".doctor-{}", std::process::id()));
     crate::base::fs::write_atomic(&probe, b"")?;
     std::fs::remove_file(&probe).map_err(|error| crate::base::fs::on("remove", &probe)(error).into())
+}
+
+/// How results are copied out of the store, tried out with a small file.
+fn copies(folder: &Path) -> &'static str {
+    let tried = fs::beside(folder).and_then(|mut from| {
+        std::io::Write::write_all(&mut from, &[0; 4096])?;
+        fs::copy_into(from.as_file(), fs::beside(folder)?.as_file())
+    });
+    match tried {
+        Ok(Copied::Reflink) => "results are copied out as reflinks: without moving bytes",
+        _ => "results are copied out byte by byte: this file system has no reflinks",
+    }
 }
 
 /// How many bytes this user may still write there; `None` where the system does not say.

@@ -1,6 +1,7 @@
 //! L6: all that is for a person: the command line, what is printed, the exit code. To add a command: its file, its `mod`
 //! line, its row in [`COMMANDS`].
 
+pub mod cache;
 pub mod check;
 pub mod common;
 pub mod doctor;
@@ -93,6 +94,14 @@ pub const COMMANDS: &[Command] = &[
         examples: pin::EXAMPLES,
         args: pin::Args::augment_args,
         run: |matches| pin::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "cache",
+        about: "Look into the store of results, clear it up, carry results from one store to another",
+        examples: cache::EXAMPLES,
+        args: cache::Args::augment_args,
+        run: |matches| cache::run(&parse(matches)),
         hidden: false,
     },
     Command {

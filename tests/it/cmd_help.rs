@@ -17,6 +17,7 @@ Commands:
   check    Check pipeline files: every problem at once, each with its line; run nothing
   graph    Draw a pipeline: its stages, how many nodes each has, who reads whom
   pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
+  cache    Look into the store of results, clear it up, carry results from one store to another
   doctor   Check this machine: libtorch, devices, the store
 
 Options:

@@ -1,6 +1,7 @@
 //! The integration tests, one binary: the built `dpt` from outside, and the library against reference figures.
 
 mod bad_pipelines;
+mod cmd_cache;
 mod cmd_explain;
 mod cmd_help;
 mod cmd_pin;
@@ -10,6 +11,7 @@ mod command;
 mod download;
 mod elf;
 mod examples_kept;
+mod faults;
 mod fetch;
 mod golden;
 mod golden_metrics;

@@ -187,11 +187,13 @@ fn failure(node: &str, error: &WireDiag) -> String {
 }
 
 /// Four digits of a figure.
-fn figure(value: f64) -> String {
+/// A figure as people read it: whole numbers as such, others to four places.
+pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
 }
 
-fn time(seconds: f64) -> String {
+/// A number of seconds as a time.
+pub fn time(seconds: f64) -> String {
     render::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 

@@ -1,0 +1,99 @@
+//! `dpt cache du`: what takes how much space.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::base::diag::Diag;
+use crate::cache::census::{Census, below};
+use crate::cache::{Entry, Store};
+use crate::cli::Outcome;
+use crate::cli::common::StoreArgs;
+use crate::cli::exit::Exit;
+use crate::cli::render::{self, Align, BOLD, DIM, paint};
+use crate::engine::reach;
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// By `stage` kind, or by `pipeline` (as the journals of runs tell).
+    #[arg(long, value_name = "BY", default_value = "stage", value_parser = ["stage", "pipeline"])]
+    by: String,
+    /// One JSON object a line: for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+struct Line {
+    what: String,
+    count: usize,
+    bytes: u64,
+}
+
+/// Does it.
+///
+/// # Errors
+/// A store that is not there or cannot be read.
+pub fn run(args: &Args) -> Outcome {
+    let store = super::open(&args.store)?;
+    let (groups, rest) = measure(&store, args.by == "pipeline").map_err(|diag| vec![diag])?;
+    if args.json {
+        for line in groups.iter().chain(&rest) {
+            render::out(&(serde_json::to_string(line).expect("a line is JSON") + "\n"));
+        }
+        return Ok(Exit::Done);
+    }
+    let row = |line: &Line| vec![line.what.clone(), line.count.to_string(), render::bytes(line.bytes)];
+    let mut rows = vec![[args.by.as_str(), "entries", "size"].map(|title| paint(BOLD, title)).to_vec()];
+    rows.extend(groups.iter().map(row));
+    rows.push(vec![]);
+    rows.push(["beside them", "files", "size"].map(|title| paint(BOLD, title)).to_vec());
+    rows.extend(rest.iter().map(row));
+    render::out(&render::table(&rows, &[Align::Left, Align::Right, Align::Right]));
+    let total: u64 = groups.iter().chain(&rest).map(|line| line.bytes).sum();
+    let note = "files that several results share are counted once";
+    render::err(&paint(DIM, format!("{} in all; {note}\n", render::bytes(total))));
+    Ok(Exit::Done)
+}
+
+fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), Diag> {
+    let census = store.census()?;
+    let groups = if by_pipeline { pipelines(store, &census)? } else { census.grouped(Entry::kind) };
+    let line = |what: &str, count, bytes| Line { what: what.to_owned(), count, bytes };
+    let used: BTreeSet<_> = census.entries.iter().flat_map(|entry| entry.objects().into_keys()).collect();
+    let orphans: Vec<_> = census.objects.iter().filter(|(object, _)| !used.contains(object)).collect();
+    let mut rest = vec![line("objects of no entry", orphans.len(), orphans.iter().map(|(_, o)| o.size).sum())];
+    let inside = [
+        ("manifests", "entries"),
+        ("working folders", "work"),
+        ("quarantine", "quarantine"),
+        ("journals and logs", "runs"),
+        ("index", "index"),
+    ];
+    for (what, name) in inside {
+        let (files, bytes, _) = below(&store.root().join(name))?;
+        rest.push(line(what, files, bytes));
+    }
+    if let Some(cache) = store.root().parent() {
+        let (files, bytes, _) = below(&cache.join("results"))?;
+        rest.push(line("copied out to results/", files, bytes));
+    }
+    let groups = groups.into_iter().map(|(what, (count, bytes))| Line { what, count, bytes });
+    Ok((groups.collect(), rest))
+}
+
+/// Each entry goes to the first pipeline, in the order of names, whose runs name it.
+fn pipelines(store: &Store, census: &Census) -> Result<BTreeMap<String, (usize, u64)>, Diag> {
+    let mut reached: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
+    for run in reach::runs(&store.runs())? {
+        reached.entry(run.pipeline).or_default().extend(run.keys);
+    }
+    Ok(census.grouped(|entry| {
+        let name = reached.iter().find(|(_, keys)| keys.contains(&entry.key)).map(|(name, _)| name.clone());
+        name.unwrap_or_else(|| "(no journal)".to_owned())
+    }))
+}

@@ -1,0 +1,55 @@
+//! `dpt cache import`: takes in the results of archives.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::diag::{Class, Diag};
+use crate::cli::Outcome;
+use crate::cli::common::{StoreArgs, shown};
+use crate::cli::exit::Exit;
+use crate::cli::render;
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Archives that `dpt cache export` made. Import only what you trust: that a recipe gives these files cannot be checked
+    /// without running it.
+    #[arg(value_name = "FILE", required = true)]
+    archives: Vec<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Does it, all archives that are right.
+///
+/// # Errors
+/// What is wrong with the others.
+pub fn run(args: &Args) -> Outcome {
+    let store = args.store.open(Path::new("."))?;
+    let mut wrong: Vec<Diag> = Vec::new();
+    for archive in &args.archives {
+        if !archive.is_file() {
+            let text = format!("there is no archive `{}`", archive.display());
+            wrong.push(Diag::error(Class::Usage, text));
+            continue;
+        }
+        match store.unpack(archive) {
+            Ok(done) => {
+                let new = done.packed.entries - done.known - done.busy.len();
+                let known = if done.known > 0 { format!(", {} known already", done.known) } else { String::new() };
+                render::err(&format!(
+                    "{}: {} new of {}, {} of {}{known}\n",
+                    shown(archive),
+                    new,
+                    super::entries(done.packed.entries),
+                    render::count(done.new_objects, "new file"),
+                    done.packed.objects,
+                ));
+                for key in done.busy {
+                    render::err(&format!("{key} is being made by another process, and was left to it\n"));
+                }
+            }
+            Err(diag) => wrong.push(diag),
+        }
+    }
+    if wrong.is_empty() { Ok(Exit::Done) } else { Err(wrong) }
+}

@@ -1,0 +1,256 @@
+//! `dpt cache …`, `--shared-store`, and stores that cannot be written.
+
+use std::fs;
+use std::process::Command;
+
+use crate::sandbox::Sandbox;
+
+const PIPELINE: &str = r#"
+schema = 1
+
+[pipeline]
+name = "copies"
+
+[axes]
+part = ["one", "two"]
+
+[source.here]
+url = "file:data"
+
+[stage.fetch]
+kind = "download"
+axes = ["part"]
+source = "here"
+format = "files"
+file = ["{part}.txt"]
+
+[stage.rows]
+kind = "generate"
+tasks = ["rte"]
+train_rows = 3
+val_rows = 2
+test_rows = 2
+"#;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.toml", PIPELINE);
+    sandbox.write("data/one.txt", "1");
+    sandbox.write("data/two.txt", "22");
+    sandbox
+}
+
+fn ran() -> Sandbox {
+    let sandbox = sandbox();
+    sandbox.dpt(&["run", "p.toml"]).code(0);
+    sandbox
+}
+
+/// The values of a field in lines of JSON.
+fn field(stdout: &str, name: &str) -> Vec<serde_json::Value> {
+    stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()[name].clone()).collect()
+}
+
+#[test]
+fn ls_lists_filters_and_sorts() {
+    let sandbox = ran();
+    let all = sandbox.dpt(&["cache", "ls", "--sort", "node"]).code(0);
+    let lines: Vec<_> = all.stdout.lines().collect();
+    assert!(lines[0].starts_with("key              node               size"), "{}", all.stdout);
+    assert!(lines[1].contains("fetch[part=one]") && lines[3].contains("rows 7"), "{}", all.stdout);
+    assert!(all.stderr.starts_with("3 entries, "), "{}", all.stderr);
+    let nodes = |args: &[&str]| {
+        let args: Vec<_> = ["cache", "ls", "--json", "--sort", "size"].iter().chain(args).copied().collect();
+        field(&sandbox.dpt(&args).code(0).stdout, "node")
+    };
+    assert_eq!(nodes(&[]), ["fetch[part=one]", "fetch[part=two]", "rows"]);
+    assert_eq!(nodes(&["fetch[two]"]), ["fetch[part=two]"]);
+    assert_eq!(nodes(&["--kind", "generate"]), ["rows"]);
+    assert_eq!(nodes(&["--larger-than", "1kB"]), ["rows"]);
+    assert_eq!(nodes(&["--older-than", "1d"]).len(), 0);
+    let key = field(&sandbox.dpt(&["cache", "ls", "rows", "--json"]).code(0).stdout, "key")[0].clone();
+    assert_eq!(nodes(&[&key.as_str().unwrap()[..12]]), ["rows"]);
+}
+
+#[test]
+fn show_tells_all_of_one_entry() {
+    let sandbox = ran();
+    let shown = sandbox.dpt(&["cache", "show", "rows"]).code(0).stdout;
+    for part in
+        ["rows\n  key ", "  kind      generate\n", "figures\n  rows  7\n", "RTE/val.jsonl", "recipe\n  schema = 1\n"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.contains("  param.train_rows = 3\n") && shown.contains("means b3:"), "{shown}");
+    let json = sandbox.dpt(&["cache", "show", "fetch[one]", "--json"]).code(0).stdout;
+    assert_eq!(field(&json, "schema"), [1]);
+    let none = sandbox.dpt(&["cache", "show", "train"]).code(2).stderr;
+    assert!(none.contains("no entry of the store is meant by `train`"), "{none}");
+    let many = sandbox.dpt(&["cache", "show", "fetch"]).code(2).stderr;
+    assert!(many.contains("`fetch` means 2 entries") && many.contains("fetch[part=two]"), "{many}");
+}
+
+#[test]
+fn du_counts_shared_files_once() {
+    let sandbox = sandbox();
+    // Both nodes bring the same bytes, under different names.
+    sandbox.write("data/two.txt", "1");
+    sandbox.dpt(&["run", "p.toml"]).code(0);
+    let lines = sandbox.dpt(&["cache", "du", "--json"]).code(0).stdout;
+    let objects: u64 = walk(&sandbox, "cache/v1/objects");
+    let (what, bytes) = (field(&lines, "what"), field(&lines, "bytes"));
+    assert_eq!(what[..2], ["download", "generate"]);
+    let sum: u64 = bytes[..2].iter().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(sum, objects);
+    let table = sandbox.dpt(&["cache", "du", "--by", "pipeline"]).code(0).stdout;
+    assert!(table.contains("copies") && table.contains("journals and logs"), "{table}");
+}
+
+fn walk(sandbox: &Sandbox, folder: &str) -> u64 {
+    let dirs = fs::read_dir(sandbox.path().join(folder)).unwrap();
+    dirs.flat_map(|dir| fs::read_dir(dir.unwrap().path()).unwrap()).map(|f| f.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn gc_tells_first_and_removes_only_what_nothing_reaches() {
+    let sandbox = ran();
+    sandbox.dpt(&["run", "p.toml", "--set", "stage.rows.train_rows=4"]).code(0);
+    let gc = |more: &[&str]| {
+        let args: Vec<_> = ["cache", "gc", "--grace", "0s"].iter().chain(more).copied().collect();
+        sandbox.dpt(&args)
+    };
+    // By default what was used lately stays: both runs are among the last ten.
+    let safe = gc(&[]).code(0);
+    assert_eq!(safe.stdout, "nothing to remove\n");
+    assert!(safe.stderr.contains("4 entries with") && safe.stderr.contains("the last 2 runs"), "{}", safe.stderr);
+    let told = gc(&["--keep-runs", "1", "--list"]).code(0);
+    assert!(told.stdout.contains("generate       1"), "{}", told.stdout);
+    assert!(told.stderr.ends_with("nothing was removed; `--yes` does it\n"), "{}", told.stderr);
+    assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 4);
+    let done = gc(&["--keep-runs", "1", "-y", "--json"]).code(0);
+    assert_eq!(field(&done.stdout, "removed"), [true]);
+    assert_eq!(field(&done.stdout, "kept"), [3]);
+    let check = sandbox.dpt(&["run", "p.toml", "--check", "--set", "stage.rows.train_rows=4"]);
+    assert_eq!(check.code, 0, "{}", check.stderr);
+    sandbox.dpt(&["run", "p.toml", "--check"]).code(3);
+    // The pipeline as it is now, and what its nodes were last.
+    let kept = gc(&["--keep-pipeline", "p.toml", "-y"]).code(0);
+    assert_eq!(kept.stdout, "nothing to remove\n");
+    let young = sandbox.dpt(&["cache", "gc", "--keep-runs", "0"]).code(0);
+    assert_eq!(young.stdout, "nothing to remove\n");
+    gc(&["--keep-runs", "0", "-y"]).code(0);
+    assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
+    sandbox.dpt(&["run", "p.toml"]).code(0);
+}
+
+#[test]
+fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
+    let sandbox = ran();
+    let wrong = sandbox.dpt(&["cache", "gc", "-y", "--keep-pipeline", "none.toml"]).code(2);
+    assert!(wrong.stderr.contains("cannot read `none.toml`"), "{}", wrong.stderr);
+    fs::remove_file(sandbox.path().join("cache/v1/index")).unwrap();
+    let lost = sandbox.dpt(&["cache", "gc", "-y", "--grace", "0s"]).code(2);
+    assert!(lost.stderr.contains("--keep-pipeline FILE"), "{}", lost.stderr);
+    sandbox.dpt(&["run", "p.toml", "--check"]).code(0);
+    let none = sandbox.dpt(&["cache", "ls", "--cache", "nowhere"]).code(2);
+    assert!(none.stderr.contains("there is no store in `nowhere`"), "{}", none.stderr);
+    assert!(!sandbox.path().join("nowhere").exists());
+}
+
+#[test]
+fn results_travel_by_export_and_import() {
+    let sandbox = ran();
+    let out = sandbox.dpt(&["cache", "export", "all.tar.gz", "--pipeline", "p.toml"]).code(0);
+    assert!(out.stderr.starts_with("all.tar.gz: 3 entries, "), "{}", out.stderr);
+    let taken = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
+    assert!(taken.stderr.starts_with("all.tar.gz: 3 new of 3 entries, "), "{}", taken.stderr);
+    sandbox.dpt(&["run", "p.toml", "--cache", "other", "--check"]).code(0);
+    let again = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
+    assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 known already"));
+    sandbox.write("bad.tar", "no archive");
+    let bad = sandbox.dpt(&["cache", "import", "bad.tar", "--cache", "other"]).code(2);
+    assert!(bad.stderr.contains("`bad.tar` cannot be imported") || bad.stderr.contains("bad.tar"), "{}", bad.stderr);
+    assert!(bad.stderr.contains("nothing of it was taken in"), "{}", bad.stderr);
+    sandbox.dpt(&["cache", "export", "x.tar"]).code(2);
+}
+
+#[test]
+fn a_shared_store_is_read_and_ones_own_is_written() {
+    let sandbox = ran();
+    let own = ["--cache", "own", "--shared-store", "cache"];
+    let with = |args: &[&str]| sandbox.dpt(&args.iter().chain(&own).copied().collect::<Vec<_>>());
+    with(&["run", "p.toml", "--check"]).code(0);
+    let run = with(&["run", "p.toml", "--set", "stage.rows.train_rows=9"]).code(0);
+    assert!(run.stderr.contains("copies: 1 done, 2 fresh in"), "{}", run.stderr);
+    assert_eq!(field(&sandbox.dpt(&["cache", "ls", "--json", "--cache", "own"]).stdout, "node"), ["rows"]);
+    assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).stdout.lines().count(), 3);
+    let status =
+        sandbox.command(&["status", "p.toml", "--cache", "own2"]).env("DPT_SHARED_STORE", "cache").output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stdout).contains("fetch      2     2"), "{status:?}");
+    let none = sandbox.dpt(&["run", "p.toml", "--shared-store", "nowhere"]).code(2);
+    assert!(none.stderr.contains("there is no store to read in `nowhere`"), "{}", none.stderr);
+}
+
+/// The sandbox's `cache`, not to be written.
+const READ_ONLY: &str = "mount --bind cache cache && mount -o remount,bind,ro cache";
+
+/// Runs a script with `dpt` as `$DPT` where this is mounted. `None`: no user may mount here.
+fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String)> {
+    let run = |script: &str| {
+        Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .current_dir(sandbox.path())
+            .env("DPT", env!("CARGO_BIN_EXE_dpt"))
+            .output()
+            .ok()
+    };
+    if !run(mount).is_some_and(|output| output.status.success()) {
+        println!("skipped: no user may mount a file system here");
+        return None;
+    }
+    let output = run(&format!("{mount} && {script}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Some((output.status.code().unwrap_or(-1), text))
+}
+
+#[test]
+fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
+    let sandbox = ran();
+    for (script, code, says) in [
+        ("\"$DPT\" status p.toml", 0, "rows       1     1"),
+        ("\"$DPT\" run p.toml", 0, "all 3 nodes fresh"),
+        ("\"$DPT\" run p.toml -n --set stage.rows.train_rows=5", 0, "1 would run"),
+        ("\"$DPT\" cache ls", 0, "fetch[part=one]"),
+        ("\"$DPT\" run p.toml --set stage.rows.train_rows=5", 6, "--cache DIR --shared-store"),
+        ("\"$DPT\" cache gc --keep-runs 0 --grace 0s -y", 6, "read-only file system"),
+        ("\"$DPT\" run p.toml --cache own --shared-store cache --set stage.rows.train_rows=5", 0, "1 done, 2 fresh"),
+    ] {
+        let Some((exit, text)) = on_mount(&sandbox, READ_ONLY, script) else { return };
+        assert!(exit == code && text.contains(says), "{script}: {exit}\n{text}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_really_full_is_told_and_once_there_is_room_all_is_made() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path().join("cache")).unwrap();
+    let script = r#"run() { "$DPT" run p.toml -k --set stage.rows.train_rows=3000 "$@"; }
+run; echo "full: $?"
+mount -o remount,size=50m cache
+run || exit 1
+run --check || exit 2
+"$DPT" cache gc -y --grace 0s --leftovers-older-than 0s || exit 3
+ls cache/v1/work cache/v1/locks cache/v1/quarantine"#;
+    let mount = "mount -t tmpfs -o size=300k tmpfs cache";
+    let Some((exit, text)) = on_mount(&sandbox, mount, script) else { return };
+    assert!(exit == 0 && text.contains("full: 6\n") && text.contains("no space left on device"), "{exit}\n{text}");
+    assert!(text.contains("free some space, then run again"), "{text}");
+    assert!(text.contains("cache/v1/locks:\n\ncache/v1/quarantine:\n\ncache/v1/work:\n"), "{text}");
+}
+
+#[test]
+fn doctor_tells_how_results_are_copied_out() {
+    let sandbox = sandbox();
+    let ran = sandbox.ran(sandbox.command(&["doctor"]).env("DPT_WORKER", "/no/such/worker"));
+    assert!(ran.stdout.contains("copies"), "{}", ran.stdout);
+}
