@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs;
+use crate::base::machine;
 use crate::base::process::{how, spawn};
 use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
@@ -86,11 +87,8 @@ impl Workers for WorkerPool {
     fn numerics(&self, resources: &Resources) -> Result<BTreeMap<String, String>, Diag> {
         let hello = self.hello()?;
         let gpu = hello.devices.iter().any(|device| device.starts_with("cuda")) && resources.gpu > 0;
-        Ok(BTreeMap::from([
-            ("device".to_owned(), if gpu { "cuda" } else { "cpu" }.to_owned()),
-            ("libtorch".to_owned(), hello.libtorch),
-            ("threads".to_owned(), resources.cpu.max(1).to_string()),
-        ]))
+        let threads = resources.cpu.clamp(1, self.config.max_workers.max(1));
+        Ok(machine::numerics(gpu, &hello.libtorch, threads))
     }
 }
 

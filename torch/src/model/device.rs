@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use tch::{Cuda, Device, Kind};
 
 use crate::base::diag::{Class, Diag};
+use crate::base::machine;
 
 /// The libtorch that this crate is built for, as `major.minor.patch`.
 pub const LIBTORCH: &str = "2.11.0";
@@ -87,18 +88,9 @@ pub fn seed(seed: u64) {
 }
 
 /// What shaped floating-point results without being asked for: to be recorded with them.
-pub fn numerics(device: Device, dtype: &str) -> BTreeMap<String, String> {
-    let device = match device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Cuda(_) => "cuda".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
-    };
-    BTreeMap::from([
-        ("device".into(), device),
-        ("dtype".into(), dtype.into()),
-        ("libtorch".into(), LIBTORCH.into()),
-        ("threads".into(), tch::get_num_threads().to_string()),
-    ])
+pub fn numerics(device: Device) -> BTreeMap<String, String> {
+    let threads = tch::get_num_threads().max(1) as usize;
+    machine::numerics(matches!(device, Device::Cuda(_)), LIBTORCH, threads)
 }
 
 #[cfg(test)]

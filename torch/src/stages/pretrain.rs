@@ -137,7 +137,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     )?;
     Ok(Outcome {
         metrics: [("loss".to_owned(), loss), ("parameters".to_owned(), config.parameters() as f64)].into(),
-        numerics: device::numerics(device, "float32"),
+        numerics: device::numerics(device),
         notes: Vec::new(),
     })
 }

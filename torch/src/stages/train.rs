@@ -72,7 +72,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let at = device::parse(&ctx.job.device)?;
     device::set_threads(ctx.job.threads);
     device::deterministic();
-    let numerics = device::numerics(at, &params.dtype);
+    let numerics = device::numerics(at);
 
     let data = ctx.input("data")?;
     let tokens: Tokens = json_file::read(data.file("tokens.json")?)?;

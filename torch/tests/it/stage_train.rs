@@ -205,6 +205,9 @@ fn every_output_is_there_and_the_same_twice() {
     let (outcome, _) = bench.run("a", &[], NEVER);
     let outcome = outcome.unwrap();
     assert_eq!(outcome.numerics["device"], "cpu");
+    // What `accept = "exact"` asks for has the same fields.
+    let now = dpt::base::machine::numerics(false, "2.11.0", 1);
+    assert!(outcome.numerics.keys().eq(now.keys()) && outcome.numerics["cpu"] == now["cpu"], "{:?}", outcome.numerics);
     assert!(outcome.metrics["accuracy"] >= 0.0);
     std::fs::remove_dir_all(bench.path("scratch")).unwrap();
     bench.run("b", &[], NEVER).0.unwrap();

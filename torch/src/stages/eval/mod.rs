@@ -143,7 +143,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     json_file::write(&ctx.out("eval.json"), &record)?;
     table::write(&ctx.out("predictions.parquet"), &predictions(&work, &answers))?;
 
-    let mut outcome = Outcome { numerics: device::numerics(at, &params.dtype), ..Outcome::default() };
+    let mut outcome = Outcome { numerics: device::numerics(at), ..Outcome::default() };
     match submission(&work, &answers) {
         Ok(text) => fs::write_atomic(&ctx.out("submission.jsonl"), text.as_bytes())?,
         Err(why) => outcome.notes.push(format!("no `submission.jsonl`: {}", why.message)),
