@@ -27,6 +27,7 @@ pub mod settings;
 pub mod source;
 pub mod spec;
 pub mod subst;
+pub mod tolerance;
 
 pub use plan::Plan;
 

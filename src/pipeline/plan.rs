@@ -16,6 +16,7 @@ use super::settings::{self, Settings, warning};
 use super::source::{Diags, Source, list, place, suggest, wrong};
 use super::spec::{Axis, Spec, Word};
 use super::subst::Scope;
+use super::tolerance::Tolerance;
 
 /// A pipeline that is ready to run.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Plan {
     pub outside: Outside,
     /// The axes, with all their values.
     pub axes: Vec<(String, Vec<String>)>,
+    /// How far metrics may be from what was recorded, where hardware differs.
+    pub tolerance: Tolerance,
     /// The pipeline as typed: where each value is written.
     pub(super) spec: Arc<Spec>,
     pub(super) index: Index,
@@ -199,6 +202,7 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         warnings: Vec::new(),
         outside: setup.outside,
         axes,
+        tolerance: spec.tolerance.clone(),
         spec: Arc::new(spec),
         index,
     })

@@ -5,6 +5,7 @@ use crate::base::value::Value;
 use crate::engine::graph::Accept;
 
 use super::doc::{Entry, Item, Table};
+use super::tolerance::Tolerance;
 
 /// A text and its place.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Spec {
     pub sources: Vec<SourceSpec>,
     /// `[stage.NAME]`.
     pub stages: Vec<StageSpec>,
+    /// `[tolerance]`.
+    pub tolerance: Tolerance,
 }
 
 /// One axis.

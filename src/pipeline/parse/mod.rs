@@ -13,6 +13,7 @@ use crate::base::name::is_name;
 use super::doc::{Item, Node, Table};
 use super::source::{Diags, Source, wrong};
 use super::spec::Spec;
+use super::tolerance::{Tolerance, tolerance};
 
 pub use axes::{axis_value, same_type};
 pub use shape::{bad_name, mistyped, unknown_key};
@@ -26,7 +27,7 @@ use stages::stage;
 /// The version of the pipeline file's form.
 pub const SCHEMA: i64 = 1;
 
-const TOP_KEYS: &[&str] = &["schema", "pipeline", "axes", "params", "source", "stage"];
+const TOP_KEYS: &[&str] = &["schema", "pipeline", "axes", "params", "source", "stage", "tolerance"];
 const PIPELINE_KEYS: &[&str] = &["name", "targets", "description"];
 /// The spec of `document`; what is wrong goes to `diags` and is left out of it. `replaced` holds the axes as the file had
 /// them before `--set`.
@@ -42,6 +43,7 @@ pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, d
         params: Table::default(),
         sources: Vec::new(),
         stages: Vec::new(),
+        tolerance: Tolerance::default(),
     };
     check_schema(source, document, diags);
     for entry in &document.entries {
@@ -54,6 +56,7 @@ pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, d
                 "pipeline" => pipeline(table, &mut spec, diags),
                 "axes" => axes(table, replaced, &mut spec, diags),
                 "params" => params(table, &mut spec, diags),
+                "tolerance" => spec.tolerance = tolerance(table, &stage_names(document), diags),
                 "source" => spec.sources = table.entries.iter().filter_map(|e| source_spec(e, diags)).collect(),
                 _ => spec.stages = table.entries.iter().filter_map(|e| stage(e, diags)).collect(),
             }
@@ -73,6 +76,12 @@ fn folder_name(stem: &str) -> String {
     let name: String = stem.chars().map(plain).take(64).collect();
     let name = name.trim_start_matches('.').trim();
     if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
+}
+
+/// The names of the stages, wherever in the file they stand.
+fn stage_names(document: &Table) -> Vec<&str> {
+    let stages = document.get("stage").and_then(|entry| entry.item.as_table());
+    stages.into_iter().flat_map(|table| &table.entries).map(|entry| entry.key.as_str()).collect()
 }
 
 fn check_schema(source: &Source, document: &Table, diags: &mut Diags) {
