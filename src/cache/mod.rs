@@ -48,6 +48,7 @@ pub mod reason;
 pub mod recipe;
 pub mod stat;
 pub mod store;
+pub mod verify;
 mod worktree;
 
 pub use entry::{Entry, FileRecord, Made, Stored};

@@ -1,0 +1,272 @@
+//! Does the store hold what it says? Every object is hashed, whatever its signature promises, all of them in parallel;
+//! what is not what was stored is set aside, and told with the entries that it belongs to. Reads manifests, not recipes'
+//! meaning: which entries a pipeline reaches is not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use crate::artifact::byte_digest;
+use crate::base::diag::Diag;
+use crate::base::digest::Digest;
+use crate::base::fs::on;
+
+use super::entry::Entry;
+use super::index::Seen;
+use super::key::CacheKey;
+use super::stat::{Signature, now_ns};
+use super::store::{Store, manifest_in};
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// Everything: all entries, and the objects that no entry names.
+    Store,
+    /// What lies under these keys.
+    Keys(BTreeSet<CacheKey>),
+}
+
+/// A part of the store that is not what was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which, in a phrase: `` `adapter.safetensors` is not what was stored ``.
+    pub what: String,
+    /// Recorded and found.
+    pub note: Option<String>,
+    /// The nodes whose results it belongs to, each once.
+    pub nodes: Vec<String>,
+    /// Whether it was moved out of the way. What is missing need not be.
+    pub aside: Aside,
+}
+
+/// What became of a broken part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// There was nothing to move.
+    Missing,
+    /// It lies in `quarantine/`.
+    Moved,
+    /// It could not be moved, for this reason.
+    Stays(String),
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Entries whose manifest was read.
+    pub entries: usize,
+    /// Objects hashed.
+    pub objects: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that no entry names (of the whole store alone).
+    pub unnamed: usize,
+    /// Keys under which there is nothing.
+    pub absent: Vec<CacheKey>,
+    /// What is wrong, manifests first.
+    pub broken: Vec<Broken>,
+}
+
+/// An object to be hashed: who says so.
+#[derive(Default)]
+struct Wanted {
+    size: Option<u64>,
+    names: BTreeSet<String>,
+    nodes: BTreeSet<String>,
+    keys: BTreeSet<CacheKey>,
+}
+
+impl Store {
+    /// Hashes all objects in `scope`. `progress` hears of each object's bytes as they are hashed; `ask` is looked at
+    /// between objects, and ends the work early where it says so.
+    ///
+    /// # Errors
+    /// When the store's folders cannot be read. An object that cannot be read is broken.
+    pub fn verify(
+        &self,
+        scope: &Scope,
+        progress: &(dyn Fn(u64) + Sync),
+        ask: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Verified, Diag> {
+        let mut verified = Verified::default();
+        let keys = match scope {
+            Scope::Keys(keys) => keys.clone(),
+            Scope::Store => self.every_key()?,
+        };
+        let mut wanted: BTreeMap<Digest, Wanted> = BTreeMap::new();
+        let read = |key: CacheKey| match (Entry::read(&self.manifest(key), key), self.shared()) {
+            (Ok(None), Some(shared)) => Entry::read(&manifest_in(shared, key), key),
+            (own, _) => own,
+        };
+        let read: Vec<_> = keys.par_iter().map(|key| (*key, read(*key))).collect();
+        for (key, entry) in read {
+            match entry {
+                Ok(Some(Ok(entry))) => {
+                    verified.entries += 1;
+                    for made in &entry.made {
+                        for (name, file) in &made.files {
+                            let object = wanted.entry(file.bytes).or_default();
+                            object.size = Some(file.size);
+                            object.names.insert(name.clone());
+                            object.nodes.insert(made.node.clone());
+                            object.keys.insert(key);
+                        }
+                    }
+                }
+                Ok(None) => verified.absent.push(key),
+                Ok(Some(Err(what))) => {
+                    let path = self.manifest(key);
+                    let what = format!("entry `{key}`: {what}");
+                    self.forget(key);
+                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
+                }
+                Err(error) => {
+                    let what = format!("entry `{key}` cannot be read");
+                    let aside = Aside::Stays(error.to_string());
+                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
+                }
+            }
+        }
+        if matches!(scope, Scope::Store) {
+            for (digest, path) in self.every_object()? {
+                match digest {
+                    Some(digest) => drop(wanted.entry(digest).or_default()),
+                    None => {
+                        let what = format!("`{}` is no object of this store", self.below(&path));
+                        let aside = self.put_aside(&path);
+                        verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
+                    }
+                }
+            }
+        }
+        verified.unnamed = wanted.values().filter(|object| object.names.is_empty()).count();
+        let bytes = AtomicU64::new(0);
+        let hashed: Vec<Option<Option<Broken>>> = wanted
+            .par_iter()
+            .map(|(digest, object)| {
+                (!ask()).then(|| {
+                    let (size, broken) = self.hash_object(digest, object);
+                    bytes.fetch_add(size, Ordering::Relaxed);
+                    progress(size);
+                    broken
+                })
+            })
+            .collect();
+        verified.bytes = bytes.into_inner();
+        for broken in hashed.into_iter().flatten() {
+            verified.objects += 1;
+            verified.broken.extend(broken);
+        }
+        Ok(verified)
+    }
+
+    /// Hashes one object; how many bytes that were, and what is wrong with it.
+    fn hash_object(&self, digest: &Digest, object: &Wanted) -> (u64, Option<Broken>) {
+        let path = self.object(digest);
+        let broken = |what: String, note: Option<String>, aside: Aside| {
+            object.keys.iter().for_each(|key| self.forget(*key));
+            self.distrust(digest);
+            let names: Vec<_> = object.names.iter().map(|name| format!("`{name}`")).collect();
+            let name = if names.is_empty() { format!("object `{digest}`") } else { names.join(", ") };
+            let nodes = object.nodes.iter().cloned().collect();
+            Some(Broken { what: format!("{name} {what}"), note, nodes, aside })
+        };
+        let recorded = match object.size {
+            Some(size) => format!("recorded {digest}, {size} bytes"),
+            None => format!("recorded {digest}"),
+        };
+        let before = match Signature::at(&path) {
+            Ok(Some(signature)) => signature,
+            Ok(None) => return (0, broken("is missing".to_owned(), Some(recorded), Aside::Missing)),
+            Err(error) => return (0, broken("cannot be read".into(), None, Aside::Stays(error.to_string()))),
+        };
+        let hashed_at = now_ns();
+        match byte_digest(&path) {
+            Ok(found) if found == *digest => {
+                self.trust(digest, before, hashed_at);
+                (before.size, None)
+            }
+            Ok(found) => {
+                let note = format!("{recorded}; found {found}, {} bytes", before.size);
+                (before.size, broken("is not what was stored".to_owned(), Some(note), self.put_aside(&path)))
+            }
+            Err(error) => (0, broken("cannot be read".to_owned(), Some(error.message), self.put_aside(&path))),
+        }
+    }
+
+    fn put_aside(&self, path: &Path) -> Aside {
+        if !path.starts_with(self.root()) {
+            return Aside::Stays("it lies in a store that is only read".to_owned());
+        }
+        match self.set_aside(path) {
+            Ok(()) => Aside::Moved,
+            Err(error) => Aside::Stays(error.message),
+        }
+    }
+
+    /// The result under `key` is not to be taken from the index.
+    fn forget(&self, key: CacheKey) {
+        let mut index = self.index();
+        index.results.remove(&key);
+        index.dropped.insert(key);
+        index.dirty = true;
+    }
+
+    fn distrust(&self, object: &Digest) {
+        let mut index = self.index();
+        index.dirty |= index.objects.remove(object).is_some();
+    }
+
+    fn trust(&self, object: &Digest, signature: Signature, hashed_at: i64) {
+        let mut index = self.index();
+        let seen = Seen { signature, settled: signature.settled(hashed_at) };
+        if !signature.racy(hashed_at) && index.objects.insert(*object, seen) != Some(seen) {
+            index.dirty = true;
+        }
+    }
+
+    fn every_key(&self) -> Result<BTreeSet<CacheKey>, Diag> {
+        let files = self.every_file("entries")?;
+        let key = |(hex, _): (String, PathBuf)| Some(CacheKey(hex.strip_suffix(".json")?.parse().ok()?));
+        Ok(files.into_iter().filter_map(key).collect())
+    }
+
+    /// Every object with its name as a digest; `None` for what has no such name.
+    fn every_object(&self) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
+        let files = self.every_file("objects")?;
+        Ok(files.into_iter().map(|(hex, path)| (hex.parse().ok(), path)).collect())
+    }
+
+    /// The files of one of the store's folders: name, with that of the folder that it is in, and path. What a writer that
+    /// is at work, or was killed, keeps beside its place is left out.
+    fn every_file(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, Diag> {
+        let mut found = Vec::new();
+        let root = self.root().join(folder);
+        for first in names(&root)? {
+            let dir = root.join(&first);
+            if dir.is_dir() {
+                let inside = names(&dir)?.into_iter().filter(|name| !name.starts_with(".tmp-"));
+                found.extend(inside.map(|name| (format!("{first}{name}"), dir.join(name))));
+            }
+        }
+        Ok(found)
+    }
+
+    fn below(&self, path: &Path) -> String {
+        path.strip_prefix(self.root()).unwrap_or(path).display().to_string()
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, Diag> {
+    let items = std::fs::read_dir(dir).map_err(on("read", dir))?;
+    let name = |item: std::io::Result<std::fs::DirEntry>| {
+        Ok(item.map_err(on("read", dir))?.file_name().to_string_lossy().into_owned())
+    };
+    items.map(name).collect()
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
