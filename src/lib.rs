@@ -25,4 +25,6 @@ pub mod engine;
 
 pub mod pipeline;
 
+pub mod repro;
+
 pub mod cli;

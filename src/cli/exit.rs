@@ -14,7 +14,7 @@ pub enum Exit {
     StageFailed = 1,
     /// A wrong command line, or an invalid pipeline.
     Usage = 2,
-    /// `--check` found work to do, or a difference.
+    /// `--check` found work to do, or `--locked` a difference.
     Found = 3,
     /// `verify` found that a result is not what was recorded.
     Mismatch = 4,
@@ -34,7 +34,7 @@ Exit codes:
     0  done
     1  a stage failed
     2  wrong command line or invalid pipeline
-    3  `--check` found something to run
+    3  `--check` found something to run, or `--locked` a difference
     4  `verify` found a difference
     5  the store is damaged
     6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)

@@ -11,6 +11,8 @@ pub mod exit;
 pub mod explain;
 pub mod fold;
 pub mod graph;
+pub mod lock;
+pub mod locked;
 pub mod pin;
 pub mod progress;
 pub mod render;
@@ -19,6 +21,7 @@ pub mod run;
 pub mod select;
 pub mod standing;
 pub mod status;
+pub mod verify;
 
 use std::panic;
 
@@ -102,6 +105,22 @@ pub const COMMANDS: &[Command] = &[
         examples: cache::EXAMPLES,
         args: cache::Args::augment_args,
         run: |matches| cache::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "lock",
+        about: "Record what a pipeline gave, for `dpt run --locked` to hold later runs against",
+        examples: lock::EXAMPLES,
+        args: lock::Args::augment_args,
+        run: |matches| lock::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "verify",
+        about: "Hash what is stored; with `--rerun`, run nodes again and compare",
+        examples: verify::EXAMPLES,
+        args: verify::Args::augment_args,
+        run: |matches| verify::run(&parse(matches)),
         hidden: false,
     },
     Command {

@@ -7,6 +7,7 @@ use crate::cli::Outcome;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::fold::Names;
+use crate::cli::locked::LockedArgs;
 use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
 use crate::cli::render::{BAD, DIM, WARN, paint};
 use crate::cli::select::{SelectArgs, Selection};
@@ -31,7 +32,9 @@ Examples:
   dpt run pipelines/superglue_full.toml --from svd_init --until 'train[task=rte]'
       a part of the graph
   dpt run pipelines/quickstart.toml --set stage.train.learning_rate=0.1
-      with another value: only what depends on it runs again";
+      with another value: only what depends on it runs again
+  dpt run pipelines/quickstart.toml --locked
+      and fail where anything is not as pipelines/quickstart.lock says";
 
 /// Its arguments.
 #[derive(clap::Args, Debug)]
@@ -64,6 +67,8 @@ pub struct Args {
     /// `any`, `same-device` or `exact` [default: as the pipeline says, else `any`].
     #[arg(long, value_name = "WHICH", value_parser = accept)]
     accept: Option<Accept>,
+    #[command(flatten)]
+    locked: LockedArgs,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -111,6 +116,13 @@ pub fn run(args: &Args) -> Outcome {
         dry_run,
     };
     let executor = common::local(args.device.device, jobs, &store, &plan.name);
+    let whole = args.targets.is_empty() && args.part.is_empty();
+    let guard = args.locked.guard(&plan, whole, args.json)?;
+    if let Some(guard) = &guard
+        && let Some(exit) = guard.before(&plan, &store, &options, &executor)?
+    {
+        return Ok(exit);
+    }
     if dry_run && !args.json {
         return dry::run(&plan, &store, &options, &executor, args.check);
     }
@@ -120,14 +132,17 @@ pub fn run(args: &Args) -> Outcome {
     // Bars are taken off the screen before the last line.
     drop(sink);
     // Of a part of the graph, what no other reads.
-    let named = if args.part.is_empty() { targets } else { vec![] };
+    let named = if args.part.is_empty() { targets.clone() } else { vec![] };
     let copied = if dry_run { vec![] } else { export(&plan, &summary, &named, &store, &folder) };
     if !args.json {
         let arrow = copied.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
         render::err(&format!("{}{arrow}\n", progress::summary(&plan.name, &summary.totals)));
         render::err(&rest(args, &plan, &summary));
     }
-    Ok(exit(args, &summary))
+    match (exit(args, &summary), guard) {
+        (Exit::Done, Some(guard)) if !dry_run => guard.after(&plan, &store, &targets, &summary),
+        (exit, _) => Ok(exit),
+    }
 }
 
 /// What failed, what was skipped because of it, and where to read more.

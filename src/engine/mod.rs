@@ -9,7 +9,7 @@ pub mod explain;
 pub mod freshness;
 pub mod graph;
 pub mod history;
-mod job;
+pub mod job;
 pub mod journal;
 pub mod key;
 pub mod prepare;

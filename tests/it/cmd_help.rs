@@ -18,6 +18,8 @@ Commands:
   graph    Draw a pipeline: its stages, how many nodes each has, who reads whom
   pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
   cache    Look into the store of results, clear it up, carry results from one store to another
+  lock     Record what a pipeline gave, for `dpt run --locked` to hold later runs against
+  verify   Hash what is stored; with `--rerun`, run nodes again and compare
   doctor   Check this machine: libtorch, devices, the store
 
 Options:
@@ -33,7 +35,7 @@ Exit codes:
     0  done
     1  a stage failed
     2  wrong command line or invalid pipeline
-    3  `--check` found something to run
+    3  `--check` found something to run, or `--locked` a difference
     4  `verify` found a difference
     5  the store is damaged
     6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)

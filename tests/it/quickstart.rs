@@ -63,6 +63,9 @@ fn from_examples_to_a_report_then_nothing_then_a_part() {
     assert_eq!(stages(&second.stdout, "node-hit"), all);
     assert!(stages(&second.stdout, "node-started").is_empty());
 
+    let exact = sandbox.dpt(&args("cache", "stage.train.steps=20", &["--accept", "exact"])).code(0);
+    assert_eq!(stages(&exact.stdout, "node-hit"), all, "what was made here counts: {}", exact.stderr);
+
     let third = sandbox.dpt(&args("cache", "stage.train.steps=21", &[])).code(0);
     assert_eq!(stages(&third.stdout, "node-done"), ["eval", "report", "train"], "{}", third.stderr);
     assert_eq!(stages(&third.stdout, "node-hit"), ["data", "model", "svd_init", "tokenize"]);

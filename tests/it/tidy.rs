@@ -18,7 +18,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("worker", &["stages", "base"]),
     ("engine", &["worker", "stages", "cache", "artifact", "base"]),
     ("pipeline", &["engine", "stages", "fetch", "cache", "artifact", "base"]),
-    ("cli", &["pipeline", "engine", "worker", "stages", "cache", "artifact", "base"]),
+    ("repro", &["pipeline", "engine", "stages", "cache", "artifact", "base"]),
+    ("cli", &["repro", "pipeline", "engine", "worker", "stages", "cache", "artifact", "base"]),
 ];
 
 /// The same for `dpt-torch`. The layers that come from `dpt` have their row above.

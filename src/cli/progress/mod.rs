@@ -171,7 +171,7 @@ impl Once {
 }
 
 /// Names, at most three of them.
-fn some(names: &[String]) -> String {
+pub fn some(names: &[String]) -> String {
     let more = names.len().saturating_sub(3);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     names.iter().take(3).cloned().collect::<Vec<_>>().join(", ") + &tail

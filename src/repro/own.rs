@@ -1,0 +1,61 @@
+//! [`asks`]: what a node itself asks for, without the content of its inputs. Two runs on different hardware have different keys
+//! behind the first stage that rounds; this stays the same, and it is known before anything runs.
+
+use std::collections::BTreeMap;
+
+use crate::base::diag::Diag;
+use crate::base::digest::FieldHasher;
+use crate::cache::Store;
+use crate::cache::recipe::Content;
+use crate::engine::graph::{Graph, NodeId};
+use crate::engine::key;
+use crate::stages::stage::Outside;
+
+/// Kind, version, parameters, digests of files of the working tree, and for each input its role and coordinates: by the name that
+/// a recipe has for them, as text. Values of different types differ as text too.
+///
+/// # Errors
+/// When a file of the working tree cannot be read.
+pub fn asks(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Result<BTreeMap<String, String>, Diag> {
+    let node = graph.node(id);
+    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
+    let sources = identity
+        .files
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), store.content_digest(path)?)))
+        .collect::<Result<Vec<_>, Diag>>()?;
+    let recipe = key::recipe(node, &identity, &sources, &[]);
+    let mut asks: BTreeMap<String, String> = recipe
+        .fields()
+        .iter()
+        .map(|field| {
+            let text = match &field.content {
+                Content::Digest(digest) => digest.hex(),
+                other => other.to_string(),
+            };
+            (field.name.to_string(), text)
+        })
+        .collect();
+    let mut inputs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (from, port) in graph.producers(id) {
+        let mut axes = graph.node(from).axes.clone();
+        axes.sort();
+        let at: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+        inputs.entry(port.role).or_default().push(at.join(","));
+    }
+    for (role, mut producers) in inputs {
+        producers.sort();
+        let text = match &producers[..] {
+            [one] => format!("[{one}]"),
+            many => {
+                let mut h = FieldHasher::new("dpt.inputs.1");
+                for at in many {
+                    h.field(at.as_bytes());
+                }
+                format!("{} nodes {}", many.len(), h.finish())
+            }
+        };
+        asks.insert(format!("input.{role}"), text);
+    }
+    Ok(asks)
+}

@@ -1,0 +1,194 @@
+//! `dpt lock` and `dpt run --locked`, on a pipeline that generates rows and tokenises nothing: no libtorch.
+
+use std::fs;
+
+use crate::sandbox::Sandbox;
+
+const PIPELINE: &str = r#"
+schema = 1
+
+[pipeline]
+name = "rows"
+
+[axes]
+size = [2, 3]
+
+[source.here]
+url = "file:data"
+
+[stage.rows]
+kind = "generate"
+axes = ["size"]
+tasks = ["rte"]
+train_rows = "{size}"
+val_rows = 1
+test_rows = 1
+
+[stage.fetch]
+kind = "download"
+source = "here"
+format = "files"
+file = ["one.txt"]
+"#;
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("p/rows.toml", PIPELINE);
+    sandbox.write("p/data/one.txt", "1");
+    fs::create_dir(sandbox.path().join("cache")).unwrap();
+    sandbox
+}
+
+/// Run and locked.
+fn locked() -> Sandbox {
+    let sandbox = sandbox();
+    sandbox.dpt(&["run", "p/rows.toml"]).code(0);
+    let ran = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
+    assert_eq!(ran.stderr, "p/rows.lock: 3 nodes: 3 new\n");
+    sandbox
+}
+
+fn text(sandbox: &Sandbox) -> String {
+    fs::read_to_string(sandbox.path().join("p/rows.lock")).unwrap()
+}
+
+#[test]
+fn nothing_is_locked_before_it_is_made_nor_written_unasked() {
+    let sandbox = sandbox();
+    let ran = sandbox.dpt(&["lock", "p/rows.toml"]).code(3);
+    assert!(ran.stderr.contains("nothing is recorded: 3 nodes of `rows` not up to date"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: `dpt run p/rows.toml` first"), "{}", ran.stderr);
+    sandbox.dpt(&["run", "p/rows.toml"]).code(0);
+    assert!(!sandbox.path().join("p/rows.lock").exists());
+    let none = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
+    assert!(none.stderr.contains("there is no lock file `p/rows.lock`"), "{}", none.stderr);
+}
+
+/// Another folder, another store, another time: the same bytes.
+#[test]
+fn equal_runs_give_equal_locks() {
+    let (one, other) = (locked(), locked());
+    assert_eq!(text(&one), text(&other));
+    assert!(!text(&one).contains(&one.path().display().to_string()));
+    let again = one.dpt(&["lock", "p/rows.toml"]).code(0);
+    assert_eq!(again.stderr, "p/rows.lock: all 3 nodes as recorded\n");
+}
+
+#[test]
+fn a_locked_run_that_agrees_says_so_from_nothing_and_from_a_full_store() {
+    let sandbox = locked();
+    for cache in ["cache", "fresh"] {
+        let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", cache]).code(0);
+        assert!(ran.stderr.ends_with("p/rows.lock: 3 nodes as locked, 3 identical\n"), "{}", ran.stderr);
+    }
+    sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check"]).code(0);
+    sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check", "--cache", "third"]).code(3);
+    let dry = sandbox.dpt(&["run", "p/rows.toml", "--locked", "-n", "--cache", "third"]).code(0);
+    let line = "p/rows.lock: 3 nodes ask for what is locked; 0 made, as locked, and 3 not yet\n";
+    assert!(dry.stderr.starts_with(line), "{}", dry.stderr);
+}
+
+/// Nothing is run, and the value of the lock is told even where no store has its entry.
+#[test]
+fn another_parameter_is_told_before_anything_runs() {
+    let sandbox = locked();
+    let ran =
+        sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", "new", "--set", "stage.rows.val_rows=5"]).code(3);
+    let expected = "\
+error: 2 nodes differ from `p/rows.lock`; nothing was run
+   = note: node          what      lock  now
+           rows[size=2]  val_rows  1     5
+           rows[size=3]  val_rows  1     5
+";
+    assert!(ran.stderr.starts_with(expected), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: if that is meant: `dpt run p/rows.toml`, then `dpt lock p/rows.toml`"));
+    let json = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--json", "--set", "stage.rows.val_rows=5"]).code(3);
+    let first: serde_json::Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["event"], &first["lock"], &first["now"]), (&"lock-mismatch".into(), &"1".into(), &"5".into()));
+}
+
+#[test]
+fn another_file_of_the_working_tree_is_told() {
+    let sandbox = locked();
+    sandbox.write("p/data/one.txt", "2");
+    let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(3);
+    assert!(ran.stderr.contains("1 node differs from `p/rows.lock`; nothing was run"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("fetch  file."), "{}", ran.stderr);
+}
+
+#[test]
+fn nodes_that_came_or_went_are_told_unless_targets_are_named() {
+    let sandbox = locked();
+    let more = ["run", "p/rows.toml", "--locked", "--set", "axes.size=[3,4]"];
+    let ran = sandbox.dpt(&more).code(3);
+    assert!(ran.stderr.contains("rows[size=4]  the node  not in the lock  in the pipeline"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("rows[size=2]  the node  there            not in the pipeline"), "{}", ran.stderr);
+    sandbox.dpt(&["run", "p/rows.toml", "rows[3]", "--locked", "--set", "axes.size=[3,4]"]).code(0);
+}
+
+/// Another result under the same key and the same numerics: found when the node was run, and when it is in the store.
+#[test]
+fn another_result_is_told_with_its_file() {
+    let sandbox = locked();
+    let key = sandbox.forge("p/rows.toml", "rows[size=2]", "RTE/train.jsonl", "forged\n");
+    let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(3);
+    assert!(ran.stderr.contains("1 node differs from `p/rows.lock`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("rows[size=2]  RTE/train.jsonl  b3:"), "{}", ran.stderr);
+    // `lock` records what is there; then a run from nothing, which gives the true result, differs.
+    let lock = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
+    assert_eq!(lock.stderr, "p/rows.lock: 3 nodes: 1 changed\n");
+    assert!(text(&sandbox).contains(&key));
+    let fresh = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", "new"]).code(3);
+    assert!(fresh.stderr.contains("; the results are in the store"), "{}", fresh.stderr);
+}
+
+#[test]
+fn some_lines_are_written_and_the_others_kept() {
+    let sandbox = locked();
+    let before = text(&sandbox);
+    fs::write(sandbox.path().join("p/rows.toml"), PIPELINE.replace("val_rows = 1", "val_rows = 2")).unwrap();
+    sandbox.dpt(&["run", "p/rows.toml"]).code(0);
+    let ran = sandbox.dpt(&["lock", "p/rows.toml", "rows[3]"]).code(0);
+    assert_eq!(ran.stderr, "p/rows.lock: 3 nodes: 1 changed\n");
+    let changed = before.lines().zip(text(&sandbox).lines()).filter(|(a, b)| a != b).count();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn a_lock_with_a_conflict_is_refused_and_can_be_written_anew() {
+    let sandbox = locked();
+    let right = text(&sandbox);
+    let wrong = right.replace("{\"node\":\"rows[size=2]\"", "<<<<<<< ours\n{\"node\":\"rows[size=2]\"")
+        + "=======\n>>>>>>> theirs\n";
+    sandbox.write("p/rows.lock", &wrong);
+    let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
+    let expected = "\
+error: a merge conflict that is not resolved
+  --> p/rows.lock:5:1
+   |
+ 5 | <<<<<<< ours
+   | ^^^^^^^^^^^^ it begins here
+   = help: write the file anew: `dpt run PIPELINE`, then `dpt lock PIPELINE`
+";
+    assert_eq!(ran.stderr, expected);
+    let anew = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
+    assert!(anew.stderr.starts_with("p/rows.lock could not be read, and is written anew\n"), "{}", anew.stderr);
+    assert_eq!(text(&sandbox), right);
+    sandbox.write("p/rows.lock", &right.replace("\"rows\":4.0", "\"rows\":5.0"));
+    let edited = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
+    assert!(
+        edited.stderr.contains("the line of `rows[size=2]` was changed by hand\n  --> p/rows.lock:5:1"),
+        "{}",
+        edited.stderr
+    );
+}
+
+#[test]
+fn a_tolerance_is_checked() {
+    let sandbox = locked();
+    let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "score=x"]).code(2);
+    assert!(ran.stderr.contains("`--tolerance score=x` is not of the form `METRIC=NUMBER`"), "{}", ran.stderr);
+    let unused = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "scroe=1"]).code(0);
+    assert!(unused.stderr.contains("warning: the tolerance of `scroe` is used for no metric"), "{}", unused.stderr);
+    sandbox.dpt(&["run", "p/rows.toml", "--tolerance", "score=1"]).code(2);
+}
