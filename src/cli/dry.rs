@@ -14,9 +14,10 @@ use crate::pipeline::Plan;
 
 use super::Outcome;
 use super::exit::Exit;
+use super::forecast::Forecast;
 use super::progress;
 use super::render::{self, DIM, paint};
-use super::standing::{self, Forecast, State};
+use super::standing::{self, State};
 
 /// Tells it. With `check`, the exit code says whether anything would run.
 ///

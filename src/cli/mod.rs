@@ -4,12 +4,14 @@
 pub mod cache;
 pub mod check;
 pub mod common;
+pub mod diff;
 pub mod doctor;
 pub mod dry;
 pub mod exec;
 pub mod exit;
 pub mod explain;
 pub mod fold;
+pub mod forecast;
 pub mod graph;
 pub mod lock;
 pub mod locked;
@@ -21,6 +23,7 @@ pub mod run;
 pub mod select;
 pub mod standing;
 pub mod status;
+pub mod values;
 pub mod verify;
 
 use std::panic;
@@ -73,6 +76,14 @@ pub const COMMANDS: &[Command] = &[
         examples: explain::EXAMPLES,
         args: explain::Args::augment_args,
         run: |matches| explain::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "diff",
+        about: "Compare two runs, or two revisions of a pipeline: parameters, nodes, metrics",
+        examples: diff::EXAMPLES,
+        args: diff::Args::augment_args,
+        run: |matches| diff::run(&parse(matches)),
         hidden: false,
     },
     Command {
@@ -161,7 +172,7 @@ result is kept in a store under a key made of all that shapes it, so what has no
 const START: &str = "\
 First steps:
   dpt run pipelines/quickstart.toml       from nothing to a report, in about two minutes, offline
-  dpt status pipelines/quickstart.toml    what is done
+  dpt status pipelines/quickstart.toml    what is fresh
   dpt run --help                          all about running";
 
 /// The command line as clap sees it.

@@ -38,13 +38,15 @@ pub struct LoadOptions<'a> {
     pub sets: Vec<(String, String)>,
     /// `--mirror NAME=DIR`.
     pub mirrors: BTreeMap<String, PathBuf>,
+    /// The text of the pins, in the place of the file beside the pipeline.
+    pub pins: Option<String>,
     /// Every stage kind there is.
     pub stages: &'a [&'static StageKind],
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { sets: Vec::new(), mirrors: BTreeMap::new(), stages: STAGES }
+        Self { sets: Vec::new(), mirrors: BTreeMap::new(), pins: None, stages: STAGES }
     }
 }
 
@@ -73,7 +75,7 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     let broken = !syntax.is_empty();
     let lines: Vec<usize> = syntax.iter().filter_map(|d| Some(d.span.as_ref()?.line_column().0)).collect();
     syntax.into_iter().for_each(|d| diags.push(d));
-    pins::merge(path, &mut document, &mut diags);
+    pins::merge(path, options.pins.as_deref(), &mut document, &mut diags);
     let replaced = sets::apply(&mut document, &options.sets, &mut diags);
     let mut shape = source::Diags::new();
     let spec = parse::parse(&source, path, &document, &replaced, &mut shape);

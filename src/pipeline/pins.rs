@@ -96,9 +96,12 @@ fn read_document(path: &Path) -> Result<Option<Table>, Vec<Diag>> {
         return Ok(None);
     }
     let text = fs::read_to_string(path).map_err(|e| vec![e.into()])?;
-    let source = Source::new(path, text);
-    let (table, problems) = doc::read(&source);
-    if problems.is_empty() { Ok(Some(table)) } else { Err(problems) }
+    parsed(path, text).map(Some)
+}
+
+fn parsed(path: &Path, text: String) -> Result<Table, Vec<Diag>> {
+    let (table, problems) = doc::read(&Source::new(path, text));
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
 }
 
 /// Every `[source.NAME.files.KEY]`.
@@ -114,9 +117,13 @@ fn files(document: &Table) -> Vec<(&str, &str, &Entry)> {
     found
 }
 
-/// Adds the pins recorded beside the pipeline to the `[source]` tables of `document`.
-pub fn merge(pipeline: &Path, document: &mut Table, diags: &mut Diags) {
-    let recorded = match read_document(&path_of(pipeline)) {
+/// Adds the pins recorded beside the pipeline to the `[source]` tables of `document`; with `text`, those that it has.
+pub fn merge(pipeline: &Path, text: Option<&str>, document: &mut Table, diags: &mut Diags) {
+    let recorded = match text {
+        None => read_document(&path_of(pipeline)),
+        Some(text) => parsed(&path_of(pipeline), text.to_owned()).map(Some),
+    };
+    let recorded = match recorded {
         Ok(Some(table)) => table,
         Ok(None) => return,
         Err(problems) => return problems.into_iter().for_each(|d| diags.push(d)),

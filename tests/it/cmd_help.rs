@@ -14,6 +14,7 @@ Commands:
   run      Bring a pipeline up to date: run what is missing or stale, and nothing else
   status   Show what is fresh, what is stale and why; run nothing
   explain  Show why a node is fresh, stale or blocked, field by field, to the first cause
+  diff     Compare two runs, or two revisions of a pipeline: parameters, nodes, metrics
   check    Check pipeline files: every problem at once, each with its line; run nothing
   graph    Draw a pipeline: its stages, how many nodes each has, who reads whom
   pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
@@ -28,7 +29,7 @@ Options:
 
 First steps:
   dpt run pipelines/quickstart.toml       from nothing to a report, in about two minutes, offline
-  dpt status pipelines/quickstart.toml    what is done
+  dpt status pipelines/quickstart.toml    what is fresh
   dpt run --help                          all about running
 
 Exit codes:

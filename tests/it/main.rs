@@ -2,6 +2,7 @@
 
 mod bad_pipelines;
 mod cmd_cache;
+mod cmd_diff;
 mod cmd_explain;
 mod cmd_help;
 mod cmd_lock;
@@ -19,6 +20,7 @@ mod golden;
 mod golden_metrics;
 mod golden_preprocess;
 mod golden_tokenize;
+mod interrupt;
 mod kill;
 mod linkage;
 mod parity;

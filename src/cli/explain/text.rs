@@ -9,15 +9,13 @@ use crate::cache::recipe::{Content, Field, Name};
 use crate::cli::fold::{Names, few};
 use crate::cli::render::{self, BOLD, DIM, count, paint};
 use crate::cli::standing::{self, State, brief, seconds};
+use crate::cli::values::{cut, leaves};
 use crate::engine::explain::{Against, Cause, Change, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::{Accept, NodeId};
 use crate::engine::history::Fate;
 use crate::engine::journal::date;
 use crate::pipeline::Plan;
-
-/// Longer values are cut.
-const WIDEST: usize = 72;
 
 pub(super) fn text(told: &Told) -> String {
     let Told { plan, node, .. } = told;
@@ -202,35 +200,6 @@ fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>
     }
 }
 
-/// What differs between two values, table by table.
-pub(in crate::cli) fn leaves(
-    path: &str,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    found: &mut Vec<(String, Option<Value>, Option<Value>)>,
-) {
-    match (old, new) {
-        (Some(Value::Table(a)), Some(Value::Table(b))) => {
-            let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
-            keys.sort();
-            keys.dedup();
-            for key in keys {
-                leaves(&format!("{path}.{key}"), a.get(key), b.get(key), found);
-            }
-        }
-        (old, new) if old == new => {}
-        (old, new) => found.push((path.to_owned(), old.cloned(), new.cloned())),
-    }
-}
-
-/// A long value in a few words.
-pub(in crate::cli) fn cut(text: &str) -> String {
-    match text.char_indices().nth(WIDEST) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 /// One role: what differs in it, and the producers' own changes.
 fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
     let files: Vec<_> =
@@ -369,26 +338,4 @@ fn rest(told: &Told) -> Vec<Vec<String>> {
 fn indented(text: &str, by: usize) -> String {
     let pad = " ".repeat(by);
     text.lines().map(|line| format!("{pad}{line}\n")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_are_compared_part_by_part() {
-        let table = |pairs: &[(&str, i64)]| {
-            Value::Table(pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::Int(*v))).collect())
-        };
-        let mut found = Vec::new();
-        leaves("s", Some(&table(&[("a", 1), ("b", 2)])), Some(&table(&[("a", 1), ("b", 3), ("c", 4)])), &mut found);
-        let (two, three, four) = (Value::Int(2), Value::Int(3), Value::Int(4));
-        assert_eq!(found, [("s.b".into(), Some(two), Some(three)), ("s.c".into(), None, Some(four))]);
-    }
-
-    #[test]
-    fn long_values_are_cut_between_letters() {
-        assert_eq!(cut("ä"), "ä");
-        assert!(cut(&"ä".repeat(100)).ends_with("ä…"));
-    }
 }

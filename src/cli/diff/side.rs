@@ -1,0 +1,193 @@
+//! [`Side`]: one of two things that are compared: its nodes with parameters, keys and metrics.
+
+use std::collections::BTreeMap;
+
+use crate::base::diag::Diag;
+use crate::base::value::{Params, Value};
+use crate::cache::recipe::{Content, Name, Recipe};
+use crate::cache::{CacheKey, Store};
+use crate::cli::common;
+use crate::engine::freshness::{Freshness, status};
+use crate::engine::history::{Fate, Run};
+use crate::engine::journal::date;
+use crate::engine::run::RunOptions;
+use crate::pipeline::Plan;
+use crate::worker::device::Wanted;
+
+/// A node.
+#[derive(Clone, Debug, Default)]
+pub struct Item {
+    /// Its stage.
+    pub stage: String,
+    /// Its stage's kind; `None` where it is not known.
+    pub kind: Option<String>,
+    /// Its axis values.
+    pub axes: Vec<(String, String)>,
+    /// Its key, where it is known.
+    pub key: Option<CacheKey>,
+    /// What counts in the key; `None`: not known.
+    pub params: Option<Params>,
+    /// What does not count.
+    pub loose: Params,
+    /// Its figures; empty without a result.
+    pub metrics: BTreeMap<String, f64>,
+    /// Whether it failed or did not get its turn.
+    pub failed: bool,
+}
+
+/// What is compared.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    /// What to call it.
+    pub title: String,
+    /// By full name.
+    pub nodes: BTreeMap<String, Item>,
+    /// What is not known of it.
+    pub notes: Vec<String>,
+}
+
+impl Side {
+    /// A run: its journal, and what the store has under its keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn of_run(run: &Run, store: &Store) -> Result<Self, Diag> {
+        let title = format!("run {} of {}, {}", run.id, run.pipeline, date(run.at));
+        let mut side = Self { title, ..Self::default() };
+        let mut lost = 0;
+        for (name, seen) in &run.nodes {
+            let (stage, axes) = parts(name);
+            let mut item = Item { stage, axes, key: seen.key, ..Item::default() };
+            item.failed = matches!(seen.fate, Fate::Failed(_) | Fate::Skipped(_) | Fate::Begun);
+            let entry = seen.key.map(|key| store.entry(key)).transpose()?.flatten();
+            match &entry {
+                Some(entry) => {
+                    item.kind = kind(&entry.recipe);
+                    item.params = Some(params(&entry.recipe));
+                    let own = entry.made.iter().find(|made| made.run == run.id);
+                    item.metrics = own.unwrap_or(&entry.made[0]).metrics.clone();
+                }
+                None => lost += usize::from(!item.failed),
+            }
+            match &seen.fate {
+                Fate::Made { metrics, .. } => item.metrics = metrics.clone(),
+                _ if item.failed => item.metrics.clear(),
+                _ => {}
+            }
+            side.nodes.insert(name.clone(), item);
+        }
+        if lost > 0 {
+            side.notes.push(format!(
+                "of run {}, {lost} of {} entries are not in the store: their parameters are not known",
+                run.id,
+                run.nodes.len()
+            ));
+        }
+        Ok(side)
+    }
+
+    /// A pipeline: its nodes, and what the store has of them. Files are those of the working tree.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn of_plan(title: String, plan: &Plan, store: &Store) -> Result<Self, Vec<Diag>> {
+        let options = RunOptions {
+            pipeline: plan.name.clone(),
+            targets: plan.targets.clone(),
+            outside: plan.outside.clone(),
+            ..RunOptions::default()
+        };
+        let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+        let mut side = Self { title, ..Self::default() };
+        for status in status(&plan.graph, store, &options, &executor) {
+            let node = plan.graph.node(status.id);
+            let counts = |name: &str| node.kind.params.iter().any(|p| p.name == name && p.in_key);
+            let (params, loose) = node.params.clone().into_iter().partition(|(name, _)| counts(name));
+            let mut item = Item {
+                stage: node.stage.clone(),
+                kind: Some(node.kind.name.to_owned()),
+                axes: node.axes.clone(),
+                params: Some(params),
+                loose,
+                ..Item::default()
+            };
+            let resources = &node.resources;
+            let mut free = |name: &str, value: i64| item.loose.insert(format!("resources.{name}"), Value::Int(value));
+            free("cpu", resources.cpu as i64);
+            free("gpu", resources.gpu as i64);
+            free("retries", i64::from(resources.retries));
+            free("timeout", resources.timeout.unwrap_or(0) as i64);
+            match status.freshness {
+                Freshness::Fresh { stored } => {
+                    item.key = Some(stored.key);
+                    let entry = store.entry(stored.key).map_err(|diag| vec![diag])?;
+                    let made = entry.and_then(|e| e.made.into_iter().find(|made| made.numerics == stored.numerics));
+                    item.metrics = made.map(|made| made.metrics).unwrap_or_default();
+                }
+                Freshness::Stale { key, .. } | Freshness::Damaged { key, .. } => item.key = Some(key),
+                Freshness::Blocked { .. } | Freshness::Broken { .. } => {}
+            }
+            side.nodes.insert(node.to_string(), item);
+        }
+        Ok(side)
+    }
+}
+
+/// Stage and axes of a node's full name.
+fn parts(name: &str) -> (String, Vec<(String, String)>) {
+    let Some((stage, inner)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) else {
+        return (name.to_owned(), Vec::new());
+    };
+    let mut axes: Vec<(String, String)> = Vec::new();
+    for part in inner.split(',') {
+        match (part.split_once('='), axes.last_mut()) {
+            (Some((axis, value)), _) => axes.push((axis.to_owned(), value.to_owned())),
+            // A value with a comma of its own.
+            (None, Some((_, value))) => *value = format!("{value},{part}"),
+            (None, None) => {}
+        }
+    }
+    (stage.to_owned(), axes)
+}
+
+fn kind(recipe: &Recipe) -> Option<String> {
+    match recipe.get(&Name::Stage)? {
+        Content::Text(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// What of a recipe the pipeline and the working tree say: all but the inputs.
+fn params(recipe: &Recipe) -> Params {
+    let mut params = Params::new();
+    for field in recipe.fields() {
+        let name = match &field.name {
+            Name::Param(name) => name.clone(),
+            Name::File(name) => format!("file {name}"),
+            Name::Version => "stage version".to_owned(),
+            _ => continue,
+        };
+        let value = match &field.content {
+            Content::Value(value) => value.clone(),
+            Content::Number(n) => Value::Int(*n as i64),
+            other => Value::Str(other.to_string()),
+        };
+        params.insert(name, value);
+    }
+    params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let axes = |name: &str| parts(name).1.into_iter().map(|(a, v)| format!("{a}:{v}")).collect::<Vec<_>>();
+        assert_eq!(parts("report").0, "report");
+        assert_eq!(parts("train[task=rte,seed=42]").0, "train");
+        assert_eq!(axes("train[task=rte,seed=42]"), ["task:rte", "seed:42"]);
+        assert_eq!(axes("train[text=a,b,seed=1]"), ["text:a,b", "seed:1"]);
+        assert_eq!(axes("report"), [""; 0]);
+    }
+}
