@@ -27,12 +27,17 @@ pub struct Args {
     pub json: bool,
 }
 
-/// `--set` and `--mirror`, for every command that reads a pipeline.
+/// `--set`, `--dtype` and `--mirror`, for every command that reads a pipeline.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Changes {
     /// Change a value of the pipeline for this run: `params.lr=0.1`, `axes.task=["rte"]`, `stage.train.rank=4`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+
+    /// Hold the backbone in this type wherever prompts are trained and scored: short for `--set 'stage.*.dtype=DTYPE'`.
+    /// It is part of what a result is: each type has results of its own
+    #[arg(long, value_name = "DTYPE", value_parser = ["float32", "bfloat16", "float16"])]
+    pub dtype: Option<String>,
 
     /// Take a source from a local folder instead of its url; the results are the same, and so are their keys
     #[arg(long = "mirror", value_name = "NAME=DIR")]
@@ -47,6 +52,8 @@ impl Changes {
     pub fn options(&self) -> Result<LoadOptions<'static>, Vec<Diag>> {
         let mut problems = Vec::new();
         let mut options = LoadOptions::default();
+        // First, so that what `--set` says of a single stage holds.
+        options.sets.extend(self.dtype.iter().map(|dtype| ("stage.*.dtype".to_owned(), dtype.clone())));
         for set in &self.sets {
             match sets::split(set) {
                 Ok(pair) => options.sets.push(pair),

@@ -95,7 +95,7 @@ fn unverified(args: &PipelineArgs, plan: &Plan, nodes: &[NodeId]) -> PipelineArg
     let sources: BTreeSet<&str> =
         nodes.iter().filter_map(|id| download::source_name(&plan.graph.node(*id).params)).collect();
     sets.extend(sources.iter().map(|name| format!("source.{name}.verify=false")));
-    let changes = Changes { sets, mirrors: args.changes.mirrors.clone() };
+    let changes = Changes { sets, ..args.changes.clone() };
     PipelineArgs { pipeline: args.pipeline.clone(), changes }
 }
 

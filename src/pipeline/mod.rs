@@ -76,7 +76,7 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     let lines: Vec<usize> = syntax.iter().filter_map(|d| Some(d.span.as_ref()?.line_column().0)).collect();
     syntax.into_iter().for_each(|d| diags.push(d));
     pins::merge(path, options.pins.as_deref(), &mut document, &mut diags);
-    let replaced = sets::apply(&mut document, &options.sets, &mut diags);
+    let replaced = sets::apply(&mut document, &options.sets, options.stages, &mut diags);
     let mut shape = source::Diags::new();
     let spec = parse::parse(&source, path, &document, &replaced, &mut shape);
     // Where the TOML itself is broken, what stands on the broken lines is not known, nor is what is missing: only

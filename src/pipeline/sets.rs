@@ -4,17 +4,61 @@ use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 
+use crate::stages::stage::StageKind;
+
 use super::doc::{self, Entry, Item, Node, Table};
 use super::source::{Diags, Source, list, suggest, wrong};
 
 /// Applies `--set KEY=VALUE` for each pair, in order, and returns the `axes` entries as the file had them where they were
 /// replaced.
-pub fn apply(document: &mut Table, sets: &[(String, String)], diags: &mut Diags) -> Table {
+pub fn apply(
+    document: &mut Table,
+    sets: &[(String, String)],
+    kinds: &[&'static StageKind],
+    diags: &mut Diags,
+) -> Table {
     let mut replaced = Table::default();
     for (key, value) in sets {
-        diags.ok(read(key, value).and_then(|path| set(document, &path, &mut replaced)));
+        let Some(param) = key.strip_prefix(EVERY) else {
+            diags.ok(read(key, value).and_then(|path| set(document, &path, &mut replaced)));
+            continue;
+        };
+        for key in diags.ok(everywhere(document, param, kinds)).into_iter().flatten() {
+            diags.ok(read(&key, value).and_then(|path| set(document, &path, &mut replaced)));
+        }
     }
     replaced
+}
+
+/// Before a parameter: of every stage that has it.
+const EVERY: &str = "stage.*.";
+
+/// The keys under which the stages of the document have the parameter `param`. Where it is an axis, that of the stages that have
+/// the axis is the axis itself.
+fn everywhere(document: &Table, param: &str, kinds: &[&'static StageKind]) -> Result<Vec<String>, Diag> {
+    let name = param.split('.').next().unwrap_or(param);
+    let table = |key: &str| document.get(key).and_then(|e| e.item.as_table());
+    let is_axis = table("axes").is_some_and(|axes| axes.get(name).is_some());
+    let (mut keys, mut known) = (Vec::new(), Vec::new());
+    for stage in table("stage").map_or(&[][..], |stages| &stages.entries) {
+        let of = |key: &str| stage.item.as_table().and_then(|t| t.get(key)).map(|e| &e.item);
+        let kind = of("kind").and_then(Item::as_str).map_or_else(|| stage.key.replace('_', "-"), str::to_owned);
+        let params = kinds.iter().find(|k| k.name == kind).map_or(&[][..], |k| k.params);
+        if params.iter().any(|p| p.name == name) {
+            let swept = is_axis && of("axes").is_some_and(|a| a.one_or_more().iter().any(|a| a.as_str() == Some(name)));
+            let key = if swept { format!("axes.{name}") } else { format!("stage.\"{}\".{param}", stage.key) };
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        known.extend(params.iter().map(|p| p.name));
+    }
+    if !keys.is_empty() {
+        return Ok(keys);
+    }
+    let source = Source::new(Path::new("--set"), format!("{EVERY}{param}"));
+    let diag = wrong(&source.span(EVERY.len()..source.text().len()), format!("no stage has a parameter `{name}`"));
+    Err(suggest(diag, name, "they have", known))
 }
 
 /// The entries from the outermost key to the last, whose item is the value.

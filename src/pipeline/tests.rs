@@ -298,6 +298,17 @@ fn set_wins_over_rows_and_rows_may_name_what_set_took_away() {
 }
 
 #[test]
+fn set_reaches_every_stage_that_has_the_parameter() {
+    let plan = loaded(&whole(), &[("stage.*.learning_rate", "0.5"), ("stage.*.rank", "6"), ("stage.train.rank", "8")]);
+    let of = |node: &str, name: &str| params(&plan, node)[name].clone();
+    assert_eq!(of("train[rte,pt,42]", "learning_rate"), Value::Float(0.5), "and wins over `by`");
+    assert_eq!(of("train[rte,dpt,42]", "rank"), Value::Int(8), "a single stage may be set behind it");
+    // What is an axis stays one.
+    let plan = loaded(&whole(), &[("stage.*.seed", "9")]);
+    assert_eq!(params(&plan, "train[rte,dpt,9]")["seed"], Value::Int(9));
+}
+
+#[test]
 fn a_wrong_set_is_told_with_its_place() {
     let said = |key: &str, value: &str| {
         let diags = try_load(&whole(), &[(key, value)]).unwrap_err();
@@ -315,6 +326,7 @@ fn a_wrong_set_is_told_with_its_place() {
         said("stage.train.rank", "ten"),
         "`rank` of stage `train` must be a whole number, at least 1 (--set:1:18) | this is a text"
     );
+    assert_eq!(said("stage.*.rnak", "1"), "no stage has a parameter `rnak` (--set:1:9) | did you mean `rank`?");
     assert!(said("stages.train.rank", "1").contains("did you mean `stage`?"));
     assert!(said("params", "1").contains("would replace the whole table"));
     assert!(said("stage.train.by.rank", "1").contains("cannot reach into `by`"));

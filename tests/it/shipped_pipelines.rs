@@ -1,9 +1,13 @@
 //! Every pipeline that comes with `dpt` is right, warnings included.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use dpt::cli::check::Changes;
 use dpt::cli::{check, graph, render};
 use dpt::pipeline::{self, LoadOptions};
+
+use crate::sandbox::Sandbox;
 
 #[test]
 fn shipped_pipelines_load() {
@@ -67,4 +71,26 @@ fn the_example_of_the_docs_is_right() {
         anstream::adapter::strip_str(&drawing)
     );
     assert_eq!(console, shown);
+}
+
+/// `--dtype` sets it wherever prompts are trained and scored, and `--set` of one stage wins.
+#[test]
+fn one_word_sets_the_type_of_the_backbone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
+    let dtypes = |sets: &[&str]| -> BTreeSet<String> {
+        let sets = sets.iter().map(|s| (*s).to_owned()).collect();
+        let changes = Changes { sets, dtype: Some("bfloat16".into()), ..Changes::default() };
+        let plan = pipeline::load(&path, &changes.options().unwrap()).unwrap();
+        let nodes = plan.graph.ids().map(|id| plan.graph.node(id));
+        nodes.filter_map(|n| Some(format!("{} {}", n.kind.name, n.params.get("dtype")?))).collect()
+    };
+    assert_eq!(dtypes(&[]), ["eval \"bfloat16\"", "train \"bfloat16\""].map(str::to_owned).into());
+    let set = dtypes(&["stage.eval.dtype=float32"]);
+    assert_eq!(set, ["eval \"float32\"", "train \"bfloat16\""].map(str::to_owned).into());
+    let path = path.to_str().unwrap();
+    let wrong = Sandbox::new().dpt(&["check", path, "--dtype", "half"]).code(2);
+    assert!(wrong.stderr.contains("[possible values: float32, bfloat16, float16]"), "{}", wrong.stderr);
+    let tiny = Path::new(path).with_file_name("tiny_t5.toml");
+    let none = Sandbox::new().dpt(&["check", tiny.to_str().unwrap(), "--dtype", "bfloat16"]).code(2);
+    assert!(none.stderr.contains("no stage has a parameter `dtype`"), "{}", none.stderr);
 }

@@ -101,9 +101,10 @@ fn input(node: &str, dir: &Path) -> Input {
     Input { node: node.into(), axes: vec![], key: Digest::of(node.as_bytes()), files, digests }
 }
 
-/// Asks a run to end when it has come to a step; keeps its notes.
+/// Asks a run to end when it has come to a step, or ends it at once; keeps its notes.
 struct Watcher {
     stop_at: u64,
+    die_at: u64,
     cancel: Cancel,
     notes: Mutex<Vec<String>>,
 }
@@ -113,6 +114,7 @@ impl Progress for Watcher {
         if update.done == self.stop_at {
             self.cancel.ask();
         }
+        assert!(update.done != self.die_at, "killed");
     }
     fn note(&self, text: &str) {
         self.notes.lock().unwrap().push(text.to_owned());
@@ -137,6 +139,22 @@ impl Bench {
 
     /// Runs the stage with its defaults and `set`; the outputs lie in folder `out`.
     fn run(&self, out: &str, set: &[(&str, Value)], stop_at: u64) -> (Result<Outcome, Diag>, Vec<String>) {
+        self.run_until(out, set, stop_at, NEVER)
+    }
+
+    /// The same, but gone in the middle of step `at`: what lies in its scratch folder then is all that is left.
+    fn kill(&self, out: &str, set: &[(&str, Value)], at: u64) {
+        let run = std::panic::AssertUnwindSafe(|| self.run_until(out, set, NEVER, at));
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
+
+    fn run_until(
+        &self,
+        out: &str,
+        set: &[(&str, Value)],
+        stop_at: u64,
+        die_at: u64,
+    ) -> (Result<Outcome, Diag>, Vec<String>) {
         let mut params = Params::new();
         for param in train::KIND.params {
             if let Some(text) = param.default.filter(|text| !text.is_empty()) {
@@ -184,7 +202,7 @@ impl Bench {
             threads: 1,
             device: "cpu".into(),
         };
-        let watcher = Watcher { stop_at, cancel: Cancel::new(), notes: Mutex::default() };
+        let watcher = Watcher { stop_at, die_at, cancel: Cancel::new(), notes: Mutex::default() };
         let ctx = Ctx { job: &job, progress: &watcher, cancel: &watcher.cancel };
         let result = dpt_torch::stages::train::run(&ctx);
         (result, watcher.notes.into_inner().unwrap())
@@ -234,6 +252,7 @@ fn seeds_and_methods_give_other_adapters() {
         ("seed", "seed", Value::Int(43)),
         ("method", "method", Value::Str("prompt-tuning".into())),
         ("order", "order", Value::Str("dpt-paper".into())),
+        ("file", "order", Value::Str("file".into())),
         ("dropout", "frozen_dropout", Value::Str("config".into())),
         ("init", "init", Value::Str("gaussian".into())),
     ] {
@@ -256,7 +275,14 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     bench.run("whole", &set, NEVER).0.unwrap();
     let whole = bench.bytes("whole");
 
-    // What lies in the scratch folder now is the checkpoint of step 10 of 12: as after a kill at step 11.
+    // Killed after its last step, while results were written: no step is trained again.
+    let (result, notes) = bench.run("written", &set, NEVER);
+    result.unwrap();
+    assert_eq!(notes, ["goes on after step 12 from its checkpoint"]);
+    assert_eq!(bench.bytes("written"), whole);
+
+    std::fs::remove_dir_all(bench.path("scratch")).unwrap();
+    bench.kill("killed", &set, 11);
     let (result, notes) = bench.run("killed", &set, NEVER);
     result.unwrap();
     assert_eq!(notes, ["goes on after step 10 from its checkpoint"]);
