@@ -3,6 +3,7 @@
 mod checks;
 mod cuda;
 mod libtorch;
+mod parity;
 mod pip;
 mod wheel;
 
@@ -19,6 +20,8 @@ Commands:
                      ARGs go to `dpt run`, such as `--device cpu`
   test [ARG…]        set up libtorch, build, and run all tests; ARGs go to `cargo test`
   ci                 formatting, lints (warnings are errors), then `test`
+  parity [--table]   run the tests that compare with other programs, and write the tables of docs/parity.md;
+                     with --table only write, from what the last test run recorded
   libtorch [--cuda]  set up libtorch alone; with --cuda also what a GPU needs
 
 libtorch 2.11.0 is looked for in this order:
@@ -78,6 +81,12 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             checks::lint(&root)?;
             checks::test(&root, &[])
         }
+        ["parity"] => {
+            libtorch::ensure(&root)?;
+            parity::test(&root)?;
+            parity::write(&root)
+        }
+        ["parity", "--table"] => parity::write(&root),
         ["libtorch"] => libtorch::ensure(&root).map(|()| ExitCode::SUCCESS),
         ["libtorch", "--cuda"] => {
             libtorch::ensure(&root)?;

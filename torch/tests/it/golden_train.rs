@@ -263,7 +263,7 @@ fn after(run: &Run, step: u64) -> f64 {
 #[test]
 fn the_stage_trains_as_the_reference() {
     let Some(runs) = Run::all() else { return };
-    let mut parity = Parity::new("Training, stages `train` and `eval`", "train_stage");
+    let mut parity = Parity::new("Training", "train_stage");
     for run in &runs {
         check(&mut parity, run);
     }
