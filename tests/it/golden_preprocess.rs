@@ -115,7 +115,7 @@ fn splits_are_laid_out_as_torch_shuffles_them() {
             let at = format!("{n} rows, seed {seed}");
             parity.same("order of a split's rows", "torch", &randperm(n, seed), &expected, &at);
             if seed == 42 {
-                parity.same("order = \"dpt-paper\"", PAPER, &sample::paper_order(n), &expected, &at);
+                parity.same("`order = \"dpt-paper\"`", PAPER, &sample::paper_order(n), &expected, &at);
             }
         }
     }
@@ -142,7 +142,7 @@ fn prompts_start_from_the_numbers_that_torch_draws() {
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
                 .collect();
             let ours = rng.uniform(floats.len(), -0.5, 0.5);
-            parity.same("initial values", PAPER, &ours, &floats, run.join(name).display());
+            parity.same("values drawn from a seed", "torch", &ours, &floats, run.join(name).display());
         }
     }
 }

@@ -96,7 +96,7 @@ fn tables(records: &[Value]) -> Result<String> {
     Ok(text)
 }
 
-/// The number with one digit, rounded up: steady from run to run, and never less than what was seen.
+/// The number with one digit (two where the first is 1), rounded up: steady from run to run.
 fn upwards(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
@@ -106,10 +106,10 @@ fn upwards(number: f64) -> String {
     }
     let text = format!("{number:.3e}"); // 1.0000000002e-4 is 1e-4
     let (digits, exponent) = text.split_once('e').expect("a number in scientific notation");
-    let (digits, exponent) =
-        (digits.parse::<f64>().expect("digits").ceil() as i64, exponent.parse::<i32>().expect("e"));
-    let (digit, exponent) = if digits == 10 { (1, exponent + 1) } else { (digits, exponent) };
-    plain(format!("{digit}e{exponent}").parse().expect("a number"))
+    let tenths = (digits.parse::<f64>().expect("digits") * 10.0).ceil() as u64;
+    let tenths = if tenths < 20 { tenths } else { tenths.div_ceil(10) * 10 };
+    let exponent: i32 = exponent.parse().expect("an exponent");
+    plain(format!("{tenths}e{}", exponent - 1).parse().expect("a number"))
 }
 
 /// The number with at most three digits, as one writes it.
@@ -124,9 +124,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn one_digit_and_never_less() {
+    fn few_digits_and_never_less() {
         let numbers = [0.0, 1e-14, 1e-4, 3.01e-7, 9.2e-6, 0.0341, 0.3, 0.95, 1.02, 2.0];
-        let expected = ["0", "below 1e-12", "1e-4", "4e-7", "1e-5", "0.04", "0.3", "1", "2", "2"];
+        let expected = ["0", "below 1e-12", "1e-4", "4e-7", "1e-5", "0.04", "0.3", "1", "1.1", "2"];
         assert_eq!(numbers.map(upwards), expected);
         let numbers = [0.15, 5.0 * 3e-4, 1e-9, 2.0];
         assert_eq!(numbers.map(plain), ["0.15", "1.5e-3", "1e-9", "2"]);

@@ -443,7 +443,7 @@ fn half_types_train_nearly_the_same() {
             for (step, difference) in differences.iter().enumerate() {
                 within(&of(run, "loss of any step"), allowed[1], *difference, &format!("step {step}"));
             }
-            within(&of(run, "mean over a run's steps"), allowed[2], mean, "");
+            within(&of(run, "loss, mean over a run"), allowed[2], mean, "");
             within(&of(run, "loss of the evaluation"), allowed[3], end, "");
         }
     }
