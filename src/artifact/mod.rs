@@ -9,12 +9,18 @@
 //!
 //! So a new compressor, row group size, header order or indentation stales nothing. What a logical digest leaves out on
 //! purpose: parquet and safetensors metadata, and everything about the container. Knows no store and no stage.
+//!
+//! Tensors that others wrote are read from safetensors and from what `torch.save` writes ([`weights`]).
 
 pub mod json;
+mod pickle;
 pub mod table;
 pub mod tensors;
+pub mod torch_file;
+pub mod weights;
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
@@ -84,6 +90,19 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Diag>) -> Re
     write(beside.as_file_mut())?;
     beside.persist(path).map_err(|e| on("write", path)(e.error))?;
     Ok(())
+}
+
+/// Tells the system that the pages of `range` are not needed in memory any more. They come back from the file when they
+/// are read again, so it does not matter where this does nothing.
+fn release(map: &memmap2::Mmap, range: Range<usize>) {
+    // A page that the range does not fill belongs to its neighbours too. No system has larger pages than this.
+    let page = 64 * 1024;
+    let (from, to) = (range.start.next_multiple_of(page), range.end / page * page);
+    if from < to {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and never written through, so a dropped page is read from the file again.
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, from, to - from) };
+    }
 }
 
 /// A file that is not what its ending says.

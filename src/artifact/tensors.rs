@@ -129,6 +129,14 @@ impl Tensors {
         Some(Tensor { name, dtype: info.dtype, shape: &info.shape, bytes })
     }
 
+    /// Gives back the memory that reading the tensor `name` took; the file still has it.
+    pub fn release(&self, name: &str) {
+        if let Some(info) = self.header.info(name) {
+            let (from, to) = info.data_offsets;
+            super::release(&self.map, self.data_at + from..self.data_at + to);
+        }
+    }
+
     /// The tensor `name`.
     ///
     /// # Errors

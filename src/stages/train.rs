@@ -23,7 +23,14 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "model",
             accepts: &["download", "pretrain", "random-model"],
-            files: &["config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model.bin", "backbone.json"],
+            files: &[
+                "config.json",
+                "*.safetensors",
+                "*.safetensors.index.json",
+                "pytorch_model*.bin",
+                "pytorch_model.bin.index.json",
+                "backbone.json",
+            ],
             arity: Arity::One,
             doc: "the backbone; it is not changed",
         },

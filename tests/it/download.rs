@@ -505,6 +505,38 @@ fn a_checkpoint_from_a_folder() {
     assert_eq!(key(&bench).0["name"].as_deref(), Some("\"t5-tiny\""));
 }
 
+/// The shards that `torch.save` wrote, with their own index.
+#[test]
+fn a_checkpoint_in_pytorchs_own_format() {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch_files/t5_sharded");
+    let names = [
+        "config.json",
+        "pytorch_model-00001-of-00002.bin",
+        "pytorch_model-00002-of-00002.bin",
+        "pytorch_model.bin.index.json",
+    ];
+    let mut files: BTreeMap<String, Vec<u8>> =
+        names.iter().map(|name| ((*name).to_owned(), std::fs::read(made.join(name)).unwrap())).collect();
+    let mut bench = on_disk(&files);
+    bench.run().unwrap();
+    assert_eq!(bench.outputs(), ["backbone.json", names[0], "fetched.json", names[1], names[2], names[3]]);
+    let server = serving_all(files.clone());
+    let mut bench = of("checkpoint", source(&server.url, &[]));
+    bench.run().unwrap();
+    assert_eq!(bench.outputs().len(), 6);
+
+    let index = String::from_utf8(files[names[3]].clone()).unwrap();
+    files.insert(names[3].into(), index.replace("pytorch_model-00002-of-00002.bin", "../secret.bin").into_bytes());
+    assert_eq!(
+        fails(&mut on_disk(&files)).message,
+        "`pytorch_model.bin.index.json` names `../secret.bin` as a file of weights"
+    );
+    files.insert(names[3].into(), index.into_bytes());
+    files.insert(names[2].into(), std::fs::read(made.join("../module.bin")).unwrap());
+    let error = fails(&mut on_disk(&files));
+    assert!(error.message.contains("it names `torch.nn.modules.linear.Linear`"), "{error}");
+}
+
 #[test]
 fn a_checkpoint_from_a_server_that_is_asked_for_the_usual_names() {
     let server = serving_all(checkpoint());
@@ -593,7 +625,8 @@ fn files_that_are_not_what_they_are_called() {
     let mut files = checkpoint();
     files.remove("model.safetensors");
     files.insert("pytorch_model.bin".to_owned(), b"nonsense".to_vec());
-    assert!(fails(&mut on_disk(&files)).message.ends_with("it is neither a zip archive nor a pickle"));
+    let error = fails(&mut on_disk(&files));
+    assert!(error.message.starts_with("`pytorch_model.bin` is not a file of tensors"), "{error}");
     files.remove("pytorch_model.bin");
     assert!(fails(&mut on_disk(&files)).message.contains("is no checkpoint: it has no weights"));
 }

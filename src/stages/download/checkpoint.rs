@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::artifact::{json, tensors};
+use crate::artifact::json;
+use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::fetch::archive::{self, describe};
@@ -26,9 +27,12 @@ pub(super) enum Kind {
 }
 
 const CONFIG: &str = "config.json";
+const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 const INDEX: &str = "model.safetensors.index.json";
-/// Files with weights, the best first: the first that is there is taken.
-const WEIGHTS: &[&str] = &["model.safetensors", INDEX, "pytorch_model.bin"];
+/// Files with weights, the best first: the first that is there is taken. An index names the files that have them.
+const WEIGHTS: &[&str] = &["model.safetensors", INDEX, "pytorch_model.bin", TORCH_INDEX];
+/// Each index, and how the files that it names begin and end.
+const INDICES: &[(&str, &str, &str)] = &[(INDEX, "model-", ".safetensors"), (TORCH_INDEX, "pytorch_model-", ".bin")];
 /// Files with a tokenizer; all that are there are taken.
 const TOKENIZERS: &[&str] = &["spiece.model", "tokenizer.json"];
 /// What else is taken when the pipeline names it.
@@ -43,7 +47,7 @@ struct Backbone<'a> {
     source: String,
 }
 
-/// `model.safetensors.index.json`, as far as it is read.
+/// An index, as far as it is read.
 #[derive(Deserialize)]
 struct Index {
     /// Tensor name to file name.
@@ -66,9 +70,20 @@ impl Kind {
     }
 }
 
-/// `model-00001-of-00002.safetensors`.
+/// Whether `name` is a file that the index can name: `model-00001-of-00002.safetensors`.
+fn is_shard_of(index: &str, name: &str) -> bool {
+    INDICES.iter().filter(|(of, ..)| *of == index).any(|(_, start, end)| {
+        name.strip_prefix(start).and_then(|n| n.strip_suffix(end)).is_some_and(|n| !n.contains(['/', '\\']))
+    })
+}
+
 fn is_shard(name: &str) -> bool {
-    name.strip_prefix("model-").and_then(|n| n.strip_suffix(".safetensors")).is_some_and(|n| !n.contains('/'))
+    INDICES.iter().any(|(index, ..)| is_shard_of(index, name))
+}
+
+/// The index among the names of files, if there is one.
+fn index_of<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'static str> {
+    names.find_map(|name| INDICES.iter().find(|(index, ..)| *index == name)).map(|(index, ..)| *index)
 }
 
 fn last_part(path: &str) -> &str {
@@ -144,8 +159,7 @@ fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
 fn superfluous(name: &str, best: Option<&str>) -> bool {
     let weights = WEIGHTS.contains(&name) || is_shard(name);
     match best {
-        Some(INDEX) => weights && name != INDEX && !is_shard(name),
-        Some(best) => weights && name != best,
+        Some(best) => weights && name != best && !is_shard_of(best, name),
         None => false,
     }
 }
@@ -161,10 +175,11 @@ fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Re
         let at = on_disk(root, &path, &source.name)?;
         files.push((last_part(&path).to_owned(), local(source, path, at)));
     }
-    let index = files.iter().find(|(name, _)| name == INDEX).map(|(_, item)| item.clone());
-    if let Some(Item { path, at: At::File(at), .. }) = index {
+    let index = index_of(files.iter().map(|(name, _)| name.as_str()));
+    let item = files.iter().find(|(name, _)| Some(name.as_str()) == index).map(|(_, item)| item.clone());
+    if let (Some(index), Some(Item { path, at: At::File(at), .. })) = (index, item) {
         let beside = parent(&path).to_owned();
-        for shard in shards(&at)? {
+        for shard in shards(index, &at)? {
             if files.iter().all(|(name, _)| *name != shard) {
                 let path = format!("{beside}{shard}");
                 let on_disk = at.with_file_name(&shard);
@@ -198,18 +213,17 @@ fn usual(kind: Kind, there: impl Fn(&str) -> bool) -> Vec<&'static str> {
     names
 }
 
-/// The names of the files that an index names, sorted.
-fn shards(index: &Path) -> Result<BTreeSet<String>, Diag> {
-    let Index { weight_map } = json::read(index).map_err(|e| by_name(e, INDEX, index))?;
+/// The names of the files that index `name`, which lies at `path`, names, sorted.
+fn shards(name: &str, path: &Path) -> Result<BTreeSet<String>, Diag> {
+    let Index { weight_map } = json::read(path).map_err(|e| by_name(e, name, path))?;
     let shards: BTreeSet<String> = weight_map.into_values().collect();
-    match shards.iter().find(|s| !is_shard(s)) {
+    match shards.iter().find(|s| !is_shard_of(name, s)) {
         Some(bad) => {
-            Err(Diag::error(Class::Stage, format!("`{}` names `{bad}` as a file of weights", index.display()))
-                .note("expected names such as `model-00001-of-00002.safetensors`"))
+            let (_, start, end) = INDICES.iter().find(|(index, ..)| *index == name).expect("an index is in the table");
+            Err(Diag::error(Class::Stage, format!("`{name}` names `{bad}` as a file of weights"))
+                .note(format!("expected names such as `{start}00001-of-00002{end}`")))
         }
-        None if shards.is_empty() => {
-            Err(Diag::error(Class::Stage, format!("`{}` names no files of weights", index.display())))
-        }
+        None if shards.is_empty() => Err(Diag::error(Class::Stage, format!("`{name}` names no files of weights"))),
         None => Ok(shards),
     }
 }
@@ -225,7 +239,7 @@ fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Result<(), Di
     let lacks = match kind {
         Kind::Checkpoint if !has(&[CONFIG]) => "`config.json`".to_owned(),
         Kind::Checkpoint if !has(WEIGHTS) => {
-            "weights: `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`".to_owned()
+            format!("weights: {}", WEIGHTS.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
         }
         Kind::Tokenizer if !has(TOKENIZERS) => "`spiece.model` or `tokenizer.json`".to_owned(),
         _ => return Ok(()),
@@ -245,9 +259,9 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
             for (name, item) in &files {
                 brought.insert(name.clone(), fetch.bring(item, name, false)?.expect("a required file"));
             }
-            let index = files.iter().find(|(name, _)| name == INDEX).map(|(_, item)| item);
-            if let Some(item) = index {
-                bring_shards(fetch, item, &mut brought)?;
+            if let Some(index) = index_of(brought.keys().map(String::as_str)) {
+                let (_, item) = files.iter().find(|(name, _)| name == index).expect("it was brought");
+                bring_shards(fetch, index, item, &mut brought)?;
             }
             brought
         }
@@ -260,7 +274,7 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
         fetch.ctx.check_cancel()?;
         check_file(name, path)?;
     }
-    if let Some(index) = files.get(INDEX) {
+    if let Some(index) = index_of(files.keys().map(String::as_str)) {
         check_shards(index, &files)?;
     }
     for (name, path) in &files {
@@ -277,23 +291,28 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
 }
 
 /// Fetches the files that an index names and that are not there yet.
-fn bring_shards(fetch: &mut Fetch, index: &Item, brought: &mut BTreeMap<String, PathBuf>) -> Result<(), Diag> {
-    for shard in shards(&brought[INDEX])? {
+fn bring_shards(
+    fetch: &mut Fetch,
+    index: &str,
+    item: &Item,
+    brought: &mut BTreeMap<String, PathBuf>,
+) -> Result<(), Diag> {
+    for shard in shards(index, &brought[index])? {
         if brought.contains_key(&shard) {
             continue;
         }
-        let path = format!("{}{shard}", parent(&index.path));
-        let at = match &index.at {
+        let path = format!("{}{shard}", parent(&item.path));
+        let at = match &item.at {
             At::Http(url) => match &fetch.spec.source.location {
                 Location::Http(base) => At::Http(below(base, &path)),
                 Location::Local(_) => At::Http(url.clone()),
             },
             At::File(at) => At::File(at.with_file_name(&shard)),
         };
-        let item = Item { pin: fetch.spec.source.pin(&path), path, at };
-        match fetch.bring(&item, &shard, true)? {
+        let one = Item { pin: fetch.spec.source.pin(&path), path, at };
+        match fetch.bring(&one, &shard, true)? {
             Some(at) => brought.insert(shard, at),
-            None => return Err(no_shard(&shard, &index.path)),
+            None => return Err(no_shard(&shard, &item.path)),
         };
     }
     Ok(())
@@ -321,9 +340,9 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
     for name in TOKENIZERS {
         ask(fetch, name, true)?;
     }
-    if brought.contains_key(INDEX) {
-        let (_, item) = remote(source, url, INDEX.to_owned());
-        bring_shards(fetch, &item, &mut brought)?;
+    if let Some(index) = index_of(brought.keys().map(String::as_str)) {
+        let (_, item) = remote(source, url, index.to_owned());
+        bring_shards(fetch, index, &item, &mut brought)?;
     }
     Ok(brought)
 }
@@ -364,9 +383,9 @@ fn check_file(name: &str, path: &Path) -> Result<(), Diag> {
     if let Some(why) = describe(&start) {
         return wrong(why);
     }
-    if name.ends_with(".safetensors") {
-        let tensors = tensors::Tensors::open(path).map_err(|e| by_name(e, name, path))?;
-        return if tensors.is_empty() { wrong("it holds no tensors") } else { Ok(()) };
+    if WEIGHTS.contains(&name) && !name.ends_with(".json") || is_shard(name) {
+        let file = Weights::open(name, path).map_err(|e| by_name(e, name, path))?;
+        return if file.names().is_empty() { wrong("it holds no tensors") } else { Ok(()) };
     }
     if name.ends_with(".json") {
         let value: Json = json::read(path).map_err(|e| by_name(e, name, path))?;
@@ -376,10 +395,6 @@ fn check_file(name: &str, path: &Path) -> Result<(), Diag> {
         if name == CONFIG {
             return check_config(&value);
         }
-    }
-    // PyTorch's own format is a zip archive, or (older) a pickle.
-    if name == "pytorch_model.bin" && !start.starts_with(b"PK\x03\x04") && start[0] != 0x80 {
-        return wrong("it is neither a zip archive nor a pickle");
     }
     // A SentencePiece model is a protobuf message that begins with its pieces.
     if name == "spiece.model" && start[0] != 0x0a {
@@ -409,18 +424,18 @@ fn check_config(config: &Json) -> Result<(), Diag> {
 }
 
 /// Whether each tensor that the index names is in the file that it names.
-fn check_shards(index: &Path, files: &BTreeMap<String, PathBuf>) -> Result<(), Diag> {
-    let Index { weight_map } = json::read(index)?;
+fn check_shards(index: &str, files: &BTreeMap<String, PathBuf>) -> Result<(), Diag> {
+    let Index { weight_map } = json::read(&files[index])?;
     let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for shard in weight_map.values().collect::<BTreeSet<_>>() {
-        let path = files.get(shard).ok_or_else(|| no_shard(shard, INDEX))?;
-        names.insert(shard, tensors::Tensors::open(path)?.names().into_iter().collect());
+        let path = files.get(shard).ok_or_else(|| no_shard(shard, index))?;
+        names.insert(shard, Weights::open(shard, path)?.names().into_iter().collect());
     }
     let lost: Vec<_> = weight_map.iter().filter(|(tensor, shard)| !names[shard.as_str()].contains(*tensor)).collect();
     match lost.first() {
         None => Ok(()),
         Some((tensor, shard)) => {
-            Err(Diag::error(Class::Stage, format!("`{shard}` has no tensor `{tensor}`, which `{INDEX}` places there"))
+            Err(Diag::error(Class::Stage, format!("`{shard}` has no tensor `{tensor}`, which `{index}` places there"))
                 .note(format!("{} of {} tensors are not where they should be", lost.len(), weight_map.len()))
                 .help("the files are of different checkpoints: get all of them again"))
         }
@@ -449,6 +464,8 @@ mod tests {
         assert!(superfluous("pytorch_model.bin", Some(INDEX)));
         assert!(!superfluous("model-00001-of-00002.safetensors", Some(INDEX)));
         assert!(superfluous("model-00001-of-00002.safetensors", Some("model.safetensors")));
+        assert!(superfluous("model-00001-of-00002.safetensors", Some(TORCH_INDEX)));
+        assert!(!superfluous("pytorch_model-00001-of-00002.bin", Some(TORCH_INDEX)));
         assert!(!superfluous("spiece.model", Some(INDEX)));
     }
 
@@ -458,6 +475,8 @@ mod tests {
         assert!(
             !is_shard("model.safetensors") && !is_shard("model-../x.safetensors") && !is_shard("flax_model.msgpack")
         );
+        assert!(is_shard("pytorch_model-00001-of-00002.bin") && !is_shard("pytorch_model-/../x.bin"));
+        assert!(!is_shard_of(INDEX, "pytorch_model-00001-of-00002.bin"), "an index names files of its own form");
         assert_eq!((parent("a/b/c"), parent("c"), last_part("a/b/c")), ("a/b/", "", "c"));
     }
 

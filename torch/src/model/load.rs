@@ -1,20 +1,22 @@
 //! Checkpoints: files of backbone weights in Hugging Face's layout. Names, shapes and types are compared with what the
 //! config asks for before anything is loaded; what does not fit is told at once, as one table.
 //!
-//! Read: `model.safetensors`; `model.safetensors.index.json` with its shards; `pytorch_model.bin` in the zip form that
-//! PyTorch 1.6 and later write. Tensors may be float32, float16 or bfloat16, also mixed.
+//! Read: the first of [`WEIGHTS`] that is there: safetensors or what `torch.save` wrote, in one file or in shards. Tensors
+//! may be float32, float16 or bfloat16, also mixed. Files are mapped, and a tensor's pages are given back as soon as it is
+//! copied: a model takes its own size of memory while it is loaded, and no second time that of the files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::artifact::tensors::Tensors;
+use crate::artifact::tensors;
+use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 
 use super::config::T5Config;
-use super::t5::T5;
+use super::t5::{T5, joined};
 
 /// A checkpoint's tensors, by name; their bytes are read when asked for.
 pub struct Checkpoint {
@@ -30,15 +32,13 @@ struct Stored {
     kind: Option<Kind>,
     /// The type's name in the file.
     dtype: String,
-    bytes: Bytes,
+    /// The file that has it, under the same name.
+    file: Weights,
 }
 
-enum Bytes {
-    /// Under its name in this file.
-    Mapped(Tensors),
-    /// From a pickle: libtorch has read it already.
-    Loaded(Tensor),
-}
+/// Files that hold a checkpoint, the best first; an index names the files that do.
+const WEIGHTS: &[&str] =
+    &["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Names under which older checkpoints repeat the token table. The table itself counts when both are there.
 const TABLE_COPIES: &[&str] = &["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
@@ -61,7 +61,7 @@ impl T5 {
             files.get("config.json").ok_or_else(|| Diag::error(Class::Stage, "the model has no `config.json`"))?;
         let config = T5Config::parse(&fs::read_to_string(config)?, "config.json")?;
         let tensors = Checkpoint::open(files)?.load(&config, device, dtype)?;
-        Ok(T5::from_tensors(config, tensors).frozen())
+        Ok(T5::from_tensors(config, tensors))
     }
 }
 
@@ -72,31 +72,28 @@ impl Checkpoint {
     /// No weights among the files, a shard that is missing, a file that is damaged or of another format.
     pub fn open(files: &BTreeMap<String, PathBuf>) -> Result<Self, Diag> {
         let mut tensors = BTreeMap::new();
-        if let Some(path) = files.get("model.safetensors") {
-            read_safetensors("model.safetensors", path, &mut tensors)?;
-            return Ok(Self { name: "model.safetensors".into(), tensors });
-        }
-        let index = "model.safetensors.index.json";
-        if let Some(path) = files.get(index) {
-            for shard in shards(index, &fs::read_to_string(path)?)? {
+        let Some(name) = WEIGHTS.iter().find(|name| files.contains_key(**name)) else {
+            let has: Vec<_> = files.keys().map(|f| format!("`{f}`")).collect();
+            let wanted: Vec<_> = WEIGHTS.iter().map(|f| format!("`{f}`")).collect();
+            return Err(Diag::error(Class::Stage, "the model has no weights")
+                .note(format!("it has {}", has.join(", ")))
+                .note(format!("looked for {}", wanted.join(", "))));
+        };
+        if name.ends_with(".index.json") {
+            for shard in shards(name, &fs::read_to_string(&files[*name])?)? {
                 let path = files.get(&shard).ok_or_else(|| {
-                    Diag::error(Class::Stage, format!("the model has no file `{shard}`, which `{index}` names"))
+                    Diag::error(Class::Stage, format!("the model has no file `{shard}`, which `{name}` names"))
                 })?;
-                read_safetensors(&shard, path, &mut tensors)?;
+                read(&shard, path, &mut tensors)?;
             }
-            return Ok(Self { name: index.into(), tensors });
+        } else {
+            read(name, &files[*name], &mut tensors)?;
         }
-        if let Some(path) = files.get("pytorch_model.bin") {
-            read_pickle(path, &mut tensors)?;
-            return Ok(Self { name: "pytorch_model.bin".into(), tensors });
-        }
-        let has: Vec<_> = files.keys().map(|f| format!("`{f}`")).collect();
-        Err(Diag::error(Class::Stage, "the model has no weights")
-            .note(format!("it has {}", has.join(", ")))
-            .note("looked for `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`"))
+        Ok(Self { name: (*name).to_owned(), tensors })
     }
 
-    /// The tensors of a model of shape `config`: all that `T5Config::tensors` lists, checked, then put on `device` in `dtype`.
+    /// The tensors of a frozen model of shape `config`: all that `T5Config::tensors` lists, checked, then put on `device` in
+    /// `dtype`, those that a frozen model has laid together in one.
     ///
     /// # Errors
     /// One message with a table of all tensors that are missing, unknown, or of another shape or type.
@@ -110,8 +107,17 @@ impl Checkpoint {
                 _ if dtype == Kind::Half && spec.name.ends_with(".wo.weight") => Kind::Float,
                 _ => dtype,
             };
-            let tensor = stored.tensor(name)?.to_device(device).to_kind(kind);
-            tensors.insert(spec.name, tensor);
+            let empty = |rows: i64| Tensor::empty([&[rows][..], &spec.shape[1..]].concat(), (kind, device));
+            let rows = spec.shape[0];
+            let mut place = match joined(&spec.name) {
+                // Parts of one matrix have as many rows each.
+                Some(joined) => {
+                    let whole = tensors.entry(joined.name).or_insert_with(|| empty(rows * joined.of.len() as i64));
+                    whole.narrow(0, rows * joined.part as i64, rows)
+                }
+                None => tensors.entry(spec.name.clone()).or_insert_with(|| empty(rows)).shallow_clone(),
+            };
+            stored.copy_to(name, &mut place)?;
         }
         Ok(tensors)
     }
@@ -218,24 +224,43 @@ fn table_note(rows: &[[String; 3]]) -> String {
 }
 
 impl Stored {
-    /// On the CPU, in the file's type.
+    /// A copy on the CPU, in the file's type.
     fn tensor(&self, name: &str) -> Result<Tensor, Diag> {
-        match &self.bytes {
-            Bytes::Mapped(file) => super::tensors::tensor(&file.require(name)?),
-            Bytes::Loaded(tensor) => Ok(tensor.shallow_clone()),
+        let weight = self.file.require(name)?;
+        let stored = tensors::Tensor { name, dtype: weight.dtype, shape: &weight.shape, bytes: &weight.bytes };
+        super::tensors::tensor(&stored)
+    }
+
+    /// Copies the elements to `place`, of the same shape, whatever its type and device, and gives the file's pages back.
+    fn copy_to(&self, name: &str, place: &mut Tensor) -> Result<(), Diag> {
+        let weight = self.file.require(name)?;
+        let kind = self.kind.expect("types are checked before anything is loaded");
+        let start = weight.bytes.as_ptr();
+        if start.align_offset(kind.elt_size_in_bytes()) == 0 {
+            let strides: Vec<i64> = (1..=self.shape.len()).map(|after| self.shape[after..].iter().product()).collect();
+            // SAFETY: the bytes hold as many elements as the shape says (the file's header was checked), are aligned, and
+            // outlive the tensor, which is only read and gone at the end of this block. On a GPU the copy waits, since
+            // the memory is pageable.
+            let mapped = unsafe { Tensor::from_blob(start, &self.shape, &strides, kind, Device::Cpu) };
+            place.copy_(&mapped);
+        } else {
+            place.copy_(&self.tensor(name)?);
         }
+        self.file.release(name);
+        Ok(())
     }
 }
 
-fn read_safetensors(name: &str, path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Result<(), Diag> {
-    let file = Tensors::open(path)?;
+/// Adds the tensors of a file.
+fn read(name: &str, path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Result<(), Diag> {
+    let file = Weights::open(name, path)?;
     for tensor in file.names() {
-        let view = file.require(&tensor)?;
+        let (dtype, shape) = file.describe(&tensor).expect("the name comes from the file");
         let stored = Stored {
-            shape: view.shape.iter().map(|&n| n as i64).collect(),
-            kind: super::tensors::kind_of(view.dtype).filter(|&kind| is_read(kind)),
-            dtype: format!("{:?}", view.dtype),
-            bytes: Bytes::Mapped(file.clone()),
+            shape: shape.iter().map(|&n| n as i64).collect(),
+            kind: super::tensors::kind_of(dtype).filter(|&kind| is_read(kind)),
+            dtype: format!("{dtype:?}"),
+            file: file.clone(),
         };
         if tensors.insert(tensor.clone(), stored).is_some() {
             return Err(Diag::error(Class::Stage, format!("two files of the checkpoint have a tensor `{tensor}`"))
@@ -262,36 +287,6 @@ fn shards(name: &str, text: &str) -> Result<Vec<String>, Diag> {
     shards.sort();
     shards.dedup();
     Ok(shards)
-}
-
-fn read_pickle(path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Result<(), Diag> {
-    let head = {
-        use std::io::Read;
-        let mut head = [0; 4];
-        fs::open(path)?.read_exact(&mut head).map_err(fs::on("read", path))?;
-        head
-    };
-    if head != *b"PK\x03\x04" {
-        return Err(Diag::error(Class::Stage, "`pytorch_model.bin` is of a kind that is not read")
-            .note("expected the zip form that PyTorch 1.6 and later write")
-            .help("take `model.safetensors` from the same model"));
-    }
-    let loaded = Tensor::loadz_multi(path).map_err(|e| {
-        let first = e.to_string().lines().next().unwrap_or_default().to_owned();
-        Diag::error(Class::Stage, format!("cannot read `pytorch_model.bin`: {first}"))
-            .help("take `model.safetensors` from the same model")
-    })?;
-    for (name, tensor) in loaded {
-        let kind = tensor.kind();
-        let stored = Stored {
-            shape: tensor.size(),
-            kind: Some(kind).filter(|&kind| is_read(kind)),
-            dtype: format!("{kind:?}"),
-            bytes: Bytes::Loaded(tensor),
-        };
-        tensors.insert(name, stored);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -358,6 +353,23 @@ mod tests {
         assert!(error.message.starts_with("the model has no file `model-00002-of-00002.safetensors`"), "{error}");
     }
 
+    /// Two shards, one in each form that `torch.save` has had, in three types, matrices by rows and by columns.
+    #[test]
+    fn what_torch_save_wrote() {
+        let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/torch_files");
+        let names = ["config.json", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"];
+        let mut files: BTreeMap<String, PathBuf> =
+            names.iter().map(|name| ((*name).to_owned(), made.join("t5_sharded").join(name))).collect();
+        assert!(T5::load(&files, Device::Cpu, Kind::Float).is_err(), "a shard is missing");
+        let second = "pytorch_model-00002-of-00002.bin";
+        files.insert(second.to_owned(), made.join("t5_sharded").join(second));
+        let ours = T5::load(&files, Device::Cpu, Kind::Float).unwrap();
+        files.retain(|name, _| name == "config.json");
+        files.insert("model.safetensors".into(), made.join("t5_expected.safetensors"));
+        let theirs = T5::load(&files, Device::Cpu, Kind::Float).unwrap();
+        assert_eq!(ours.tensors(), theirs.tensors());
+    }
+
     #[test]
     fn all_that_does_not_fit_is_told_at_once() {
         let folder = Folder::new(&config());
@@ -380,6 +392,24 @@ mod tests {
              decoder.final_layer_norm.weight                  F32, F16 or BF16   I64\n\
              lm_head.bias                                     no such tensor     [20]"
         );
+    }
+
+    /// Some writers do not align the numbers.
+    #[test]
+    fn numbers_at_odd_places() {
+        let folder = Folder::new(&config());
+        let mut all = tensors(&config());
+        let q = all.get_mut("encoder.block.0.layer.0.SelfAttention.q.weight").unwrap();
+        *q = Tensor::arange(64, (Kind::Float, Device::Cpu)).view([8, 8]);
+        folder.write("model.safetensors", &all);
+        let aligned = folder.load(Kind::Float).unwrap();
+        let bytes = fs::read(&folder.path("model.safetensors")).unwrap();
+        let (len, rest) = bytes.split_at(8);
+        let len = u64::from_le_bytes(len.try_into().unwrap());
+        let (header, data) = rest.split_at(len as usize);
+        let odd = [&(len + 1).to_le_bytes()[..], header, b" ", data].concat();
+        fs::write_atomic(&folder.path("model.safetensors"), &odd).unwrap();
+        assert_eq!(folder.load(Kind::Float).unwrap().tensors(), aligned.tensors());
     }
 
     #[test]
@@ -408,9 +438,9 @@ mod tests {
     fn files_that_are_no_checkpoint() {
         let folder = Folder::new(&config());
         assert_eq!(folder.load(Kind::Float).err().unwrap().message, "the model has no weights");
-        fs::write_atomic(&folder.path("pytorch_model.bin"), b"\x80\x02\x8a\x0alegacy").unwrap();
+        fs::write_atomic(&folder.path("pytorch_model.bin"), b"\x80\x02cposix\nsystem\n").unwrap();
         let error = folder.load(Kind::Float).err().unwrap();
-        assert_eq!(error.message, "`pytorch_model.bin` is of a kind that is not read");
+        assert!(error.message.contains("is not a file of tensors that `torch.save` wrote"), "{error}");
         folder.write("model.safetensors", &tensors(&config()));
         let bytes = fs::read(&folder.path("model.safetensors")).unwrap();
         fs::write_atomic(&folder.path("model.safetensors"), &bytes[..bytes.len() - 9]).unwrap();

@@ -16,6 +16,32 @@ use super::layers::{dropout, key_mask};
 /// The label at positions that do not count.
 pub const IGNORED: i64 = -100;
 
+/// A matrix that is part of a larger one in a frozen model.
+pub(super) struct Joined {
+    /// The larger one.
+    pub name: String,
+    /// Which part it is.
+    pub part: usize,
+    /// All parts, from top to bottom.
+    pub of: Vec<String>,
+}
+
+/// Where the matrix `name` is in a frozen model, if it is part of a larger one there: the query, key and value matrices of
+/// each self-attention are laid together, and the key and value matrices of each cross-attention.
+pub(super) fn joined(name: &str) -> Option<Joined> {
+    let (attention, letter) = name.strip_suffix(".weight")?.rsplit_once('.')?;
+    let letters = if attention.ends_with("SelfAttention") {
+        "qkv"
+    } else if attention.ends_with("EncDecAttention") {
+        "kv"
+    } else {
+        return None;
+    };
+    let of = letters.chars().map(|letter| format!("{attention}.{letter}.weight")).collect();
+    let part = letters.chars().position(|l| letter.chars().eq([l]))?;
+    Some(Joined { name: format!("{attention}.{letters}.weight"), part, of })
+}
+
 /// A T5. Frozen by default: no tensor of it asks for a gradient. It owns nothing but handles: a
 /// [`shallow_clone`](T5::shallow_clone) shares all weights.
 pub struct T5 {
@@ -200,13 +226,11 @@ impl T5 {
         for tensor in tensors.values_mut() {
             *tensor = tensor.detach();
         }
-        let attentions: Vec<String> =
-            tensors.keys().filter_map(|name| name.strip_suffix(".q.weight").map(str::to_owned)).collect();
-        for path in attentions {
-            let cross = path.ends_with("EncDecAttention");
-            let (parts, name): (&[&str], _) = if cross { (&["k", "v"], "kv") } else { (&["q", "k", "v"], "qkv") };
-            let parts: Vec<_> = parts.iter().filter_map(|p| tensors.remove(&format!("{path}.{p}.weight"))).collect();
-            tensors.insert(format!("{path}.{name}.weight"), Tensor::cat(&parts, 0));
+        for spec in config.tensors() {
+            if let Some(Joined { name, part: 0, of }) = joined(&spec.name) {
+                let parts: Vec<_> = of.iter().filter_map(|part| tensors.remove(part)).collect();
+                tensors.insert(name, Tensor::cat(&parts, 0));
+            }
         }
         T5::from_tensors(config, tensors)
     }

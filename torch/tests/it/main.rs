@@ -9,6 +9,7 @@ mod golden_train;
 mod linkage;
 #[path = "../../../tests/it/parity.rs"]
 mod parity;
+mod load_memory;
 mod stage_train;
 mod stages_chain;
 mod worker;

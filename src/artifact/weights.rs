@@ -1,0 +1,125 @@
+//! [`Weights`]: a file of tensors in either of the forms that hubs have, safetensors or `torch.save`.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::tensors::{Dtype, Tensors};
+use super::torch_file::TorchFile;
+use crate::base::diag::{Class, Diag};
+
+/// An open file of tensors, mapped: only what is read is loaded. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Weights {
+    /// A safetensors file.
+    Safetensors(Tensors),
+    /// What `torch.save` wrote.
+    Torch(TorchFile),
+}
+
+/// A tensor of a file.
+#[derive(Clone, Debug)]
+pub struct Weight<'a> {
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its sizes, slowest first.
+    pub shape: Vec<usize>,
+    /// Its elements, row major, little endian.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl Weights {
+    /// Opens the file called `name` at `path`: `.bin` is what `torch.save` wrote, any other safetensors.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its header does not describe its bytes.
+    pub fn open(name: &str, path: &Path) -> Result<Self, Diag> {
+        Ok(if name.ends_with(".bin") {
+            Weights::Torch(TorchFile::open(path)?)
+        } else {
+            Weights::Safetensors(Tensors::open(path)?)
+        })
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Weights::Safetensors(file) => file.names(),
+            Weights::Torch(file) => file.names().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Type and shape of the tensor `name`, if there is one.
+    pub fn describe(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
+        match self {
+            Weights::Safetensors(file) => file.get(name).map(|t| (t.dtype, t.shape.to_vec())),
+            Weights::Torch(file) => file.describe(name).map(|(dtype, shape)| (dtype, shape.to_vec())),
+        }
+    }
+
+    /// The tensor `name`.
+    ///
+    /// # Errors
+    /// When the file has none.
+    pub fn require<'a>(&'a self, name: &'a str) -> Result<Weight<'a>, Diag> {
+        match self {
+            Weights::Safetensors(file) => {
+                let tensor = file.require(name)?;
+                Ok(Weight { dtype: tensor.dtype, shape: tensor.shape.to_vec(), bytes: Cow::Borrowed(tensor.bytes) })
+            }
+            Weights::Torch(file) => {
+                let found = file.describe(name).zip(file.bytes(name));
+                let ((dtype, shape), bytes) =
+                    found.ok_or_else(|| Diag::error(Class::Stage, format!("the file has no tensor `{name}`")))?;
+                Ok(Weight { dtype, shape: shape.to_vec(), bytes })
+            }
+        }
+    }
+
+    /// Gives back the memory that reading the tensor `name` took: what was copied is not held twice.
+    pub fn release(&self, name: &str) {
+        match self {
+            Weights::Safetensors(file) => file.release(name),
+            Weights::Torch(file) => file.release(name),
+        }
+    }
+}
+
+impl Weight<'_> {
+    /// The elements as f32, where they are F32, F16 or BF16.
+    pub fn f32s(&self) -> Option<Vec<f32>> {
+        let halves = || self.bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+        match self.dtype {
+            Dtype::F32 => Some(self.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            Dtype::BF16 => Some(halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
+            Dtype::F16 => Some(halves().map(from_f16).collect()),
+            _ => None,
+        }
+    }
+}
+
+/// The value of a float of 16 bits: 1 for the sign, 5 for the exponent, 10 for the fraction.
+fn from_f16(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_widened_exactly() {
+        let f16 = [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x3555, 0.333_251_95)];
+        for (bits, value) in f16 {
+            assert_eq!(from_f16(bits), value);
+        }
+        assert_eq!((from_f16(0x7c00), from_f16(0x8000).to_bits()), (f32::INFINITY, (-0f32).to_bits()));
+        assert!(from_f16(0x7e00).is_nan());
+    }
+}
