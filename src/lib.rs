@@ -11,6 +11,7 @@ pub mod base;
 pub mod artifact;
 pub mod cache;
 
+pub mod adapter;
 pub mod data;
 pub mod fetch;
 pub mod metrics;

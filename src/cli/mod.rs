@@ -1,6 +1,7 @@
 //! L6: all that is for a person: the command line, what is printed, the exit code. To add a command: its file, its `mod`
 //! line, its row in [`COMMANDS`].
 
+pub mod adapter;
 pub mod cache;
 pub mod check;
 pub mod common;
@@ -132,6 +133,14 @@ pub const COMMANDS: &[Command] = &[
         examples: verify::EXAMPLES,
         args: verify::Args::augment_args,
         run: |matches| verify::run(&parse(matches)),
+        hidden: false,
+    },
+    Command {
+        name: "adapter",
+        about: "Bring trained prompts in from Hugging Face PEFT, and out to it",
+        examples: adapter::EXAMPLES,
+        args: adapter::Args::augment_args,
+        run: |matches| adapter::run(&parse(matches)),
         hidden: false,
     },
     Command {

@@ -82,8 +82,8 @@ pub struct EvalRecord {
     pub task: String,
     /// The prompt method.
     pub method: String,
-    /// The training seed.
-    pub seed: i64,
+    /// The training seed; absent for an imported prompt.
+    pub seed: Option<i64>,
     /// The split that was scored.
     pub split: String,
     /// The score that counts; absent for a split without labels.

@@ -42,7 +42,7 @@ pub fn evaluated(task: &str, method: &str, seed: i64, score: f64) -> Evaluated {
         record: EvalRecord {
             task: task.into(),
             method: method.into(),
-            seed,
+            seed: Some(seed),
             split: "validation".into(),
             score: Some(score),
             scored_by: ScoredBy::Verbalizer,

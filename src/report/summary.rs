@@ -307,7 +307,7 @@ fn run(evaluated: &Evaluated, over: &str, extra: &[String]) -> Result<Run, Diag>
     let Evaluated { origin, record } = evaluated;
     let over = match origin.axis(over) {
         Some(value) => value.to_owned(),
-        None if over == "seed" => record.seed.to_string(),
+        None if over == "seed" => record.seed.map_or_else(|| "imported".to_owned(), |seed| seed.to_string()),
         None => {
             return Err(stage_error(format!("`{}` has no axis `{over}` to average over", origin.node))
                 .help("set `over` to an axis of the evaluated stage"));

@@ -1,5 +1,5 @@
-//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers or any files, checks them, and brings data into typed
-//! parquet.
+//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers, adapters or any files, checks them, and brings data into
+//! typed parquet.
 //!
 //! What enters the key, besides `format`, `task` and `splits`:
 //!
@@ -14,6 +14,7 @@
 //! `backbone.json`), paths of this machine, mirrors, and pins of files that are not used. A known weak spot: what an
 //! unpinned URL serves may change without being seen; `dpt pin` closes it.
 
+mod adapter;
 mod checkpoint;
 mod files;
 mod run;
@@ -40,10 +41,15 @@ pub const KIND: StageKind = StageKind {
         Param::required("source", Type::Source, "the `[source.NAME]` to read from"),
         Param::required(
             "format",
-            Type::Choice(&["superglue", "checkpoint", "tokenizer", "files"]),
-            "what it is: SuperGLUE's jsonl, a T5 checkpoint in Hugging Face layout, its tokenizer alone, or any files",
+            Type::Choice(&["superglue", "checkpoint", "tokenizer", "adapter", "files"]),
+            "what it is: SuperGLUE's jsonl, a T5 checkpoint in Hugging Face layout, its tokenizer alone, a trained prompt, \
+             or any files",
         ),
-        Param::optional("task", Type::Choice(task::TASK_NAMES), "the SuperGLUE task, with `format = \"superglue\"`"),
+        Param::optional(
+            "task",
+            Type::Choice(task::TASK_NAMES),
+            "the SuperGLUE task, with `format = \"superglue\"`; with `adapter`, the task that it is for",
+        ),
         Param::optional(
             "file",
             Type::Strs,
@@ -79,6 +85,9 @@ pub const KIND: StageKind = StageKind {
         out("special_tokens_map.json", "as the checkpoint has it"),
         out("added_tokens.json", "as the checkpoint has it"),
         out("backbone.json", "the checkpoint's name and origin"),
+        out("adapter.json", "what an adapter is"),
+        out("adapter.safetensors", "its tensors"),
+        out("initial.safetensors", "the same before training, where they came with it"),
         out("files/*", "with `format = \"files\"`: the files"),
         Output { name: "fetched.json", required: true, doc: "every file read: origin, size and digests" },
     ],
@@ -107,6 +116,7 @@ enum Format {
     Superglue { task: &'static dyn task::Task, splits: Vec<Split> },
     Checkpoint,
     Tokenizer,
+    Adapter { task: Option<String> },
     Files,
 }
 
@@ -151,6 +161,7 @@ impl Spec {
             }
             "checkpoint" => Format::Checkpoint,
             "tokenizer" => Format::Tokenizer,
+            "adapter" => Format::Adapter { task: text("task").map(str::to_owned) },
             "files" => Format::Files,
             other => return Err(Diag::error(Class::Bug, format!("unknown format `{other}` of stage `download`"))),
         };
@@ -168,6 +179,7 @@ impl Spec {
             Format::Superglue { task, splits } => superglue::find(self, task.folder(), task.name(), splits, &place),
             Format::Checkpoint => checkpoint::find(self, checkpoint::Kind::Checkpoint, &place),
             Format::Tokenizer => checkpoint::find(self, checkpoint::Kind::Tokenizer, &place),
+            Format::Adapter { .. } => checkpoint::find(self, checkpoint::Kind::Adapter, &place),
             Format::Files => files::find(self, &place),
         }
     }
@@ -254,7 +266,10 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     let mut replaced = vec![("source", Some(source)), ("file", None)];
     replaced.push(("name", is_checkpoint.then_some(Value::Str(spec.name))));
     if !is_superglue {
-        replaced.extend([("task", None), ("splits", None)]);
+        replaced.push(("splits", None));
+    }
+    if !is_superglue && !matches!(spec.format, Format::Adapter { .. }) {
+        replaced.push(("task", None));
     }
     Ok(Identity { params: replaced, files })
 }

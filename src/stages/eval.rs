@@ -27,7 +27,7 @@ pub const KIND: StageKind = StageKind {
             "baseline_untrained",
             Type::Bool,
             "true",
-            "whether to score the prompt before training too",
+            "whether to score the prompt before training too, where that is known",
         ),
         Param::with_default("batch_size", Type::Int(1, 65_536), "32", "examples a batch"),
         Param::with_default(
@@ -40,10 +40,10 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "adapter",
-            accepts: &["train"],
+            accepts: &["train", "download"],
             files: &["adapter.json", "adapter.safetensors", "initial.safetensors"],
             arity: Arity::One,
-            doc: "the trained prompt",
+            doc: "the trained prompt: of `train`, or one made elsewhere (a download of format `adapter`)",
         },
         Port {
             role: "data",

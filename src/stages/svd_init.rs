@@ -45,7 +45,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "prompt",
-            accepts: &["train"],
+            accepts: &["train", "download"],
             files: &["adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
             doc: "for `source = \"prompt\"`: the trained prompt",

@@ -36,10 +36,10 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "init",
-            accepts: &["svd-init"],
-            files: &["factors.safetensors"],
+            accepts: &["svd-init", "train", "download"],
+            files: &["factors.safetensors", "adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
-            doc: "where the trained tensors start",
+            doc: "where the trained tensors start: factors of `svd-init`, or an adapter of the same method",
         },
     ],
     outputs: &[
@@ -59,7 +59,7 @@ pub const KIND: StageKind = StageKind {
 pub const METHODS: &[&str] = &["dpt", "prompt-tuning"];
 
 /// Ways to start that a pipeline can name.
-const INITS: &[&str] = &["reference", "gaussian", "vocab", "svd"];
+const INITS: &[&str] = &["reference", "gaussian", "vocab", "svd", "adapter"];
 
 const PARAMS: &[Param] = &[
     Param::optional("task", Type::Str, "the task; checked against the data"),
@@ -96,7 +96,7 @@ const PARAMS: &[Param] = &[
     Param::optional(
         "init",
         Type::Choice(INITS),
-        "how the trained tensors start; default: `svd` with an `init` input, else `reference` (uniform, as the paper's code)",
+        "how the trained tensors start; default: `svd` or `adapter` with an `init` input, else `reference` (uniform, as the paper's code)",
     ),
     Param::optional(
         "init_scale",

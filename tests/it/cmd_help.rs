@@ -21,6 +21,7 @@ Commands:
   cache    Look into the store of results, clear it up, carry results from one store to another
   lock     Record what a pipeline gave, for `dpt run --locked` to hold later runs against
   verify   Hash what is stored; with `--rerun`, run nodes again and compare
+  adapter  Bring trained prompts in from Hugging Face PEFT, and out to it
   doctor   Check this machine: libtorch, devices, the store
 
 Options:

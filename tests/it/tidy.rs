@@ -11,24 +11,28 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fetch", &["artifact", "base"]),
     ("metrics", &["artifact", "base"]),
     ("svd", &["base"]),
+    ("adapter", &["svd", "artifact", "base"]),
     ("data", &["metrics", "artifact", "base"]),
     ("model", &["artifact", "base"]),
     ("report", &["svd", "data", "metrics", "artifact", "base"]),
-    ("stages", &["report", "svd", "model", "data", "metrics", "fetch", "artifact", "base"]),
+    ("stages", &["report", "adapter", "svd", "model", "data", "metrics", "fetch", "artifact", "base"]),
     ("worker", &["stages", "base"]),
     ("engine", &["worker", "stages", "cache", "artifact", "base"]),
     ("pipeline", &["engine", "stages", "fetch", "cache", "artifact", "base"]),
     ("repro", &["pipeline", "engine", "stages", "cache", "artifact", "base"]),
-    ("cli", &["repro", "pipeline", "engine", "worker", "stages", "cache", "artifact", "base"]),
+    (
+        "cli",
+        &["repro", "pipeline", "engine", "worker", "stages", "adapter", "cache", "data", "model", "artifact", "base"],
+    ),
 ];
 
 /// The same for `dpt-torch`. The layers that come from `dpt` have their row above.
 const TORCH_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cuda", &["base"]),
     ("model", &["artifact", "base"]),
-    ("prompt", &["model", "artifact", "base"]),
+    ("prompt", &["adapter", "model", "artifact", "base"]),
     ("learn", &["prompt", "model", "data", "metrics", "artifact", "base"]),
-    ("stages", &["report", "svd", "learn", "prompt", "model", "data", "metrics", "artifact", "base"]),
+    ("stages", &["report", "adapter", "svd", "learn", "prompt", "model", "data", "metrics", "artifact", "base"]),
 ];
 
 fn root() -> &'static Path {

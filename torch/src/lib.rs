@@ -4,7 +4,7 @@
 //!
 //! The layers below come from `dpt` and have the same paths here as there.
 
-pub use dpt::{artifact, base, data, metrics, report, svd};
+pub use dpt::{adapter, artifact, base, data, metrics, report, svd};
 
 pub mod cuda;
 pub mod learn;

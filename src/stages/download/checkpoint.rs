@@ -1,4 +1,5 @@
-//! T5 checkpoints in Hugging Face layout, and their tokenizers: the right files, all of them, each what its name says.
+//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its name
+//! says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::adapter::{self, peft};
 use crate::artifact::json;
 use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
@@ -24,6 +26,8 @@ pub(super) enum Kind {
     Checkpoint,
     /// The tokenizer alone, and the configuration where there is one.
     Tokenizer,
+    /// A trained prompt, as PEFT or as we write it.
+    Adapter,
 }
 
 const CONFIG: &str = "config.json";
@@ -38,6 +42,12 @@ const TOKENIZERS: &[&str] = &["spiece.model", "tokenizer.json"];
 /// What else is taken when the pipeline names it.
 const OTHERS: &[&str] =
     &["generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+
+/// Files of an adapter by who wrote it, the one that says what it is first.
+const ADAPTERS: &[(&str, &[&str])] = &[
+    ("PEFT", &[peft::CONFIG, peft::WEIGHTS[0], peft::WEIGHTS[1]]),
+    ("dpt", &[adapter::INFO, adapter::TENSORS, adapter::INITIAL]),
+];
 
 /// `backbone.json`.
 #[derive(Serialize)]
@@ -57,6 +67,9 @@ struct Index {
 impl Kind {
     /// Whether a file called `name` belongs to it.
     fn takes(self, name: &str) -> bool {
+        if self == Kind::Adapter {
+            return ADAPTERS.iter().any(|(_, names)| names.contains(&name));
+        }
         let weights = WEIGHTS.contains(&name) || is_shard(name) || name == "generation_config.json";
         let all = name == CONFIG || TOKENIZERS.contains(&name) || OTHERS.contains(&name) || weights;
         all && (self == Kind::Checkpoint || !weights)
@@ -66,6 +79,7 @@ impl Kind {
         match self {
             Kind::Checkpoint => "checkpoint",
             Kind::Tokenizer => "tokenizer",
+            Kind::Adapter => "adapter",
         }
     }
 }
@@ -205,6 +219,13 @@ fn parent(path: &str) -> &str {
 
 /// The usual files of `kind` that are `there`.
 fn usual(kind: Kind, there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    if kind == Kind::Adapter {
+        let (_, names) = ADAPTERS.iter().find(|(_, names)| there(names[0])).unwrap_or(&ADAPTERS[0]);
+        let mut names: Vec<&str> = names.iter().copied().filter(|n| there(n)).collect();
+        // Of two files with the same tensors the better one.
+        names.truncate(if names.first() == Some(&peft::CONFIG) { 2 } else { 3 });
+        return names;
+    }
     let mut names: Vec<&str> = [CONFIG].into_iter().filter(|n| there(n)).collect();
     if kind == Kind::Checkpoint {
         names.extend(WEIGHTS.iter().find(|n| there(n)));
@@ -242,6 +263,13 @@ fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Result<(), Di
             format!("weights: {}", WEIGHTS.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
         }
         Kind::Tokenizer if !has(TOKENIZERS) => "`spiece.model` or `tokenizer.json`".to_owned(),
+        Kind::Adapter if has(&[peft::CONFIG]) && !has(peft::WEIGHTS) => {
+            format!("`{}` and no `{}`", peft::WEIGHTS[0], peft::WEIGHTS[1])
+        }
+        Kind::Adapter if !has(&[peft::CONFIG, adapter::INFO]) => {
+            format!("`{}` (of PEFT) and no `{}` (of dpt)", peft::CONFIG, adapter::INFO)
+        }
+        Kind::Adapter if !has(peft::WEIGHTS) && !has(&[adapter::TENSORS]) => format!("`{}`", adapter::TENSORS),
         _ => return Ok(()),
     };
     let diag = Diag::error(Class::Stage, format!("{place} is no {}: it has no {lacks}", kind.what()));
@@ -251,13 +279,13 @@ fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Result<(), Di
     })
 }
 
-/// Fetches what `found` says, checks it and writes it.
-pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Diag> {
+/// Fetches what `found` says and checks it: the files of `kind`, by name.
+pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let files = match found {
         Found::Files(files) => {
             let mut brought = BTreeMap::new();
             for (name, item) in &files {
-                brought.insert(name.clone(), fetch.bring(item, name, false)?.expect("a required file"));
+                brought.insert(name.clone(), bring(fetch, kind, item, name, false)?.expect("a required file"));
             }
             if let Some(index) = index_of(brought.keys().map(String::as_str)) {
                 let (_, item) = files.iter().find(|(name, _)| name == index).expect("it was brought");
@@ -274,6 +302,17 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
         fetch.ctx.check_cancel()?;
         check_file(name, path)?;
     }
+    Ok(files)
+}
+
+/// Brings a file to where it can be read: what becomes an output as it is, to its place.
+fn bring(fetch: &mut Fetch, kind: Kind, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
+    if kind == Kind::Adapter { fetch.obtain(item, optional) } else { fetch.bring(item, name, optional) }
+}
+
+/// Fetches what `found` says, checks it and writes it.
+pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Diag> {
+    let files = gather(fetch, kind, found)?;
     if let Some(index) = index_of(files.keys().map(String::as_str)) {
         check_shards(index, &files)?;
     }
@@ -324,11 +363,21 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
     let mut brought = BTreeMap::new();
     let mut ask = |fetch: &mut Fetch, name: &str, optional: bool| {
         let (_, item) = remote(source, url, name.to_owned());
-        let path = fetch.bring(&item, name, optional)?;
+        let path = bring(fetch, kind, &item, name, optional)?;
         let there = path.is_some();
         brought.extend(path.map(|p| (name.to_owned(), p)));
         Ok::<bool, Diag>(there)
     };
+    if kind == Kind::Adapter {
+        let found = ask(fetch, peft::CONFIG, true)?;
+        let names: &[&str] = if found { peft::WEIGHTS } else { &[adapter::INFO, adapter::TENSORS, adapter::INITIAL] };
+        for name in names {
+            if ask(fetch, name, true)? && found {
+                break;
+            }
+        }
+        return Ok(brought);
+    }
     ask(fetch, CONFIG, kind == Kind::Tokenizer)?;
     if kind == Kind::Checkpoint {
         for name in WEIGHTS {
@@ -350,7 +399,11 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
 /// The files of the one checkpoint in an archive, in whichever folder it lies.
 fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let (into, names) = fetch.unpack(item, &|name| kind.takes(last_part(name)))?;
-    let marks: &[&str] = if kind == Kind::Checkpoint { &[CONFIG] } else { TOKENIZERS };
+    let marks: &[&str] = match kind {
+        Kind::Checkpoint => &[CONFIG],
+        Kind::Tokenizer => TOKENIZERS,
+        Kind::Adapter => &[peft::CONFIG, adapter::INFO],
+    };
     let folders: BTreeSet<&str> = names.iter().filter(|n| marks.contains(&last_part(n))).map(|n| parent(n)).collect();
     let folders: Vec<&str> = folders.into_iter().collect();
     let folder = match folders[..] {
@@ -383,7 +436,7 @@ fn check_file(name: &str, path: &Path) -> Result<(), Diag> {
     if let Some(why) = describe(&start) {
         return wrong(why);
     }
-    if WEIGHTS.contains(&name) && !name.ends_with(".json") || is_shard(name) {
+    if name.ends_with(".safetensors") || name.ends_with(".bin") {
         let file = Weights::open(name, path).map_err(|e| by_name(e, name, path))?;
         return if file.names().is_empty() { wrong("it holds no tensors") } else { Ok(()) };
     }

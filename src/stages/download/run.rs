@@ -14,7 +14,7 @@ use crate::fetch::{Watch, archive, local};
 use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
-use super::{Format, Spec, checkpoint, files, outside, superglue};
+use super::{Format, Spec, adapter, checkpoint, files, outside, superglue};
 
 pub(super) fn run(ctx: &Ctx) -> StageResult {
     let spec = Spec::read(&ctx.job.params)?;
@@ -24,6 +24,7 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
         Format::Superglue { task, splits } => superglue::run(&mut fetch, *task, splits, found)?,
         Format::Checkpoint => checkpoint::run(&mut fetch, checkpoint::Kind::Checkpoint, found)?,
         Format::Tokenizer => checkpoint::run(&mut fetch, checkpoint::Kind::Tokenizer, found)?,
+        Format::Adapter { task } => adapter::run(&mut fetch, task.as_deref(), found)?,
         Format::Files => files::run(&mut fetch, found)?,
     }
     fetch.finish()

@@ -61,3 +61,9 @@ for i, part in enumerate(parts):
 (folder / "config.json").write_text(json.dumps(config) + "\n")
 (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}) + "\n")
 save_file({k: v.contiguous() for k, v in weights.items()}, here / "t5_expected.safetensors")
+
+# An adapter as PEFT saves it without safetensors.
+(here / "peft_bin").mkdir(exist_ok=True)
+torch.save({"prompt_embeddings": torch.arange(12, dtype=torch.float32).reshape(4, 3)}, here / "peft_bin/adapter_model.bin")
+adapter = dict(peft_type="PROMPT_TUNING", task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, token_dim=3)
+(here / "peft_bin/adapter_config.json").write_text(json.dumps(adapter) + "\n")

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::adapter::AdapterInfo;
 use crate::artifact::tensors::Tensors;
 use crate::base::diag::Diag;
 use crate::model::tensors;
@@ -17,37 +17,6 @@ pub struct Adapter {
     method: &'static dyn Method,
     dims: Dims,
     tensors: Vec<Tensor>,
-}
-
-/// What `adapter.json` says beside the tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AdapterInfo {
-    /// The prompt method.
-    pub method: String,
-    /// Rows of the soft prompt.
-    pub virtual_tokens: i64,
-    /// Inner size of the product, for methods that have one.
-    pub rank: Option<i64>,
-    /// Width of the backbone.
-    pub d_model: i64,
-    /// How many numbers were trained.
-    pub trainable_parameters: i64,
-    /// Where it started: `reference`, `gaussian`, `vocab` or `svd`.
-    pub init: String,
-    /// The backbone that it was trained on, by [`crate::model::cache::digest`].
-    pub backbone_digest: String,
-    /// The backbone's name, from its `backbone.json`.
-    pub backbone_name: Option<String>,
-    /// The task that it was trained for.
-    pub task: String,
-    /// The run's seed.
-    pub seed: i64,
-    /// How many optimizer steps these tensors have seen.
-    pub best_step: i64,
-    /// The split on which they were chosen; absent: the last step's.
-    pub select_on: Option<String>,
-    /// The metric by which they were chosen.
-    pub select_metric: Option<String>,
 }
 
 impl Adapter {

@@ -13,7 +13,8 @@ use tch::Tensor;
 use crate::base::diag::{Class, Diag};
 use crate::base::suggest;
 
-pub use adapter::{Adapter, AdapterInfo};
+pub use crate::adapter::AdapterInfo;
+pub use adapter::Adapter;
 pub use init::Init;
 
 /// The sizes that a method's tensors depend on.

@@ -1,6 +1,7 @@
 //! What the torch stages do; what they *are* (parameters, inputs, outputs) is declared in [`dpt::stages`], which the
 //! engine reads without libtorch.
 
+mod backbone;
 pub mod eval;
 pub mod pretrain;
 pub mod svd_init;

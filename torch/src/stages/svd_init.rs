@@ -20,6 +20,7 @@ use crate::model::config::T5Config;
 use crate::model::load::Checkpoint;
 use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init};
 use crate::report::records::{Backbone, InitRecord};
+use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 use crate::svd::decompose::Svd;
@@ -345,7 +346,7 @@ fn source(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
             rows_of(&token_table(ctx, config)?, ids.into_iter().map(|id| vec![i64::from(id)]).collect())
         }
         "labels" => labels(ctx, params, config),
-        _ => trained(ctx, config),
+        _ => trained(ctx),
     }
 }
 
@@ -388,27 +389,12 @@ fn labels(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
 }
 
 /// A trained prompt, of the same backbone.
-fn trained(ctx: &Ctx, config: &T5Config) -> Result<Source, Diag> {
+fn trained(ctx: &Ctx) -> Result<Source, Diag> {
     needs(ctx, "prompt", "prompt")?;
     let (from, model) = (ctx.input("prompt")?, ctx.input("model")?);
     let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
-    if info.d_model != config.d_model {
-        return Err(Diag::error(
-            Class::Stage,
-            format!(
-                "the prompt of `{}` has d_model {}, the model of `{}` has {}",
-                from.node, info.d_model, model.node, config.d_model
-            ),
-        ));
-    }
-    let digest = cache::digest(&model.digests).hex();
-    if info.backbone_digest != digest {
-        return Err(Diag::error(
-            Class::Stage,
-            format!("the prompt of `{}` was trained on another model than `{}`", from.node, model.node),
-        )
-        .note(format!("trained on b3:{:.12}, given b3:{:.12}", info.backbone_digest, digest))
-        .help("a prompt is of use on its own model alone: name that one as `model`"));
+    if let Some(note) = backbone::check(&info, from, model)? {
+        ctx.progress.note(&note);
     }
     let adapter = Adapter::load(&info, &Tensors::open(from.file("adapter.safetensors")?)?, Device::Cpu)?;
     Ok(Source { matrix: matrix_of(&adapter.prompt().detach())?, ids: None })

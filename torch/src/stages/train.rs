@@ -11,7 +11,7 @@ use arrow::array::{Float32Array, Float64Array, Int32Array, RecordBatch, StringAr
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
@@ -24,6 +24,7 @@ use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score
 use crate::learn::schedule::warmup_steps;
 use crate::model::{cache, device, t5::T5, tensors};
 use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init, Method};
+use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
@@ -130,11 +131,11 @@ pub fn run(ctx: &Ctx) -> StageResult {
         d_model: dims.d_model,
         trainable_parameters: method.parameters(dims),
         init: init.to_owned(),
-        backbone_digest: cache::digest(&model.digests).hex(),
+        backbone_digest: Some(cache::digest(&model.digests).hex()),
         backbone_name: backbone_name(model)?,
-        task: tokens.task.clone(),
-        seed: params.seed,
-        best_step: fitted.best_step as i64,
+        task: Some(tokens.task.clone()),
+        seed: Some(params.seed),
+        best_step: Some(fitted.best_step as i64),
         select_on: select_on.clone(),
         select_metric: fitted.best_score.as_ref().map(|(metric, _)| metric.clone()),
     };
@@ -255,22 +256,32 @@ fn start(
     dims: Dims,
     t5: &T5,
 ) -> Result<(Adapter, &'static str), Diag> {
-    let factors = ctx.optional("init");
-    let name = params.init.as_deref().unwrap_or(if factors.is_some() { "svd" } else { "reference" });
+    let from = ctx.optional("init");
+    let default = match from {
+        None => "reference",
+        Some(from) if from.files.contains_key("adapter.json") => "adapter",
+        Some(_) => "svd",
+    };
+    let name = params.init.as_deref().unwrap_or(default);
     let scale = |default: f64| params.init_scale.unwrap_or(default);
     let given: BTreeMap<String, Tensor>;
-    let (init, name) = match (name, factors) {
+    let (init, name) = match (name, from) {
         ("svd", Some(factors)) => {
             given = tensors::read(&Tensors::open(factors.file("factors.safetensors")?)?)?;
             (Init::Given(&given), "svd")
         }
-        ("svd", None) => {
-            return Err(Diag::error(Class::Stage, "`init = \"svd\"` needs an `init` input")
-                .help("add `init = \"svd_init\"` to the stage's `needs`"));
+        ("adapter", Some(from)) => {
+            given = of_adapter(ctx, from, method)?;
+            (Init::Given(&given), "adapter")
         }
-        (_, Some(factors)) => {
+        ("svd" | "adapter", None) => {
+            let stage = if name == "svd" { "svd_init" } else { "train" };
+            return Err(Diag::error(Class::Stage, format!("`init = \"{name}\"` needs an `init` input"))
+                .help(format!("add `init = \"{stage}\"` to the stage's `needs`")));
+        }
+        (_, Some(from)) => {
             return Err(Diag::error(Class::Stage, format!("`init = \"{name}\"` leaves the `init` input unused"))
-                .note(format!("the input is `{}`", factors.node))
+                .note(format!("the input is `{}`", from.node))
                 .help("leave `init` out, or leave the input out of `needs`"));
         }
         ("gaussian", None) => (Init::Gaussian { std: scale(GAUSSIAN_STD) }, "gaussian"),
@@ -278,6 +289,34 @@ fn start(
         (_, None) => (Init::Uniform { scale: scale(0.5) }, "reference"),
     };
     Ok((Adapter::init(method, dims, &init, params.seed as u64, t5.device())?, name))
+}
+
+/// The tensors of an adapter that was trained before, for the same model: as they are, or its prompt where `method` can hold
+/// any.
+fn of_adapter(ctx: &Ctx, from: &Input, method: &dyn Method) -> Result<BTreeMap<String, Tensor>, Diag> {
+    let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
+    if let Some(note) = backbone::check(&info, from, ctx.input("model")?)? {
+        ctx.progress.note(&note);
+    }
+    let file = Tensors::open(from.file("adapter.safetensors")?)?;
+    if info.method == method.name() {
+        return tensors::read(&file);
+    }
+    let before = Adapter::load(&info, &file, Device::Cpu)?;
+    let held = method.hold(&before.prompt().detach()).ok_or_else(|| {
+        Diag::error(
+            Class::Stage,
+            format!(
+                "`{}` cannot start from the prompt of `{}`, which is of method `{}`",
+                method.name(),
+                from.node,
+                info.method
+            ),
+        )
+        .help("put an `svd-init` stage with `source = \"prompt\"` between the two")
+    })?;
+    let names = method.tensors(before.dims()).into_iter().map(|(name, _)| name.to_owned());
+    Ok(names.zip(held).collect())
 }
 
 fn backbone_name(model: &Input) -> Result<Option<String>, Diag> {

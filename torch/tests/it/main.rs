@@ -4,12 +4,14 @@ mod bench;
 #[path = "../../../tests/it/elf.rs"]
 mod elf;
 mod golden;
+mod golden_peft;
 mod golden_t5;
 mod golden_train;
 mod linkage;
+mod load_memory;
 #[path = "../../../tests/it/parity.rs"]
 mod parity;
-mod load_memory;
+mod peft_python;
 mod stage_train;
 mod stages_chain;
 mod worker;

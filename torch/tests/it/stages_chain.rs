@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::{Array, Float32Array, Float64Array, Int32Array, ListArray, StringArray};
+use dpt::adapter::{self, AdapterInfo};
 use dpt::artifact::tensors::Tensors;
 use dpt::artifact::{json, table};
 use dpt::base::digest::Digest;
@@ -49,7 +50,7 @@ fn tokenizer_json() -> String {
 
 impl Bench {
     /// With a tokenizer and the rows of RTE in two splits.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bench = Self::empty();
         let (tokenizer, data) = (bench.path("tokenizer"), bench.path("data"));
         std::fs::create_dir_all(&tokenizer).unwrap();
@@ -69,7 +70,7 @@ impl Bench {
     }
 
     /// Backbone and tokenised data.
-    fn prepare(&self) {
+    pub fn prepare(&self) {
         self.run("random-model", "model", MODEL, &[("tokenizer", "tokenizer")]).unwrap();
         let set = "task = \"rte\"\ntemplate = \"plain\"";
         self.run("tokenize", "tokens", set, &[("data", "data"), ("tokenizer", "tokenizer")]).unwrap();
@@ -303,6 +304,48 @@ fn from_a_random_backbone_to_a_report() {
     let error = report("report-short", 1).unwrap_err();
     assert_eq!(error.message, "1 of 2 cells lack a seed");
     assert_eq!(error.notes, ["rte with dpt lacks 1"]);
+}
+
+/// A prompt from elsewhere: it can be scored, and training can start from it.
+#[test]
+fn an_imported_prompt_is_as_good_as_a_trained_one() {
+    let bench = Bench::new();
+    bench.prepare();
+    let values: Vec<f32> = (0..6 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+    let import = |node: &str, d_model: usize| {
+        let info = AdapterInfo::imported(6, d_model);
+        adapter::write_whole(&bench.path(node), &info, &values[..6 * d_model]).unwrap();
+    };
+    import("imported", 16);
+    let inputs = [("adapter", "imported"), ("data", "tokens"), ("model", "model")];
+    let outcome = bench.run("eval", "scored", "batch_size = 4", &inputs).unwrap();
+    let record: EvalRecord = json::read(&bench.path("scored").join("eval.json")).unwrap();
+    assert_eq!((record.method.as_str(), record.seed, record.best_step), ("prompt-tuning", None, None));
+    assert!(record.score.is_some() && record.baselines.untrained.is_none() && record.trainable_parameters == 96);
+    assert!(outcome.notes.iter().any(|note| note.contains("was imported")), "{:?}", outcome.notes);
+
+    let start = |node: &str, method: &str, from: &str| {
+        let set = format!("{DIMS}method = \"{method}\"\nsteps = 2\nbatch_size = 4");
+        bench.run("train", node, &set, &[("data", "tokens"), ("model", "model"), ("init", from)])
+    };
+    start("further", "prompt-tuning", "imported").unwrap();
+    assert_eq!(matrix(&bench.path("further/initial.safetensors"), "prompt").to_f32(), values);
+    let error = start("other", "dpt", "imported").unwrap_err();
+    assert_eq!(error.message, "`dpt` cannot start from the prompt of `imported`, which is of method `prompt-tuning`");
+    // Through its decomposition it can; and a trained prompt starts the same method again, or the whole one.
+    let set = format!("{DIMS}source = \"prompt\"");
+    bench.run("svd-init", "factors", &set, &[("model", "model"), ("prompt", "imported")]).unwrap();
+    start("decomposed", "dpt", "factors").unwrap();
+    start("again", "dpt", "decomposed").unwrap();
+    assert_eq!(bench.bytes("again")["initial.safetensors"], bench.bytes("decomposed")["adapter.safetensors"]);
+    start("whole", "prompt-tuning", "decomposed").unwrap();
+    let info: AdapterInfo = json::read(&bench.path("whole/adapter.json")).unwrap();
+    assert_eq!(info.init, "adapter");
+
+    import("narrow", 8);
+    let inputs = [("adapter", "narrow"), ("data", "tokens"), ("model", "model")];
+    let error = bench.run("eval", "bad", "", &inputs).unwrap_err();
+    assert_eq!(error.message, "the prompt of `narrow` has d_model 8, the model of `model` has 16");
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! `dpt adapter import`: a PEFT adapter as an adapter of dpt.
+
+use std::path::{Path, PathBuf};
+
+use crate::adapter::{self, AdapterInfo, peft};
+use crate::base::diag::{Class, Diag};
+use crate::base::fs;
+use crate::cli::Outcome;
+use crate::cli::common::shown;
+use crate::cli::exit::Exit;
+use crate::cli::render;
+use crate::data::task;
+use crate::model::config::T5Config;
+
+use super::place::fill;
+
+/// For the end of the help text.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  dpt adapter import ../my-adapter
+      write adapters/my-adapter
+  dpt adapter import ../my-adapter --to prompts/mine --task rte
+
+In a pipeline, a source and a download bring it in, imported or as PEFT wrote it, from a folder or from the hub:
+  [source.mine]
+  url = \"file:../my-adapter\"
+  [stage.mine]
+  kind = \"download\"
+  source = \"mine\"
+  format = \"adapter\"
+and `eval` reads it with `needs = { adapter = \"mine\", … }`.";
+
+/// Its arguments.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A folder with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`)
+    #[arg(value_name = "DIR")]
+    from: PathBuf,
+    /// The folder to write [default: `adapters/` and the name of DIR]
+    #[arg(long, value_name = "FOLDER")]
+    to: Option<PathBuf>,
+    /// The task that it was trained for, such as `rte`: `eval` then holds it against the data
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// The folder of its base model, to compare the two [default: what the adapter names, where that is a folder]
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Replace an adapter that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// No adapter of that kind, one that does not fit its base model, a folder that is there.
+pub(super) fn run(args: &Args) -> Outcome {
+    import(args).map_err(|diag| vec![diag])
+}
+
+fn import(args: &Args) -> Result<Exit, Diag> {
+    if let Some(task) = args.task.as_deref() {
+        task::find(task)?;
+    }
+    let prompt = peft::read(&args.from)?;
+    let named = prompt.base_model.as_ref().map(|name| args.from.join(name)).filter(|at| at.is_dir());
+    let model = args.model.clone().or(named);
+    if let Some(model) = &model {
+        compare(model, prompt.d_model)?;
+    }
+    let to = match &args.to {
+        Some(to) => to.clone(),
+        None => Path::new("adapters").join(name_of(&args.from)?),
+    };
+    let info = AdapterInfo {
+        backbone_name: prompt.base_model.clone(),
+        task: args.task.clone(),
+        ..AdapterInfo::imported(prompt.virtual_tokens, prompt.d_model)
+    };
+    fill(&to, args.force, adapter::INFO, |folder| adapter::write_whole(folder, &info, &prompt.values))?;
+    render::out(&format!("{}\n", to.display()));
+    render::err(&format!("imported {}\n", info.describe()));
+    render::err(&match (&model, &prompt.base_model) {
+        (Some(model), _) => format!("it fits the model in {}\n", shown(model)),
+        (None, Some(name)) => format!("its base model `{name}` is not at hand: not compared; `--model` can name it\n"),
+        (None, None) => "it names no base model; `--model` can name one to compare it with\n".to_owned(),
+    });
+    Ok(Exit::Done)
+}
+
+/// The last part of the folder's path, also of `.`.
+fn name_of(folder: &Path) -> Result<std::ffi::OsString, Diag> {
+    let whole = folder.canonicalize().map_err(fs::on("read", folder))?;
+    whole.file_name().map(ToOwned::to_owned).ok_or_else(|| {
+        Diag::error(Class::Usage, "the folder has no name").help("say where to write with `--to FOLDER`")
+    })
+}
+
+fn compare(model: &Path, d_model: usize) -> Result<(), Diag> {
+    let path = model.join("config.json");
+    let config = T5Config::parse(&fs::read_to_string(&path)?, &path.display().to_string())?;
+    if config.d_model != d_model as i64 {
+        return Err(Diag::error(
+            Class::Usage,
+            format!("the prompt has width {d_model}, the model in `{}` d_model {}", model.display(), config.d_model),
+        )
+        .help("name the model that it was trained on with `--model`"));
+    }
+    Ok(())
+}
