@@ -184,9 +184,10 @@ impl Store {
         for path in list(&self.root().join("work"))? {
             let (files, bytes, changed) = below(&path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = name.parse::<Digest>().is_ok() || name.starts_with(super::pack::UNPACKING);
+            let passing = [super::pack::UNPACKING, super::verify::SCRATCH].iter().any(|begin| name.starts_with(begin));
+            let ours = name.parse::<Digest>().is_ok() || passing;
             // A checkpoint may be worth hours.
-            let of_use = files > 0 && !made.contains(&name) && !name.starts_with(super::pack::UNPACKING);
+            let of_use = files > 0 && !made.contains(&name) && !passing;
             let age = if of_use { limits.grace.max(limits.leftovers) } else { limits.grace };
             if ours && older(changed, now, age) {
                 sweep.work.push(Leftover { path, bytes });

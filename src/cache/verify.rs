@@ -19,6 +19,9 @@ use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
 use super::store::{Store, manifest_in};
 
+/// How the names of folders in `work/` begin in which nodes run again; what a kill left of them is rubbish.
+pub const SCRATCH: &str = "verify-";
+
 /// What to look at.
 #[derive(Clone, Debug)]
 pub enum Scope {
@@ -118,6 +121,7 @@ impl Store {
                 Ok(None) => verified.absent.push(key),
                 Ok(Some(Err(what))) => {
                     let path = self.manifest(key);
+                    let path = if path.exists() { path } else { self.shared().unwrap_or(&path).to_owned() };
                     let what = format!("entry `{key}`: {what}");
                     self.forget(key);
                     verified.broken.push(Broken { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
@@ -222,7 +226,9 @@ impl Store {
     fn trust(&self, object: &Digest, signature: Signature, hashed_at: i64) {
         let mut index = self.index();
         let seen = Seen { signature, settled: signature.settled(hashed_at) };
-        if !signature.racy(hashed_at) && index.objects.insert(*object, seen) != Some(seen) {
+        // What a shared store has is not ours to remember so.
+        let own = Signature::at(&self.own_object(object)).ok().flatten() == Some(signature);
+        if own && !signature.racy(hashed_at) && index.objects.insert(*object, seen) != Some(seen) {
             index.dirty = true;
         }
     }

@@ -105,6 +105,17 @@ impl Lock {
         }
     }
 
+    /// The lock at `path`, which must be there.
+    ///
+    /// # Errors
+    /// When there is none; every problem of the file.
+    pub fn required(path: &Path) -> Result<Self, Vec<Diag>> {
+        Self::read(path)?.ok_or_else(|| {
+            let diag = Diag::error(Class::Usage, format!("there is no lock file `{}`", path.display()));
+            vec![diag.help("`dpt lock PIPELINE` writes it, after a run")]
+        })
+    }
+
     /// The lock whose text is `text`; `path` is what messages show.
     ///
     /// # Errors

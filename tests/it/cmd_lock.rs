@@ -183,6 +183,20 @@ error: a merge conflict that is not resolved
     );
 }
 
+/// What a lock names outlives a clearing up that nothing else would keep it from.
+#[test]
+fn gc_keeps_what_a_lock_names() {
+    let sandbox = locked();
+    sandbox.dpt(&["run", "p/rows.toml", "--set", "stage.rows.val_rows=5"]).code(0);
+    let gc = ["cache", "gc", "--keep-lock", "p/rows.lock", "--grace", "0s", "--yes"];
+    let ran = sandbox.dpt(&gc).code(0);
+    assert!(ran.stderr.contains("removed: "), "{}{}", ran.stdout, ran.stderr);
+    sandbox.dpt(&["verify", "--lock", "p/rows.lock"]).code(0);
+    let left = sandbox.dpt(&["verify"]).code(0);
+    assert!(left.stdout.starts_with("checked 3 entries, "), "{}", left.stdout);
+    sandbox.dpt(&["cache", "gc", "--keep-lock", "none.lock"]).code(2);
+}
+
 #[test]
 fn a_tolerance_is_checked() {
     let sandbox = locked();

@@ -2,6 +2,7 @@
 
 mod bad_pipelines;
 mod cmd_adapter;
+mod ci_example;
 mod cmd_cache;
 mod cmd_diff;
 mod cmd_explain;

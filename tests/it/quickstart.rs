@@ -14,7 +14,7 @@ pub fn sandbox() -> Option<Sandbox> {
     }
     let sandbox = Sandbox::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["pipelines/quickstart.toml", "examples/data", "examples/tiny_t5"] {
+    for name in ["pipelines/quickstart.toml", "pipelines/quickstart.lock", "examples/data", "examples/tiny_t5"] {
         copy(&root.join(name), &sandbox.path().join(name));
     }
     Some(sandbox)

@@ -14,6 +14,7 @@ use crate::cli::common::{StoreArgs, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::time;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
+use crate::repro::lockfile::Lock;
 
 use super::roots::{Roots, of_pipeline};
 use super::units;
@@ -24,6 +25,9 @@ pub struct Args {
     /// Keep the results that the nodes of these pipelines have, and those that they had before they were edited.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     keep_pipeline: Vec<PathBuf>,
+    /// Keep the results that these lock files name.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    keep_lock: Vec<PathBuf>,
     /// Keep what the last N runs made or found that changed anything.
     #[arg(long, value_name = "N")]
     keep_runs: Option<usize>,
@@ -102,6 +106,10 @@ fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
         let (keys, _) = of_pipeline(file, store, true)?;
         roots.add(keys, format!("what `{}` reaches", shown(file)));
     }
+    for file in &args.keep_lock {
+        let lock = Lock::required(file)?;
+        roots.add(lock.lines().map(|line| line.key), format!("what `{}` names", shown(file)));
+    }
     if let Some(n) = args.keep_runs {
         roots.add_runs(store, n).map_err(|diag| vec![diag])?;
     }
@@ -112,7 +120,7 @@ fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
         roots.add_runs(store, KEPT_RUNS).map_err(|diag| vec![diag])?;
         if !known {
             let text = "this store does not remember what its pipelines last used: its index is gone";
-            let help = "say what to keep: `--keep-pipeline FILE…` or `--keep-runs N`";
+            let help = "say what to keep: `--keep-pipeline FILE…`, `--keep-lock FILE…` or `--keep-runs N`";
             return Err(vec![Diag::error(Class::Usage, text).note("nothing was removed").help(help)]);
         }
     }

@@ -33,9 +33,7 @@ use super::{Args, damage};
 pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
     let lock = match &args.lock {
         None => None,
-        Some(path) => Some(Lock::read(path)?.ok_or_else(|| {
-            vec![Diag::error(Class::Usage, format!("there is no lock file `{}`", common::shown(path)))]
-        })?),
+        Some(path) => Some(Lock::required(path)?),
     };
     let (scope, waiting) = match (plan, &lock) {
         (_, Some(lock)) => (Scope::Keys(lock.lines().map(|line| line.key).collect()), 0),

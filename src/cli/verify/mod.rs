@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
+use crate::cache::store::LAYOUT;
 use crate::cli::Outcome;
 use crate::cli::check::Changes;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
@@ -79,12 +80,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let beside = args.lock.as_deref().or(args.pipeline.as_deref()).unwrap_or(Path::new("."));
     let folder = args.store.folder(beside);
-    if !folder.join("v1").is_dir() {
+    if !folder.join(LAYOUT).is_dir() {
         let message = format!("there is no store at `{}`", common::shown(&folder));
         let diag = Diag::error(Class::Usage, message);
         return Err(vec![diag.help("name the store with `--cache DIR`; `dpt run` makes one")]);
     }
     let store = args.store.open(beside)?;
+    let _in_use = store.in_use().map_err(|diag| vec![diag])?;
     let plan = match &args.pipeline {
         Some(path) => {
             let pipeline = PipelineArgs { pipeline: path.clone(), changes: args.changes.clone() };

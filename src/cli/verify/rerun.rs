@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::cache::verify::Scope;
+use crate::cache::verify::{SCRATCH, Scope};
 use crate::cache::{Store, Stored};
 use crate::cli::Outcome;
 use crate::cli::common::{self, cancel_on_ctrl_c};
@@ -148,7 +148,7 @@ fn missing(plan: &Plan, open: &[String], damaged: &[NodeId]) -> Diag {
 /// A folder for what is made again: in the store, where there is room for such files; where that cannot be written, elsewhere.
 fn scratch(store: &Store) -> Result<tempfile::TempDir, Vec<Diag>> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix("verify-");
+    builder.prefix(SCRATCH);
     let work = store.root().join("work");
     builder
         .tempdir_in(&work)
