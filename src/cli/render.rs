@@ -274,7 +274,7 @@ error: a\\u{1b}[2Jb at https://*****@h/x
         assert_eq!(plain(&diag(&d)), expected);
         let text = "url = \"ftp://me:pw@h\"\n";
         let drawn = plain(&diag(&Diag::error(Class::Usage, "m").at(at(text, "\"ftp://me:pw@h\""))));
-        assert!(drawn.contains(" 1 | url = \"ftp://*****@h\"\n   |       ^^^^^^^^^^^^^^^^\n"), "{drawn}");
+        assert!(drawn.contains(" 1 | url = \"ftp://*****@h\"\n   |       ^^^^^^^^^^^^^^^\n"), "{drawn}");
     }
 
     #[test]
