@@ -100,7 +100,7 @@ impl Store {
 }
 
 /// The files `ab/cdef…` with this ending below `folder`. What has another name is not ours.
-fn named(folder: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>, Diag> {
+pub(super) fn named(folder: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>, Diag> {
     let mut found = Vec::new();
     for dir in list(folder)? {
         if !dir.is_dir() {

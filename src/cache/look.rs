@@ -127,12 +127,20 @@ impl Store {
         if found != *bytes {
             return Ok(Some(("is not what was stored".to_owned(), Some(facts(bytes, size, &found, signature)))));
         }
-        if !signature.racy(hashed_at) {
-            let mut index = self.index();
-            index.objects.insert(*bytes, Seen { signature, settled: signature.settled(hashed_at) });
-            index.dirty = true;
-        }
+        self.trust(bytes, signature, hashed_at);
         Ok(None)
+    }
+
+    /// The object of the store that is written had this signature when it was hashed, and was right.
+    pub(super) fn trust(&self, object: &Digest, signature: Signature, hashed_at: i64) {
+        if signature.racy(hashed_at) {
+            return;
+        }
+        let mut index = self.index();
+        let known = index.objects.get(object).filter(|seen| seen.signature == signature);
+        let settled = signature.settled(hashed_at) || known.is_some_and(|seen| seen.settled);
+        let seen = Seen { signature, settled };
+        index.dirty |= index.objects.insert(*object, seen) != Some(seen);
     }
 
     /// Whether the object is there and right. One that is there and wrong is set aside.

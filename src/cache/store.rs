@@ -238,6 +238,15 @@ impl Store {
         manifest_in(&self.root, key)
     }
 
+    /// Where the manifest of `key` is: here, or in the shared store where it is there alone.
+    pub(super) fn manifest_of(&self, key: CacheKey) -> PathBuf {
+        let own = self.manifest(key);
+        match self.shared.as_ref().map(|root| manifest_in(root, key)) {
+            Some(shared) if !own.exists() && shared.exists() => shared,
+            _ => own,
+        }
+    }
+
     pub(super) fn work(&self, key: CacheKey) -> PathBuf {
         self.root.join("work").join(key.hex())
     }
@@ -247,11 +256,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn entry(&self, key: CacheKey) -> Result<Option<Entry>, Diag> {
-        let own = Entry::read(&self.manifest(key), key)?.and_then(Result::ok);
-        match &self.shared {
-            Some(root) if own.is_none() => Ok(Entry::read(&manifest_in(root, key), key)?.and_then(Result::ok)),
-            _ => Ok(own),
-        }
+        Ok(Entry::read(&self.manifest_of(key), key)?.and_then(Result::ok))
     }
 
     /// Takes the right to make the result of `key`. Never waits. What is damaged is set aside.

@@ -11,13 +11,12 @@ use rayon::prelude::*;
 use crate::artifact::byte_digest;
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::base::fs::on;
 
+use super::census::{list, named};
 use super::entry::Entry;
-use super::index::Seen;
 use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
-use super::store::{Store, manifest_in};
+use super::store::Store;
 
 /// How the names of folders in `work/` begin in which nodes run again; what a kill left of them is rubbish.
 pub const SCRATCH: &str = "verify-";
@@ -99,11 +98,7 @@ impl Store {
             Scope::Store => self.every_key()?,
         };
         let mut wanted: BTreeMap<Digest, Wanted> = BTreeMap::new();
-        let read = |key: CacheKey| match (Entry::read(&self.manifest(key), key), self.shared()) {
-            (Ok(None), Some(shared)) => Entry::read(&manifest_in(shared, key), key),
-            (own, _) => own,
-        };
-        let read: Vec<_> = keys.par_iter().map(|key| (*key, read(*key))).collect();
+        let read: Vec<_> = keys.par_iter().map(|key| (*key, Entry::read(&self.manifest_of(*key), *key))).collect();
         for (key, entry) in read {
             match entry {
                 Ok(Some(Ok(entry))) => {
@@ -120,8 +115,7 @@ impl Store {
                 }
                 Ok(None) => verified.absent.push(key),
                 Ok(Some(Err(what))) => {
-                    let path = self.manifest(key);
-                    let path = if path.exists() { path } else { self.shared().unwrap_or(&path).to_owned() };
+                    let path = self.manifest_of(key);
                     let what = format!("entry `{key}`: {what}");
                     self.forget(key);
                     verified.broken.push(Broken { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
@@ -189,7 +183,9 @@ impl Store {
         let hashed_at = now_ns();
         match byte_digest(&path) {
             Ok(found) if found == *digest => {
-                self.trust(digest, before, hashed_at);
+                if path.starts_with(self.root()) {
+                    self.trust(digest, before, hashed_at);
+                }
                 (before.size, None)
             }
             Ok(found) => {
@@ -223,38 +219,19 @@ impl Store {
         index.dirty |= index.objects.remove(object).is_some();
     }
 
-    fn trust(&self, object: &Digest, signature: Signature, hashed_at: i64) {
-        let mut index = self.index();
-        let seen = Seen { signature, settled: signature.settled(hashed_at) };
-        // What a shared store has is not ours to remember so.
-        let own = Signature::at(&self.own_object(object)).ok().flatten() == Some(signature);
-        if own && !signature.racy(hashed_at) && index.objects.insert(*object, seen) != Some(seen) {
-            index.dirty = true;
-        }
-    }
-
     fn every_key(&self) -> Result<BTreeSet<CacheKey>, Diag> {
-        let files = self.every_file("entries")?;
-        let key = |(hex, _): (String, PathBuf)| Some(CacheKey(hex.strip_suffix(".json")?.parse().ok()?));
-        Ok(files.into_iter().filter_map(key).collect())
+        let files = named(&self.root().join("entries"), ".json")?;
+        Ok(files.into_iter().map(|(digest, _)| CacheKey(digest)).collect())
     }
 
-    /// Every object with its name as a digest; `None` for what has no such name.
+    /// Every object with its name as a digest; `None` for what has no such name. What a writer that is at work, or was killed,
+    /// keeps beside its place is left out.
     fn every_object(&self) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
-        let files = self.every_file("objects")?;
-        Ok(files.into_iter().map(|(hex, path)| (hex.parse().ok(), path)).collect())
-    }
-
-    /// The files of one of the store's folders: name, with that of the folder that it is in, and path. What a writer that
-    /// is at work, or was killed, keeps beside its place is left out.
-    fn every_file(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, Diag> {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut found = Vec::new();
-        let root = self.root().join(folder);
-        for first in names(&root)? {
-            let dir = root.join(&first);
-            if dir.is_dir() {
-                let inside = names(&dir)?.into_iter().filter(|name| !name.starts_with(".tmp-"));
-                found.extend(inside.map(|name| (format!("{first}{name}"), dir.join(name))));
+        for dir in list(&self.root().join("objects"))?.into_iter().filter(|dir| dir.is_dir()) {
+            for path in list(&dir)?.into_iter().filter(|path| !name(path).starts_with(".tmp-")) {
+                found.push((format!("{}{}", name(&dir), name(&path)).parse().ok(), path));
             }
         }
         Ok(found)
@@ -263,14 +240,6 @@ impl Store {
     fn below(&self, path: &Path) -> String {
         path.strip_prefix(self.root()).unwrap_or(path).display().to_string()
     }
-}
-
-fn names(dir: &Path) -> Result<Vec<String>, Diag> {
-    let items = std::fs::read_dir(dir).map_err(on("read", dir))?;
-    let name = |item: std::io::Result<std::fs::DirEntry>| {
-        Ok(item.map_err(on("read", dir))?.file_name().to_string_lossy().into_owned())
-    };
-    items.map(name).collect()
 }
 
 #[cfg(test)]
