@@ -1,8 +1,8 @@
 //! The integration tests, one binary: the built `dpt` from outside, and the library against reference figures.
 
 mod bad_pipelines;
-mod cmd_adapter;
 mod ci_example;
+mod cmd_adapter;
 mod cmd_cache;
 mod cmd_diff;
 mod cmd_explain;
