@@ -140,6 +140,14 @@ impl Looker<'_> {
         }
         it.old = self.old(&name, against, it.key)?;
         it.changes = self.changes(&it)?;
+        // The index is a memo and may be gone: journals remember, too.
+        let known = it.old.as_ref().is_some_and(|(_, entry)| entry.is_some());
+        if let Freshness::Stale { reasons, .. } = &mut it.freshness
+            && matches!(reasons[..], [StaleReason::NeverMade])
+            && known
+        {
+            *reasons = it.changes.iter().map(|change| change.reason.clone()).collect();
+        }
         Ok(it)
     }
 

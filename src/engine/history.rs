@@ -11,6 +11,9 @@ use crate::worker::protocol::WireDiag;
 use super::event::{Event, Hit};
 use super::journal;
 
+/// How many journals are read to find what happened to a node.
+const LOOKED_AT: usize = 200;
+
 /// What became of a node in a run.
 #[derive(Clone, Debug)]
 pub enum Fate {
@@ -116,9 +119,9 @@ impl History {
         self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| Run::read(path).ok()).as_ref())
     }
 
-    /// Runs of one pipeline, newest first.
+    /// Runs of one pipeline among the last [`LOOKED_AT`], newest first.
     pub fn of_pipeline<'a>(&'a self, pipeline: &'a str) -> impl Iterator<Item = &'a Run> {
-        self.runs().filter(move |run| run.pipeline == pipeline)
+        self.runs().take(LOOKED_AT).filter(move |run| run.pipeline == pipeline)
     }
 
     /// The run that `text` names: an id, the beginning of one, `last`, `last~1`. With a pipeline, `last` is its last.

@@ -111,6 +111,16 @@ tokenize[rte] is stale: a run makes it again
 }
 
 #[test]
+fn without_the_index_the_journals_remember() {
+    let sandbox = chain();
+    sandbox.dpt(&["run", "chain.toml"]).code(0);
+    fs::remove_file(sandbox.path().join("cache/v1/index")).unwrap();
+    let told = explain(&sandbox, &["tokenize[rte]", "--set", "stage.tokenize.max_source_length=8"]);
+    assert!(told.starts_with("tokenize[rte] is stale: a run makes it again\n"), "{told}");
+    assert!(told.contains("  param max_source_length  64 -> 8  --set\n"), "{told}");
+}
+
+#[test]
 fn a_changed_input_is_followed_to_the_file_behind_it() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);

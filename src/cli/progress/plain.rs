@@ -1,4 +1,4 @@
-//! Lines on stderr, for logs and pipes: each running node tells how far it is every few seconds.
+//! Lines on stderr, for logs and pipes: each running node tells how far it is, less and less often.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +8,17 @@ use super::{Meter, Once};
 use crate::cli::render::{self, BOLD, paint};
 use crate::engine::event::{Event, Sink};
 
-/// Between two lines of one node.
+/// Between the first two lines of one node; after each, twice as long, up to [`LONGEST`].
 const EVERY: Duration = Duration::from_secs(5);
+/// Between two lines of a node that runs for long.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Before the first: what is over soon needs no line.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The sink.
 #[derive(Debug, Default)]
 pub struct Plain {
-    running: Mutex<HashMap<String, (Meter, Instant)>>,
+    running: Mutex<HashMap<String, (Meter, Instant, Duration)>>,
     once: Mutex<Once>,
 }
 
@@ -26,13 +28,14 @@ impl Sink for Plain {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::NodeStarted { node, .. } => {
-                running.insert(node.clone(), (Meter::new(), now + FIRST));
+                running.insert(node.clone(), (Meter::new(), now + FIRST, EVERY));
             }
             Event::NodeProgress { node, update } => {
-                if let Some((meter, next)) = running.get_mut(node) {
+                if let Some((meter, next, every)) = running.get_mut(node) {
                     meter.take(update, now);
                     if now >= *next {
-                        *next = now + EVERY;
+                        *next = now + *every;
+                        *every = LONGEST.min(*every * 2);
                         render::err(&format!("{} {node}  {}\n", paint(BOLD, "run"), meter.line(now)));
                     }
                 }
