@@ -186,7 +186,7 @@ fn a_shared_store_is_read_and_ones_own_is_written() {
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).stdout.lines().count(), 3);
     let status =
         sandbox.command(&["status", "p.toml", "--cache", "own2"]).env("DPT_SHARED_STORE", "cache").output().unwrap();
-    assert!(String::from_utf8_lossy(&status.stdout).contains("fetch      2     2"), "{status:?}");
+    assert!(String::from_utf8_lossy(&status.stdout).contains("fetch      2      2"), "{status:?}");
     let none = sandbox.dpt(&["run", "p.toml", "--shared-store", "nowhere"]).code(2);
     assert!(none.stderr.contains("there is no store to read in `nowhere`"), "{}", none.stderr);
 }
@@ -217,7 +217,7 @@ fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String
 fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
     let sandbox = ran();
     for (script, code, says) in [
-        ("\"$DPT\" status p.toml", 0, "rows       1     1"),
+        ("\"$DPT\" status p.toml", 0, "rows       1      1"),
         ("\"$DPT\" run p.toml", 0, "all 3 nodes fresh"),
         ("\"$DPT\" run p.toml -n --set stage.rows.train_rows=5", 0, "1 would run"),
         ("\"$DPT\" cache ls", 0, "fetch[part=one]"),
