@@ -180,10 +180,7 @@ fn from_folder(args: &Args) -> Result<Found, Diag> {
             diag.note("expected the files of an adapter, as `train` and `dpt adapter import` write them")
         });
     }
-    let config = match &args.model {
-        Some(model) => Some(model.join("config.json")),
-        None => None,
-    };
+    let config = args.model.as_ref().map(|model| model.join("config.json"));
     Ok(Found {
         info: adapter::read_info(&path)?,
         tensors: folder.join(adapter::TENSORS),

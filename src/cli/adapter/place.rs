@@ -75,7 +75,8 @@ mod tests {
         let write = |text: &'static str| {
             move |at: &Path| {
                 std::fs::write(at.join("weights"), text).unwrap();
-                Ok(std::fs::write(at.join("config"), text).unwrap())
+                std::fs::write(at.join("config"), text).unwrap();
+                Ok(())
             }
         };
         let fails = |_: &Path| Err(Diag::error(Class::Stage, "no"));

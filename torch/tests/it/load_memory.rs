@@ -1,7 +1,6 @@
 //! A checkpoint is mapped, copied tensor by tensor, and never twice in memory: measured as the kernel counts, pages of the
 //! mapped file included, in a process of its own.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -58,10 +57,7 @@ fn of_this_process(name: &str) -> u64 {
 #[ignore = "started by the test below"]
 fn load_and_print_the_peak() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let files: BTreeMap<_, _> = ["config.json", "model.safetensors"]
-        .into_iter()
-        .map(|name| (name.to_owned(), Path::new(&folder).join(name)))
-        .collect();
+    let files = crate::golden::checkpoint(Path::new(&folder));
     tch::set_num_threads(1);
     let ones = Tensor::ones([256, 256], (Kind::BFloat16, Device::Cpu));
     assert_eq!(
