@@ -97,8 +97,8 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "graph",
-        about: "Draw a pipeline: its stages, how many nodes each has, who reads whom",
-        examples: GRAPH_EXAMPLES,
+        about: "Draw a pipeline and how it stands: in the terminal, as a picture, as an interactive page",
+        examples: graph::EXAMPLES,
         args: graph::Args::augment_args,
         run: |matches| graph::run(&parse(matches)),
         hidden: false,
@@ -164,12 +164,6 @@ pub const COMMANDS: &[Command] = &[
 const CHECK_EXAMPLES: &str = "\
 Example:
   dpt check pipelines/*.toml";
-
-const GRAPH_EXAMPLES: &str = "\
-Examples:
-  dpt graph pipelines/quickstart.toml
-  dpt graph pipelines/quickstart.toml --format dot | dot -Tsvg > graph.svg
-  dpt graph pipelines/superglue_full.toml --expand 'report'";
 
 const ABOUT: &str = "\
 dpt tunes soft prompts on a frozen T5, over many tasks, methods and seeds.

@@ -49,7 +49,7 @@ impl State {
     }
 
     /// In one word, the same for people and programs.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             State::Fresh => "fresh",
             State::Stale => "stale",

@@ -16,7 +16,7 @@ Commands:
   explain  Show why a node is fresh, stale or blocked, field by field, to the first cause
   diff     Compare two runs, or two revisions of a pipeline: parameters, nodes, metrics
   check    Check pipeline files: every problem at once, each with its line; run nothing
-  graph    Draw a pipeline: its stages, how many nodes each has, who reads whom
+  graph    Draw a pipeline and how it stands: in the terminal, as a picture, as an interactive page
   pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
   cache    Look into the store of results, clear it up, carry results from one store to another
   lock     Record what a pipeline gave, for `dpt run --locked` to hold later runs against

@@ -6,6 +6,7 @@ mod cmd_adapter;
 mod cmd_cache;
 mod cmd_diff;
 mod cmd_explain;
+mod cmd_graph;
 mod cmd_help;
 mod cmd_lock;
 mod cmd_pin;

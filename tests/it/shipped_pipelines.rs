@@ -63,7 +63,7 @@ fn the_example_of_the_docs_is_right() {
     let block = |fence: &str| page.split(fence).nth(1).unwrap().split("```").next().unwrap().to_owned();
     let plan = pipeline::load_text(Path::new("rte_sweep.toml"), block("```toml\n"), &LoadOptions::default()).unwrap();
     let nodes: Vec<_> = plan.graph.ids().collect();
-    let drawing = graph::draw(&plan, &nodes, graph::Format::Text, false);
+    let drawing = graph::draw(&plan, &nodes, graph::Format::Text, &[]).unwrap();
     let console = block("```console\n");
     let shown = format!(
         "$ dpt check rte_sweep.toml\nok: {}\n$ dpt graph rte_sweep.toml\n{}",

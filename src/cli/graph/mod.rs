@@ -1,23 +1,50 @@
-//! `dpt graph`: what a pipeline is made of and who reads whom: drawn in the terminal, or as DOT, Mermaid or JSON. Stages
-//! are drawn once with the number of their instances, unless `--expand` asks for all of these.
+//! `dpt graph`: what a pipeline is made of, who reads whom and, on demand, how all of it stands: in the terminal, as a
+//! picture, as an interactive page, or for other programs. Stages are drawn once, whatever they sweep over, unless
+//! `--expand` asks for their instances. Runs nothing.
 
 mod boxes;
+mod card;
 mod fold;
+mod grid;
+mod json;
+mod layout;
+mod measure;
+mod page;
+mod place;
 mod rails;
+mod states;
+mod style;
+mod svg;
+mod text;
+mod view;
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::base::diag::Diag;
+use crate::base::diag::{Class, Diag};
+use crate::base::fs;
+use crate::cache::Store;
 use crate::cli::check::Changes;
+use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::render::{self, BOLD, DIM, paint};
+use crate::cli::render::{self, DIM, paint};
 use crate::engine::graph::{Graph, NodeId};
 use crate::pipeline::Plan;
 
-use boxes::{boxes, dot, lines, mermaid};
 use fold::Folded;
+use states::States;
+pub use text::Terminal;
+use text::faint;
+use view::View;
+
+/// For the end of the help text.
+pub const EXAMPLES: &str = "\
+Examples:
+  dpt graph pipelines/quickstart.toml
+  dpt graph pipelines/quickstart.toml --status -o quickstart.html
+  dpt graph pipelines/superglue_full.toml -o docs/full.svg
+  dpt graph pipelines/quickstart.toml --expand=train 'train[task=rte]'
+  dpt graph pipelines/quickstart.toml --format dot | dot -Tpdf > graph.pdf";
 
 /// Draw the pipeline: its stages, how many instances each has, and who reads whom.
 #[derive(Debug, clap::Args)]
@@ -30,13 +57,32 @@ pub struct Args {
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
-    /// How to draw it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// How to draw it [default: as the ending of FILE says, else text]
+    #[arg(long, short = 'f', value_enum)]
+    pub format: Option<Format>,
 
-    /// Draw every instance, not every stage
-    #[arg(long)]
-    pub expand: bool,
+    /// Write it to a file instead of stdout; its ending says the format: .svg .html .dot .gv .mmd .json .txt
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Draw every instance, or those of some stages: `--expand`, `--expand=train,eval`
+    #[arg(
+        long,
+        value_name = "STAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = "*"
+    )]
+    pub expand: Vec<String>,
+
+    /// Show how each node stands: fresh, stale, missing, blocked, damaged or unknown. Runs nothing
+    #[arg(long, short = 's')]
+    pub status: bool,
+
+    /// The store, for `--status`
+    #[command(flatten)]
+    pub store: StoreArgs,
 
     /// What to change in it first
     #[command(flatten)]
@@ -49,6 +95,10 @@ pub enum Format {
     /// Lines and letters
     #[default]
     Text,
+    /// A picture
+    Svg,
+    /// One interactive page that needs nothing else
+    Html,
     /// For Graphviz
     Dot,
     /// For Markdown pages
@@ -57,23 +107,88 @@ pub enum Format {
     Json,
 }
 
-/// Prints the drawing.
+/// The endings of files, and their formats.
+const ENDINGS: &[(&str, Format)] = &[
+    ("svg", Format::Svg),
+    ("html", Format::Html),
+    ("htm", Format::Html),
+    ("dot", Format::Dot),
+    ("gv", Format::Dot),
+    ("mmd", Format::Mermaid),
+    ("mermaid", Format::Mermaid),
+    ("json", Format::Json),
+    ("txt", Format::Text),
+];
+
+impl Args {
+    /// The words of a command that runs this pipeline, changed as here, with this store.
+    fn command(&self) -> Vec<String> {
+        let mut words = vec!["dpt".to_owned(), "run".to_owned(), self.pipeline.display().to_string()];
+        let mut add = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
+        self.changes.sets.iter().for_each(|set| add("--set", set));
+        self.changes.mirrors.iter().for_each(|mirror| add("--mirror", mirror));
+        for (name, folder) in [("--cache", &self.store.cache), ("--shared-store", &self.store.shared_store)] {
+            if let Some(folder) = folder {
+                add(name, &folder.display().to_string());
+            }
+        }
+        words
+    }
+
+    fn format(&self) -> Result<Format, Vec<Diag>> {
+        let Some(output) = self.output.as_ref().filter(|_| self.format.is_none()) else {
+            return Ok(self.format.unwrap_or_default());
+        };
+        let ending = output.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let known = ENDINGS.iter().find(|(known, _)| *known == ending);
+        known.map(|(_, format)| *format).ok_or_else(|| {
+            let endings: Vec<_> = ENDINGS.iter().map(|(ending, _)| format!("`.{ending}`")).collect();
+            let message = format!("the ending of `{}` names no format", output.display());
+            let diag = Diag::error(Class::Usage, message).note(format!("known endings are {}", endings.join(", ")));
+            vec![diag.help("name it, such as `graph.svg`, or say which with `--format`")]
+        })
+    }
+}
+
+/// Prints or writes the drawing.
 ///
 /// # Errors
-/// Every problem of the pipeline, or of the targets.
+/// Every problem of the pipeline, of the targets and of the options; a store that cannot be read; a file that cannot be
+/// written.
 pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
+    let format = args.format()?;
     let plan = args.changes.load(&args.pipeline)?;
-    let targets = match args.targets.is_empty() {
-        true => plan.targets.clone(),
-        false => plan.select(&args.targets)?,
-    };
-    let nodes = needed(&plan.graph, targets);
-    anstream::print!("{}", draw(&plan, &nodes, args.format, args.expand));
+    let targets = common::select(&plan, &args.targets)?;
+    let nodes = needed(&plan.graph, targets.clone());
+    let store = args.status.then(|| args.store.peek(&args.pipeline)).transpose()?;
+    let states = store.as_ref().map(|store| States::new(&plan, targets, store));
+    let folded = Folded::new(&plan, &nodes);
+    let open = view::open(&folded, &args.expand)?;
+    let view = View { plan: &plan, nodes: &nodes, folded, states, open };
+    let terminal = if args.output.is_some() { Terminal::default() } else { text::terminal() };
+    let drawing = render(&view, format, terminal, store.as_ref(), &args.command())?;
+    match &args.output {
+        None => render::out(&drawing),
+        Some(path) => write(path, &drawing)?,
+    }
     let rest = unneeded(&plan.graph, &nodes);
-    if args.format == Format::Text && args.targets.is_empty() && !rest.is_empty() {
-        anstream::println!("{}", faint(format!("not needed for the pipeline's targets: {}", rest.join(", "))));
+    if format == Format::Text && args.output.is_none() && args.targets.is_empty() && !rest.is_empty() {
+        render::out(&(faint(format!("not needed for the pipeline's targets: {}", rest.join(", "))) + "\n"));
     }
     Ok(Exit::Done)
+}
+
+/// Writes the file, and says so.
+fn write(path: &Path, drawing: &str) -> Result<(), Vec<Diag>> {
+    let plain = anstream::adapter::strip_str(drawing).to_string();
+    fs::write_atomic(path, plain.as_bytes()).map_err(|error| {
+        let mut diag = Diag::from(error);
+        diag.class = Class::Environment;
+        vec![diag]
+    })?;
+    let size = render::bytes(plain.len() as u64);
+    render::err(&format!("wrote {} {}\n", common::shown(path), paint(DIM, format!("({size})"))));
+    Ok(())
 }
 
 /// `targets` and all that they read, in graph order.
@@ -97,56 +212,33 @@ fn unneeded(graph: &Graph, nodes: &[NodeId]) -> Vec<String> {
     rest
 }
 
-/// The drawing of `nodes`, which hold what they read.
-pub fn draw(plan: &Plan, nodes: &[NodeId], format: Format, expand: bool) -> String {
+/// The drawing of `nodes`, which hold what they read, without states; `expand` names the stages to open (`*`: all).
+///
+/// # Errors
+/// A stage that is not there; more boxes than a picture holds.
+pub fn draw(plan: &Plan, nodes: &[NodeId], format: Format, expand: &[String]) -> Result<String, Vec<Diag>> {
     let folded = Folded::new(plan, nodes);
-    match (format, expand) {
-        (Format::Text, false) => folded.text(),
-        (Format::Text, true) => list(plan, nodes),
-        (Format::Dot, false) => dot(&plan.name, &folded.boxes(), &folded.lines()),
-        (Format::Dot, true) => dot(&plan.name, &boxes(plan, nodes), &lines(plan, nodes)),
-        (Format::Mermaid, false) => mermaid(&folded.boxes(), &folded.lines()),
-        (Format::Mermaid, true) => mermaid(&boxes(plan, nodes), &lines(plan, nodes)),
-        (Format::Json, expand) => folded.json(plan, nodes, expand),
-    }
+    let open = view::open(&folded, expand)?;
+    let view = View { plan, nodes, folded, states: None, open };
+    let run = ["dpt".to_owned(), "run".to_owned(), plan.path.display().to_string()];
+    render(&view, format, Terminal::default(), None, &run)
 }
 
-/// Every instance below its stage, with what it reads.
-fn list(plan: &Plan, nodes: &[NodeId]) -> String {
-    let mut text = String::new();
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut stage = None;
-    for id in nodes {
-        let node = plan.graph.node(*id);
-        if stage != Some(&node.stage) {
-            text.push_str(&render::table(&rows, &[]));
-            rows.clear();
-            let gap = if stage.is_some() { "\n" } else { "" };
-            let _ = writeln!(text, "{gap}{}", paint(BOLD, &node.stage));
-            stage = Some(&node.stage);
-        }
-        let mut reads: Vec<(&str, Vec<String>)> = Vec::new();
-        for (producer, port) in plan.graph.producers(*id) {
-            let name = plan.graph.node(producer).short();
-            match reads.last_mut() {
-                Some((role, names)) if *role == port.role => names.push(name),
-                _ => reads.push((port.role, vec![name])),
-            }
-        }
-        let read = |(role, names): &(&str, Vec<String>)| match names.len() {
-            0..=2 => format!("{role} = {}", names.join(", ")),
-            n => format!("{role} = {}, … {} ({n})", names[0], names[n - 1]),
-        };
-        let reads: Vec<_> = reads.iter().map(read).collect();
-        rows.push(vec![format!("  {}", node.short()), faint(reads.join("  "))]);
-    }
-    text.push_str(&render::table(&rows, &[]));
-    text
-}
-
-/// What stands beside the matter; nothing at all where there is nothing, so that no line ends in blanks.
-fn faint(text: String) -> String {
-    if text.is_empty() { text } else { paint(DIM, text) }
+fn render(
+    view: &View,
+    format: Format,
+    terminal: Terminal,
+    store: Option<&Store>,
+    run: &[String],
+) -> Result<String, Vec<Diag>> {
+    Ok(match format {
+        Format::Text => text::draw(view, terminal),
+        Format::Dot => boxes::dot(view),
+        Format::Mermaid => boxes::mermaid(view),
+        Format::Json => json::json(view),
+        Format::Svg => svg::svg(view)?,
+        Format::Html => page::html(view, store, run)?,
+    })
 }
 
 #[cfg(test)]

@@ -58,4 +58,10 @@ impl Rails {
         }
         text.trim_end().to_owned()
     }
+
+    /// The rails that go on below the last row.
+    pub(super) fn below(&self) -> String {
+        let text: String = self.columns.iter().map(|c| if c.is_some() { "│  " } else { "   " }).collect();
+        text.trim_end().to_owned()
+    }
 }
