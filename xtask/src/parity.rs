@@ -14,7 +14,8 @@ const BEGIN: &str = "<!-- tables: cargo xtask parity -->\n";
 const END: &str = "<!-- end of tables -->\n";
 
 /// The headings in their order on the page; others come behind them.
-const PARTS: &[&str] = &["Preprocessing", "Tokenisation", "Metrics", "T5", "Training", "Half types"];
+const PARTS: &[&str] =
+    &["Preprocessing", "Tokenisation", "Metrics", "T5", "Checkpoints", "Training", "Half types", "PEFT"];
 
 /// Differences below this are those of the last bits of float64, and vary between machines.
 const NOTHING: f64 = 1e-12;
@@ -25,8 +26,9 @@ pub fn test(root: &Path) -> Result {
     if folder.exists() {
         fs::remove_dir_all(&folder).context(|| format!("cannot empty {}", folder.display()))?;
     }
-    // `dpt-torch` first builds the worker; a test that compares has `golden` in its name.
-    step(cargo(root).args(["test", "--release", "-p", "dpt", "-p", "dpt-torch", "--test", "it", "--", "golden"]))
+    // Their names tell what they compare with.
+    let tests = ["--test", "it", "--", "golden", "peft"];
+    step(cargo(root).args(["test", "--release", "-p", "dpt", "-p", "dpt-torch"]).args(tests))
 }
 
 /// Where tests record (`CARGO_TARGET_TMPDIR`).
@@ -136,7 +138,7 @@ mod tests {
     fn tables_stand_between_the_markers_in_the_order_of_the_page() {
         let row = |what: &str, tolerance: Option<f64>| json!({"what": what, "against": "x", "cases": 3, "largest": 2e-5, "tolerance": tolerance});
         let records = [
-            json!({"part": "PEFT", "rows": [row("loaded", None)]}),
+            json!({"part": "Other", "rows": [row("loaded", None)]}),
             json!({"part": "T5", "rows": [row("logits", Some(1e-4)), row("loss", Some(1e-4))]}),
             json!({"part": "T5", "rows": [row("ids", None)]}),
         ];
@@ -144,7 +146,7 @@ mod tests {
         let new = replace(&page, &tables(&records).unwrap()).unwrap();
         let lines: Vec<_> = new.lines().filter(|line| line.starts_with("###") || line.starts_with("| l")).collect();
         assert_eq!(lines[..3], ["### T5", "| logits | x | 3 | 2e-5 | 1e-4 |", "| loss | x | 3 | 2e-5 | 1e-4 |"]);
-        assert_eq!(lines[3..], ["### PEFT", "| loaded | x | 3 | none | none |"]);
+        assert_eq!(lines[3..], ["### Other", "| loaded | x | 3 | none | none |"]);
         assert!(new.starts_with("Before.\n") && new.ends_with("After.\n") && !new.contains("old"));
         assert_eq!(replace(&new, &tables(&records).unwrap()).unwrap(), new);
         assert!(replace("no markers", "").is_err());
