@@ -157,7 +157,7 @@ impl<'a> Machine<'a, '_> {
             b')' => self.container(Value::Tuple, Vec::new()),
             b'(' => self.marks.push(self.stack.len()),
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.container(Value::Tuple, items);
             }
             n @ 0x85..=0x87 => {
@@ -170,7 +170,7 @@ impl<'a> Machine<'a, '_> {
                 self.extend(vec![item])?;
             }
             b'e' | b'u' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.extend(items)?;
             }
             b's' => {
@@ -246,7 +246,7 @@ impl<'a> Machine<'a, '_> {
         self.stack.pop().ok_or_else(cut)
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>, Refused> {
+    fn since_mark(&mut self) -> Result<Vec<Value<'a>>, Refused> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len()).ok_or_else(cut)?;
         Ok(self.stack.split_off(mark))
     }
