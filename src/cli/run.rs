@@ -127,6 +127,8 @@ pub fn run(args: &Args) -> Outcome {
         return dry::run(&plan, &store, &options, &executor, args.check);
     }
     let cancel = common::cancel_on_ctrl_c()?;
+    // Until the results are copied out; the run itself tells if this cannot be had.
+    let _in_use = (!dry_run).then(|| store.in_use());
     let sink = choose(args.json);
     let summary = run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel);
     // Bars are taken off the screen before the last line.

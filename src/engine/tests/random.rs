@@ -82,7 +82,8 @@ proptest! {
             let heard = Heard::default();
             let stage = |job: &Job, _: &dyn Progress, _: &Cancel| {
                 // Some nodes take longer than others, so that the runs meet in many ways.
-                let wait = (waits >> (job.node.len() * 7 + usize::from(job.node.as_bytes()[1])) % 61) & 3;
+                let shift = (job.node.len() * 7 + usize::from(job.node.as_bytes()[1])) % 61;
+                let wait = (waits >> shift) & 3;
                 std::thread::sleep(std::time::Duration::from_millis(wait));
                 touch(job)
             };
