@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::digest::Digest;
 use crate::cache::{Made, Stored};
 use crate::pipeline::tolerance::{Limit, Tolerance};
+use crate::stages::stage::LOG;
 
 /// What is compared of a result.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,9 +19,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of a making.
+    /// Of a making. What a program printed is no part of it: two runs of one program seldom print the same.
     pub fn of(made: &Made) -> Self {
-        let files = made.files.iter().map(|(name, file)| (name.clone(), file.logical)).collect();
+        let results = made.files.iter().filter(|(name, _)| *name != LOG);
+        let files = results.map(|(name, file)| (name.clone(), file.logical)).collect();
         Self { files, metrics: made.metrics.clone(), numerics: made.numerics.clone() }
     }
 }

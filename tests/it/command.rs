@@ -194,7 +194,7 @@ resources = { retries = 2, backoff = 0 }
     assert_eq!((nodes(&first, "node-retry").len(), nodes(&first, "node-failed").len()), (1, 1));
     fs::remove_file(&count).unwrap();
     let second = sandbox.dpt(&["run", "p.toml"]).code(0);
-    let told = "retry flaky  try 2 failed (the program of `flaky` ended with exit status 7), trying again";
+    let told = "retry flaky  try 2 failed (`flaky` ended with exit status 7), trying again";
     assert!(second.stderr.contains(told), "{}", second.stderr);
     assert_eq!(made(&sandbox, &["--set", "stage.flaky.resources.retries=9"]), [""; 0]);
 }
@@ -297,13 +297,15 @@ fn a_failure_shows_the_end_of_the_log_and_says_where_it_is() {
     let ran = sandbox.dpt(&["run", "p.toml"]).code(1);
     let key = regex::Regex::new("[0-9a-f]{64}").unwrap();
     let expected = "\
-error: the program of `a` ended with exit status 3
+error: `a` ended with exit status 3
    = note: it was `sh -c 'echo out; echo err >&2; exit 3'`
    = note: the last it printed:
            out
            err
    = note: its log: `<DIR>/cache/v1/work/KEY/scratch/command.log`
 p: 1 failed in <TIME>
+  failed   a: ended with exit status 3
+  more: dpt explain p.toml 'a'
 ";
     assert_eq!(key.replace_all(&ran.stderr, "KEY"), expected);
 }
@@ -393,4 +395,21 @@ error: `good` makes nothing that role `tokenizer` reads
    = note: the role reads `tokenizer.json` or `spiece.model` or `config.json`
 ";
     assert_eq!(ran.stdout.clone() + &ran.stderr, expected, "{ran:?}");
+}
+
+#[test]
+fn what_a_program_prints_is_no_part_of_what_is_locked_and_verified() {
+    let sandbox = Sandbox::new();
+    let text = "schema = 1\n[stage.a]\nkind = \"command\"\nshell = true\nrun = \"echo $$ at $(date +%N); echo ORDER > $DPT_OUT_O\"\n\
+                outputs = { o = \"o.txt\" }\n";
+    sandbox.write("p.toml", &text.replace("ORDER", "the same"));
+    assert_eq!(made(&sandbox, &[]), ["a"]);
+    sandbox.dpt(&["lock", "p.toml"]).code(0);
+    sandbox.dpt(&["verify", "p.toml", "--rerun"]).code(0);
+    sandbox.dpt(&["run", "p.toml", "--force"]).code(0);
+    sandbox.dpt(&["run", "p.toml", "--locked"]).code(0);
+    sandbox.write("p.toml", &text.replace("ORDER", "$$"));
+    assert_eq!(made(&sandbox, &[]), ["a"]);
+    sandbox.dpt(&["lock", "p.toml"]).code(0);
+    sandbox.dpt(&["verify", "p.toml", "--rerun"]).code(4);
 }

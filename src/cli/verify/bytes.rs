@@ -19,6 +19,7 @@ use crate::engine::executor::Executor;
 use crate::engine::graph::NodeId;
 use crate::engine::prepare::prepare;
 use crate::pipeline::Plan;
+use crate::repro::compare::Facts;
 use crate::repro::locked::reached;
 use crate::repro::lockfile::Lock;
 use crate::stages::ctx::Cancel;
@@ -136,11 +137,7 @@ fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Dia
         let why = match store.entry(line.key)? {
             None => "is not in the store",
             Some(entry) => {
-                let same = |made: &crate::cache::Made| {
-                    made.files.len() == line.files.len()
-                        && made.files.iter().all(|(name, file)| line.files.get(name) == Some(&file.logical))
-                };
-                if entry.made.iter().any(same) {
+                if entry.made.iter().any(|made| Facts::of(made).files == line.files) {
                     continue;
                 }
                 "has other digests than the lock"

@@ -42,7 +42,7 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
             Err(with_log(diag, &log))
         }
         End::Status(status) if !status.success() => {
-            let diag = Diag::error(Class::Stage, format!("the program of `{}` {}", ctx.job.node, how(Some(status))));
+            let diag = Diag::error(Class::Stage, format!("`{}` {}", ctx.job.node, how(Some(status))));
             let diag = with_log(diag.note(format!("it was `{}`", line(&arguments))), &log);
             Err(hint(diag, ctx, &settings, &arguments))
         }

@@ -222,12 +222,12 @@ fn an_exit_status_and_a_signal_are_told_with_the_end_of_the_log() {
     ));
     let error = bench.run().unwrap_err();
     assert_eq!((error.class, error.lasting), (Class::Stage, false));
-    assert_eq!(error.message, "the program of `figure[seed=1]` ended with exit status 3");
+    assert_eq!(error.message, "`figure[seed=1]` ended with exit status 3");
     let tail = &error.notes[1];
     assert!(tail.starts_with("the last it printed:\nline 12\n") && tail.contains("line 30\nred"), "{tail}");
     assert!(error.notes[2].contains("scratch/command.log"), "{error}");
     let killed = Bench::new(shell("kill -9 $$")).run().unwrap_err();
-    assert_eq!(killed.message, "the program of `figure[seed=1]` was killed by signal 9 (SIGKILL)");
+    assert_eq!(killed.message, "`figure[seed=1]` was killed by signal 9 (SIGKILL)");
     assert!(killed.notes.contains(&"it printed nothing".to_owned()), "{killed}");
 }
 
