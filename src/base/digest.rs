@@ -1,6 +1,8 @@
 //! [`Digest`]: blake3 of bytes, and [`FieldHasher`]: the one written rule by which structured things are hashed.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -59,22 +61,76 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// A map whose keys are digests.
+pub type DigestMap<K, V> = HashMap<K, V, BuildHasherDefault<DigestHasher>>;
+
+/// For the keys of a hash map that are digests: any eight of their bytes are as good as a hash of them.
+#[derive(Debug, Default)]
+pub struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        match bytes.first_chunk() {
+            Some(first) => self.0 ^= u64::from_le_bytes(*first),
+            None => bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte)),
+        }
+    }
+    /// The length of a digest, which all have.
+    fn write_usize(&mut self, _: usize) {}
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Hashes a sequence of fields so that no two different sequences give the same bytes: every field is preceded by its
 /// length (u64, little endian), the whole by a domain (a name and a version of the rule in use).
-pub struct FieldHasher(blake3::Hasher);
+///
+/// Most sequences are short and of many small fields: they are gathered, and hashed at once.
+pub struct FieldHasher {
+    gathered: Vec<u8>,
+    /// What was hashed before, once there was much.
+    hashed: Option<Box<blake3::Hasher>>,
+    /// Where a number ends that is still to come.
+    counted: Option<usize>,
+}
+
+/// From this many bytes on, what was gathered is hashed.
+const GATHERED: usize = 16 * 1024;
 
 impl FieldHasher {
     /// Starts a hash in `domain`, such as `dpt.recipe.1`.
     pub fn new(domain: &str) -> Self {
-        let mut hasher = Self(blake3::Hasher::new());
+        let mut hasher = Self { gathered: Vec::with_capacity(512), hashed: None, counted: None };
         hasher.field(domain.as_bytes());
         hasher
     }
 
+    /// Starts a hash in `domain` whose first field is a number that is known at the end alone: [`Self::finish_counted`].
+    /// All fields are gathered until then.
+    pub fn counted(domain: &str) -> Self {
+        let mut hasher = Self::new(domain);
+        hasher.number(0);
+        hasher.counted = Some(hasher.gathered.len());
+        hasher
+    }
+
+    /// The digest of all fields of a hash that was started by [`Self::counted`].
+    pub fn finish_counted(mut self, n: u64) -> Digest {
+        let end = self.counted.expect("started as counted");
+        self.gathered[end - 8..end].copy_from_slice(&n.to_le_bytes());
+        self.finish()
+    }
+
     /// Adds one field: its length, then its bytes.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.gathered.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        if self.counted.is_some() || self.gathered.len() + bytes.len() < GATHERED {
+            self.gathered.extend_from_slice(bytes);
+            return self;
+        }
+        let hasher = self.hashed.get_or_insert_with(Box::default);
+        hasher.update(&self.gathered).update(bytes);
+        self.gathered.clear();
         self
     }
 
@@ -85,7 +141,10 @@ impl FieldHasher {
 
     /// The digest of all fields so far.
     pub fn finish(&self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+        match &self.hashed {
+            None => Digest::of(&self.gathered),
+            Some(hasher) => Digest(*hasher.as_ref().clone().update(&self.gathered).finalize().as_bytes()),
+        }
     }
 }
 
@@ -99,6 +158,24 @@ mod tests {
         assert_eq!(d.to_string(), "b3:6437b3ac3846");
         assert_eq!(d.hex().parse::<Digest>().unwrap(), d);
         assert!("b3:6437".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn many_fields_and_long_ones_hash_as_their_bytes_would() {
+        for len in [0, 1, 500, GATHERED, 3 * GATHERED] {
+            let long = vec![7; len];
+            let mut hasher = FieldHasher::new("t");
+            let mut bytes = [&1_u64.to_le_bytes()[..], b"t"].concat();
+            for field in [&long[..], b"ab", &long, b""] {
+                hasher.field(field);
+                bytes.extend_from_slice(&[&(field.len() as u64).to_le_bytes()[..], field].concat());
+                assert_eq!(hasher.finish(), Digest::of(&bytes), "{len}");
+            }
+            let mut counted = FieldHasher::counted("t");
+            counted.field(&long);
+            let plain = FieldHasher::new("t").number(3).field(&long).finish();
+            assert_eq!(counted.finish_counted(3), plain, "{len}");
+        }
     }
 
     #[test]

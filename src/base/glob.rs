@@ -4,6 +4,9 @@
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(head) else { return false };
+    if rest.is_empty() {
+        return true;
+    }
     // The shortest run first; patterns have one or two stars.
     (0..=name.len()).filter(|i| name.is_char_boundary(*i)).any(|i| matches(rest, &name[i..]))
 }

@@ -8,6 +8,7 @@ pub mod fs;
 pub mod glob;
 pub mod machine;
 pub mod name;
+pub mod params;
 pub mod process;
 pub mod secret;
 pub mod suggest;

@@ -1,14 +1,12 @@
 //! [`Value`]: a resolved parameter, as it is hashed, stored and handed to a stage.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::FieldHasher;
 
-/// Resolved parameters by name, in name order.
-pub type Params = BTreeMap<String, Value>;
+pub use super::params::Params;
 
 /// One resolved value. Whole numbers and floats are different types: `1` and `1.0` do not hash alike, so a parameter is
 /// first brought to the type that its stage declares.

@@ -11,6 +11,7 @@ use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs;
 
+use super::files::Files;
 use super::key::CacheKey;
 use super::recipe::Recipe;
 
@@ -137,7 +138,7 @@ pub struct Stored {
     /// Its key.
     pub key: CacheKey,
     /// Its files, by name.
-    pub files: BTreeMap<String, FileRecord>,
+    pub files: Files,
     /// What shaped its floating-point results unasked.
     pub numerics: BTreeMap<String, String>,
     /// How long it took to make.
@@ -147,7 +148,12 @@ pub struct Stored {
 impl Stored {
     /// Of one making.
     pub fn of(key: CacheKey, made: &Made) -> Self {
-        Self { key, files: made.files.clone(), numerics: made.numerics.clone(), seconds: made.seconds }
+        Self {
+            key,
+            files: made.files.clone().into_iter().collect(),
+            numerics: made.numerics.clone(),
+            seconds: made.seconds,
+        }
     }
 
     /// Bytes of all files.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestMap};
 use crate::base::fault;
 use crate::base::fs::{self, FsError};
 
@@ -41,13 +41,13 @@ pub struct Seen {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
     /// The first making under each key.
-    pub results: HashMap<CacheKey, Arc<Stored>>,
+    pub results: DigestMap<CacheKey, Arc<Stored>>,
     /// The objects.
-    pub objects: HashMap<Digest, Seen>,
+    pub objects: DigestMap<Digest, Seen>,
     /// Files of the working tree.
     pub files: HashMap<PathBuf, Memo>,
     /// The key under which each node (by a digest of pipeline and name) was last found or made.
-    pub last: HashMap<Digest, CacheKey>,
+    pub last: DigestMap<Digest, CacheKey>,
     /// What this process took out, so that merging does not bring it back.
     pub dropped: HashSet<CacheKey>,
     pub dirty: bool,
@@ -102,7 +102,7 @@ impl Index {
                 w.text(value.as_bytes());
             }
             w.number(stored.files.len() as u64);
-            for (name, file) in &stored.files {
+            for (name, file) in stored.files.iter() {
                 w.text(name.as_bytes());
                 w.digest(&file.logical);
                 w.digest(&file.bytes);
@@ -151,11 +151,11 @@ impl Index {
             for _ in 0..r.count()? {
                 numerics.insert(r.text()?, r.text()?);
             }
-            let mut files = BTreeMap::new();
-            for _ in 0..r.count()? {
+            let file = |r: &mut Reader| {
                 let name = r.text()?;
-                files.insert(name, FileRecord { logical: r.digest()?, bytes: r.digest()?, size: r.number()? });
-            }
+                Some((name, FileRecord { logical: r.digest()?, bytes: r.digest()?, size: r.number()? }))
+            };
+            let files = (0..r.count()?).map(|_| file(&mut r)).collect::<Option<_>>()?;
             index.results.insert(key, Arc::new(Stored { key, files, numerics, seconds }));
         }
         let count = r.count()?;

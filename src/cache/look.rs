@@ -1,18 +1,22 @@
 //! Looking into the store: what lies under a key, and whether its files are what was stored. Nothing but a few stats where
 //! nothing changed. First in the store that is written, then in the shared one; a file counts wherever it lies.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::artifact::byte_digest;
 use crate::base::diag::Diag;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, DigestMap};
 
 use super::entry::{Entry, Stored};
 use super::index::Seen;
 use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
 use super::store::{Damage, Found, Store, Wanted, manifest_in};
+
+/// How many questions to the system are worth a thread of their own.
+const WORTH_A_THREAD: usize = 1_000;
 
 /// What is wrong with a file: in a phrase, and the facts.
 type Wrong = (String, Option<String>);
@@ -23,9 +27,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
-        let known = self.index().results.get(&key).cloned();
-        if let Some(stored) = known.filter(|s| wanted(&s.numerics))
-            && self.whole(&stored)?
+        if let Some(stored) = self.known(key, wanted)
+            && self.is_whole(&stored)?
         {
             return Ok(Found::Hit(stored));
         }
@@ -66,16 +69,50 @@ impl Store {
         Ok(Found::Hit(stored))
     }
 
+    /// What the index has under a key, whether or not it is still whole.
+    pub fn known(&self, key: CacheKey, wanted: Wanted) -> Option<Arc<Stored>> {
+        self.index().results.get(&key).filter(|stored| wanted(&stored.numerics)).cloned()
+    }
+
     /// Whether all objects have the signatures that they had when they were right.
-    fn whole(&self, stored: &Stored) -> Result<bool, Diag> {
+    fn is_whole(&self, stored: &Stored) -> Result<bool, Diag> {
         for file in stored.files.values() {
             let known = self.index().objects.get(&file.bytes).map(|seen| seen.signature);
-            let own = known.is_some() && known == Signature::at(&self.own_object(&file.bytes))?;
+            let own = known.is_some() && known == self.objects().signature(&file.bytes);
             if !own && !self.whole_in_shared(&file.bytes)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The same of many. The system is asked once for each object, on several threads when there is much to ask. What lies
+    /// in the shared store alone is not asked for here, and so not called whole.
+    pub fn whole(&self, results: &[Option<Arc<Stored>>]) -> Vec<bool> {
+        let objects = || results.iter().flatten().flat_map(|stored| stored.files.values()).map(|file| file.bytes);
+        let mut known: DigestMap<Digest, Option<Signature>> = DigestMap::default();
+        known.reserve(results.len());
+        let index = self.index();
+        for bytes in objects() {
+            known.entry(bytes).or_insert_with(|| index.objects.get(&bytes).map(|seen| seen.signature));
+        }
+        drop(index);
+        let asked: Vec<_> = known.into_iter().collect();
+        let changed = |asked: &[(Digest, Option<Signature>)]| -> Vec<Digest> {
+            let same = |known: &Option<Signature>, bytes| known.is_some() && *known == self.objects().signature(bytes);
+            asked.iter().filter(|(bytes, known)| !same(known, bytes)).map(|(bytes, _)| *bytes).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = asked.len().div_ceil(threads).max(WORTH_A_THREAD);
+        let changed: HashSet<Digest> = std::thread::scope(|scope| {
+            let mut shares = asked.chunks(share);
+            let own = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(|share| scope.spawn(|| changed(share))).collect();
+            let others = others.into_iter().flat_map(|thread| thread.join().expect("asking does not panic"));
+            changed(own).into_iter().chain(others).collect()
+        });
+        let whole = |stored: &Arc<Stored>| !stored.files.values().any(|file| changed.contains(&file.bytes));
+        results.iter().map(|stored| stored.as_ref().is_some_and(whole)).collect()
     }
 
     /// The same of an object that lies in the shared store alone. What is known of its files is kept like that of files of
@@ -91,7 +128,7 @@ impl Store {
     /// What is wrong with the files of a result. Objects whose signature does not speak for them are hashed.
     fn damage(&self, stored: &Stored) -> Result<Vec<Damage>, Diag> {
         let mut damage = Vec::new();
-        for (name, file) in &stored.files {
+        for (name, file) in stored.files.iter() {
             if let Some((what, note)) = self.object_damage(&file.bytes, file.size)? {
                 let what = format!("`{name}` {what}");
                 damage.push(Damage { what, note, path: self.object(&file.bytes) });

@@ -37,12 +37,14 @@
 
 pub mod census;
 pub mod entry;
+pub mod files;
 pub mod gc;
 mod index;
 pub mod key;
 pub mod lock;
 mod look;
 pub mod miss;
+mod objects;
 pub mod pack;
 pub mod reason;
 pub mod recipe;
@@ -52,6 +54,7 @@ pub mod verify;
 mod worktree;
 
 pub use entry::{Entry, FileRecord, Made, Stored};
+pub use files::Files;
 pub use key::CacheKey;
 pub use miss::{Miss, Work};
 pub use reason::StaleReason;

@@ -15,10 +15,10 @@ use super::key::CacheKey;
 /// 1: the first.
 pub const SCHEMA: u64 = 1;
 
-/// What a field stands for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What a field stands for. `S`: owned as it is kept, borrowed as it is walked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Name {
+pub enum Name<S = String> {
     /// [`SCHEMA`].
     Schema,
     /// The stage kind's name.
@@ -26,32 +26,65 @@ pub enum Name {
     /// The stage kind's version.
     Version,
     /// A parameter.
-    Param(String),
+    Param(S),
     /// A file of the working tree, or a folder.
-    File(String),
+    File(S),
     /// The stage of a producer in a gather: what reads many tells which is which by names that it shows.
     Named {
         /// The port's role.
-        role: String,
+        role: S,
         /// The producer's coordinates, `method=dpt,seed=42`.
-        at: String,
+        at: S,
     },
     /// How many files of a producer the stage reads: tells an absent producer from one with none of the files.
     Producer {
         /// The port's role.
-        role: String,
+        role: S,
         /// The producer's coordinates in a gather, `method=dpt,seed=42`; empty elsewhere.
-        at: String,
+        at: S,
     },
     /// A file of a producer.
     Input {
         /// The port's role.
-        role: String,
+        role: S,
         /// The producer's coordinates in a gather; empty elsewhere.
-        at: String,
+        at: S,
         /// The file's name.
-        file: String,
+        file: S,
     },
+}
+
+impl Name {
+    /// Borrowed.
+    fn parts(&self) -> Name<&str> {
+        match self {
+            Name::Schema => Name::Schema,
+            Name::Stage => Name::Stage,
+            Name::Version => Name::Version,
+            Name::Param(name) => Name::Param(name),
+            Name::File(name) => Name::File(name),
+            Name::Named { role, at } => Name::Named { role, at },
+            Name::Producer { role, at } => Name::Producer { role, at },
+            Name::Input { role, at, file } => Name::Input { role, at, file },
+        }
+    }
+}
+
+impl Name<&str> {
+    /// To keep.
+    fn owned(self) -> Name {
+        let own = str::to_owned;
+        match self {
+            Name::Schema => Name::Schema,
+            Name::Stage => Name::Stage,
+            Name::Version => Name::Version,
+            Name::Param(name) => Name::Param(own(name)),
+            Name::File(name) => Name::File(own(name)),
+            Name::Named { role, at } => Name::Named { role: own(role), at: own(at) },
+            Name::Producer { role, at } => Name::Producer { role: own(role), at: own(at) },
+            Name::Input { role, at, file } => Name::Input { role: own(role), at: own(at), file: own(file) },
+        }
+    }
 }
 
 /// `param.learning_rate`, `input.runs[seed=42]/eval.json`.
@@ -72,18 +105,30 @@ impl fmt::Display for Name {
     }
 }
 
-/// What a field holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a field holds. `S`, `V`: owned as it is kept, borrowed as it is walked over.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Content {
+pub enum Content<S = String, V = Value> {
     /// A version or a count.
     Number(u64),
     /// A name.
-    Text(String),
+    Text(S),
     /// A parameter's value.
-    Value(Value),
+    Value(V),
     /// The content of a file.
     Digest(Digest),
+}
+
+impl Content {
+    /// Borrowed.
+    fn parts(&self) -> Content<&str, &Value> {
+        match self {
+            Content::Number(n) => Content::Number(*n),
+            Content::Text(t) => Content::Text(t),
+            Content::Value(v) => Content::Value(v),
+            Content::Digest(d) => Content::Digest(*d),
+        }
+    }
 }
 
 impl fmt::Display for Content {
@@ -158,27 +203,83 @@ impl Recipe {
 
     /// The key: every part of every field with its length and the number of its variant.
     pub fn key(&self) -> CacheKey {
-        let mut h = FieldHasher::new("dpt.recipe.1");
-        h.number(self.fields.len() as u64);
+        let mut hasher = KeyHasher::empty();
         for field in &self.fields {
-            hash_name(&field.name, &mut h);
-            match &field.content {
-                Content::Number(n) => {
-                    h.field(b"n").number(*n);
-                }
-                Content::Text(t) => {
-                    h.field(b"t").field(t.as_bytes());
-                }
-                Content::Value(v) => {
-                    h.field(b"v");
-                    v.hash_into(&mut h);
-                }
-                Content::Digest(d) => {
-                    h.field(b"d").field(&d.0);
-                }
-            }
+            hasher.field(field.name.parts(), field.content.parts());
         }
-        CacheKey(h.finish())
+        hasher.key()
+    }
+}
+
+/// Who takes the fields of a recipe, in order: to keep them, or to hash them alone.
+pub trait Fields {
+    /// The next field.
+    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>);
+}
+
+impl Fields for Recipe {
+    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>) {
+        let content = match content {
+            Content::Number(n) => Content::Number(n),
+            Content::Text(t) => Content::Text(t.to_owned()),
+            Content::Value(v) => Content::Value(v.clone()),
+            Content::Digest(d) => Content::Digest(d),
+        };
+        self.push(name.owned(), content);
+    }
+}
+
+/// The key of a recipe without the recipe: most keys are of results that are there.
+pub struct KeyHasher {
+    hasher: FieldHasher,
+    fields: u64,
+}
+
+impl KeyHasher {
+    /// As [`Recipe::new`].
+    pub fn new(stage: &str, version: u32) -> Self {
+        let mut it = Self::empty();
+        it.field(Name::Schema, Content::Number(SCHEMA));
+        it.field(Name::Stage, Content::Text(stage));
+        it.field(Name::Version, Content::Number(u64::from(version)));
+        it
+    }
+
+    fn empty() -> Self {
+        Self { hasher: FieldHasher::counted("dpt.recipe.1"), fields: 0 }
+    }
+
+    /// The key of all fields so far.
+    pub fn key(self) -> CacheKey {
+        CacheKey(self.hasher.finish_counted(self.fields))
+    }
+}
+
+impl Fields for KeyHasher {
+    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>) {
+        self.fields += 1;
+        let h = &mut self.hasher;
+        match name {
+            Name::Schema => h.field(b"schema"),
+            Name::Stage => h.field(b"stage"),
+            Name::Version => h.field(b"version"),
+            Name::Param(name) => h.field(b"param").field(name.as_bytes()),
+            Name::File(name) => h.field(b"file").field(name.as_bytes()),
+            Name::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
+            Name::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
+            Name::Input { role, at, file } => {
+                h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())
+            }
+        };
+        match content {
+            Content::Number(n) => h.field(b"n").number(n),
+            Content::Text(t) => h.field(b"t").field(t.as_bytes()),
+            Content::Value(v) => {
+                v.hash_into(h.field(b"v"));
+                h
+            }
+            Content::Digest(d) => h.field(b"d").field(&d.0),
+        };
     }
 }
 
@@ -187,21 +288,6 @@ impl FromIterator<Field> for Recipe {
     fn from_iter<T: IntoIterator<Item = Field>>(fields: T) -> Self {
         Self { fields: fields.into_iter().collect() }
     }
-}
-
-fn hash_name(name: &Name, h: &mut FieldHasher) {
-    match name {
-        Name::Schema => h.field(b"schema"),
-        Name::Stage => h.field(b"stage"),
-        Name::Version => h.field(b"version"),
-        Name::Param(name) => h.field(b"param").field(name.as_bytes()),
-        Name::File(name) => h.field(b"file").field(name.as_bytes()),
-        Name::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
-        Name::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
-        Name::Input { role, at, file } => {
-            h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())
-        }
-    };
 }
 
 /// One field a line: `param.learning_rate = 0.3`.

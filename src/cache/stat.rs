@@ -44,6 +44,17 @@ impl Signature {
         }
     }
 
+    /// From what the system said, in its own words.
+    pub(super) fn of_stat(stat: &libc::stat) -> Self {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        Self {
+            size: stat.st_size as u64,
+            mtime: ns(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: ns(stat.st_ctime, stat.st_ctime_nsec),
+            inode: stat.st_ino,
+        }
+    }
+
     /// Of the file at `path`, links followed; `None` when there is no regular file.
     ///
     /// # Errors

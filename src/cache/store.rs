@@ -17,6 +17,7 @@ use super::index::Index;
 use super::key::CacheKey;
 use super::lock::{Holder, InUse, KeyLock};
 use super::miss::Miss;
+use super::objects::Objects;
 use super::stat::{Signature, now_ns};
 
 /// Which of the makings under a key count, by their numerics.
@@ -63,6 +64,9 @@ pub struct Damage {
 pub struct Store {
     root: PathBuf,
     shared: Option<PathBuf>,
+    /// Where relative paths start.
+    here: PathBuf,
+    objects: Objects,
     index: Mutex<Index>,
 }
 
@@ -98,7 +102,13 @@ impl Store {
             }
         }
         let index = Mutex::new(Index::read(&root.join("index")));
-        Ok(Self { root, shared: None, index })
+        Self::of(root, index)
+    }
+
+    fn of(root: PathBuf, index: Mutex<Index>) -> Result<Self, Diag> {
+        let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
+        let objects = Objects::open(&root.join("objects"));
+        Ok(Self { root, shared: None, here, objects, index })
     }
 
     /// With the store in `folder` behind it, of which nothing is ever written.
@@ -159,7 +169,7 @@ impl Store {
     pub fn peek(folder: &Path) -> Result<Self, Diag> {
         let root = std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT);
         let index = Mutex::new(Index::read(&root.join("index")));
-        Ok(Self { root, shared: None, index })
+        Self::of(root, index)
     }
 
     /// Where a pipeline's store lies unless the user says otherwise: `cache/` in the nearest folder above the pipeline
@@ -178,7 +188,7 @@ impl Store {
     /// When a file cannot be written.
     pub fn export(&self, stored: &Stored, folder: &Path) -> Result<Vec<PathBuf>, Diag> {
         let mut paths = Vec::new();
-        for (name, file) in &stored.files {
+        for (name, file) in stored.files.iter() {
             let to = folder.join(name);
             let there = Signature::at(&to)?.is_some_and(|s| s.size == file.size);
             if !there || byte_digest(&to)? != file.bytes {
@@ -199,6 +209,15 @@ impl Store {
     /// The folder of this layout: `cache/v1`, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(super) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// `path`, from the working folder on where it is relative.
+    pub(super) fn absolute(&self, path: &Path) -> PathBuf {
+        self.here.join(path)
     }
 
     /// Where journals lie.

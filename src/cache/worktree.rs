@@ -24,7 +24,7 @@ impl Store {
     /// # Errors
     /// When there is nothing at `path`, or a part of it cannot be read.
     pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
-        let path = std::path::absolute(path).map_err(on("find", path))?;
+        let path = self.absolute(path);
         let meta = std::fs::metadata(&path).map_err(on("read", &path))?;
         if !meta.is_dir() {
             return self.file_digest(&path, Signature::of(&meta));

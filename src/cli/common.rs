@@ -1,11 +1,13 @@
 //! What commands share: arguments, where the store is, how stages are executed, Ctrl-C.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
+use crate::cache::store::LAYOUT;
 use crate::engine::executor::local::Local;
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
 use crate::engine::graph::{Graph, NodeId};
@@ -94,6 +96,27 @@ impl StoreArgs {
 /// What an environment variable names, unless it is empty.
 fn folder_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+/// The plan and its store, which `open` opens ([`StoreArgs::open`], [`StoreArgs::peek`]). Both are left to the system when the program ends, which takes memory back faster than they can
+/// give it; a store that is there is read while the plan is made.
+///
+/// # Errors
+/// As [`PipelineArgs::load`] and [`StoreArgs::open`].
+pub fn plan_and_store(
+    pipeline: &PipelineArgs,
+    store: &StoreArgs,
+    open: fn(&StoreArgs, &Path) -> Result<Store, Vec<Diag>>,
+) -> Result<(ManuallyDrop<Plan>, ManuallyDrop<Store>), Vec<Diag>> {
+    let open = || open(store, &pipeline.pipeline);
+    std::thread::scope(|scope| {
+        // Where there is none, none is made for a pipeline that is wrong.
+        let there = store.folder(&pipeline.pipeline).join(LAYOUT).is_dir();
+        let early = there.then(|| scope.spawn(open));
+        let plan = pipeline.load()?;
+        let store = early.map_or_else(open, |thread| thread.join().expect("opening a store does not panic"))?;
+        Ok((ManuallyDrop::new(plan), ManuallyDrop::new(store)))
+    })
 }
 
 /// A path as one would type it from here.

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod fold;
 pub mod forecast;
 pub mod graph;
+pub mod hash;
 pub mod lock;
 pub mod locked;
 pub mod pin;
@@ -157,6 +158,14 @@ pub const COMMANDS: &[Command] = &[
         examples: exec::EXAMPLES,
         args: exec::Args::augment_args,
         run: |matches| exec::run(&parse(matches)),
+        hidden: true,
+    },
+    Command {
+        name: "hash",
+        about: "Print the digests of files, as the store sees them",
+        examples: hash::EXAMPLES,
+        args: hash::Args::augment_args,
+        run: |matches| hash::run(&parse(matches)),
         hidden: true,
     },
 ];

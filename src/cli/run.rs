@@ -92,7 +92,9 @@ fn accept(text: &str) -> Result<Accept, String> {
 /// # Errors
 /// What kept the run from starting. What went wrong in it was shown when it happened.
 pub fn run(args: &Args) -> Outcome {
-    let plan = args.pipeline.load()?;
+    let dry_run = args.dry_run || args.check;
+    let open = if dry_run { StoreArgs::peek } else { StoreArgs::open };
+    let (plan, store) = common::plan_and_store(&args.pipeline, &args.store, open)?;
     let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
     let force = match (args.force, args.targets.is_empty() && only.is_empty()) {
         (false, _) => vec![],
@@ -100,9 +102,6 @@ pub fn run(args: &Args) -> Outcome {
         (true, false) => targets.clone(),
     };
     let folder = args.store.folder(&args.pipeline.pipeline);
-    let dry_run = args.dry_run || args.check;
-    let store =
-        if dry_run { args.store.peek(&args.pipeline.pipeline)? } else { args.store.open(&args.pipeline.pipeline)? };
     let jobs = args.jobs.map_or_else(common::cpus, usize::from);
     let options = RunOptions {
         pipeline: plan.name.clone(),

@@ -56,9 +56,8 @@ pub struct Args {
 /// An invalid pipeline, a target that names nothing, a store that cannot be read.
 pub fn run(args: &Args) -> Outcome {
     let began = Instant::now();
-    let plan = args.pipeline.load()?;
+    let (plan, store) = common::plan_and_store(&args.pipeline, &args.store, StoreArgs::peek)?;
     let targets = common::select(&plan, &args.targets)?;
-    let store = args.store.peek(&args.pipeline.pipeline)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);

@@ -1,15 +1,17 @@
 //! The same walk as a run's, looking only: which nodes are fresh, which are stale and why, which wait for these.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::cache::{CacheKey, Found, StaleReason, Store, Stored};
 
 use super::executor::Executor;
+use super::foresee::Foreseen;
 use super::graph::{Graph, NodeId};
-use super::prepare::prepare;
+use super::prepare::{prepare, prepare_key};
 use super::run::RunOptions;
-use super::state::{NodeState, States};
+use super::state::States;
 
 /// How a node stands.
 #[derive(Clone, Debug)]
@@ -58,10 +60,14 @@ pub struct NodeStatus {
 /// `force`, `outside` and `accept`.
 pub fn status(graph: &Graph, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Vec<NodeStatus> {
     let wanted = States::new(graph, &options.targets);
+    let force: HashSet<NodeId> = options.force.iter().copied().collect();
     let mut results = vec![None; graph.len()];
     let mut statuses = Vec::new();
-    for id in graph.topological().expect("the planner lets no cycle pass") {
-        if wanted.get(id) == NodeState::Unwanted {
+    let foreseen = Foreseen::new(graph, &wanted, store, options, executor);
+    for id in wanted.order().iter().copied() {
+        if let Some(stored) = foreseen.result(graph, id, &results).filter(|_| !force.contains(&id)) {
+            results[id.index()] = Some(stored.clone());
+            statuses.push(NodeStatus { id, freshness: Freshness::Fresh { stored: stored.clone() } });
             continue;
         }
         let mut by: Vec<NodeId> = graph.producers(id).into_iter().map(|(from, _)| from).collect();
@@ -70,9 +76,8 @@ pub fn status(graph: &Graph, store: &Store, options: &RunOptions, executor: &dyn
         by.dedup();
         let freshness = match by.is_empty() {
             false => Freshness::Blocked { by },
-            true => {
-                of(graph, id, &results, store, options, executor).unwrap_or_else(|error| Freshness::Broken { error })
-            }
+            true => of(graph, id, &results, store, options, executor, force.contains(&id))
+                .unwrap_or_else(|error| Freshness::Broken { error }),
         };
         if let Freshness::Fresh { stored } = &freshness {
             results[id.index()] = Some(stored.clone());
@@ -89,14 +94,18 @@ fn of(
     store: &Store,
     options: &RunOptions,
     executor: &dyn Executor,
+    forced: bool,
 ) -> Result<Freshness, Diag> {
-    let prepared = prepare(graph, id, results, store, &options.outside, options.accept, executor)?;
-    let found = prepared.look(store)?;
+    let keyed = prepare_key(graph, id, results, store, &options.outside, options.accept, executor)?;
+    let mut found = keyed.look(store)?;
+    let prepared = match found {
+        Found::Hit(stored) if !forced => return Ok(Freshness::Fresh { stored }),
+        _ => prepare(graph, id, results, store, &options.outside, options.accept, executor)?,
+    };
     let key = prepared.key;
-    if !options.force.contains(&id)
-        && let Found::Hit(stored) = found
-    {
-        return Ok(Freshness::Fresh { stored });
+    if key != keyed.key {
+        // A file of the working tree was changed just now.
+        found = prepared.look(store)?;
     }
     let node = graph.node(id).to_string();
     let reasons = prepared.reasons(store, &options.pipeline, &node, &found)?;

@@ -1,6 +1,7 @@
 //! [`Graph`]: the expanded DAG. petgraph stays inside. Knows no TOML, no key and no store; does no I/O.
 
 use std::fmt;
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -30,8 +31,9 @@ pub struct Node {
     pub kind: &'static StageKind,
     /// Axis names and values, in the pipeline's axis order; only those that the stage depends on.
     pub axes: Vec<(String, String)>,
-    /// Resolved parameters, each of its declared type. Absent optional ones are absent.
-    pub params: Params,
+    /// Resolved parameters, each of its declared type. Absent optional ones are absent. Nodes of a stage whose parameters
+    /// depend on no axis share them.
+    pub params: Arc<Params>,
     /// What it may use while it runs. Never in the key.
     pub resources: Resources,
     /// Which stored numerics count as a hit.
@@ -45,7 +47,9 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.stage)?;
         for (i, (axis, value)) in self.axes.iter().enumerate() {
-            write!(f, "{}{axis}={value}", if i == 0 { "[" } else { "," })?;
+            for part in [if i == 0 { "[" } else { "," }, axis, "=", value] {
+                f.write_str(part)?;
+            }
         }
         f.write_str(if self.axes.is_empty() { "" } else { "]" })
     }
@@ -146,9 +150,11 @@ impl Graph {
 
     /// What `id` reads: producer and port, in the order in which they were connected.
     pub fn producers(&self, id: NodeId) -> Vec<(NodeId, &'static Port)> {
-        let mut edges: Vec<_> = self.inner.edges_directed(at(id), Direction::Incoming).collect();
-        edges.sort_by_key(|e| e.id());
-        edges.iter().map(|e| (from(e.source()), e.weight().port)).collect()
+        // petgraph gives the last one first.
+        let edges = self.inner.edges_directed(at(id), Direction::Incoming);
+        let mut producers: Vec<_> = edges.map(|e| (from(e.source()), e.weight().port)).collect();
+        producers.reverse();
+        producers
     }
 
     /// Who reads `id`, each once, in id order.

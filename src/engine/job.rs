@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::glob;
+use crate::base::value::Params;
 use crate::cache::{Miss, Store};
 use crate::stages::ctx::{Input, Job};
 use crate::stages::stage::{Outside, StageKind};
@@ -42,7 +43,7 @@ pub fn job(
         node: node.to_string(),
         kind: node.kind.name.to_owned(),
         axes: node.axes.clone(),
-        params: node.params.clone(),
+        params: Params::clone(&node.params),
         inputs,
         out: miss.out(),
         scratch: miss.scratch(),

@@ -34,8 +34,8 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum State {
-    /// Nothing yet that is worth a file.
-    Held(Vec<u8>),
+    /// Nothing yet that is worth a file, nor the making of its text.
+    Held(Vec<(f64, Event)>),
     Open(BufWriter<File>),
     /// Could not be written: why.
     Lost(String),
@@ -68,24 +68,24 @@ impl Sink for Journal {
             return;
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        let mut line = serde_json::to_vec(&LineRef { at, event }).expect("an event is JSON");
-        line.push(b'\n');
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let quiet = matches!(event, Event::RunStarted { .. } | Event::NodeHit { .. } | Event::RunEnded { .. });
+        let mut text = Vec::new();
         if let State::Held(held) = &mut *state {
-            held.extend_from_slice(&line);
             if quiet {
+                held.push((at, event.clone()));
                 return;
             }
-            line = std::mem::take(held);
+            held.iter().for_each(|(at, event)| write_line(*at, event, &mut text));
             *state = match fault::point("journal.create").and_then(|()| File::create(&self.path)) {
                 Ok(file) => State::Open(BufWriter::new(file)),
                 Err(e) => State::Lost(on("write", &self.path)(e).to_string()),
             };
         }
+        write_line(at, event, &mut text);
         if let State::Open(file) = &mut *state
             && let Err(e) = fault::point("journal.write")
-                .and_then(|()| file.write_all(&line))
+                .and_then(|()| file.write_all(&text))
                 .and_then(|()| if quiet { Ok(()) } else { file.flush() })
         {
             *state = State::Lost(on("write", &self.path)(e).to_string());
@@ -98,6 +98,11 @@ struct LineRef<'a> {
     at: f64,
     #[serde(flatten)]
     event: &'a Event,
+}
+
+fn write_line(at: f64, event: &Event, text: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *text, &LineRef { at, event }).expect("an event is JSON");
+    text.push(b'\n');
 }
 
 /// Reads a journal. The last line of a run that was killed may be cut short: it is left out.

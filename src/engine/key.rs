@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::base::digest::Digest;
 use crate::base::glob;
 use crate::base::value::Value;
-use crate::cache::recipe::{Content, Name, Recipe};
-use crate::cache::{FileRecord, Stored};
+use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe};
+use crate::cache::{CacheKey, FileRecord, Stored};
 use crate::stages::stage::{Arity, Identity, LOG, Param, Port, Type};
 
 use super::graph::Node;
@@ -51,6 +51,9 @@ impl<'a> Producer<'a> {
 /// Brings producers into the order in which stages see them and recipes name them: by role, then by coordinates, whole
 /// numbers as numbers.
 pub fn sort(producers: &mut [Producer]) {
+    if producers.len() < 2 {
+        return;
+    }
     let value = |v: String| (v.parse::<i64>().is_err(), v.parse::<i64>().unwrap_or(0), v);
     producers.sort_by_cached_key(|p| {
         let axes: Vec<_> = p.coordinates().into_iter().map(|(axis, v)| (axis, value(v))).collect();
@@ -61,7 +64,26 @@ pub fn sort(producers: &mut [Producer]) {
 /// The recipe of `node`. `sources` are the digests of the identity's files; `producers` are [`sort`]ed.
 pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> Recipe {
     let mut recipe = Recipe::new(node.kind.name, node.kind.version);
-    for (name, value) in &node.params {
+    walk(node, identity, sources, producers, &mut recipe);
+    recipe
+}
+
+/// The key of that recipe.
+pub fn key(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> CacheKey {
+    let mut hasher = KeyHasher::new(node.kind.name, node.kind.version);
+    walk(node, identity, sources, producers, &mut hasher);
+    hasher.key()
+}
+
+/// The one walk that makes both.
+fn walk(
+    node: &Node,
+    identity: &Identity,
+    sources: &[(String, Digest)],
+    producers: &[Producer],
+    fields: &mut impl Fields,
+) {
+    for (name, value) in node.params.iter() {
         let declared = node.kind.params.iter().find(|p| p.name == name);
         if declared.is_some_and(|p| !p.in_key) {
             continue;
@@ -74,34 +96,33 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
         if declared.is_some_and(|p| p.since > 1 && default_of(p).as_ref() == Some(value)) {
             continue;
         }
-        recipe.push(Name::Param(name.clone()), Content::Value(value.clone()));
+        fields.field(Name::Param(name), Content::Value(value));
     }
     let mut sources: Vec<_> = sources.iter().collect();
     sources.sort();
     for (name, digest) in sources {
-        recipe.push(Name::File(name.clone()), Content::Digest(*digest));
+        fields.field(Name::File(name), Content::Digest(*digest));
     }
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     for producer in producers {
-        let role = producer.port.role.to_owned();
+        let role = producer.port.role;
         let mut at = producer.at();
-        let times = seen.entry((producer.port.role, at.clone())).or_default();
-        *times += 1;
-        if *times > 1 {
-            at = format!("{at}#{times}");
+        if producers.len() > 1 {
+            let times = seen.entry((role, at.clone())).or_default();
+            *times += 1;
+            if *times > 1 {
+                at = format!("{at}#{times}");
+            }
         }
         let count = producer.files().count() as u64;
-        recipe.push(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(count));
+        fields.field(Name::Producer { role, at: &at }, Content::Number(count));
         if producer.gathered() {
-            let name = Name::Named { role: role.clone(), at: at.clone() };
-            recipe.push(name, Content::Text(producer.node.stage.clone()));
+            fields.field(Name::Named { role, at: &at }, Content::Text(&producer.node.stage));
         }
         for (file, record) in producer.files() {
-            let name = Name::Input { role: role.clone(), at: at.clone(), file: file.clone() };
-            recipe.push(name, Content::Digest(record.logical));
+            fields.field(Name::Input { role, at: &at, file }, Content::Digest(record.logical));
         }
     }
-    recipe
 }
 
 /// `method=dpt,seed=42`; a value that has a `,`, `=`, `#` or quote of its own is quoted.

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod executor;
 pub mod explain;
+mod foresee;
 pub mod freshness;
 pub mod graph;
 pub mod history;

@@ -25,6 +25,29 @@ pub struct Prepared {
     pub numerics: Option<Numerics>,
 }
 
+/// The key of a node whose producers have all been made.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// The key.
+    pub key: CacheKey,
+    numerics: Option<Numerics>,
+}
+
+impl Keyed {
+    /// What the store has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn look(&self, store: &Store) -> Result<Found, Diag> {
+        store.look(self.key, &|numerics| wants(&self.numerics, numerics))
+    }
+}
+
+/// Whether a result made under `made` counts.
+fn wants(numerics: &Option<Numerics>, made: &BTreeMap<String, String>) -> bool {
+    numerics.as_ref().is_none_or(|n| n.difference(made).is_none())
+}
+
 /// Which numerics count.
 #[derive(Clone, Debug)]
 pub struct Numerics {
@@ -45,7 +68,7 @@ impl Numerics {
 impl Prepared {
     /// Whether a result made under `numerics` counts.
     pub fn wants(&self, numerics: &BTreeMap<String, String>) -> bool {
-        self.numerics.as_ref().is_none_or(|n| n.difference(numerics).is_none())
+        wants(&self.numerics, numerics)
     }
 
     /// What the store has.
@@ -95,21 +118,30 @@ pub fn producers<'a>(graph: &'a Graph, id: NodeId, results: &'a [Option<Arc<Stor
     producers
 }
 
-/// What of the outside enters a node's key, with the digests of its files.
-fn identify(node: &Node, store: &Store, outside: &Outside) -> Result<(Identity, Vec<(String, Digest)>), Diag> {
-    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let digest = |(name, path): &(String, PathBuf)| Ok((name.clone(), store.content_digest(path)?));
-    let sources = identity.files.iter().map(digest).collect::<Result<Vec<_>, Diag>>()?;
-    Ok((identity, sources))
-}
-
 /// Whether the files outside the store that `recipe` counts are what they were when it was made.
 pub fn still_holds(node: &Node, recipe: &Recipe, store: &Store, outside: &Outside) -> bool {
     if node.kind.identity.is_none() {
         return true;
     }
     let counted = |(name, digest)| recipe.get(&Name::File(name)) == Some(&Content::Digest(digest));
-    identify(node, store, outside).is_ok_and(|(_, sources)| sources.into_iter().all(counted))
+    outer(node, store, outside).is_ok_and(|outer| outer.sources.into_iter().all(counted))
+}
+
+/// The key of `id`, without its recipe: all that is needed of a node whose result is there.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_key(
+    graph: &Graph,
+    id: NodeId,
+    results: &[Option<Arc<Stored>>],
+    store: &Store,
+    outside: &Outside,
+    accept: Option<Accept>,
+    executor: &dyn Executor,
+) -> Result<Keyed, Diag> {
+    let outer = outer(graph.node(id), store, outside)?;
+    Ok(Keyed { key: outer.key(graph, id, results), numerics: numerics(graph.node(id), accept, executor)? })
 }
 
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
@@ -125,13 +157,51 @@ pub fn prepare(
     accept: Option<Accept>,
     executor: &dyn Executor,
 ) -> Result<Prepared, Diag> {
-    let node = graph.node(id);
-    let (identity, sources) = identify(node, store, outside)?;
-    let recipe = key::recipe(node, &identity, &sources, &producers(graph, id, results));
-    let accept = accept.unwrap_or(node.accept);
-    let numerics = match (accept, node.kind.runs) {
+    let Outer { identity, sources } = outer(graph.node(id), store, outside)?;
+    let producers = producers(graph, id, results);
+    let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
+    debug_assert_eq!(recipe.key(), key::key(graph.node(id), &identity, &sources, &producers));
+    Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)? })
+}
+
+/// What of the outside counts for a node: the same for all that share their parameters.
+pub(super) struct Outer {
+    identity: Identity,
+    /// The digests of its files.
+    sources: Vec<(String, Digest)>,
+}
+
+impl Outer {
+    fn key(&self, graph: &Graph, id: NodeId, results: &[Option<Arc<Stored>>]) -> CacheKey {
+        key::key(graph.node(id), &self.identity, &self.sources, &producers(graph, id, results))
+    }
+
+    /// What the store's memo has for a node, whether or not it is still as it was.
+    pub(super) fn known(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        results: &[Option<Arc<Stored>>],
+        store: &Store,
+        accept: Option<Accept>,
+        executor: &dyn Executor,
+    ) -> Option<Arc<Stored>> {
+        let numerics = numerics(graph.node(id), accept, executor).ok()?;
+        store.known(self.key(graph, id, results), &|made| wants(&numerics, made))
+    }
+}
+
+/// Finds it out. Files are hashed, unless their signatures hold.
+pub(super) fn outer(node: &Node, store: &Store, outside: &Outside) -> Result<Outer, Diag> {
+    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
+    let digest = |(name, path): &(String, PathBuf)| Ok((name.clone(), store.content_digest(path)?));
+    let sources = identity.files.iter().map(digest).collect::<Result<Vec<_>, Diag>>()?;
+    Ok(Outer { identity, sources })
+}
+
+fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
+    Ok(match (accept.unwrap_or(node.accept), node.kind.runs) {
         (Accept::Any, _) | (_, Runs::Here(_)) => None,
         (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),
-    };
-    Ok(Prepared { key: recipe.key(), recipe, numerics })
+    })
 }

@@ -17,11 +17,12 @@ use crate::stages::stage::{Outside, Runs, StageKind};
 
 use super::event::{self, Event, Hit, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
+use super::foresee::Foreseen;
 use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
 use super::job::{check_outputs, job};
 use super::journal::{Journal, run_id};
-use super::prepare::{Prepared, prepare, producers, still_holds};
+use super::prepare::{Prepared, prepare, prepare_key, producers, still_holds};
 use super::retry;
 use super::state::{NodeState, States};
 
@@ -82,7 +83,6 @@ pub fn run(
     let started = Instant::now();
     let journal = Journal::new(&store.runs(), &run);
     let tee = Tee { sink, journal: (!options.dry_run).then_some(&journal) };
-    let names: Vec<String> = graph.ids().map(|id| graph.node(id).to_string()).collect();
     let (sender, messages) = mpsc::channel();
     let states = States::new(graph, &options.targets);
     let mut runner = Runner {
@@ -102,7 +102,8 @@ pub fn run(
         failed: Vec::new(),
         skipped: Vec::new(),
         stop: None,
-        shared: Shared { graph, store, executor, sink: &tee, names: &names, options: &options, run: &run },
+        foreseen: None,
+        shared: Shared { graph, store, executor, sink: &tee, options: &options, run: &run },
         states,
         sender,
     };
@@ -121,6 +122,7 @@ pub fn run(
     if options.dry_run {
         runner.dry();
     } else {
+        runner.foreseen = Some(Foreseen::new(graph, &runner.states, store, &options, executor));
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
     }
     if let Err(error) = store.flush() {
@@ -157,14 +159,13 @@ struct Shared<'a> {
     store: &'a Store,
     executor: &'a dyn Executor,
     sink: &'a dyn Sink,
-    names: &'a [String],
     options: &'a RunOptions,
     run: &'a str,
 }
 
 impl<'a> Shared<'a> {
     fn name(&self, id: NodeId) -> String {
-        self.names[id.index()].clone()
+        self.graph.node(id).to_string()
     }
 
     fn kind(&self, id: NodeId) -> &'static StageKind {
@@ -194,6 +195,8 @@ struct Running {
 struct Runner<'a> {
     shared: Shared<'a>,
     states: States,
+    /// What the first look-ups will find.
+    foreseen: Option<Foreseen>,
     slots: Slots,
     results: Vec<Option<Arc<Stored>>>,
     /// Tries begun, by node.
@@ -271,13 +274,19 @@ impl<'a> Runner<'a> {
     /// A ready node: a hit, or queued.
     fn look_up(&mut self, id: NodeId) {
         let Shared { graph, store, executor, options, .. } = self.shared;
-        let looked = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor)
-            .and_then(|prepared| Ok((prepared.look(store)?, prepared)));
-        let (found, prepared) = match looked {
+        if let Some(stored) = self.foreseen.as_ref().and_then(|f| f.result(graph, id, &self.results))
+            && !self.force.contains(&id)
+            && !self.made_keys.contains(&stored.key)
+        {
+            return self.hit(id, stored.clone(), Hit::Fresh);
+        }
+        let looked = prepare_key(graph, id, &self.results, store, &options.outside, options.accept, executor)
+            .and_then(|keyed| Ok((keyed.look(store)?, keyed.key)));
+        let (found, key) = match looked {
             Ok(looked) => looked,
             Err(error) => return self.fail(id, error),
         };
-        let shared = self.made_keys.contains(&prepared.key);
+        let shared = self.made_keys.contains(&key);
         if (shared || !self.force.contains(&id))
             && let Found::Hit(stored) = found
         {
@@ -289,6 +298,13 @@ impl<'a> Runner<'a> {
             };
             return self.hit(id, stored, how);
         }
+        let prepared = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor);
+        let prepared = match prepared {
+            Ok(prepared) if prepared.key == key => prepared,
+            // A file of the working tree was changed just now.
+            Ok(_) => return self.look_up(id),
+            Err(error) => return self.fail(id, error),
+        };
         if !self.may_run(id) {
             let reasons = prepared.reasons(store, &options.pipeline, &self.shared.name(id), &found);
             return match reasons {
@@ -296,7 +312,7 @@ impl<'a> Runner<'a> {
                 Err(error) => self.fail(id, error),
             };
         }
-        if let Some(other) = self.making.get(&prepared.key).copied() {
+        if let Some(other) = self.making.get(&key).copied() {
             self.states.set(id, NodeState::Elsewhere);
             self.prepared.insert(id, prepared);
             return self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: self.shared.name(other) });

@@ -64,6 +64,8 @@ impl NodeState {
 #[derive(Debug)]
 pub struct States {
     ids: Vec<NodeId>,
+    /// The wanted nodes, producers before consumers.
+    order: Vec<NodeId>,
     of: Vec<NodeState>,
     consumers: Vec<Vec<NodeId>>,
     /// How many producers of each node have no result yet.
@@ -93,6 +95,7 @@ impl States {
             .collect();
         let mut states = Self {
             ids: Vec::new(),
+            order: Vec::new(),
             of: wanted.iter().map(|w| if *w { NodeState::Waiting } else { NodeState::Unwanted }).collect(),
             missing: vec![0; all.len()],
             height: vec![0; all.len()],
@@ -103,7 +106,7 @@ impl States {
             running: 0,
         };
         let order = graph.topological().expect("the planner lets no cycle pass");
-        for id in order.into_iter().rev() {
+        for id in order.iter().rev() {
             let below = states.consumers[id.index()].iter().map(|c| states.height[c.index()] + 1).max();
             states.height[id.index()] = below.unwrap_or(0);
             if wanted[id.index()] {
@@ -112,6 +115,7 @@ impl States {
                 }
             }
         }
+        states.order = order.into_iter().filter(|id| wanted[id.index()]).collect();
         states.ids = all;
         for id in states.ids.clone() {
             if wanted[id.index()] && states.missing[id.index()] == 0 {
@@ -119,6 +123,11 @@ impl States {
             }
         }
         states
+    }
+
+    /// The wanted nodes, producers before consumers.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
     }
 
     /// A node's state.
@@ -189,7 +198,8 @@ impl States {
         }
         self.of[id.index()] = next;
         if next.has_result() {
-            for consumer in self.consumers[id.index()].clone() {
+            for at in 0..self.consumers[id.index()].len() {
+                let consumer = self.consumers[id.index()][at];
                 self.missing[consumer.index()] -= 1;
                 if self.missing[consumer.index()] == 0 && self.get(consumer) == NodeState::Waiting {
                     self.set(consumer, NodeState::Ready);

@@ -67,7 +67,7 @@ impl Stages<'_> {
             }
         }
         if kind.any_role().is_some() {
-            self.check_named(stage, nodes[consumer].first().map(|id| &graph.node(*id).params), diags);
+            self.check_named(stage, nodes[consumer].first().map(|id| &*graph.node(*id).params), diags);
         }
         for port in kind.inputs {
             match stage.needs.iter().find(|n| n.role.text == port.role) {

@@ -179,7 +179,7 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         diags.push(circle(&graph, &spec));
     }
     let names = spec.stages.iter().map(|s| s.name.text.clone());
-    let stages = names.zip(sweeps.iter().cloned()).zip(nodes).map(|((name, sweep), ids)| (name, sweep, ids)).collect();
+    let stages = names.zip(sweeps).zip(nodes).map(|((name, sweep), ids)| (name, sweep, ids)).collect();
     let index = Index { axes: spec.axes.clone(), stages };
     let targets = match &spec.targets {
         Some(words) => index.select(words, &mut |d| diags.push(d)),
@@ -190,7 +190,7 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         return None;
     }
     scope.unused(diags);
-    unused_axes(&spec, &sweeps, diags);
+    unused_axes(&index, diags);
     unused_sources(&spec, &graph, diags);
     let axes = spec.axes.iter().map(|a| (a.name.text.clone(), a.values.iter().map(|v| v.text.clone()).collect()));
     let axes = axes.collect();
@@ -229,9 +229,9 @@ fn check_mirrors(spec: &Spec, setup: &Setup, diags: &mut Diags) {
     }
 }
 
-fn unused_axes(spec: &Spec, sweeps: &[Sweep], diags: &mut Diags) {
-    for (id, axis) in spec.axes.iter().enumerate() {
-        if !sweeps.iter().any(|s| s.position(id).is_some()) {
+fn unused_axes(index: &Index, diags: &mut Diags) {
+    for (id, axis) in index.axes.iter().enumerate() {
+        if !index.stages.iter().any(|(_, sweep, _)| sweep.position(id).is_some()) {
             let diag = warning(&axis.name.span, format!("no stage has the axis `{}`", axis.name.text));
             diags.push(diag.help("name it in the `axes` of the stages that depend on it, or remove it"));
         }

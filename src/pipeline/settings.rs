@@ -1,7 +1,9 @@
 //! The parameters of a stage's instances: what its table, its `by` rows, its axes and its kind's defaults say, each value
 //! brought to its declared type.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
@@ -56,6 +58,8 @@ pub struct Settings<'a> {
     sources: &'a Sources,
     settings: Vec<Setting<'a>>,
     rules: Vec<Rule<'a>>,
+    /// The parameters of all instances, where they depend on none.
+    same: OnceCell<Option<Arc<Params>>>,
 }
 
 /// Every `[source.NAME]` as a stage sees it: `{ name, url, verify, files }`.
@@ -106,7 +110,18 @@ impl<'a> Settings<'a> {
         diags: &mut Diags,
     ) -> Self {
         let owner = format!("stage `{}`", stage.name.text);
-        let mut it = Self { owner, spec, stage, kind, sweep, scope, sources, settings: Vec::new(), rules: Vec::new() };
+        let mut it = Self {
+            owner,
+            spec,
+            stage,
+            kind,
+            sweep,
+            scope,
+            sources,
+            settings: Vec::new(),
+            rules: Vec::new(),
+            same: OnceCell::new(),
+        };
         it.check_keys(diags);
         it.rules = stage.by.iter().filter_map(|row| it.rule(row, diags)).collect();
         it.settings = kind.params.iter().map(|p| it.setting(p, diags)).collect();
@@ -289,7 +304,15 @@ impl<'a> Settings<'a> {
     }
 
     /// The parameters of one instance; `None` when one is wrong, and was told.
-    pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
+    pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Arc<Params>> {
+        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(_) | Origin::Absent);
+        if !self.settings.iter().all(fixed) {
+            return self.own(cell, diags).map(Arc::new);
+        }
+        self.same.get_or_init(|| self.own(cell, diags).map(Arc::new)).clone()
+    }
+
+    fn own(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
         let holding: Vec<bool> = self.rules.iter().map(|r| r.filters.iter().all(|f| f.holds(cell))).collect();
         let mut params = Params::new();
         let mut good = true;
@@ -325,6 +348,7 @@ impl<'a> Settings<'a> {
             diags.push(diag.note(format!("in `{}`", self.name(cell))));
             good = false;
         }
+        params.shrink();
         good.then_some(params)
     }
 

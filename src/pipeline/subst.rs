@@ -5,12 +5,13 @@
 //! ([`Texts::Arguments`]) they stay as they are written, with the doubled braces; one text for a shell stays whole.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;
 use crate::base::suggest::nearest;
-use crate::base::value::Value;
+use crate::base::value::{Params, Value};
 use crate::stages::command::HEADS;
 
 use super::doc::{Item, Node, Table};
@@ -29,6 +30,8 @@ pub struct Scope<'a> {
     axes: &'a [Axis],
     params: &'a Table,
     used: RefCell<BTreeSet<String>>,
+    /// Texts that were cut before: the instances of a stage share theirs.
+    cut: RefCell<HashMap<String, Rc<[Piece]>>>,
 }
 
 /// Which texts are meant.
@@ -65,7 +68,7 @@ pub struct Resolved {
 impl<'a> Scope<'a> {
     /// `params`: the `[params]` table.
     pub fn new(axes: &'a [Axis], params: &'a Table) -> Self {
-        Self { axes, params, used: RefCell::default() }
+        Self { axes, params, used: RefCell::default(), cut: RefCell::default() }
     }
 
     /// Checks every reference in `item`, which belongs to `owner` (`` stage `train` ``) with the axes `owned` (indices).
@@ -120,7 +123,7 @@ impl<'a> Scope<'a> {
             }
             Node::Table(table) => {
                 let mut substituted = false;
-                let mut fields = BTreeMap::new();
+                let mut fields = Params::new();
                 for e in &table.entries {
                     let part = self.resolve(&e.item, axis);
                     substituted |= part.substituted;
@@ -133,7 +136,7 @@ impl<'a> Scope<'a> {
     }
 
     fn text(&self, item: &Item, text: &str, axis: &dyn Fn(usize) -> usize) -> Resolved {
-        let pieces = pieces(text, Texts::Plain).expect("scanned");
+        let pieces = self.cut(text);
         if let [Piece::Reference(name)] = &pieces[..] {
             let found = self.reference(name, axis);
             let span = if name.starts_with("params.") { found.span } else { item.span.clone() };
@@ -141,16 +144,26 @@ impl<'a> Scope<'a> {
         }
         let mut value = String::new();
         let mut substituted = false;
-        for piece in pieces {
+        for piece in &*pieces {
             match piece {
-                Piece::Text(text) => value.push_str(&text),
+                Piece::Text(text) => value.push_str(text),
                 Piece::Reference(name) => {
                     substituted = true;
-                    value.push_str(&plain_text(&self.reference(&name, axis).value));
+                    value.push_str(&plain_text(&self.reference(name, axis).value));
                 }
             }
         }
         Resolved { value: Value::Str(value), span: item.span.clone(), substituted }
+    }
+
+    fn cut(&self, text: &str) -> Rc<[Piece]> {
+        let mut cut = self.cut.borrow_mut();
+        if let Some(pieces) = cut.get(text) {
+            return pieces.clone();
+        }
+        let pieces: Rc<[Piece]> = pieces(text, Texts::Plain).expect("scanned").into();
+        cut.insert(text.to_owned(), pieces.clone());
+        pieces
     }
 
     fn reference(&self, name: &str, axis: &dyn Fn(usize) -> usize) -> Resolved {

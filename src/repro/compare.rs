@@ -29,7 +29,7 @@ impl Facts {
 
 /// The making that a stored result is, of those under its key.
 pub fn making<'a>(made: &'a [Made], stored: &Stored) -> Option<&'a Made> {
-    made.iter().find(|made| made.files == stored.files && made.numerics == stored.numerics)
+    made.iter().find(|made| made.files.iter().eq(stored.files.iter()) && made.numerics == stored.numerics)
 }
 
 /// One thing that differs.

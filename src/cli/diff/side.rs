@@ -102,7 +102,7 @@ impl Side {
         for status in status(&plan.graph, store, &options, &executor) {
             let node = plan.graph.node(status.id);
             let counts = |name: &str| node.kind.params.iter().any(|p| p.name == name && p.in_key);
-            let (params, loose) = node.params.clone().into_iter().partition(|(name, _)| counts(name));
+            let (params, loose) = Params::clone(&node.params).into_iter().partition(|(name, _)| counts(name));
             let mut item = Item {
                 stage: node.stage.clone(),
                 kind: Some(node.kind.name.to_owned()),

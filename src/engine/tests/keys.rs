@@ -153,7 +153,10 @@ fn identity_replaces_parameters_and_adds_file_contents() {
     let node = node(&TOUCH, &[], &[text("file:/home/me/data")]);
     let identity = |value| Identity { params: vec![("text", value)], files: vec![] };
     let with = |identity: &Identity, sources: &[(String, Digest)]| recipe(&node, identity, sources, &[]).key();
-    let moved = Node { params: [("text".to_owned(), Value::Str("file:/elsewhere".into()))].into(), ..node.clone() };
+    let moved = Node {
+        params: std::sync::Arc::new([("text".to_owned(), Value::Str("file:/elsewhere".into()))].into()),
+        ..node.clone()
+    };
     assert_eq!(with(&identity(None), &[]), recipe(&moved, &identity(None), &[], &[]).key());
     assert_ne!(with(&identity(None), &[]), with(&identity(Some(Value::Int(1))), &[]));
     let source = |name: &str, content: &str| [(name.to_owned(), Digest::of(content.as_bytes()))];

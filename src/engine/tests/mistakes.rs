@@ -114,7 +114,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::List),
-            prop::collection::btree_map(word(), inner, 0..3).prop_map(Value::Table),
+            prop::collection::btree_map(word(), inner, 0..3).prop_map(|table| Value::Table(table.into())),
         ]
     })
 }

@@ -65,7 +65,7 @@ impl Plan {
             stage: stage.to_owned(),
             kind,
             axes: axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect(),
-            params: params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect::<Params>(),
+            params: params.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect::<Params>().into(),
             resources: Resources::default(),
             accept: Accept::Any,
             span: None,

@@ -1,5 +1,6 @@
 //! The loop: what runs, what need not, what fails, what is shared.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar};
 
@@ -29,6 +30,58 @@ fn first_run_makes_all_second_none() {
         assert_eq!(lines, ["Fresh n0", "Fresh n1", "Fresh n2"]);
         assert!(summary.results.iter().all(Option::is_some));
     }
+}
+
+#[test]
+fn a_run_without_work_opens_no_manifest_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (graph, _) = Plan::chain(3);
+    touched(&graph, &open(dir.path()), options());
+    let root = dir.path().join("cache/v1");
+    // Unreadable now: whoever opens one says so.
+    files(&root.join("entries")).iter().for_each(|path| std::fs::write(path, "no manifest").unwrap());
+    let signed = |path: PathBuf| (crate::cache::stat::Signature::at(&path).unwrap(), path);
+    let written = || {
+        let all = ["index", "objects", "runs", "work", "locks"].iter().flat_map(|name| files(&root.join(name)));
+        all.map(signed).collect::<Vec<_>>()
+    };
+    let before = written();
+    let (summary, lines) = touched(&graph, &open(dir.path()), options());
+    assert_eq!((summary.totals.fresh, lines), (3, ["Fresh n0", "Fresh n1", "Fresh n2"].map(String::from).to_vec()));
+    assert_eq!(
+        status(&graph, &open(dir.path()), &options(), &Stub(|job: &Job, _: &dyn Progress, _: &Cancel| touch(job)))
+            .len(),
+        3
+    );
+    assert_eq!(written(), before);
+}
+
+/// All files below a folder, or the file itself, sorted.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(items) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
+    let mut all: Vec<_> = items.flat_map(|item| files(&item.unwrap().path())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_forecast_does_not_outlive_its_producers_results() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (graph, ids) = Plan::chain(3);
+    touched(&graph, &store, options());
+    let forced = || RunOptions { force: vec![ids[0]], ..options() };
+    let (_, lines) = touched(&graph, &store, forced());
+    assert_eq!(lines, ["queue n0: forced", "done n0", "CutOff n1", "Fresh n2"]);
+    // Another result under the same key: what reads it is made anew.
+    let other = |job: &Job, _: &dyn Progress, _: &Cancel| {
+        let text = if job.node == "n0" { "other" } else { "same" };
+        json::write(&job.out.join("out.json"), &text)?;
+        Ok(Outcome::default())
+    };
+    let (_, lines) = ran(&graph, &store, forced(), other);
+    assert_eq!(lines[..3], ["queue n0: forced", "done n0", lines[2].as_str()].map(String::from));
+    assert!(lines[2].starts_with("queue n1: ") && lines[3..].contains(&"done n1".to_owned()), "{lines:?}");
 }
 
 #[test]
