@@ -2,6 +2,7 @@
 //! work, a status, a run after one change. Chains of six nodes, each node one small file. Asserts nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use dpt::base::diag::Diag;
@@ -35,7 +36,7 @@ fn graph(nodes: usize, changed: Option<usize>) -> Graph {
             stage: format!("s{}", i % 6),
             kind: &TRIVIAL,
             axes: vec![("chain".into(), (i / 6).to_string())],
-            params: [("n".to_owned(), Value::Int(n))].into(),
+            params: Arc::new([("n".to_owned(), Value::Int(n))].into()),
             resources: Resources::default(),
             accept: Accept::Any,
             span: None,
@@ -78,6 +79,13 @@ fn main_thread_ms() -> f64 {
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
 }
 
+/// The most memory that this process ever had, in MB. 0 where the system does not tell.
+fn peak_mb() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
 fn main() {
     let nodes: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(1_000);
     let dir = tempfile::tempdir_in(".").expect("a temporary folder");
@@ -98,4 +106,5 @@ fn main() {
     time("no work again", None, false);
     time("status", None, true);
     time("one change", Some(nodes / 2), false);
+    println!("at most {:.0} MB", peak_mb());
 }
