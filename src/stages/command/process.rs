@@ -73,9 +73,8 @@ impl Program<'_> {
         // What it left running would go on writing. It is not waited for yet, so its group cannot be another's.
         signal_group(&child, libc::SIGKILL);
         let status = child.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
-        match ended.recv_timeout(LINGER) {
-            Ok(Err(error)) => return Err(error),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = ended.recv_timeout(LINGER) {
+            return Err(error);
         }
         Ok(if cancelled { End::Cancelled } else { End::Status(status) })
     }
@@ -184,7 +183,7 @@ fn follow(mut reader: PipeReader, mut log: Log) -> Receiver<Result<(), Diag>> {
         let closed = log.finish();
         let end = failed.map_or(closed, Err);
         // Said twice: once for the wait, once for who asks at the end.
-        let again = end.as_ref().map(|()| ()).map_err(Clone::clone);
+        let again = end.clone();
         let _ = send.send(end);
         let _ = send.send(again);
     });
