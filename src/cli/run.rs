@@ -151,7 +151,9 @@ fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
     let names = Names::of(&plan.graph);
     let mut causes: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, error) in &summary.failed {
-        let cause = error.message.replace(&format!("`{}` ", plan.graph.node(*id)), "");
+        // Its name stands before the cause already.
+        let name = format!("`{}` ", plan.graph.node(*id));
+        let cause = error.message.strip_prefix(&name).unwrap_or(&error.message).to_owned();
         match causes.iter_mut().find(|(other, _)| *other == cause) {
             Some((_, nodes)) => nodes.push(id.index()),
             None => causes.push((cause, vec![id.index()])),
