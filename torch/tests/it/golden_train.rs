@@ -309,14 +309,15 @@ fn check(parity: &mut Parity, run: &Run) {
     let curves = bench.path("train/curves.parquet");
     let (losses, norms): (Float32Array, Float32Array) = (column(&curves, "loss"), column(&curves, "grad_norm"));
     let rates: Float64Array = column(&curves, "learning_rate");
-    let expected =
-        [run.numbers("loss_per_step"), run.numbers("grad_norm_before_clip_per_step"), run.numbers("lr_per_step")];
-    assert!(expected.iter().all(|list| list.len() == losses.len()) && losses.len() as u64 == run.steps());
+    let [their_losses, their_norms, their_rates] =
+        ["loss_per_step", "grad_norm_before_clip_per_step", "lr_per_step"].map(|name| run.numbers(name));
+    let lengths = [&their_losses, &their_norms, &their_rates].map(Vec::len);
+    assert!(lengths == [losses.len(); 3] && losses.len() as u64 == run.steps());
     for step in 0..losses.len() {
         let at = at(&format!("step {step}"));
-        parity.within("rate, every step", PAPER, 1e-9, (rates.value(step) - expected[2][step]).abs(), &at);
-        let loss = (f64::from(losses.value(step)) - expected[0][step]).abs();
-        let norm = (f64::from(norms.value(step)) / expected[1][step] - 1.0).abs();
+        parity.within("rate, every step", PAPER, 1e-9, (rates.value(step) - their_rates[step]).abs(), &at);
+        let loss = (f64::from(losses.value(step)) - their_losses[step]).abs();
+        let norm = (f64::from(norms.value(step)) / their_norms[step] - 1.0).abs();
         if step == 0 {
             parity.within("step 0: loss", PAPER, 1e-5, loss, &at);
             parity.within("step 0: norm of the gradients, relative", PAPER, 1e-4, norm, &at);
@@ -338,7 +339,7 @@ fn check(parity: &mut Parity, run: &Run) {
 
     // Gradients: at step 0 the mean of gradients is a tenth of the clipped one.
     let first = golden::tensors(&keep.join("1"));
-    let scale = (run.json["max_grad_norm"].as_f64().unwrap() / (expected[1][0] + 1e-6)).min(1.0);
+    let scale = (run.json["max_grad_norm"].as_f64().unwrap() / (their_norms[0] + 1e-6)).min(1.0);
     for (name, _, theirs) in run.part("step0.grad_clipped.") {
         let clipped = &first[&format!("exp_avg.{name}")] / 0.1;
         parity.within("step 0: gradients, clipped", PAPER, 3e-5, difference(&clipped, theirs), at(name));
