@@ -63,6 +63,8 @@ pub struct Work {
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
+    /// Files whose bytes were hashed as they were written: size and digest. They are not hashed again.
+    pub hashed: BTreeMap<String, (u64, Digest)>,
 }
 
 impl<'a> Miss<'a> {
@@ -140,7 +142,7 @@ impl<'a> Miss<'a> {
         let durable = work.seconds >= WORTH_SYNCING;
         let files = names
             .par_iter()
-            .map(|name| Ok((name.clone(), self.take(name, &out.join(name), durable)?)))
+            .map(|name| Ok((name.clone(), self.take(name, &out.join(name), durable, work.hashed.get(name))?)))
             .collect::<Result<BTreeMap<_, _>, Diag>>()?;
         let mut touched = BTreeSet::new();
         for (name, file) in &files {
@@ -174,8 +176,8 @@ impl<'a> Miss<'a> {
         Ok(Arc::new(Stored::of(self.key, &made)))
     }
 
-    /// Makes a file unchangeable, and hashes it.
-    fn take(&self, name: &str, path: &Path, durable: bool) -> Result<FileRecord, Diag> {
+    /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already.
+    fn take(&self, name: &str, path: &Path, durable: bool, hashed: Option<&(u64, Digest)>) -> Result<FileRecord, Diag> {
         // A link to a file that others use must not become an object: it would change when they write.
         if std::fs::symlink_metadata(path).map_err(on("read", path))?.nlink() > 1 {
             let copy = fs::beside(&self.out()).map_err(on("write", path))?;
@@ -184,7 +186,10 @@ impl<'a> Miss<'a> {
         }
         let file = prepare_object(path, durable)?;
         let before = Signature::of(&file.metadata().map_err(on("read", path))?);
-        let bytes = byte_digest(path)?;
+        let bytes = match hashed {
+            Some((size, digest)) if *size == before.size => *digest,
+            _ => byte_digest(path)?,
+        };
         let logical = if kind_of(name).name == "bytes" { bytes } else { logical_digest(name, path)? };
         if Signature::at(path)? != Some(before) {
             return Err(Diag::error(

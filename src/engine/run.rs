@@ -610,7 +610,7 @@ fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, canc
         let reporter = Reporter { shared, id };
         let kind = shared.kind(id);
         let started = Instant::now();
-        let Outcome { metrics, numerics, notes } = shared.executor.run(job, kind, &reporter, cancel)?;
+        let Outcome { metrics, numerics, notes, hashed } = shared.executor.run(job, kind, &reporter, cancel)?;
         let seconds = started.elapsed().as_secs_f64();
         notes.iter().for_each(|note| reporter.note(note));
         check_outputs(kind, &miss.written()?)?;
@@ -621,6 +621,7 @@ fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, canc
             metrics: metrics.clone(),
             numerics,
             notes,
+            hashed,
         };
         Ok(Finished { stored: miss.commit(recipe, told)?, metrics })
     });

@@ -2,6 +2,7 @@
 //! and compares. The real store is only read. Nodes do not wait for each other: what one makes is no input of another, so each
 //! is judged by itself.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::Scope;
@@ -242,6 +243,8 @@ fn make(
         metrics: outcome.metrics,
         numerics: outcome.numerics,
         notes: outcome.notes,
+        // Here nothing is taken at anybody's word.
+        hashed: BTreeMap::new(),
     };
     let stored = miss.commit(&prepared.recipe, work)?;
     how.sink.event(&Event::NodeDone { node: node.to_owned(), key, seconds, bytes: stored.size(), metrics });

@@ -140,6 +140,10 @@ pub struct Outcome {
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
+    /// Output files whose bytes went through the stage's hands as it wrote them: size and digest, so that they are not
+    /// hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
+    #[serde(skip)]
+    pub hashed: BTreeMap<String, (u64, Digest)>,
 }
 
 impl Ctx<'_> {

@@ -90,7 +90,7 @@ impl Sandbox {
         fs::remove_file(&forged).unwrap();
         fs::write(&forged, text).unwrap();
         let (metrics, numerics) = (made.metrics, made.numerics);
-        let work = Work { node: made.node, run: made.run, seconds: made.seconds, metrics, numerics, notes: vec![] };
+        let work = Work { node: made.node, run: made.run, seconds: made.seconds, metrics, numerics, ..Work::default() };
         miss.commit(&entry.recipe, work).unwrap();
         store.flush().unwrap();
         key.hex()

@@ -1,9 +1,11 @@
 //! Runs a download: fetches what was found, keeps the record of it, and lets the format make its outputs.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::json;
 use crate::base::diag::Diag;
+use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
 use crate::base::value::Value;
 use crate::fetch::hash::Summary;
@@ -19,7 +21,14 @@ use super::{Format, Spec, adapter, checkpoint, files, outside, superglue};
 pub(super) fn run(ctx: &Ctx) -> StageResult {
     let spec = Spec::read(&ctx.job.params)?;
     let found = spec.find(&outside(ctx))?;
-    let mut fetch = Fetch { ctx, spec: &spec, client: None, fetched: Fetched::default(), outcome: Outcome::default() };
+    let mut fetch = Fetch {
+        ctx,
+        spec: &spec,
+        client: None,
+        fetched: Fetched::default(),
+        brought: HashMap::new(),
+        outcome: Outcome::default(),
+    };
     match &spec.format {
         Format::Superglue { task, splits } => superglue::run(&mut fetch, *task, splits, found)?,
         Format::Checkpoint => checkpoint::run(&mut fetch, checkpoint::Kind::Checkpoint, found)?,
@@ -36,6 +45,8 @@ pub(super) struct Fetch<'a> {
     pub(super) spec: &'a Spec,
     client: Option<Client>,
     fetched: Fetched,
+    /// What [`Fetch::bring`] brought: size and digest of what lies there.
+    brought: HashMap<PathBuf, (u64, Digest)>,
     pub(super) outcome: Outcome,
 }
 
@@ -108,19 +119,26 @@ impl<'a> Fetch<'a> {
     /// Brings `item` to where it can be checked and then moved to output `name` ([`Fetch::deliver`]): a download to the
     /// scratch folder, where it outlives a failure; a local file to the output itself.
     pub(super) fn bring(&mut self, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
-        match &item.at {
-            At::Http(_) => self.download(item, optional),
+        let path = match &item.at {
+            At::Http(_) => self.download(item, optional)?,
             At::File(path) => {
                 let to = self.ctx.out(name);
                 let summary = local::copy(path, &to, &item.path, &self.watch())?;
                 self.taken(item, &summary)?;
-                Ok(Some(to))
+                Some(to)
             }
+        };
+        if let (Some(path), Some(file)) = (&path, self.fetched.files.get(&item.path)) {
+            self.brought.insert(path.clone(), (file.bytes, file.blake3));
         }
+        Ok(path)
     }
 
     /// Moves what [`Fetch::bring`] brought to output `name`.
-    pub(super) fn deliver(&self, path: &Path, name: &str) -> Result<(), Diag> {
+    pub(super) fn deliver(&mut self, path: &Path, name: &str) -> Result<(), Diag> {
+        if let Some(known) = self.brought.get(path) {
+            self.outcome.hashed.insert(name.to_owned(), *known);
+        }
         let to = self.ctx.out(name);
         if path == to { Ok(()) } else { local::take(path, &to) }
     }

@@ -138,7 +138,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     Ok(Outcome {
         metrics: [("loss".to_owned(), loss), ("parameters".to_owned(), config.parameters() as f64)].into(),
         numerics: device::numerics(device),
-        notes: Vec::new(),
+        ..Outcome::default()
     })
 }
 
