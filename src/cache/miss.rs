@@ -140,10 +140,16 @@ impl<'a> Miss<'a> {
         let out = self.out();
         let names = self.written()?;
         let durable = work.seconds >= WORTH_SYNCING;
-        let files = names
-            .par_iter()
-            .map(|name| Ok((name.clone(), self.take(name, &out.join(name), durable, work.hashed.get(name))?)))
-            .collect::<Result<BTreeMap<_, _>, Diag>>()?;
+        let take =
+            |name: &String| Ok((name.clone(), self.take(name, &out.join(name), durable, work.hashed.get(name))?));
+        // To wake the pool costs more than to hash what is small.
+        let size = |name: &String| std::fs::metadata(out.join(name)).map_or(0, |file| file.len());
+        let files: Result<BTreeMap<_, _>, Diag> = if names.len() < 2 || names.iter().map(size).sum::<u64>() < 1 << 20 {
+            names.iter().map(take).collect()
+        } else {
+            names.par_iter().map(take).collect()
+        };
+        let files = files?;
         let mut touched = BTreeSet::new();
         for (name, file) in &files {
             if self.store.place(&out.join(name), file, durable)? {

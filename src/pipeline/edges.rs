@@ -4,6 +4,7 @@
 //! Producers are grouped once a need by the axes that are matched, so that the cost is linear in nodes and edges.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::name::is_name;
@@ -156,6 +157,8 @@ impl Stages<'_> {
         let mut fed = vec![false; nodes[consumer].len()];
         let mut complete = wants.len() == need.producers.len();
         let any = self.kinds[consumer].is_some_and(|kind| !kind.inputs.iter().any(|p| p.role == port.role));
+        // The last answer: most instances share their parameters.
+        let mut asked: Option<(Arc<Params>, &'static Port)> = None;
         for want in &wants {
             if !any {
                 self.check_fit(want, port, nodes, graph, diags);
@@ -174,8 +177,15 @@ impl Stages<'_> {
                     // Nodes are missing only where something else was wrong, and told.
                     if let (Some(p), Some(c)) = (nodes[want.producer].get(*producer), nodes[consumer].get(number)) {
                         // A role by any name: of which files, each instance says by itself.
-                        let own = || command::port(port.role, port.arity, &graph.node(*c).params);
-                        let port = if any { own() } else { port };
+                        let port = match (&asked, &graph.node(*c).params) {
+                            _ if !any => port,
+                            (Some((of, port)), params) if Arc::ptr_eq(of, params) => port,
+                            (_, params) => {
+                                let own = command::port(port.role, port.arity, params);
+                                asked = Some((Arc::clone(params), own));
+                                own
+                            }
+                        };
                         graph.connect(*p, *c, port);
                     }
                 }
