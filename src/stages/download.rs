@@ -32,6 +32,22 @@ use crate::fetch::source::{At, Item, Location, Source, shown};
 use super::ctx::Ctx;
 use super::stage::{Identity, Output, Outside, Param, Runs, StageKind, Type};
 
+/// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of those
+/// stages' keys.
+pub(super) const BACKBONE_AND_TOKENIZER: &[&str] = &[
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
+    "backbone.json",
+    "spiece.model",
+    "tokenizer.json",
+];
+
+/// The same without the tokenizer.
+pub(super) const BACKBONE: &[&str] = BACKBONE_AND_TOKENIZER.split_at(6).0;
+
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "download",

@@ -1,6 +1,7 @@
 //! `eval`: scores a trained prompt on a split: by the log-likelihood of each candidate answer and by greedy generation,
 //! with the task's official metrics, beside the best constant answer and the same prompt before training.
 
+use super::download::BACKBONE_AND_TOKENIZER;
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
 /// The declaration.
@@ -55,16 +56,7 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "model",
             accepts: &["download", "pretrain", "random-model"],
-            files: &[
-                "config.json",
-                "*.safetensors",
-                "*.safetensors.index.json",
-                "pytorch_model*.bin",
-                "pytorch_model.bin.index.json",
-                "backbone.json",
-                "spiece.model",
-                "tokenizer.json",
-            ],
+            files: BACKBONE_AND_TOKENIZER,
             arity: Arity::One,
             doc: "the backbone that the prompt was trained on",
         },

@@ -4,6 +4,7 @@
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 
+use super::download::BACKBONE_AND_TOKENIZER;
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
 /// The declaration.
@@ -16,16 +17,7 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "model",
             accepts: &["download", "pretrain", "random-model"],
-            files: &[
-                "config.json",
-                "*.safetensors",
-                "*.safetensors.index.json",
-                "pytorch_model*.bin",
-                "pytorch_model.bin.index.json",
-                "backbone.json",
-                "spiece.model",
-                "tokenizer.json",
-            ],
+            files: BACKBONE_AND_TOKENIZER,
             arity: Arity::One,
             doc: "the backbone whose token table is read",
         },

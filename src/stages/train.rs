@@ -3,6 +3,7 @@
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 
+use super::download::BACKBONE;
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
 /// The declaration.
@@ -23,14 +24,7 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "model",
             accepts: &["download", "pretrain", "random-model"],
-            files: &[
-                "config.json",
-                "*.safetensors",
-                "*.safetensors.index.json",
-                "pytorch_model*.bin",
-                "pytorch_model.bin.index.json",
-                "backbone.json",
-            ],
+            files: BACKBONE,
             arity: Arity::One,
             doc: "the backbone; it is not changed",
         },
