@@ -21,7 +21,7 @@ use crate::base::fs::{self, on};
 use super::census::{Census, below, list};
 use super::entry::Entry;
 use super::key::CacheKey;
-use super::lock::{InUse, KeyLock};
+use super::lock::InUse;
 use super::stat::now_ns;
 use super::store::Store;
 
@@ -184,7 +184,9 @@ impl Store {
         for path in list(&self.root().join("work"))? {
             let (files, bytes, changed) = below(&path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let passing = [super::pack::UNPACKING, super::verify::SCRATCH].iter().any(|begin| name.starts_with(begin));
+            let passing = [super::pack::UNPACKING, super::verify::SCRATCH, super::work::SPARE]
+                .iter()
+                .any(|begin| name.starts_with(begin));
             let ours = name.parse::<Digest>().is_ok() || passing;
             // A checkpoint may be worth hours.
             let of_use = files > 0 && !made.contains(&name) && !passing;
@@ -205,12 +207,6 @@ impl Store {
         }
         if let Some(cache) = self.root().parent() {
             folders(&cache.join("results"), &mut places)?;
-        }
-        for path in list(&self.root().join("locks"))? {
-            let ours = path.file_name().is_some_and(|name| name.to_string_lossy().parse::<Digest>().is_ok());
-            if ours && !KeyLock::held(&path) && older(below(&path)?.2, now, limits.grace) {
-                sweep.temporary.push(Leftover { path, bytes: 0 });
-            }
         }
         for place in places {
             for path in list(&place)? {
@@ -259,12 +255,7 @@ impl Store {
             self.remove_work(&folder.path)?;
         }
         for left in sweep.quarantine.iter().chain(&sweep.temporary) {
-            // Taking a lock that nobody holds and letting it go removes its file.
-            if left.path.starts_with(self.root().join("locks")) {
-                drop(KeyLock::try_take(&left.path)?);
-            } else {
-                remove("gc.leftover", &left.path)?;
-            }
+            remove("gc.leftover", &left.path)?;
         }
         self.prune(&sweep)?;
         Ok(sweep)
@@ -272,7 +263,7 @@ impl Store {
 
     fn remove_work(&self, path: &Path) -> Result<(), Diag> {
         let lock = match path.file_name().and_then(|name| name.to_string_lossy().parse::<Digest>().ok()) {
-            Some(key) => match KeyLock::try_take(&self.lock_path(CacheKey(key)))? {
+            Some(key) => match self.locks().try_take(CacheKey(key))? {
                 Ok(lock) => Some(lock),
                 // Someone is at it after all.
                 Err(_) => return Ok(()),

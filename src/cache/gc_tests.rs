@@ -95,6 +95,7 @@ fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
         files::write(miss.out().join("a.txt"), vec![b'a' + n as u8; len]).unwrap();
         miss.commit(&recipe(n), Work { seconds, ..Work::default() }).unwrap();
     }
+    store.clear_away();
     let limit = |max| Limits { max_size: Some(max), ..all() };
     assert!(gc(&store, &[], limit(330)).is_empty());
     let keys = |sweep: Sweep| sweep.entries.iter().map(|gone| gone.key).collect::<Vec<_>>();
@@ -140,9 +141,15 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
         if checkpoint {
             files::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
         }
-        // As a kill leaves them.
-        std::mem::forget(miss);
-        files::remove_file(store.lock_path(key(n))).unwrap();
+        // As a kill leaves them: the folder stays, the lock goes.
+        let folder = store.work().path(key(n));
+        let copy = folder.with_extension("copy");
+        std::fs::create_dir_all(copy.join("scratch")).unwrap();
+        if checkpoint {
+            std::fs::rename(miss.scratch().join("checkpoint"), copy.join("scratch/checkpoint")).unwrap();
+        }
+        drop(miss);
+        std::fs::rename(copy, folder).unwrap();
     }
     let alive = claim(&store, 4);
     files::write(alive.scratch().join("checkpoint"), "step 1").unwrap();
@@ -150,13 +157,11 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
     files::write(store.root().join("quarantine/bad"), "bad").unwrap();
     files::create_dir_all(store.root().join("work").join(format!("{}1-2", super::super::pack::UNPACKING))).unwrap();
     files::write(store.root().join("work/mine.txt"), "foreign").unwrap();
-    files::write(store.lock_path(key(9)), "process 1").unwrap();
 
     let week = Limits { leftovers: Duration::from_secs(604_800), ..all() };
     let done = gc_work(&store, week);
-    assert_eq!(done, (2, 0, 2), "checkpoints and quarantine are kept for a week");
+    assert_eq!(done, (2, 0, 1), "checkpoints and quarantine are kept for a week");
     assert!(store.root().join("work").join(key(2).hex()).join("scratch/checkpoint").exists());
-    assert!(!store.lock_path(key(9)).exists());
     gc_work(&store, all());
     let left: Vec<_> = list(&store.root().join("work")).unwrap();
     assert_eq!(left.len(), 2, "{left:?}");

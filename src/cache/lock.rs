@@ -1,75 +1,145 @@
-//! [`KeyLock`]: one process at a time makes the result of a key. The system releases the lock when its holder dies. The
-//! lock's file is removed by its holder, so that a store of many keys does not keep as many empty files.
+//! [`KeyLocks`]: one process at a time makes the result of a key. The system releases what a process holds when it dies.
+//!
+//! All keys share one file, of which each locks a byte of its own: nothing is created or removed for a lock, and the file
+//! never grows. The locks belong to the open file (Linux calls them "open file description" locks), so two stores in one
+//! process keep each other out as two processes do; threads that share a store are told apart by a set.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::fault;
 use crate::base::fs::{FsError, on};
 
-use super::stat::Signature;
+use super::key::CacheKey;
+
+/// At the beginning of the file, a slot for each of a few keys has who holds it. For messages alone: two keys may share
+/// one, and then the last who came is named, or nobody.
+const SLOTS: u64 = 256;
+/// A key's byte, then the number of a process.
+const SLOT: usize = 16;
+
+/// The locks of all keys of a store.
+#[derive(Debug)]
+pub struct KeyLocks {
+    path: PathBuf,
+    own: Mutex<Own>,
+}
+
+/// What this store holds.
+#[derive(Debug, Default)]
+struct Own {
+    /// Opened when the first lock is taken: who only reads a store makes no file in it.
+    file: Option<Arc<File>>,
+    held: HashSet<u64>,
+}
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
-pub struct KeyLock {
-    path: PathBuf,
-    _file: File,
+pub struct KeyLock<'a> {
+    locks: &'a KeyLocks,
+    file: Arc<File>,
+    byte: u64,
 }
 
-/// Who holds a lock, as it wrote itself: `process 4711`.
+/// Who holds a lock, as far as is known: `process 4711`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder(pub String);
 
-impl KeyLock {
-    /// Takes the lock at `path` if it is free, else says who holds it.
+impl KeyLocks {
+    /// Those in the file at `path`.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, own: Mutex::default() }
+    }
+
+    /// Takes the lock of `key` if it is free, else says who holds it.
     ///
     /// # Errors
     /// When the file cannot be made, or the file system has no locks.
-    pub fn try_take(path: &Path) -> Result<Result<Self, Holder>, FsError> {
-        fault::point("lock.take").map_err(on("write", path))?;
-        loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(on("write", path))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    return match file.read_to_string(&mut text) {
-                        Ok(_) if !text.is_empty() => Ok(Err(Holder(text))),
-                        _ => Ok(Err(Holder("another process".to_owned()))),
-                    };
-                }
-                Err(TryLockError::Error(e)) => return Err(on("lock", path)(e)),
-            }
-            // Its last holder may have removed the file after it was opened here: then this lock is worth nothing.
-            let held = Signature::of(&file.metadata().map_err(on("read", path))?).inode;
-            if Signature::at(path)?.is_some_and(|named| named.inode == held) {
-                // Only for messages: whether it can be written does not matter.
-                let _ = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
-                return Ok(Ok(Self { path: path.to_owned(), _file: file }));
-            }
+    pub fn try_take(&self, key: CacheKey) -> Result<Result<KeyLock<'_>, Holder>, FsError> {
+        fault::point("lock.take").map_err(on("write", &self.path))?;
+        let byte = byte_of(key);
+        let mut own = self.own();
+        if own.held.contains(&byte) {
+            return Ok(Err(Holder(format!("process {}", std::process::id()))));
+        }
+        let file = self.file(&mut own)?;
+        if !lock(&file, byte, libc::F_WRLCK).map_err(on("lock", &self.path))? {
+            return Ok(Err(Holder(holder(&file, byte))));
+        }
+        own.held.insert(byte);
+        let mut slot = [0; SLOT];
+        slot[..8].copy_from_slice(&byte.to_le_bytes());
+        slot[8..].copy_from_slice(&u64::from(std::process::id()).to_le_bytes());
+        // Only for messages: whether it can be written does not matter.
+        let _ = file.write_all_at(&slot, byte % SLOTS * SLOT as u64);
+        Ok(Ok(KeyLock { locks: self, file, byte }))
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open file. One that was removed meanwhile locks nobody out any more: it is made again.
+    fn file(&self, own: &mut Own) -> Result<Arc<File>, FsError> {
+        if let Some(file) = &own.file
+            && file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+        {
+            return Ok(file.clone());
+        }
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
+        let file = Arc::new(opened.map_err(on("write", &self.path))?);
+        own.file = Some(file.clone());
+        Ok(file)
+    }
+}
+
+impl Drop for KeyLock<'_> {
+    fn drop(&mut self) {
+        let mut own = self.locks.own();
+        // What cannot be released now is when this process ends.
+        let _ = fault::point("lock.release").and_then(|()| lock(&self.file, self.byte, libc::F_UNLCK));
+        own.held.remove(&self.byte);
+    }
+}
+
+/// The byte that a key locks: digests differ in their first bytes. A whole offset fits into 63 bits, with some room.
+fn byte_of(key: CacheKey) -> u64 {
+    let first = *key.0.0.first_chunk().expect("a digest has 32 bytes");
+    (u64::from_le_bytes(first) >> 2).max(SLOTS * SLOT as u64)
+}
+
+/// Locks or unlocks a byte without waiting; whether that was possible.
+fn lock(file: &File, byte: u64, how: libc::c_int) -> std::io::Result<bool> {
+    // SAFETY: `range` is plain data, all of whose fields may be zero.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = how as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = byte as libc::off_t;
+    range.l_len = 1;
+    loop {
+        // SAFETY: the descriptor is open, and the call reads `range` alone.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } == 0 {
+            return Ok(true);
+        }
+        let error = std::io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
         }
     }
 }
 
-impl KeyLock {
-    /// Whether someone holds the lock at `path` just now.
-    pub fn held(path: &Path) -> bool {
-        File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    }
-}
-
-impl Drop for KeyLock {
-    fn drop(&mut self) {
-        // While it is still held, see `try_take`. A file that stays is taken over by the next holder.
-        let _ = fault::point("lock.release").and_then(|()| std::fs::remove_file(&self.path));
-    }
+/// Who wrote itself into the slot of a key.
+fn holder(file: &File, byte: u64) -> String {
+    let mut slot = [0; SLOT];
+    let there = file.read_exact_at(&mut slot, byte % SLOTS * SLOT as u64).is_ok();
+    let [of, process] = [0, 8].map(|at| u64::from_le_bytes(*slot[at..].first_chunk().expect("it has 16 bytes")));
+    if there && of == byte { format!("process {process}") } else { "another process".to_owned() }
 }
 
 /// That a process uses the store as a whole: many at once, or one that clears it up alone. Dropping it ends that.
@@ -135,18 +205,26 @@ impl InUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::digest::Digest;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    fn key(n: u32) -> CacheKey {
+        CacheKey(Digest::of(&n.to_le_bytes()))
+    }
+
     #[test]
-    fn one_at_a_time_among_threads_and_nothing_stays() {
+    fn one_at_a_time_among_threads_and_stores() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("k");
+        let path = dir.path().join("making");
+        let stores = [KeyLocks::at(path.clone()), KeyLocks::at(path.clone())];
         let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| {
+            for n in 0..8 {
+                let locks = &stores[n % 2];
+                let (inside, taken) = (&inside, &taken);
+                s.spawn(move || {
                     while taken.load(Ordering::SeqCst) < 200 {
-                        if let Ok(_lock) = KeyLock::try_take(&path).unwrap() {
+                        if let Ok(_lock) = locks.try_take(key(1)).unwrap() {
                             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                             taken.fetch_add(1, Ordering::SeqCst);
                             inside.fetch_sub(1, Ordering::SeqCst);
@@ -155,7 +233,7 @@ mod tests {
                 });
             }
         });
-        assert!(!path.exists());
+        assert!(std::fs::metadata(&path).unwrap().len() <= SLOTS * SLOT as u64);
     }
 
     #[test]
@@ -175,14 +253,27 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_is_named_and_a_dead_ones_file_is_no_obstacle() {
+    fn the_holder_is_named_and_other_keys_are_free() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("k");
-        let lock = KeyLock::try_take(&path).unwrap().unwrap();
-        let holder = KeyLock::try_take(&path).unwrap().unwrap_err();
-        assert_eq!(holder.0, format!("process {}", std::process::id()));
+        let [one, two] = [(); 2].map(|()| KeyLocks::at(dir.path().join("making")));
+        let lock = one.try_take(key(1)).unwrap().unwrap();
+        for locks in [&one, &two] {
+            let holder = locks.try_take(key(1)).unwrap().unwrap_err();
+            assert_eq!(holder.0, format!("process {}", std::process::id()));
+            assert!(locks.try_take(key(2)).unwrap().is_ok());
+        }
         drop(lock);
-        std::fs::write(&path, "process 1").unwrap();
-        assert!(KeyLock::try_take(&path).unwrap().is_ok());
+        assert!(two.try_take(key(1)).unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("making");
+        let [one, two] = [(); 2].map(|()| KeyLocks::at(path.clone()));
+        drop(one.try_take(key(1)).unwrap().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let _lock = one.try_take(key(1)).unwrap().unwrap();
+        assert!(two.try_take(key(1)).unwrap().is_err());
     }
 }

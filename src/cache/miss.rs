@@ -6,7 +6,7 @@
 //! 2. each file is made read-only, dated back (see [`super::stat`]), synced and hashed;
 //! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no harm;
 //! 4. the manifest is written beside, synced, renamed: now the result is there;
-//! 5. `work/KEY` goes, then the lock.
+//! 5. `work/KEY` goes (it is handed on to the next node, see [`super::work`]), then the lock.
 //!
 //! What took less than `WORTH_SYNCING` to make is not synced: a sync takes about as long as making it again. A power
 //! cut may leave such a file empty, or full of other bytes. That is never taken for the result: after the machine was started
@@ -34,6 +34,7 @@ use super::lock::KeyLock;
 use super::recipe::Recipe;
 use super::stat::{Signature, date_back, now_ns};
 use super::store::{Damage, Store};
+use super::work::WorkFolder;
 
 /// Seconds of work from which on a result is synced to the disk before it counts as stored.
 const WORTH_SYNCING: f64 = 0.1;
@@ -45,7 +46,9 @@ pub struct Miss<'a> {
     key: CacheKey,
     damage: Vec<Damage>,
     done: bool,
-    _lock: KeyLock,
+    folder: WorkFolder<'a>,
+    // Dropped last: the folder is this process's while it is held.
+    _lock: KeyLock<'a>,
 }
 
 /// What is told of a making besides its files.
@@ -65,25 +68,14 @@ pub struct Work {
     pub notes: Vec<String>,
     /// Files whose bytes were hashed as they were written: size and digest. They are not hashed again.
     pub hashed: BTreeMap<String, (u64, Digest)>,
+    /// Files that were not written, as their bytes.
+    pub given: BTreeMap<String, Vec<u8>>,
 }
 
 impl<'a> Miss<'a> {
-    pub(super) fn new(store: &'a Store, key: CacheKey, lock: KeyLock, damage: Vec<Damage>) -> Result<Self, Diag> {
-        let miss = Self { store, key, damage, done: false, _lock: lock };
-        let work = store.work(key);
-        match fault::point("work.create").and_then(|()| std::fs::create_dir(&work)) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                miss.clear()?;
-                fs::create_dir_all(&miss.scratch())?;
-                return Ok(miss);
-            }
-            Err(e) => return Err(on("create", &work)(e).into()),
-        }
-        for dir in [miss.out(), miss.scratch()] {
-            std::fs::create_dir(&dir).map_err(on("create", &dir))?;
-        }
-        Ok(miss)
+    pub(super) fn new(store: &'a Store, key: CacheKey, lock: KeyLock<'a>, damage: Vec<Damage>) -> Result<Self, Diag> {
+        let folder = store.work().take(key)?;
+        Ok(Self { store, key, damage, done: false, folder, _lock: lock })
     }
 
     /// The key.
@@ -98,25 +90,17 @@ impl<'a> Miss<'a> {
 
     /// Where the stage writes its files.
     pub fn out(&self) -> PathBuf {
-        self.store.work(self.key).join("out")
+        self.folder.out()
     }
 
     /// A folder that outlives a kill, and goes when the result is stored.
     pub fn scratch(&self) -> PathBuf {
-        self.store.work(self.key).join("scratch")
+        self.folder.scratch()
     }
 
-    /// Empties the output folder: what a killed writer or a failed try left.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn clear(&self) -> Result<(), Diag> {
-        let out = self.out();
-        match std::fs::remove_dir_all(&out) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", &out)(e).into()),
-            _ => {}
-        }
-        Ok(fs::create_dir_all(&out)?)
+    /// A folder that is handed on, with all that is in it, to a node that runs later.
+    pub fn reuse(&self) -> PathBuf {
+        self.folder.reuse()
     }
 
     /// The names of the files that the stage wrote, sorted.
@@ -149,7 +133,10 @@ impl<'a> Miss<'a> {
         } else {
             names.par_iter().map(take).collect()
         };
-        let files = files?;
+        let mut files = files?;
+        for (name, bytes) in &work.given {
+            files.insert(name.clone(), self.give(name, bytes, durable)?);
+        }
         let mut touched = BTreeSet::new();
         for (name, file) in &files {
             if self.store.place(&out.join(name), file, durable)? {
@@ -180,6 +167,19 @@ impl<'a> Miss<'a> {
         drop(index);
         self.done = true;
         Ok(Arc::new(Stored::of(self.key, &made)))
+    }
+
+    /// The record of a file that is handed over as its bytes. Written only if there is no such object.
+    fn give(&self, name: &str, bytes: &[u8], durable: bool) -> Result<FileRecord, Diag> {
+        assert!(kind_of(name).name == "bytes" && is_relative_file(name), "`{name}` cannot be handed over");
+        let digest = Digest::of(bytes);
+        let record = FileRecord { logical: digest, bytes: digest, size: bytes.len() as u64 };
+        if !self.store.has_object(&digest, record.size)? {
+            let path = self.out().join(name);
+            fs::replace(&path, bytes, false)?;
+            drop(prepare_object(&path, durable)?);
+        }
+        Ok(record)
     }
 
     /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already.
@@ -276,20 +276,12 @@ fn made(work: Work, files: BTreeMap<String, FileRecord>) -> Made {
     }
 }
 
-/// What cannot be removed now is removed by the next holder of the key.
 impl Drop for Miss<'_> {
     fn drop(&mut self) {
-        let work = self.store.work(self.key);
-        if fault::point("work.remove").is_err() {
-            return;
-        }
-        // Each folder goes at once when it is empty, which is the common case.
-        if std::fs::remove_dir(self.out()).is_err() {
-            let _ = std::fs::remove_dir_all(self.out());
-        }
-        let _ = std::fs::remove_dir(self.scratch());
-        if std::fs::remove_dir(&work).is_err() && self.done {
-            let _ = std::fs::remove_dir_all(&work);
+        if self.done {
+            self.folder.hand_on();
+        } else {
+            self.folder.leave();
         }
     }
 }

@@ -27,11 +27,11 @@
 //! ```text
 //! objects/ab/cdef…      content, named by the blake3 of its bytes, read-only
 //! entries/ab/cdef….json what a key stands for; written last, atomic: there or not
-//! locks/KEY             held while a key is being made; gone afterwards
-//! work/KEY/out          where a stage writes; work/KEY/scratch outlives a kill
+//! work/KEY/out          where a stage writes; work/KEY/scratch outlives a kill; work/KEY/reuse is handed on
 //! quarantine/           what was found damaged
 //! runs/RUN.jsonl        journals
 //! in-use                locked by runs, together, and by gc, alone
+//! making                of this file, who makes the result of a key locks the byte of that key
 //! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted
 //! ```
 
@@ -51,6 +51,7 @@ pub mod recipe;
 pub mod stat;
 pub mod store;
 pub mod verify;
+mod work;
 mod worktree;
 
 pub use entry::{Entry, FileRecord, Made, Stored};

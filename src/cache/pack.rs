@@ -30,7 +30,6 @@ use crate::base::name::is_relative_file;
 
 use super::entry::{Entry, FileRecord};
 use super::key::CacheKey;
-use super::lock::KeyLock;
 use super::miss::prepare_object;
 use super::stat::now_ns;
 use super::store::Store;
@@ -177,7 +176,7 @@ impl Store {
         }
         folders.iter().try_for_each(|dir| self.sync_objects(dir))?;
         for entry in &mut parts.entries {
-            match KeyLock::try_take(&self.lock_path(entry.key))? {
+            match self.locks().try_take(entry.key)? {
                 Ok(_lock) => imported.known += usize::from(!self.merge_entry(entry)?),
                 Err(_) => imported.busy.push(entry.key),
             }

@@ -15,10 +15,11 @@ use crate::base::fs::{self, on};
 use super::entry::{Entry, Stored};
 use super::index::Index;
 use super::key::CacheKey;
-use super::lock::{Holder, InUse, KeyLock};
+use super::lock::{Holder, InUse, KeyLocks};
 use super::miss::Miss;
 use super::objects::Objects;
 use super::stat::{Signature, now_ns};
+use super::work::WorkFolders;
 
 /// Which of the makings under a key count, by their numerics.
 pub type Wanted<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> bool;
@@ -68,6 +69,8 @@ pub struct Store {
     here: PathBuf,
     objects: Objects,
     index: Mutex<Index>,
+    locks: KeyLocks,
+    work: WorkFolders,
 }
 
 /// The layout that this `dpt` reads and writes: a folder's name.
@@ -76,8 +79,11 @@ pub const LAYOUT: &str = "v1";
 /// The file by whose lock processes say that they use the store.
 const IN_USE: &str = "in-use";
 
+/// The file of which makers lock their keys.
+const MAKING: &str = "making";
+
 /// The folders of a store.
-const FOLDERS: &[&str] = &["objects", "entries", "locks", "work", "quarantine", "runs"];
+const FOLDERS: &[&str] = &["objects", "entries", "work", "quarantine", "runs"];
 
 impl Store {
     /// Opens the store in `folder` (`cache/`), and makes it where there is none. A store that is there and cannot be
@@ -108,7 +114,8 @@ impl Store {
     fn of(root: PathBuf, index: Mutex<Index>) -> Result<Self, Diag> {
         let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
         let objects = Objects::open(&root.join("objects"));
-        Ok(Self { root, shared: None, here, objects, index })
+        let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
+        Ok(Self { root, shared: None, here, objects, index, locks, work })
     }
 
     /// With the store in `folder` behind it, of which nothing is ever written.
@@ -266,8 +273,14 @@ impl Store {
         }
     }
 
-    pub(super) fn work(&self, key: CacheKey) -> PathBuf {
-        self.root.join("work").join(key.hex())
+    /// The locks of all keys.
+    pub(super) fn locks(&self) -> &KeyLocks {
+        &self.locks
+    }
+
+    /// The folders of running nodes.
+    pub(super) fn work(&self) -> &WorkFolders {
+        &self.work
     }
 
     /// The whole entry under a key; `None` when there is none that can be read.
@@ -285,7 +298,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'_>, Diag> {
-        let lock = match KeyLock::try_take(&self.lock_path(key)).map_err(|e| self.unwritable(e))? {
+        let lock = match self.locks.try_take(key).map_err(|e| self.unwritable(e))? {
             Ok(lock) => lock,
             Err(holder) => return Ok(Claim::Busy(holder)),
         };
@@ -306,10 +319,6 @@ impl Store {
             }
         }
         Miss::new(self, key, lock, damage).map(|miss| Claim::Miss(Box::new(miss)))
-    }
-
-    pub(super) fn lock_path(&self, key: CacheKey) -> PathBuf {
-        self.root.join("locks").join(key.hex())
     }
 
     /// A store that can be read and not written: what to do instead.
@@ -349,6 +358,11 @@ impl Store {
         if index.last.insert(slot(pipeline, node), key) != Some(key) {
             index.dirty = true;
         }
+    }
+
+    /// Removes what was put by for nodes to come: none will.
+    pub fn clear_away(&self) {
+        self.work.clear_away();
     }
 
     /// Writes the index, if there is anything new in it. Losing it costs time alone.

@@ -7,7 +7,7 @@ use crate::base::fs::on;
 use crate::base::glob;
 use crate::base::value::Params;
 use crate::cache::{Miss, Store};
-use crate::stages::ctx::{Input, Job};
+use crate::stages::ctx::{Input, Job, Outcome};
 use crate::stages::stage::{Outside, StageKind};
 
 use super::executor::Held;
@@ -47,11 +47,20 @@ pub fn job(
         inputs,
         out: miss.out(),
         scratch: miss.scratch(),
+        reuse: miss.reuse(),
         base: base.map_err(on("find", &outside.base))?,
         mirrors: outside.mirrors.clone(),
         threads: held.cpus,
         device: device.to_owned(),
     })
+}
+
+/// The names of all files that a stage made: those that it wrote, and those that it hands over.
+///
+/// # Errors
+/// When it wrote what cannot be kept.
+pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
+    Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
 }
 
 /// Refuses a result with a file that its kind does not declare, or without one that it must have.

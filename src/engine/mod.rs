@@ -9,6 +9,7 @@ pub mod explain;
 mod foresee;
 pub mod freshness;
 pub mod graph;
+mod hands;
 pub mod history;
 pub mod job;
 pub mod journal;

@@ -1,5 +1,5 @@
 //! The loop: ready → lookup → queued → running → done. One thread owns all state; each running node has a thread of its
-//! own, on which its stage runs and its result is hashed and stored.
+//! own (a later one takes it over, see [`hands`](super::hands)), on which its stage runs and its result is hashed and stored.
 //!
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
@@ -20,7 +20,8 @@ use super::executor::{Executor, Held, Slots};
 use super::foresee::Foreseen;
 use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
-use super::job::{check_outputs, job};
+use super::hands::Hands;
+use super::job::{check_outputs, job, made};
 use super::journal::{Journal, run_id};
 use super::prepare::{Prepared, prepare, prepare_key, producers, still_holds};
 use super::retry;
@@ -103,6 +104,7 @@ pub fn run(
         skipped: Vec::new(),
         stop: None,
         foreseen: None,
+        hands: Hands::default(),
         shared: Shared { graph, store, executor, sink: &tee, options: &options, run: &run },
         states,
         sender,
@@ -124,17 +126,18 @@ pub fn run(
     } else {
         runner.foreseen = Some(Foreseen::new(graph, &runner.states, store, &options, executor));
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
+        store.clear_away();
     }
     if let Err(error) = store.flush() {
         tee.event(&Event::RunNote { text: format!("the next run will be slower to start: {}", error.message) });
     }
     runner.totals.seconds = started.elapsed().as_secs_f64();
     tee.event(&Event::RunEnded { summary: runner.totals.clone() });
-    let Runner { totals, failed, skipped, results, .. } = runner;
+    let summary = runner.summary();
     if let Some(why) = journal.close() {
         sink.event(&Event::RunNote { text: format!("this run left no journal: {why}") });
     }
-    RunSummary { run, totals, failed, skipped, results }
+    summary
 }
 
 /// Both sinks of a run.
@@ -222,9 +225,16 @@ struct Runner<'a> {
     stop: Option<String>,
     totals: Totals,
     sender: mpsc::Sender<Ended>,
+    hands: Hands<'a>,
 }
 
 impl<'a> Runner<'a> {
+    /// What became of the run.
+    fn summary(self) -> RunSummary {
+        let Self { shared, totals, failed, skipped, results, .. } = self;
+        RunSummary { run: shared.run.to_owned(), totals, failed, skipped, results }
+    }
+
     /// Turns until no node can go on.
     fn turn<'s>(&mut self, scope: &'s Scope<'s, 'a>, messages: &mpsc::Receiver<Ended>, cancel: &Cancel)
     where
@@ -264,6 +274,7 @@ impl<'a> Runner<'a> {
                 flushed = Instant::now();
             }
         }
+        self.hands = Hands::default();
         self.skip_rest();
     }
 
@@ -428,11 +439,12 @@ impl<'a> Runner<'a> {
         let deadline = node.resources.timeout.map(|s| Instant::now() + Duration::from_secs(s));
         self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false });
         let (shared, sender) = (self.shared, self.sender.clone());
-        scope.spawn(move || {
+        let node = move || {
             let result = work(shared, id, &job, *miss, &recipe, &cancel);
             // The loop waits for as long as anything runs.
             let _ = sender.send(Ended { id, result });
-        });
+        };
+        self.hands.give(Box::new(node), self.running.len(), scope);
     }
 
     /// A node's thread came to its end.
@@ -610,10 +622,11 @@ fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, canc
         let reporter = Reporter { shared, id };
         let kind = shared.kind(id);
         let started = Instant::now();
-        let Outcome { metrics, numerics, notes, hashed } = shared.executor.run(job, kind, &reporter, cancel)?;
+        let outcome = shared.executor.run(job, kind, &reporter, cancel)?;
         let seconds = started.elapsed().as_secs_f64();
+        check_outputs(kind, &made(&miss, &outcome)?)?;
+        let Outcome { metrics, numerics, notes, hashed, given } = outcome;
         notes.iter().for_each(|note| reporter.note(note));
-        check_outputs(kind, &miss.written()?)?;
         let told = Work {
             node: shared.name(id),
             run: shared.run.to_owned(),
@@ -622,6 +635,7 @@ fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, canc
             numerics,
             notes,
             hashed,
+            given,
         };
         Ok(Finished { stored: miss.commit(recipe, told)?, metrics })
     });

@@ -13,7 +13,7 @@ use crate::cache::{Claim, Made, Miss, Store, Stored, Work};
 use crate::engine::event::{self, Event, Sink, Totals};
 use crate::engine::executor::{Executor, Held, Slots};
 use crate::engine::graph::NodeId;
-use crate::engine::job::{check_outputs, job};
+use crate::engine::job::{check_outputs, job, made};
 use crate::engine::prepare::{Prepared, prepare, producers};
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
@@ -234,7 +234,7 @@ fn make(
     let told = Told { sink: how.sink, node };
     let outcome = how.executor.run(job, kind, &told, how.cancel)?;
     let seconds = started.elapsed().as_secs_f64();
-    check_outputs(kind, &miss.written()?)?;
+    check_outputs(kind, &made(&miss, &outcome)?)?;
     let metrics = outcome.metrics.clone();
     let work = Work {
         node: node.to_owned(),
@@ -245,6 +245,7 @@ fn make(
         notes: outcome.notes,
         // Here nothing is taken at anybody's word.
         hashed: BTreeMap::new(),
+        given: outcome.given,
     };
     let stored = miss.commit(&prepared.recipe, work)?;
     how.sink.event(&Event::NodeDone { node: node.to_owned(), key, seconds, bytes: stored.size(), metrics });

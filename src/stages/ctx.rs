@@ -28,6 +28,9 @@ pub struct Job {
     pub out: PathBuf,
     /// A private folder that outlives a kill, keyed by the node's cache key: checkpoints and partial downloads.
     pub scratch: PathBuf,
+    /// A private folder that is handed on, with all that is in it, to a node of any kind that runs later: for what is
+    /// quicker to use again than to make. Nothing that is found in it can be relied on.
+    pub reuse: PathBuf,
     /// Where relative `file:` sources start.
     pub base: PathBuf,
     /// `--mirror NAME=DIR`.
@@ -144,6 +147,10 @@ pub struct Outcome {
     /// hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
     #[serde(skip)]
     pub hashed: BTreeMap<String, (u64, Digest)>,
+    /// Output files that are handed over as their bytes, and were not written: small ones that most often are stored already,
+    /// such as an empty log. For files without structure, of stages that run in `dpt` itself.
+    #[serde(skip)]
+    pub given: BTreeMap<String, Vec<u8>>,
 }
 
 impl Ctx<'_> {

@@ -223,6 +223,7 @@ mod tests {
             inputs: Default::default(),
             out: "out".into(),
             scratch: "scratch".into(),
+            reuse: "reuse".into(),
             base: ".".into(),
             mirrors: Default::default(),
             threads: 1,

@@ -87,7 +87,6 @@ fn litter(sandbox: &Sandbox) {
     let key = Digest::of(b"dead").hex();
     fs::create_dir_all(store.join("work").join(&key).join("scratch")).unwrap();
     fs::write(store.join("work").join(&key).join("scratch/checkpoint"), "step 9").unwrap();
-    fs::write(store.join("locks").join(&key), "process 1").unwrap();
     fs::write(store.join("quarantine/bad"), "bad").unwrap();
     fs::write(store.join(".tmp-half"), "half").unwrap();
 }
@@ -172,7 +171,7 @@ fn mended(
     let (results, objects) = outcome(sandbox);
     assert_eq!(results.keys().collect::<Vec<_>>(), expected.0.keys().collect::<Vec<_>>(), "{}, {fault}", scenario.name);
     assert!(results == expected.0 && objects == expected.1, "{}, {fault}: other bytes", scenario.name);
-    for folder in ["work", "locks", "quarantine"] {
+    for folder in ["work", "quarantine"] {
         assert_eq!(files(&store(sandbox).join(folder)).len(), 0, "{}, {fault}: left in {folder}", scenario.name);
         assert_eq!(fs::read_dir(store(sandbox).join(folder)).unwrap().count(), 0, "{}, {fault}", scenario.name);
     }

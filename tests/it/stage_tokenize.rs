@@ -53,6 +53,7 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
         ]),
         out: out.to_owned(),
         scratch: out.join("scratch"),
+        reuse: out.join("reuse"),
         base: PathBuf::new(),
         mirrors: BTreeMap::new(),
         threads,

@@ -603,6 +603,7 @@ done
             inputs: Default::default(),
             out: "out".into(),
             scratch: "scratch".into(),
+            reuse: "reuse".into(),
             base: ".".into(),
             mirrors: Default::default(),
             threads: 3,

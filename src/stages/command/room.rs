@@ -13,28 +13,30 @@
 //! Files are copied (a file system that can share blocks shares them), and copies of inputs are read-only: whatever a
 //! program does to them, the store's own files are not touched. All paths that the program sees start at its working
 //! folder, so that they are the same in every run and on every machine.
+//!
+//! A room is made in the one that an earlier program had, if there is one: see [`super::tree`]. Its path is another for each
+//! node.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
-use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
 use crate::stages::ctx::{Ctx, Input};
 
 use super::settings::{Settings, file_name};
 use super::template::{Meanings, Piece};
+use super::tree::{self, Rights, Tree};
 
-/// Folders nested deeper are taken for links in a circle.
-const DEEPEST: usize = 64;
-
-/// A command's folder. Removed when it is dropped.
+/// A command's folder. When it is dropped, nothing stays of what the program made.
 #[derive(Debug)]
 pub struct Room {
-    dir: PathBuf,
+    tree: Tree,
+    /// The working folder's name below the room, with a `/` at its end.
+    prefix: String,
     /// The working folder.
     pub work: PathBuf,
     /// What references stand for.
@@ -50,23 +52,21 @@ struct Listed<'a> {
 }
 
 impl Room {
-    /// Makes it below `scratch`, and fills it.
+    /// Makes it below `reuse`, and fills it.
     ///
     /// # Errors
     /// What cannot be copied.
     pub fn make(ctx: &Ctx, settings: &Settings) -> Result<Self, Diag> {
-        for old in std::fs::read_dir(&ctx.job.scratch).into_iter().flatten().flatten() {
-            if old.file_name().to_string_lossy().starts_with("room-") {
-                remove(&old.path());
-            }
+        let tree = Tree::at(ctx.job.reuse.join("room"))?;
+        let ups = settings.code.iter().map(|path| ups(path)).max().unwrap_or(0);
+        let prefix = format!("work/{}", "_/".repeat(ups));
+        let work = tree.path(prefix.trim_end_matches('/'));
+        let mut room = Self { tree, prefix, work, meanings: Meanings::default() };
+        for folder in ["out", "in"] {
+            room.folder(folder)?;
         }
-        let dir = tempfile::Builder::new().prefix("room-").tempdir_in(&ctx.job.scratch);
-        let dir = dir.map_err(on("create", &ctx.job.scratch))?.keep();
-        let up = settings.code.iter().map(|path| path.split('/').take_while(|part| *part == "..").count()).max();
-        let work = (0..up.unwrap_or(0)).fold(dir.join("work"), |folder, _| folder.join("_"));
-        let mut room = Self { dir, work, meanings: Meanings::default() };
-        for folder in [room.work.join("out"), room.work.join("in"), room.home(), room.tmp()] {
-            fs::create_dir_all(&folder)?;
+        for folder in ["home", "tmp"] {
+            room.tree.folder(folder)?;
         }
         room.code(ctx, settings)?;
         room.files(ctx, settings)?;
@@ -75,21 +75,33 @@ impl Room {
             room.input(role, inputs)?;
         }
         room.outputs(settings)?;
-        json::write(&room.work.join("params.json"), &settings.params)?;
+        room.json("params.json", &settings.params)?;
+        room.tree.strip()?;
         room.meanings.all_params = "params.json".to_owned();
         let texts = settings.params.iter().filter_map(|(name, value)| Some((name.clone(), plain_text(value)?)));
         room.meanings.params = texts.collect();
         Ok(room)
     }
 
+    /// A folder in the working folder.
+    fn folder(&mut self, place: &str) -> Result<(), Diag> {
+        self.tree.folder(&format!("{}{place}", self.prefix))
+    }
+
+    /// A file in it.
+    fn json(&mut self, place: &str, value: &impl Serialize) -> Result<(), Diag> {
+        let text = json::to_text(value).expect("parameters and names are JSON") + "\n";
+        self.tree.write(&format!("{}{place}", self.prefix), text.as_bytes())
+    }
+
     /// HOME.
     pub fn home(&self) -> PathBuf {
-        self.dir.join("home")
+        self.tree.path("home")
     }
 
     /// TMPDIR.
     pub fn tmp(&self) -> PathBuf {
-        self.dir.join("tmp")
+        self.tree.path("tmp")
     }
 
     /// Where the program makes its files.
@@ -97,12 +109,12 @@ impl Room {
         self.work.join("out")
     }
 
-    fn code(&self, ctx: &Ctx, settings: &Settings) -> Result<(), Diag> {
+    fn code(&mut self, ctx: &Ctx, settings: &Settings) -> Result<(), Diag> {
         for path in &settings.code {
-            let ups = path.split('/').take_while(|part| *part == "..").count();
-            let above = (0..ups).fold(self.work.as_path(), |folder, _| folder.parent().unwrap_or(folder));
-            let to = above.join(path.trim_start_matches("../"));
-            copy(&ctx.job.base.join(path), &to, 0)?;
+            let levels = self.prefix.matches('/').count() - ups(path);
+            let above: String = self.prefix.split_inclusive('/').take(levels).collect();
+            let to = format!("{above}{}", path.trim_start_matches("../").trim_end_matches('/'));
+            self.tree.copy(&to, &ctx.job.base.join(path), Rights::AsThere)?;
         }
         Ok(())
     }
@@ -110,7 +122,7 @@ impl Room {
     fn files(&mut self, ctx: &Ctx, settings: &Settings) -> Result<(), Diag> {
         for (name, path) in &settings.files {
             let place = format!("files/{name}/{}", file_name(path));
-            copy(&ctx.job.base.join(path), &self.work.join(&place), 0)?;
+            self.tree.copy(&format!("{}{place}", self.prefix), &ctx.job.base.join(path), Rights::AsThere)?;
             self.meanings.files.insert(name.clone(), place);
         }
         Ok(())
@@ -122,12 +134,10 @@ impl Room {
         let mut producers = Vec::new();
         for (number, input) in inputs.iter().enumerate() {
             let folder = if several { format!("in/{role}/{number:03}") } else { format!("in/{role}") };
-            fs::create_dir_all(&self.work.join(&folder))?;
+            self.folder(&folder)?;
             for (name, from) in &input.files {
                 assert!(is_relative_file(name), "the store keeps no other names");
-                let to = self.work.join(&folder).join(name);
-                copy(from, &to, 0)?;
-                read_only(&to)?;
+                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, Rights::ReadOnly)?;
             }
             producers.push((folder, input.files.keys().cloned().collect::<Vec<_>>()));
         }
@@ -139,7 +149,7 @@ impl Room {
             })
             .collect();
         let manifest = format!("in/{role}.json");
-        json::write(&self.work.join(&manifest), &listed)?;
+        self.json(&manifest, &listed)?;
         self.meanings.manifests.insert(role.to_owned(), manifest);
         self.meanings.inputs.insert(role.to_owned(), producers);
         Ok(())
@@ -149,11 +159,10 @@ impl Room {
     fn outputs(&mut self, settings: &Settings) -> Result<(), Diag> {
         for (name, gives) in &settings.outputs {
             let place = format!("out/{}", gives.path());
-            let folder = match gives {
-                super::Gives::File(_) => self.work.join(&place).parent().map(Path::to_path_buf),
-                super::Gives::Folder(_) => Some(self.work.join(&place)),
-            };
-            fs::create_dir_all(&folder.unwrap_or_else(|| self.out()))?;
+            match gives {
+                super::Gives::File(_) => self.folder(place.rsplit_once('/').map_or("out", |(above, _)| above))?,
+                super::Gives::Folder(_) => self.folder(place.trim_end_matches('/'))?,
+            }
             self.meanings.outputs.insert(name.clone(), place);
         }
         Ok(())
@@ -183,8 +192,15 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        remove(&self.dir);
+        if self.tree.sweep().is_err() {
+            tree::remove(&self.tree.path(""));
+        }
     }
+}
+
+/// How many folders up a path leads at its beginning.
+fn ups(path: &str) -> usize {
+    path.split('/').take_while(|part| *part == "..").count()
 }
 
 /// A few of many.
@@ -201,50 +217,5 @@ pub fn plain_text(value: &crate::base::value::Value) -> Option<String> {
         Value::Str(text) => Some(text.clone()),
         Value::List(_) | Value::Table(_) => None,
         other => Some(other.to_string()),
-    }
-}
-
-/// Copies a file, or a folder with all that is in it. Links are followed.
-fn copy(from: &Path, to: &Path, depth: usize) -> Result<(), Diag> {
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    if !std::fs::metadata(from).map_err(on("read", from))?.is_dir() {
-        std::fs::copy(from, to).map_err(on("copy", from))?;
-        return Ok(());
-    }
-    if depth > DEEPEST {
-        return Err(Diag::error(Class::Stage, format!("`{}` is nested too deep", from.display()))
-            .help("look for a link to a folder above it")
-            .lasting());
-    }
-    fs::create_dir_all(to)?;
-    for item in std::fs::read_dir(from).map_err(on("read", from))? {
-        let item = item.map_err(on("read", from))?;
-        copy(&item.path(), &to.join(item.file_name()), depth + 1)?;
-    }
-    Ok(())
-}
-
-fn read_only(path: &Path) -> Result<(), Diag> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).map_err(on("change", path))?)
-}
-
-/// Removes a folder, also where the program took away the right to. What cannot be removed is removed with the scratch
-/// folder, or by the next try.
-fn remove(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fn open(dir: &Path) {
-        let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
-        for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            if item.file_type().is_ok_and(|kind| kind.is_dir()) {
-                open(&item.path());
-            }
-        }
-    }
-    if std::fs::remove_dir_all(dir).is_err() && dir.exists() {
-        open(dir);
-        let _ = std::fs::remove_dir_all(dir);
     }
 }

@@ -63,7 +63,11 @@ fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: 
     {
         outcome.metrics = figures(&ctx.out(path))?;
     }
-    std::fs::rename(log, ctx.out(LOG)).map_err(on("move", log))?;
+    match std::fs::rename(log, ctx.out(LOG)) {
+        // It printed nothing.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => drop(outcome.given.insert(LOG.to_owned(), Vec::new())),
+        moved => moved.map_err(on("move", log))?,
+    }
     Ok(outcome)
 }
 
@@ -126,7 +130,7 @@ fn line(arguments: &[String]) -> String {
 /// Adds the end of the log, and where the whole is.
 fn with_log(diag: Diag, log: &Path) -> Diag {
     match tail(log) {
-        None => diag,
+        None => diag.note("it printed nothing"),
         Some(lines) if lines.is_empty() => diag.note("it printed nothing"),
         Some(lines) => diag
             .note(format!("the last it printed:\n{}", lines.join("\n")))

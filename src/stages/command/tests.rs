@@ -58,7 +58,7 @@ impl Progress for Silent {
 impl Bench {
     fn new(params: Params) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["out", "scratch", "base", "store"] {
+        for folder in ["out", "scratch", "reuse", "base", "store"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
         let job = Job {
@@ -69,6 +69,7 @@ impl Bench {
             inputs: Default::default(),
             out: dir.path().join("out"),
             scratch: dir.path().join("scratch"),
+            reuse: dir.path().join("reuse"),
             base: dir.path().join("base"),
             mirrors: Default::default(),
             threads: 3,

@@ -406,6 +406,7 @@ mod tests {
                 inputs: inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect(),
                 out,
                 scratch: dir.path().join("scratch"),
+                reuse: dir.path().join("reuse"),
                 base: PathBuf::new(),
                 mirrors: BTreeMap::new(),
                 threads: 2,

@@ -99,6 +99,7 @@ impl Bench {
             inputs: BTreeMap::new(),
             out,
             scratch: self.dir.path().join("scratch"),
+            reuse: self.dir.path().join("reuse"),
             base: self.base(),
             mirrors: self.mirrors.clone(),
             threads: 1,

@@ -102,6 +102,7 @@ impl Bench {
             params,
             inputs: by_role,
             out: out.clone(),
+            reuse: scratch.join("reuse"),
             scratch,
             base: PathBuf::new(),
             mirrors: BTreeMap::new(),

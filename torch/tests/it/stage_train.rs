@@ -196,6 +196,7 @@ impl Bench {
             params,
             inputs,
             out,
+            reuse: scratch.join("reuse"),
             scratch,
             base: PathBuf::new(),
             mirrors: BTreeMap::new(),

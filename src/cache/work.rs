@@ -1,0 +1,209 @@
+//! [`WorkFolders`]: the private folders of running nodes, `work/KEY`. A folder that is done with is handed on to the next
+//! node: to make and to remove a handful of folders for each node costs more than many a node's own work, and a file system
+//! may pass by every one that was removed when it looks for room for a new one.
+//!
+//! Knows no entry, no stage, and not what lies in a folder: only that two of the three parts are empty when it is handed on.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::base::fault;
+use crate::base::fs::{FsError, on};
+
+use super::key::CacheKey;
+use super::stat::now_ns;
+
+/// How the names of folders begin that wait for a node; what a kill left of them is rubbish.
+pub const SPARE: &str = "spare-";
+
+/// All that this process has.
+#[derive(Debug)]
+pub struct WorkFolders {
+    root: PathBuf,
+    spare: Mutex<Vec<PathBuf>>,
+}
+
+/// One, of the maker of a key.
+#[derive(Debug)]
+pub struct WorkFolder<'a> {
+    all: &'a WorkFolders,
+    path: PathBuf,
+}
+
+impl WorkFolders {
+    /// Those below `root`.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root, spare: Mutex::default() }
+    }
+
+    /// The folder of `key`, whose lock is held: with an empty `out`, and the `scratch` that a killed or failed maker left.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn take(&self, key: CacheKey) -> Result<WorkFolder<'_>, FsError> {
+        let folder = WorkFolder { all: self, path: self.path(key) };
+        let spare = self.spare().pop();
+        if let Some(spare) = spare {
+            let renamed = fault::point("work.reuse").and_then(|()| std::fs::rename(&spare, &folder.path));
+            if renamed.is_ok() {
+                return Ok(folder);
+            }
+            self.spare().push(spare);
+        }
+        match fault::point("work.create").and_then(|()| std::fs::create_dir(&folder.path)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                remove_all(&folder.out())?;
+                remove_all(&folder.reuse())?;
+            }
+            Err(e) => return Err(on("create", &folder.path)(e)),
+        }
+        for part in [folder.out(), folder.scratch(), folder.reuse()] {
+            match std::fs::create_dir(&part) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(on("create", &part)(e)),
+                _ => {}
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Removes the folders that wait for a node.
+    pub fn clear_away(&self) {
+        for path in self.spare().drain(..) {
+            // What stays is taken by gc.
+            let _ = fault::point("work.remove").and_then(|()| std::fs::remove_dir_all(path));
+        }
+    }
+
+    /// Where the folder of `key` is, or would be.
+    pub fn path(&self, key: CacheKey) -> PathBuf {
+        self.root.join(key.hex())
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for WorkFolders {
+    fn drop(&mut self) {
+        self.clear_away();
+    }
+}
+
+impl WorkFolder<'_> {
+    /// Where the stage writes its files.
+    pub fn out(&self) -> PathBuf {
+        self.path.join("out")
+    }
+
+    /// Outlives a kill and a failure; goes when the result is stored.
+    pub fn scratch(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
+    /// Is handed on with all that is in it.
+    pub fn reuse(&self) -> PathBuf {
+        self.path.join("reuse")
+    }
+
+    /// The result is stored: nothing in it is of use any more but to the next node.
+    pub fn hand_on(&self) {
+        let name = format!("{SPARE}{}-{}", std::process::id(), now_ns());
+        let spare = self.all.root.join(name);
+        let handed = empty(&self.out())
+            .and_then(|()| empty(&self.scratch()))
+            .is_ok_and(|()| fault::point("work.remove").and_then(|()| std::fs::rename(&self.path, &spare)).is_ok());
+        if handed {
+            self.all.spare().push(spare);
+        } else {
+            // What cannot be removed now is removed by gc.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+
+    /// There is no result: what is in `scratch` may be of use to the next who makes it.
+    pub fn leave(&self) {
+        if fault::point("work.remove").is_err() {
+            return;
+        }
+        // What cannot be removed now is removed by the next holder of the key.
+        let _ = std::fs::remove_dir_all(self.out());
+        let _ = std::fs::remove_dir_all(self.reuse());
+        let _ = std::fs::remove_dir(self.scratch());
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// Removes all that is in a folder.
+fn empty(dir: &Path) -> Result<(), FsError> {
+    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
+        let item = item.map_err(on("read", dir))?;
+        let path = item.path();
+        let removed = match item.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
+            _ => std::fs::remove_file(&path),
+        };
+        removed.map_err(on("remove", &path))?;
+    }
+    Ok(())
+}
+
+fn remove_all(dir: &Path) -> Result<(), FsError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(on("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use std::fs::{read_dir, write};
+
+    fn key(n: u8) -> CacheKey {
+        CacheKey(Digest::of(&[n]))
+    }
+
+    #[test]
+    fn a_folder_that_is_handed_on_is_the_next_ones_and_two_parts_are_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = WorkFolders::at(dir.path().to_owned());
+        let one = all.take(key(1)).unwrap();
+        for part in [one.out(), one.scratch(), one.reuse()] {
+            std::fs::create_dir_all(part.join("deep/er")).unwrap();
+            write(part.join("deep/er/f"), "x").unwrap();
+        }
+        one.hand_on();
+        assert!(!all.path(key(1)).exists());
+        let two = all.take(key(2)).unwrap();
+        assert_eq!([two.out(), two.scratch(), two.reuse()].map(|part| read_dir(part).unwrap().count()), [0, 0, 1]);
+        // Nobody waits for a second one: it is made.
+        let three = all.take(key(3)).unwrap();
+        assert_eq!(read_dir(three.reuse()).unwrap().count(), 0);
+        two.hand_on();
+        three.hand_on();
+        drop(all);
+        assert_eq!(read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_maker_left_is_found_even_where_a_spare_folder_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = WorkFolders::at(dir.path().to_owned());
+        let dead = WorkFolders::at(dir.path().to_owned());
+        let left = dead.take(key(1)).unwrap();
+        for part in [left.out(), left.scratch(), left.reuse()] {
+            write(part.join("f"), "x").unwrap();
+        }
+        all.take(key(2)).unwrap().hand_on();
+        let found = all.take(key(1)).unwrap();
+        let counts = [found.out(), found.scratch(), found.reuse()].map(|part| read_dir(part).unwrap().count());
+        assert_eq!(counts, [0, 1, 0]);
+        found.leave();
+        assert!(found.scratch().join("f").exists() && !found.out().exists());
+        all.take(key(3)).unwrap().leave();
+        assert!(!all.path(key(3)).exists());
+    }
+}

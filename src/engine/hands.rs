@@ -1,0 +1,73 @@
+//! [`Hands`]: the threads on which nodes run. One for each node that runs at the same time, kept for the nodes that come
+//! later; what they do is not known here.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::Scope;
+
+/// What a thread is to do.
+pub type Task<'a> = Box<dyn FnOnce() + Send + 'a>;
+
+/// As many threads as were ever busy at once. They end when this is dropped and their tasks are done.
+#[derive(Default)]
+pub struct Hands<'a> {
+    threads: usize,
+    tasks: Option<(mpsc::Sender<Task<'a>>, Arc<Mutex<mpsc::Receiver<Task<'a>>>>)>,
+}
+
+impl<'a> Hands<'a> {
+    /// Has `task` done, as one of `busy` that are, with this one.
+    pub fn give<'s>(&mut self, task: Task<'a>, busy: usize, scope: &'s Scope<'s, 'a>)
+    where
+        'a: 's,
+    {
+        let (sender, receiver) = self.tasks.get_or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel();
+            (sender, Arc::new(Mutex::new(receiver)))
+        });
+        while self.threads < busy {
+            let receiver = receiver.clone();
+            scope.spawn(move || {
+                // The lock is held while waiting: the others wait behind it.
+                let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                while let Ok(task) = next() {
+                    task();
+                }
+            });
+            self.threads += 1;
+        }
+        sender.send(task).expect("the receiver is held here");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn as_many_threads_as_tasks_at_once_and_all_are_done() {
+        let threads = Mutex::new(HashSet::new());
+        let done = Mutex::new(0);
+        let meet = std::sync::Barrier::new(3);
+        std::thread::scope(|scope| {
+            let mut hands = Hands::default();
+            let task = || {
+                threads.lock().unwrap().insert(std::thread::current().id());
+                *done.lock().unwrap() += 1;
+            };
+            let (sender, ended) = mpsc::channel();
+            for _ in 0..10 {
+                let sender = sender.clone();
+                hands.give(Box::new(move || sender.send(task()).unwrap()), 1, scope);
+                ended.recv().unwrap();
+            }
+            // All of them at once: each waits for the others.
+            for busy in 1..=3 {
+                let meet = &meet;
+                hands.give(Box::new(move || drop((meet.wait(), task()))), busy, scope);
+            }
+        });
+        assert_eq!(*done.lock().unwrap(), 13);
+        assert!((3..=4).contains(&threads.lock().unwrap().len()));
+    }
+}
