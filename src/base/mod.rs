@@ -6,6 +6,7 @@ pub mod draw;
 pub mod fault;
 pub mod fs;
 pub mod glob;
+pub mod launch;
 pub mod machine;
 pub mod name;
 pub mod params;

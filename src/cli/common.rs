@@ -163,6 +163,15 @@ pub fn is_last(graph: &Graph, id: NodeId) -> bool {
 
 static CANCEL: Cancel = Cancel::new();
 
+/// Whether this process was started to go on when its terminal closes (`nohup dpt run …`).
+fn ignores_hangup() -> bool {
+    // SAFETY: `action` is plain data that the call fills in.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// From now on Ctrl-C (or a signal to end) asks the run to end in order; the second one ends the program at once.
 ///
 /// # Errors
@@ -175,8 +184,13 @@ pub fn cancel_on_ctrl_c() -> Result<&'static Cancel, Vec<Diag>> {
         CANCEL.ask();
         render::err("stopping: running stages are asked to end; once more stops at once\n");
     };
+    let ignored = ignores_hangup();
     ctrlc::set_handler(handler)
         .map_err(|error| vec![Diag::error(Class::Environment, format!("cannot listen for Ctrl-C: {error}"))])?;
+    if ignored {
+        // SAFETY: a system call without memory of ours.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    }
     Ok(&CANCEL)
 }
 

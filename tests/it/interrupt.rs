@@ -58,8 +58,9 @@ fn an_interrupted_run_ends_in_order_and_the_next_goes_on() {
     let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["summary"]["interrupted"]), (&"run-ended".into(), &true.into()));
     assert_eq!(last["summary"]["failed"], 0, "who is asked to end has not failed");
-    let locks = std::fs::read_dir(sandbox.path().join("cut/v1/locks")).unwrap().count();
-    assert_eq!(locks, 0, "no lock is left behind");
+    let work = std::fs::read_dir(sandbox.path().join("cut/v1/work")).unwrap();
+    let spare = work.filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("spare-"));
+    assert_eq!(spare.count(), 0, "no folder is kept for nodes that will not come");
 
     let status = sandbox
         .dpt(&[
@@ -113,4 +114,37 @@ fn a_second_interrupt_ends_at_once() {
     }
     let resumed = sandbox.dpt(&args("cut", STEPS, &CUT)).code(0);
     assert!(resumed.stdout.contains("goes on after step"), "{}", resumed.stdout);
+}
+
+/// `nohup dpt run …`, and the terminal closes.
+#[test]
+fn a_run_that_is_to_outlive_its_terminal_does_and_any_other_ends_in_order() {
+    use std::os::unix::process::CommandExt;
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "p.toml",
+        "schema = 1\n[stage.a]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"sleep 1; echo > {out.o}\"]\noutputs = { o = \"o\" }\n",
+    );
+    for (ignored, expected) in [(false, 130), (true, 0)] {
+        let mut command = sandbox.command(&["run", "p.toml", "--json"]);
+        if ignored {
+            // SAFETY: a system call without memory of ours.
+            unsafe {
+                command.pre_exec(|| {
+                    libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                    Ok(())
+                })
+            };
+        }
+        let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut events = BufReader::new(run.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("node-started") {
+            line.clear();
+            assert_ne!(events.read_line(&mut line).unwrap(), 0, "the run ended before its command was seen");
+        }
+        assert!(Command::new("kill").args(["-HUP", &run.id().to_string()]).status().unwrap().success());
+        let (code, stdout, stderr) = ended(run, events);
+        assert_eq!(code, Some(expected), "{stdout}\n{stderr}");
+    }
 }

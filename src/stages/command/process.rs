@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
-use crate::base::process::spawn;
+use crate::base::launch::{Launch, Launched, launch};
 use crate::stages::ctx::Cancel;
 
 use super::secrets::Redactor;
@@ -45,7 +46,7 @@ pub struct Program<'a> {
     pub environment: &'a BTreeMap<String, OsString>,
     /// Its working folder.
     pub folder: &'a Path,
-    /// Where its output goes.
+    /// Where its output goes; a program that prints nothing makes no file.
     pub log: &'a Path,
 }
 
@@ -57,25 +58,21 @@ impl Program<'_> {
     pub fn run(&self, redactor: Redactor, cancel: &Cancel) -> Result<End, Diag> {
         let log = Log::new(self.log, redactor)?;
         let (reader, writer) = std::io::pipe().map_err(|e| self.cannot_start(&e))?;
-        let mut command = Command::new(&self.arguments[0]);
-        command.args(&self.arguments[1..]).current_dir(self.folder);
-        command.env_clear().envs(self.environment);
-        command.stdin(Stdio::null());
-        command.stdout(writer.try_clone().map_err(|e| self.cannot_start(&e))?).stderr(writer);
-        command.process_group(0);
-        end_with_us(&mut command);
-        let started = spawn(&mut command);
-        // It holds the pipe's writing end, whose closing tells that the output has ended.
-        drop(command);
-        let mut child = started.map_err(|e| self.cannot_start(&e))?;
-        let ended = follow(reader, log);
-        let cancelled = wait(&child, &ended, cancel);
-        // What it left running would go on writing. It is not waited for yet, so its group cannot be another's.
-        signal_group(&child, libc::SIGKILL);
-        let status = child.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
-        if let Ok(Err(error)) = ended.recv_timeout(LINGER) {
-            return Err(error);
-        }
+        let order = Launch {
+            arguments: self.arguments,
+            environment: self.environment,
+            folder: self.folder,
+            output: writer.as_fd(),
+        };
+        let program = start(&order).map_err(|e| self.cannot_start(&e))?;
+        // It holds the pipe's writing end now, whose closing tells that the output has ended.
+        drop(writer);
+        let mut output = Output { reader: Some(reader), log, failed: None };
+        let cancelled = follow(&program, &mut output, cancel);
+        // What it left running would go on writing.
+        program.signal(libc::SIGKILL);
+        let status = program.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
+        output.rest()?;
         Ok(if cancelled { End::Cancelled } else { End::Status(status) })
     }
 
@@ -103,97 +100,90 @@ impl Program<'_> {
     }
 }
 
-/// A program does not outlive a `dpt` that is killed: the thread that starts it is the one that waits for it.
-#[cfg(target_os = "linux")]
-fn end_with_us(command: &mut Command) {
-    let us = std::process::id();
-    let ask = move || {
-        // SAFETY: both are system calls without memory of ours, allowed between fork and exec.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // Killed before it was asked for: nobody waits any more.
-            if libc::getppid() != us as libc::pid_t {
-                libc::_exit(1);
+/// Starts it. One that is being written this moment (a build that just ends) is tried again for half a second.
+fn start(order: &Launch) -> std::io::Result<Launched> {
+    for _ in 0..50 {
+        match launch(order) {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
             }
+            other => return other,
         }
-        Ok(())
-    };
-    // SAFETY: the closure allocates nothing and takes no lock.
-    unsafe { command.pre_exec(ask) };
+    }
+    launch(order)
 }
 
-#[cfg(not(target_os = "linux"))]
-fn end_with_us(_: &mut Command) {}
-
-/// Waits for the end of the program; ends it when cancelled. Whether it was.
-fn wait(child: &Child, ended: &Receiver<Result<(), Diag>>, cancel: &Cancel) -> bool {
+/// Reads its output until it ends; ends it when cancelled. Whether it was.
+fn follow(program: &Launched, output: &mut Output, cancel: &Cancel) -> bool {
     let mut kill_at = None;
-    let mut pause = Duration::from_millis(1);
-    // Its output ends a moment before itself: most waits end with that. What it was is asked for again at the end.
-    let mut open = true;
-    while !has_ended(child) {
+    loop {
+        if output.wait(Some(program), TICK) || (program.ends().is_none() && program.has_ended()) {
+            return kill_at.is_some();
+        }
         if kill_at.is_none() && cancel.asked() {
-            signal_group(child, libc::SIGTERM);
+            program.signal(libc::SIGTERM);
             kill_at = Some(Instant::now() + GRACE);
         }
         if kill_at.is_some_and(|at| Instant::now() >= at) {
-            signal_group(child, libc::SIGKILL);
-        }
-        if open {
-            open = matches!(ended.recv_timeout(TICK), Err(RecvTimeoutError::Timeout));
-        } else {
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(TICK);
+            program.signal(libc::SIGKILL);
         }
     }
-    kill_at.is_some()
 }
 
-/// Whether the program has ended; it stays to be waited for.
-fn has_ended(child: &Child) -> bool {
-    // SAFETY: `info` is plain data that the call fills in; the process is our child.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        let answer = libc::waitid(libc::P_PID, child.id() as libc::id_t, &mut info, flags);
-        answer != 0 || info.si_pid() != 0
+/// The output of a running program, on its way into its log.
+struct Output {
+    /// `None`: nobody writes any more.
+    reader: Option<PipeReader>,
+    log: Log,
+    /// Why the log could not be written. That must not stop the program in the middle of a line.
+    failed: Option<Diag>,
+}
+
+impl Output {
+    /// Waits for output, and takes what is there; or for the end of the program. Whether that has come.
+    fn wait(&mut self, program: Option<&Launched>, at_most: Duration) -> bool {
+        let ends = program.and_then(Launched::ends);
+        let mut watched: Vec<_> = ends.iter().map(|end| PollFd::from_borrowed_fd(*end, PollFlags::IN)).collect();
+        watched.extend(self.reader.as_ref().map(|reader| PollFd::new(reader, PollFlags::IN)));
+        let limit = Timespec::try_from(at_most).expect("less than a minute");
+        // Interrupted by a signal: as if nothing had happened yet.
+        let _ = poll(&mut watched, Some(&limit));
+        let ended = ends.is_some() && !watched[0].revents().is_empty();
+        if self.reader.is_some() && watched.last().is_some_and(|pipe| !pipe.revents().is_empty()) {
+            self.read();
+        }
+        ended
     }
-}
 
-fn signal_group(child: &Child, signal: i32) {
-    // SAFETY: a system call without memory of ours. A group that has gone is no matter.
-    unsafe { libc::killpg(child.id() as libc::pid_t, signal) };
-}
-
-/// Reads the output on a thread of its own, and tells when it has ended.
-fn follow(mut reader: PipeReader, mut log: Log) -> Receiver<Result<(), Diag>> {
-    let (send, ended) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut chunk = vec![0; 64 * 1024];
-        let mut failed = None;
-        loop {
-            match reader.read(&mut chunk) {
-                Ok(0) => break,
-                // A log that cannot be written must not stop the program in the middle of a line.
-                Ok(n) => failed = failed.or(log.push(&chunk[..n]).err()),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+    fn read(&mut self) {
+        let mut chunk = [0; 16 * 1024];
+        let Some(reader) = &mut self.reader else { return };
+        match reader.read(&mut chunk) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => self.reader = None,
+            Ok(n) => {
+                if let Err(error) = self.log.push(&chunk[..n]) {
+                    self.failed.get_or_insert(error);
+                }
             }
         }
-        let closed = log.finish();
-        let end = failed.map_or(closed, Err);
-        // Said twice: once for the wait, once for who asks at the end.
-        let again = end.clone();
-        let _ = send.send(end);
-        let _ = send.send(again);
-    });
-    ended
+    }
+
+    /// The program has ended: what it printed last, and whether all is in the log.
+    fn rest(mut self) -> Result<(), Diag> {
+        let end = Instant::now() + LINGER;
+        while self.reader.is_some() && Instant::now() < end {
+            self.wait(None, end.saturating_duration_since(Instant::now()));
+        }
+        let closed = self.log.finish();
+        self.failed.map_or(closed, Err)
+    }
 }
 
 /// The log: its beginning in the file, its end in memory until the last line is known.
 struct Log {
     path: std::path::PathBuf,
-    file: File,
+    file: Option<File>,
     redactor: Redactor,
     written: usize,
     end: VecDeque<u8>,
@@ -202,8 +192,11 @@ struct Log {
 
 impl Log {
     fn new(path: &Path, redactor: Redactor) -> Result<Self, Diag> {
-        let file = File::create(path).map_err(on("write", path))?;
-        Ok(Self { path: path.to_owned(), file, redactor, written: 0, end: VecDeque::new(), left_out: 0 })
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", path)(e).into()),
+            _ => {}
+        }
+        Ok(Self { path: path.to_owned(), file: None, redactor, written: 0, end: VecDeque::new(), left_out: 0 })
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), Diag> {
@@ -213,7 +206,7 @@ impl Log {
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), Diag> {
         let room = KEPT.saturating_sub(self.written).min(bytes.len());
-        self.file.write_all(&bytes[..room]).map_err(on("write", &self.path))?;
+        self.write(&bytes[..room])?;
         self.written += room;
         self.end.extend(&bytes[room..]);
         let over = self.end.len().saturating_sub(KEPT);
@@ -227,10 +220,22 @@ impl Log {
         self.keep(&rest)?;
         if self.left_out > 0 {
             let told = format!("\n[dpt: {} bytes are left out here]\n", self.left_out);
-            self.file.write_all(told.as_bytes()).map_err(on("write", &self.path))?;
+            self.write(told.as_bytes())?;
         }
-        let (a, b) = self.end.as_slices();
-        self.file.write_all(a).and_then(|()| self.file.write_all(b)).map_err(on("write", &self.path))?;
-        Ok(())
+        let end = std::mem::take(&mut self.end);
+        let (a, b) = end.as_slices();
+        self.write(a)?;
+        self.write(b)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Diag> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            self.file = Some(File::create(&self.path).map_err(on("write", &self.path))?);
+        }
+        let mut file = self.file.as_ref().expect("made above");
+        Ok(file.write_all(bytes).map_err(on("write", &self.path))?)
     }
 }

@@ -1,0 +1,408 @@
+//! [`launch`]: starts a program as `posix_spawn` does, without a copy of this process's memory map (`fork` makes one, which
+//! costs more than many a program), and so that the program ends with the thread that started it, which `posix_spawn` cannot
+//! ask for. Knows no pipeline.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The program and its arguments; not empty. A name without a `/` is looked for in the `PATH` that the program gets.
+    pub arguments: &'a [String],
+    /// All of its environment.
+    pub environment: &'a BTreeMap<String, OsString>,
+    /// Its working folder.
+    pub folder: &'a Path,
+    /// Where it writes stdout and stderr. Its stdin is empty.
+    pub output: BorrowedFd<'a>,
+}
+
+/// A program that was started, and leads a process group of its own. Dropped before it was waited for, it is killed.
+#[derive(Debug)]
+pub struct Launched {
+    process: libc::pid_t,
+    /// Becomes readable when it ends; not there where the system has no such thing.
+    ends: Option<OwnedFd>,
+    waited: bool,
+}
+
+/// Starts it.
+///
+/// # Errors
+/// When there is no such program, or it cannot be started.
+pub fn launch(launch: &Launch) -> io::Result<Launched> {
+    let name = &launch.arguments[0];
+    let path = match name.contains('/') {
+        // From the working folder on.
+        true => PathBuf::from(name),
+        false => search(name, launch.environment.get("PATH").map_or(OsStr::new(""), |path| path), launch.folder)?,
+    };
+    let strings = |items: &mut dyn Iterator<Item = Vec<u8>>| {
+        items.map(|item| CString::new(item).map_err(io::Error::from)).collect::<io::Result<Vec<_>>>()
+    };
+    let variable = |(name, value): (&String, &OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let prepared = Prepared {
+        path: CString::new(path.into_os_string().into_vec())?,
+        arguments: strings(&mut launch.arguments.iter().map(|argument| argument.clone().into_bytes()))?,
+        environment: strings(&mut launch.environment.iter().map(variable))?,
+        folder: CString::new(launch.folder.as_os_str().as_bytes())?,
+        input: File::open("/dev/null")?,
+    };
+    let process = match prepared.start(launch.output) {
+        // A script that does not say by what it is read is read by the shell, as everywhere.
+        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => prepared.by_shell().start(launch.output)?,
+        started => started?,
+    };
+    Ok(Launched { process, ends: ends(process), waited: false })
+}
+
+/// Where `name` is in `path`: the first that may be executed.
+fn search(name: &str, path: &OsStr, folder: &Path) -> io::Result<PathBuf> {
+    let mut error = io::ErrorKind::NotFound.into();
+    for place in path.as_bytes().split(|byte| *byte == b':') {
+        let found = folder.join(OsStr::from_bytes(place)).join(name);
+        if std::fs::metadata(&found).is_ok_and(|meta| meta.is_file()) {
+            match rustix::fs::access(&found, rustix::fs::Access::EXEC_OK) {
+                Ok(()) => return Ok(found),
+                Err(_) => error = io::ErrorKind::PermissionDenied.into(),
+            }
+        }
+    }
+    Err(error)
+}
+
+/// All that the new process needs, made before it is there: it must not ask for memory.
+struct Prepared {
+    path: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    folder: CString,
+    input: File,
+}
+
+impl Prepared {
+    /// The same, read by a shell.
+    fn by_shell(mut self) -> Self {
+        self.arguments[0] = std::mem::replace(&mut self.path, c"/bin/sh".to_owned());
+        self.arguments.insert(0, c"sh".to_owned());
+        self
+    }
+
+    fn start(&self, output: BorrowedFd) -> io::Result<libc::pid_t> {
+        let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+            strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
+        let mut orders = Orders {
+            path: self.path.as_ptr(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            folder: self.folder.as_ptr(),
+            input: self.input.as_raw_fd(),
+            output: output.as_raw_fd(),
+            parent: std::process::id() as libc::pid_t,
+            error: 0,
+        };
+        system::start(&mut orders)
+    }
+}
+
+/// What the new process is to do, and where it says what it could not.
+struct Orders {
+    path: *const libc::c_char,
+    arguments: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
+    folder: *const libc::c_char,
+    input: libc::c_int,
+    output: libc::c_int,
+    parent: libc::pid_t,
+    error: libc::c_int,
+}
+
+impl Orders {
+    /// Becomes the program. Returns what went wrong.
+    ///
+    /// # Safety
+    /// Only in a process that was made for it. All pointers are those of [`Prepared::start`].
+    unsafe fn obey(&self) -> libc::c_int {
+        // SAFETY: system calls alone; whatever they read was made before this process.
+        unsafe {
+            let error = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+            #[cfg(target_os = "linux")]
+            {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // Killed before that was asked for: nobody waits any more.
+                if libc::getppid() != self.parent {
+                    libc::_exit(1);
+                }
+            }
+            // What we do with signals is not for the program. What our own starter had us ignore, it ignores too; SIGPIPE is
+            // ignored by every Rust program.
+            for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(signal, std::ptr::null(), &raw mut action);
+                if signal == libc::SIGPIPE || action.sa_sigaction != libc::SIG_IGN {
+                    action.sa_sigaction = libc::SIG_DFL;
+                    libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+                }
+            }
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+            for (from, to) in [(self.input, 0), (self.output, 1), (self.output, 2)] {
+                if libc::dup2(from, to) < 0 {
+                    return error();
+                }
+            }
+            if libc::setpgid(0, 0) < 0 || libc::chdir(self.folder) < 0 {
+                return error();
+            }
+            libc::execve(self.path, self.arguments, self.environment);
+            error()
+        }
+    }
+}
+
+/// A process that shares this one's memory until it is the program; meanwhile the thread that starts it stands still.
+#[cfg(target_os = "linux")]
+mod system {
+    use super::*;
+
+    /// Of the stack of the new process until then.
+    const STACK: usize = 64 * 1024;
+
+    extern "C" fn begin(orders: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: what `start` passed, which waits until this process is another program or has ended. It alone uses it.
+        unsafe {
+            let orders = orders.cast::<Orders>();
+            let error = (*orders).obey();
+            (*orders).error = error;
+            libc::_exit(127)
+        }
+    }
+
+    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+        let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+        // SAFETY: the set is plain data; signals are kept away while a handler would run on the other process's behalf.
+        let before = unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            before
+        };
+        // SAFETY: the stack grows down from the end of memory that lives until the call returns, which CLONE_VFORK holds back
+        // until the new process needs neither it nor `orders` any more.
+        let process = unsafe {
+            let top = stack.as_mut_ptr().add(stack.capacity());
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+            libc::clone(begin, top.cast(), flags, (&raw mut *orders).cast())
+        };
+        let failed = io::Error::last_os_error();
+        // SAFETY: the set is what the call above gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+        match (process, orders.error) {
+            (-1, _) => Err(failed),
+            (process, 0) => Ok(process),
+            (process, error) => {
+                wait(process)?;
+                Err(io::Error::from_raw_os_error(error))
+            }
+        }
+    }
+}
+
+/// Where there is no such thing: a copy of this process, which tells through a pipe what it could not do.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use super::*;
+    use std::io::{Read, Write};
+
+    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+        let (mut reader, mut writer) = io::pipe()?;
+        // SAFETY: the new process makes system calls alone.
+        let process = unsafe { libc::fork() };
+        match process {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => unsafe {
+                // SAFETY: see `obey`.
+                let error = orders.obey();
+                let _ = writer.write_all(&error.to_ne_bytes());
+                libc::_exit(127)
+            },
+            _ => drop(writer),
+        }
+        let mut error = [0; size_of::<libc::c_int>()];
+        if reader.read_exact(&mut error).is_ok() {
+            wait(process)?;
+            return Err(io::Error::from_raw_os_error(libc::c_int::from_ne_bytes(error)));
+        }
+        Ok(process)
+    }
+}
+
+fn wait(process: libc::pid_t) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status is ours; the process is our child, and not waited for yet.
+        if unsafe { libc::waitpid(process, &raw mut status, 0) } == process {
+            return Ok(ExitStatus::from_raw(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ends(process: libc::pid_t) -> Option<OwnedFd> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    pidfd_open(Pid::from_raw(process)?, PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ends(_: libc::pid_t) -> Option<OwnedFd> {
+    None
+}
+
+impl Launched {
+    /// Becomes readable when it ends, where the system has such a thing.
+    pub fn ends(&self) -> Option<BorrowedFd<'_>> {
+        self.ends.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether it has ended; it stays to be waited for.
+    pub fn has_ended(&self) -> bool {
+        // SAFETY: `info` is plain data that the call fills in; the process is our child.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            let answer = libc::waitid(libc::P_PID, self.process as libc::id_t, &raw mut info, flags);
+            answer != 0 || info.si_pid() != 0
+        }
+    }
+
+    /// Sends a signal to it and to all that it started and that stayed in its group. A group that has gone is no matter.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: a system call without memory of ours. It is not waited for yet, so the group cannot be another's.
+        unsafe { libc::killpg(self.process, signal) };
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When the system does not know it any more.
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        self.waited = true;
+        wait(self.process)
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if !self.waited {
+            self.signal(libc::SIGKILL);
+            let _ = wait(self.process);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Runs it; what it printed, and how it ended.
+    fn run(arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> io::Result<(String, ExitStatus)> {
+        let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), OsString::from(v))).collect();
+        let (mut reader, writer) = io::pipe()?;
+        let order = Launch { arguments: &arguments, environment: &environment, folder, output: writer.as_fd() };
+        let started = launch(&order)?;
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text)?;
+        Ok((text, started.wait()?))
+    }
+
+    const PATH: (&str, &str) = ("PATH", "/no/such/folder:/usr/bin:/bin");
+
+    #[test]
+    fn a_program_gets_just_what_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "pwd; cat; echo err >&2; echo \"$A\"; for a; do echo \"<$a>\"; done; env | wc -l; exit 3";
+        let (text, status) = run(&["sh", "-c", script, "sh", "", "a b"], &[PATH, ("A", "x=y\n")], dir.path()).unwrap();
+        // PATH, A, and PWD, SHLVL, _ or OLDPWD of the shell itself.
+        let mut lines: Vec<_> = text.lines().collect();
+        let variables: usize = lines.pop().unwrap().trim().parse().unwrap();
+        assert!(variables < 8, "{text}");
+        let here = dir.path().canonicalize().unwrap();
+        assert_eq!(lines, [here.to_str().unwrap(), "err", "x=y", "", "<>", "<a b>"]);
+        assert_eq!(status.code(), Some(3));
+    }
+
+    #[test]
+    fn what_cannot_be_started_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let fails = |program: &str| run(&[program], &[PATH], dir.path()).unwrap_err().kind();
+        std::fs::write(dir.path().join("plain"), "x").unwrap();
+        assert_eq!(fails("no-such-program"), io::ErrorKind::NotFound);
+        assert_eq!(fails("./no-such-program"), io::ErrorKind::NotFound);
+        assert_eq!(fails("./plain"), io::ErrorKind::PermissionDenied);
+        assert_eq!(fails("a\0b"), io::ErrorKind::NotFound);
+        assert_eq!(run(&["sh"], &[], dir.path()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(run(&["true"], &[PATH], &dir.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let nul = run(&["sh", "a\0b"], &[PATH], dir.path()).unwrap_err();
+        assert_eq!(nul.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_script_without_a_first_line_is_read_by_the_shell() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script");
+        std::fs::write(&script, "echo $1").unwrap();
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:/bin", dir.path().display());
+        for name in ["./script", "script"] {
+            let (text, _) = run(&[name, "hello"], &[("PATH", &path)], dir.path()).unwrap();
+            assert_eq!(text, "hello\n");
+        }
+    }
+
+    #[test]
+    fn signals_are_as_for_any_program_and_a_pipe_that_closes_ends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        // With an ignored SIGPIPE, `yes` would complain and end with status 1.
+        let (text, _) = run(&["sh", "-c", "yes 2>&1 | head -n1; kill -TERM $$"], &[PATH], dir.path()).unwrap();
+        assert_eq!(text, "y\n");
+        let (_, status) = run(&["sh", "-c", "kill -TERM $$"], &[PATH], dir.path()).unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn one_that_is_dropped_is_killed_with_what_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = ["sh", "-c", "sleep 600 & echo; sleep 600"].map(str::to_owned);
+        let environment = BTreeMap::from([(PATH.0.to_owned(), OsString::from(PATH.1))]);
+        let (mut reader, writer) = io::pipe().unwrap();
+        let order =
+            Launch { arguments: &arguments, environment: &environment, folder: dir.path(), output: writer.as_fd() };
+        let started = launch(&order).unwrap();
+        drop(writer);
+        reader.read_exact(&mut [0]).unwrap();
+        assert!(!started.has_ended());
+        drop(started);
+        // Both held the pipe open.
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+}
