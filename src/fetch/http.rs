@@ -8,23 +8,26 @@
 //!
 //! The network is read on a thread of its own, so that a stalled server does not keep an interruption waiting.
 
+mod answer;
+mod part;
+
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::http::{StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use url::Url;
 
-use super::hash::{Hashes, Summary};
+use super::hash::Summary;
 use super::source::{Pin, shown};
 use super::{Watch, size};
 use crate::base::diag::{Class, Diag};
-use crate::base::fs::{self, on};
+use crate::base::fs;
+
+use answer::{Head, Message, Problem, explain, next, pass_on};
+use part::Part;
 
 /// How much is read from the network at a time.
 const CHUNK: usize = 128 * 1024;
@@ -89,42 +92,6 @@ pub struct Wanted<'a> {
     pub to: &'a Path,
     /// What it must be.
     pub pin: Pin,
-}
-
-/// What is kept beside a file that is arriving: what it is a part of.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
-    url: String,
-    etag: Option<String>,
-    last_modified: Option<String>,
-}
-
-/// Why an attempt did not end well.
-enum Problem {
-    /// Trying again may help, after this wait if the server named one.
-    Passing { why: String, wait: Option<Duration> },
-    /// It will not help: the network, or the server's answers, are so.
-    Lasting(String),
-    /// It will not help: told in full.
-    Final(Diag),
-}
-
-impl From<Diag> for Problem {
-    fn from(diag: Diag) -> Self {
-        Self::Final(diag)
-    }
-}
-
-impl From<fs::FsError> for Problem {
-    fn from(error: fs::FsError) -> Self {
-        Self::Final(error.into())
-    }
-}
-
-impl Problem {
-    fn passing(why: impl Into<String>) -> Self {
-        Self::Passing { why: why.into(), wait: None }
-    }
 }
 
 impl Client {
@@ -303,287 +270,6 @@ impl Client {
     }
 }
 
-/// What the network thread says.
-enum Message {
-    Head(Head),
-    Chunk(Vec<u8>),
-    End,
-    Failed(Problem),
-}
-
-/// What matters of a response's head.
-struct Head {
-    status: StatusCode,
-    /// `Content-Length`.
-    length: Option<u64>,
-    etag: Option<String>,
-    last_modified: Option<String>,
-    content_range: Option<String>,
-    retry_after: Option<Duration>,
-}
-
-impl Head {
-    fn read(status: StatusCode, headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        Self {
-            status,
-            length: text(header::CONTENT_LENGTH).and_then(|t| t.trim().parse().ok()),
-            etag: text(header::ETAG),
-            last_modified: text(header::LAST_MODIFIED),
-            content_range: text(header::CONTENT_RANGE),
-            retry_after: text(header::RETRY_AFTER).and_then(|t| t.trim().parse().ok()).map(Duration::from_secs),
-        }
-    }
-
-    /// `bytes 5-9/10` → (Some(5), Some(10)); `bytes */10` → (None, Some(10)).
-    fn range(&self) -> (Option<u64>, Option<u64>) {
-        let Some((range, total)) =
-            self.content_range.as_deref().and_then(|t| t.trim().strip_prefix("bytes ")?.split_once('/'))
-        else {
-            return (None, None);
-        };
-        (range.split_once('-').and_then(|(first, _)| first.trim().parse().ok()), total.trim().parse().ok())
-    }
-}
-
-impl State {
-    /// What makes a continued download safe: a strong ETag, else the date.
-    fn validator(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|e| !e.starts_with("W/")).or(self.last_modified.as_deref())
-    }
-}
-
-/// What has arrived of a file.
-struct Part<'a> {
-    wanted: &'a Wanted<'a>,
-    state_path: PathBuf,
-    state: State,
-    /// How much of it is kept.
-    len: u64,
-    /// Of the bytes kept, once they were read.
-    hashes: Option<Hashes>,
-    /// Whether some of it is from an earlier attempt.
-    continued: bool,
-}
-
-impl<'a> Part<'a> {
-    /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those
-    /// with neither a validator nor a digest to be checked by at the end.
-    fn open(wanted: &'a Wanted<'a>) -> Result<Self, Problem> {
-        if let Some(dir) = wanted.to.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        let mut name = wanted.to.as_os_str().to_owned();
-        name.push(".state");
-        let state_path = PathBuf::from(name);
-        let state: State = std::fs::read(&state_path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .filter(|state: &State| state.url == wanted.url.as_str())
-            .unwrap_or_default();
-        let safe = !state.url.is_empty() && (state.validator().is_some() || wanted.pin.is_set());
-        let len = if safe { length(wanted.to) } else { 0 };
-        let len = if wanted.pin.bytes.is_some_and(|b| len > b) { 0 } else { len };
-        Ok(Self { wanted, state_path, state, len, hashes: None, continued: len > 0 })
-    }
-
-    /// When the pin tells that all is there already, no request is needed.
-    fn already_whole(&mut self, watch: &dyn Watch) -> Result<Option<Summary>, Problem> {
-        if self.len == 0 || self.wanted.pin.bytes != Some(self.len) || !self.wanted.pin.is_set() {
-            return Ok(None);
-        }
-        match self.verify(watch) {
-            Ok(summary) => Ok(Some(summary)),
-            // It was thrown away: start anew.
-            Err(Problem::Passing { .. }) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Throws away what there is: the server sends the whole.
-    fn restart(&mut self, head: &Head) -> Result<(), Problem> {
-        let url = self.wanted.url.as_str().to_owned();
-        self.state = State { url, etag: head.etag.clone(), last_modified: head.last_modified.clone() };
-        self.discard()?;
-        File::create(self.wanted.to).map_err(on("write", self.wanted.to))?;
-        let text = serde_json::to_vec(&self.state).expect("a state is plain JSON");
-        Ok(fs::write_atomic(&self.state_path, &text)?)
-    }
-
-    /// The server sends the rest: is it the rest of this?
-    fn accept_range(&mut self, head: &Head) -> Result<Option<u64>, Problem> {
-        let (first, total) = head.range();
-        let same_file = match (&self.state.etag, &head.etag) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => true,
-        };
-        if first != Some(self.len) || !same_file {
-            self.discard()?;
-            return Err(Problem::passing("the server sent another part than was asked for"));
-        }
-        Ok(total.or_else(|| head.length.map(|n| n + self.len)))
-    }
-
-    /// The server says that there is nothing after what is here: then this is all, or it is another file.
-    fn nothing_left(&mut self, head: &Head, watch: &dyn Watch) -> Result<Option<Summary>, Problem> {
-        if head.range().1 == Some(self.len) {
-            return self.verify(watch).map(Some);
-        }
-        self.discard()?;
-        Err(Problem::passing("the file on the server is another by now"))
-    }
-
-    /// Writes the chunks as they come.
-    fn receive(&mut self, messages: &Receiver<Message>, total: Option<u64>, watch: &dyn Watch) -> Result<(), Problem> {
-        let to = self.wanted.to;
-        let mut hashes = self.hash_kept(watch)?;
-        let what = format!("downloading {}", self.wanted.label);
-        let mut file = OpenOptions::new().append(true).open(to).map_err(on("write", to))?;
-        watch.progress(&what, hashes.bytes(), total);
-        loop {
-            let chunk = match next(messages, watch)? {
-                Message::Chunk(chunk) => chunk,
-                Message::End => break,
-                Message::Failed(problem) => return Err(problem),
-                Message::Head(_) => return Err(Problem::passing("the server answered twice")),
-            };
-            if total.is_some_and(|t| hashes.bytes() + chunk.len() as u64 > t) {
-                drop(file);
-                self.discard()?;
-                return Err(Problem::passing("the server sent more than the whole file"));
-            }
-            file.write_all(&chunk).map_err(on("write", to))?;
-            hashes.update(&chunk);
-            watch.progress(&what, hashes.bytes(), total);
-        }
-        self.len = hashes.bytes();
-        if let Some(total) = total.filter(|t| *t > self.len) {
-            let why = format!("the connection ended after {} of {}", size(self.len), size(total));
-            return Err(Problem::passing(why));
-        }
-        self.hashes = Some(hashes);
-        Ok(())
-    }
-
-    /// The digests of what is kept from before.
-    fn hash_kept(&mut self, watch: &dyn Watch) -> Result<Hashes, Problem> {
-        let mut hashes = Hashes::new();
-        if self.len == 0 {
-            return Ok(hashes);
-        }
-        let mut file = fs::open(self.wanted.to)?;
-        let mut chunk = vec![0; CHUNK];
-        let what = format!("checking {}", self.wanted.label);
-        loop {
-            watch.check()?;
-            match file.read(&mut chunk).map_err(on("read", self.wanted.to))? {
-                0 => break,
-                n => hashes.update(&chunk[..n]),
-            }
-            watch.progress(&what, hashes.bytes(), Some(self.len));
-        }
-        if hashes.bytes() == self.len {
-            return Ok(hashes);
-        }
-        self.discard()?;
-        Err(Problem::passing("the partial file changed meanwhile"))
-    }
-
-    /// Compares with the pin. What is wrong is thrown away; a wrong end of an older beginning may be tried once more.
-    fn verify(&mut self, watch: &dyn Watch) -> Result<Summary, Problem> {
-        let hashes = match self.hashes.take() {
-            Some(hashes) => hashes,
-            None => self.hash_kept(watch)?,
-        };
-        let summary = hashes.finish();
-        if let Err(diag) = self.wanted.pin.check(&summary, self.wanted.label, self.wanted.source) {
-            let continued = self.continued;
-            self.discard()?;
-            if continued {
-                return Err(Problem::passing("what was here is not what is pinned"));
-            }
-            return Err(Problem::Final(diag));
-        }
-        Ok(summary)
-    }
-
-    fn discard(&mut self) -> Result<(), Problem> {
-        (self.len, self.hashes, self.continued) = (0, None, false);
-        for path in [self.wanted.to, &self.state_path] {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", path)(e).into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a response to its end. Returns the last message.
-fn pass_on(response: ureq::http::Response<ureq::Body>, send: &SyncSender<Message>) -> Message {
-    let head = Head::read(response.status(), response.headers());
-    let wanted = matches!(head.status.as_u16(), 200 | 206);
-    if send.send(Message::Head(head)).is_err() || !wanted {
-        return Message::End;
-    }
-    let mut body = response.into_body().into_reader();
-    loop {
-        let mut chunk = vec![0; CHUNK];
-        match body.read(&mut chunk) {
-            Ok(0) => return Message::End,
-            Ok(n) => chunk.truncate(n),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Message::Failed(explain(e.into())),
-        }
-        if send.send(Message::Chunk(chunk)).is_err() {
-            return Message::End;
-        }
-    }
-}
-
-/// The next message; looks at `watch` while it waits.
-fn next(messages: &Receiver<Message>, watch: &dyn Watch) -> Result<Message, Problem> {
-    loop {
-        watch.check()?;
-        match messages.recv_timeout(TICK) {
-            Ok(message) => return Ok(message),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Problem::passing("the network thread ended early")),
-        }
-    }
-}
-
-/// What a failure of the network means, and whether it may pass.
-fn explain(error: ureq::Error) -> Problem {
-    use ureq::Error as E;
-    let lasting = |why: &str| Problem::Lasting(why.to_owned());
-    match error {
-        E::TooManyRedirects => lasting("the server redirects in a circle (more than 10 times)"),
-        E::RedirectFailed => lasting("the server redirects to a place that cannot be followed"),
-        E::RequireHttpsOnly(_) => lasting("the server redirects from https to http, which is refused"),
-        E::BadUri(e) => lasting(&format!("the address cannot be used: {e}")),
-        E::InvalidProxyUrl => lasting("the proxy named in the environment cannot be used"),
-        E::Tls(e) => lasting(&format!("the secure connection failed: {e}")),
-        E::Rustls(e) => lasting(&format!("the secure connection failed: {e}")),
-        E::HostNotFound => Problem::passing("the host is not known"),
-        E::ConnectionFailed => Problem::passing("no connection"),
-        E::Timeout(t) => Problem::passing(format!("no answer in time ({t})")),
-        E::Io(e) => Problem::passing(plain_io(&e)),
-        other => Problem::passing(other.to_string()),
-    }
-}
-
-fn plain_io(e: &std::io::Error) -> String {
-    use std::io::ErrorKind as K;
-    match e.kind() {
-        K::ConnectionRefused => "the server refuses the connection".to_owned(),
-        K::UnexpectedEof | K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => {
-            "the connection broke".to_owned()
-        }
-        _ => e.to_string(),
-    }
-}
-
 fn not_there(wanted: &Wanted) -> Diag {
     Diag::error(Class::Stage, format!("`{}` is not there: the server says 404 (Not Found)", wanted.label))
         .note(format!("looked for at {}", shown(wanted.url)))
@@ -651,7 +337,10 @@ fn length(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use ureq::http::HeaderMap;
+
     use super::*;
+    use part::State;
 
     fn head(headers: &[(&'static str, &'static str)]) -> Head {
         let mut map = HeaderMap::new();

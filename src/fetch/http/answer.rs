@@ -1,0 +1,149 @@
+//! What the network says of one request, as messages of the thread that reads it, and whether a failure may pass. Knows no
+//! file and no retry.
+
+use std::io::Read;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, StatusCode, header};
+
+use super::{CHUNK, TICK};
+use crate::base::diag::Diag;
+use crate::base::fs;
+use crate::fetch::Watch;
+
+/// Why an attempt did not end well.
+pub(super) enum Problem {
+    /// Trying again may help, after this wait if the server named one.
+    Passing { why: String, wait: Option<Duration> },
+    /// It will not help: the network, or the server's answers, are so.
+    Lasting(String),
+    /// It will not help: told in full.
+    Final(Diag),
+}
+
+impl From<Diag> for Problem {
+    fn from(diag: Diag) -> Self {
+        Self::Final(diag)
+    }
+}
+
+impl From<fs::FsError> for Problem {
+    fn from(error: fs::FsError) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl Problem {
+    pub(super) fn passing(why: impl Into<String>) -> Self {
+        Self::Passing { why: why.into(), wait: None }
+    }
+}
+
+/// What the network thread says.
+pub(super) enum Message {
+    Head(Head),
+    Chunk(Vec<u8>),
+    End,
+    Failed(Problem),
+}
+
+/// What matters of a response's head.
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// `Content-Length`.
+    pub(super) length: Option<u64>,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    pub(super) content_range: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Head {
+    pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        Self {
+            status,
+            length: text(header::CONTENT_LENGTH).and_then(|t| t.trim().parse().ok()),
+            etag: text(header::ETAG),
+            last_modified: text(header::LAST_MODIFIED),
+            content_range: text(header::CONTENT_RANGE),
+            retry_after: text(header::RETRY_AFTER).and_then(|t| t.trim().parse().ok()).map(Duration::from_secs),
+        }
+    }
+
+    /// `bytes 5-9/10` → (Some(5), Some(10)); `bytes */10` → (None, Some(10)).
+    pub(super) fn range(&self) -> (Option<u64>, Option<u64>) {
+        let Some((range, total)) =
+            self.content_range.as_deref().and_then(|t| t.trim().strip_prefix("bytes ")?.split_once('/'))
+        else {
+            return (None, None);
+        };
+        (range.split_once('-').and_then(|(first, _)| first.trim().parse().ok()), total.trim().parse().ok())
+    }
+}
+
+/// Reads a response to its end. Returns the last message.
+pub(super) fn pass_on(response: ureq::http::Response<ureq::Body>, send: &SyncSender<Message>) -> Message {
+    let head = Head::read(response.status(), response.headers());
+    let wanted = matches!(head.status.as_u16(), 200 | 206);
+    if send.send(Message::Head(head)).is_err() || !wanted {
+        return Message::End;
+    }
+    let mut body = response.into_body().into_reader();
+    loop {
+        let mut chunk = vec![0; CHUNK];
+        match body.read(&mut chunk) {
+            Ok(0) => return Message::End,
+            Ok(n) => chunk.truncate(n),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Message::Failed(explain(e.into())),
+        }
+        if send.send(Message::Chunk(chunk)).is_err() {
+            return Message::End;
+        }
+    }
+}
+
+/// The next message; looks at `watch` while it waits.
+pub(super) fn next(messages: &Receiver<Message>, watch: &dyn Watch) -> Result<Message, Problem> {
+    loop {
+        watch.check()?;
+        match messages.recv_timeout(TICK) {
+            Ok(message) => return Ok(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Problem::passing("the network thread ended early")),
+        }
+    }
+}
+
+/// What a failure of the network means, and whether it may pass.
+pub(super) fn explain(error: ureq::Error) -> Problem {
+    use ureq::Error as E;
+    let lasting = |why: &str| Problem::Lasting(why.to_owned());
+    match error {
+        E::TooManyRedirects => lasting("the server redirects in a circle (more than 10 times)"),
+        E::RedirectFailed => lasting("the server redirects to a place that cannot be followed"),
+        E::RequireHttpsOnly(_) => lasting("the server redirects from https to http, which is refused"),
+        E::BadUri(e) => lasting(&format!("the address cannot be used: {e}")),
+        E::InvalidProxyUrl => lasting("the proxy named in the environment cannot be used"),
+        E::Tls(e) => lasting(&format!("the secure connection failed: {e}")),
+        E::Rustls(e) => lasting(&format!("the secure connection failed: {e}")),
+        E::HostNotFound => Problem::passing("the host is not known"),
+        E::ConnectionFailed => Problem::passing("no connection"),
+        E::Timeout(t) => Problem::passing(format!("no answer in time ({t})")),
+        E::Io(e) => Problem::passing(plain_io(&e)),
+        other => Problem::passing(other.to_string()),
+    }
+}
+
+fn plain_io(e: &std::io::Error) -> String {
+    use std::io::ErrorKind as K;
+    match e.kind() {
+        K::ConnectionRefused => "the server refuses the connection".to_owned(),
+        K::UnexpectedEof | K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe => {
+            "the connection broke".to_owned()
+        }
+        _ => e.to_string(),
+    }
+}
