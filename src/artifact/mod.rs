@@ -13,8 +13,10 @@
 //! Tensors that others wrote are read from safetensors and from what `torch.save` writes ([`weights`]).
 
 pub mod json;
+pub mod pass;
 mod pickle;
 pub mod table;
+pub mod tally;
 pub mod tensors;
 pub mod torch_file;
 pub mod weights;
@@ -26,6 +28,8 @@ use std::path::Path;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
+
+use tally::For;
 
 /// A kind of artifact.
 #[derive(Debug)]
@@ -63,7 +67,7 @@ pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
 /// Files at least this large are hashed through a memory map.
 const MAPPED: u64 = 128 * 1024;
 /// Files at least this large are hashed by several threads.
-const PARALLEL: u64 = 16 * 1024 * 1024;
+pub const LARGE: u64 = 16 * 1024 * 1024;
 
 /// The blake3 digest of a file's bytes.
 ///
@@ -72,13 +76,42 @@ const PARALLEL: u64 = 16 * 1024 * 1024;
 pub fn byte_digest(path: &Path) -> Result<Digest, Diag> {
     let file = fs::open(path)?;
     let len = file.metadata().map_err(on("read", path))?.len();
+    tally::add(For::Bytes, len as usize);
     if len < MAPPED {
         return Ok(Digest::of(&fs::read(path)?));
     }
     let mut hasher = blake3::Hasher::new();
-    let hashed = if len < PARALLEL { hasher.update_mmap(path) } else { hasher.update_mmap_rayon(path) };
+    let hashed = if len < LARGE { hasher.update_mmap(path) } else { hasher.update_mmap_rayon(path) };
     hashed.map_err(on("read", path))?;
     Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+/// What is known of a file once its bytes went by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// How many bytes.
+    pub size: u64,
+    /// Their blake3.
+    pub bytes: Digest,
+    /// What the file means, where that was found out on the way.
+    pub logical: Option<Digest>,
+    /// The SHA-256 of the bytes, where that was wanted.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// The digest of the bytes of the file `name`, which lies at `path`, and of what it means where both can be had by reading it
+/// once: of large files of tensors.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digests(name: &str, path: &Path) -> Result<(Digest, Option<Digest>), Diag> {
+    let large = fs::open(path)?.metadata().map_err(on("read", path))?.len() >= LARGE;
+    if !large || kind_of(name).name != "tensors" {
+        return Ok((byte_digest(path)?, None));
+    }
+    let (mut bytes, mut meaning) = (pass::Blake3::default(), tensors::Passing::default());
+    pass::pass(path, &mut [&mut bytes, &mut meaning], |_| Ok(()))?;
+    Ok((bytes.finish(), meaning.finish()))
 }
 
 /// Writes `path` through `write`, so that a reader sees the old file or the new one, also when the process is killed.
@@ -133,7 +166,7 @@ mod tests {
     #[test]
     fn small_mapped_and_parallel_files_hash_alike() {
         let dir = tempfile::tempdir().unwrap();
-        for len in [0, 10, MAPPED as usize + 1, PARALLEL as usize + 1] {
+        for len in [0, 10, MAPPED as usize + 1, LARGE as usize + 1] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let path = dir.path().join("f");
             std::fs::write(&path, &bytes).unwrap();

@@ -2,6 +2,7 @@
 //! then name) and the one metadata entry that other tools look for. More than one entry would make the bytes depend on
 //! the order of a hash map. Knows no libtorch.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::{self, on};
 
+use super::pass::{Taker, update};
+use super::tally::{self, For};
 use super::{malformed, unwritable};
 
 pub use safetensors::Dtype;
@@ -163,23 +166,173 @@ pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
         .par_iter()
         .map(|name| {
             let tensor = file.get(name).expect("the name comes from the header");
-            let mut h = FieldHasher::new("dpt.tensor.1");
-            h.field(name.as_bytes()).field(format!("{:?}", tensor.dtype).as_bytes());
-            h.number(tensor.shape.len() as u64);
-            tensor.shape.iter().for_each(|n| {
-                h.number(*n as u64);
-            });
+            tally::add(For::Tensors, tensor.bytes.len());
             let mut bytes = blake3::Hasher::new();
             bytes.update_rayon(tensor.bytes);
-            h.field(bytes.finalize().as_bytes());
-            h.finish()
+            one(name, tensor.dtype, tensor.shape, bytes.finalize())
         })
         .collect();
+    Ok(all(&digests))
+}
+
+/// The digest of one tensor.
+fn one(name: &str, dtype: Dtype, shape: &[usize], bytes: blake3::Hash) -> Digest {
+    let mut h = FieldHasher::new("dpt.tensor.1");
+    h.field(name.as_bytes()).field(format!("{dtype:?}").as_bytes());
+    h.number(shape.len() as u64);
+    shape.iter().for_each(|n| {
+        h.number(*n as u64);
+    });
+    h.field(bytes.as_bytes());
+    h.finish()
+}
+
+/// The digest of tensors in the order of their names.
+fn all(digests: &[Digest]) -> Digest {
     let mut h = FieldHasher::new("dpt.tensors.1");
     digests.iter().for_each(|d| {
         h.field(&d.0);
     });
-    Ok(h.finish())
+    h.finish()
+}
+
+/// The [`logical_digest`] of a file whose bytes go by once, from its first to its last: as they are downloaded, or while
+/// the digest of the bytes is taken too.
+#[derive(Debug, Default)]
+pub struct Passing {
+    stage: Stage,
+}
+
+/// What is expected next.
+#[derive(Debug)]
+enum Stage {
+    /// The header; so much of it is here.
+    Header(Vec<u8>),
+    Tensors(Going),
+    /// Nothing: this is no safetensors file.
+    Broken,
+}
+
+/// The tensors of a file as they go by.
+#[derive(Debug)]
+struct Going {
+    header: Metadata,
+    /// The names, by place in the file; the first is the one that is next.
+    left: VecDeque<String>,
+    /// How many bytes are still to come of it.
+    missing: usize,
+    hasher: blake3::Hasher,
+    done: BTreeMap<String, Digest>,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Stage::Header(Vec::new())
+    }
+}
+
+impl Passing {
+    /// The digest; `None` when what went by is not one whole safetensors file. [`logical_digest`] says why.
+    pub fn finish(self) -> Option<Digest> {
+        match self.stage {
+            Stage::Tensors(going) if going.left.is_empty() => Some(all(&going.done.into_values().collect::<Vec<_>>())),
+            _ => None,
+        }
+    }
+}
+
+impl Taker for Passing {
+    fn take(&mut self, mut bytes: &[u8]) {
+        if let Stage::Header(header) = &mut self.stage {
+            match fill(header, &mut bytes) {
+                Ok(false) => return,
+                Ok(true) => self.stage = Going::new(&header[PREFIX..]).map_or(Stage::Broken, Stage::Tensors),
+                Err(TooLong) => self.stage = Stage::Broken,
+            }
+        }
+        if let Stage::Tensors(going) = &mut self.stage
+            && !going.take(bytes)
+        {
+            self.stage = Stage::Broken;
+        }
+    }
+}
+
+/// A file begins with the length of its header: eight bytes, little endian.
+const PREFIX: usize = 8;
+/// A longer header is no header.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+struct TooLong;
+
+/// Moves the beginning of `bytes` to `header`, until it is whole. Whether it is.
+fn fill(header: &mut Vec<u8>, bytes: &mut &[u8]) -> Result<bool, TooLong> {
+    let mut until = |header: &mut Vec<u8>, len: usize| {
+        let (now, rest) = bytes.split_at(bytes.len().min(len.saturating_sub(header.len())));
+        header.extend_from_slice(now);
+        *bytes = rest;
+        header.len() >= len
+    };
+    if !until(header, PREFIX) {
+        return Ok(false);
+    }
+    let len = u64::from_le_bytes(*header.first_chunk().expect("it has eight bytes"));
+    if len > LONGEST_HEADER {
+        return Err(TooLong);
+    }
+    Ok(until(header, PREFIX + len as usize))
+}
+
+impl Going {
+    /// `None`: this is no header.
+    fn new(header: &[u8]) -> Option<Self> {
+        // Reading it checks that the tensors lie one after the other, without gaps, each as long as type and shape say.
+        let header: Metadata = serde_json::from_slice(header).ok()?;
+        let left = header.offset_keys().into();
+        let mut going = Self { header, left, missing: 0, hasher: blake3::Hasher::new(), done: BTreeMap::new() };
+        going.begin()?;
+        Some(going)
+    }
+
+    /// Makes the first of `left` the one that is next; those without bytes are done at once.
+    fn begin(&mut self) -> Option<()> {
+        while let Some(name) = self.left.front() {
+            let (from, to) = self.header.info(name)?.data_offsets;
+            self.missing = to - from;
+            if self.missing > 0 {
+                return Some(());
+            }
+            self.end()?;
+        }
+        Some(())
+    }
+
+    /// The first of `left` is whole.
+    fn end(&mut self) -> Option<()> {
+        let name = self.left.pop_front()?;
+        let info = self.header.info(&name)?;
+        let digest = one(&name, info.dtype, &info.shape, self.hasher.finalize());
+        self.hasher.reset();
+        self.done.insert(name, digest);
+        Some(())
+    }
+
+    /// Whether the bytes belong to tensors.
+    fn take(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.left.is_empty() {
+                return false;
+            }
+            let (now, rest) = bytes.split_at(bytes.len().min(self.missing));
+            tally::add(For::Tensors, now.len());
+            update(&mut self.hasher, now);
+            (self.missing, bytes) = (self.missing - now.len(), rest);
+            if self.missing == 0 && self.end().and_then(|()| self.begin()).is_none() {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 #[cfg(test)]
@@ -246,5 +399,35 @@ mod tests {
         assert!(logical_digest(&path).is_err());
         let t = Tensor { name: "a", dtype: Dtype::U8, shape: &[1], bytes: &[1] };
         assert!(write(&path, &[t, t]).unwrap_err().message.contains("tensor `a` comes twice"));
+    }
+
+    #[test]
+    fn what_goes_by_in_pieces_has_the_digest_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.safetensors");
+        let large = vec![5u8; 600_001];
+        let tensor = |name, dtype, shape, bytes| Tensor { name, dtype, shape, bytes };
+        let tensors = [
+            tensor("z", Dtype::U8, &[600_001], &large[..]),
+            tensor("none", Dtype::F32, &[0, 4], &[]),
+            tensor("a", Dtype::U8, &[3], &[1, 2, 3]),
+        ];
+        write(&path, &tensors).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let by = |bytes: &[u8], piece: usize| {
+            let mut passing = Passing::default();
+            bytes.chunks(piece).for_each(|piece| passing.take(piece));
+            passing.finish()
+        };
+        let whole = logical_digest(&path).unwrap();
+        for piece in [1, 7, 4096, bytes.len()] {
+            assert_eq!(by(&bytes, piece), Some(whole), "{piece}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        for broken in [&bytes[..bytes.len() - 1], &bytes[..20], &longer, &[0xff; 64], b"{}", b""] {
+            assert_eq!(by(broken, 4096), None);
+        }
+        write(&path, &[]).unwrap();
+        assert_eq!(by(&std::fs::read(&path).unwrap(), 4096), Some(logical_digest(&path).unwrap()));
     }
 }
