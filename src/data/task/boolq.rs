@@ -1,6 +1,6 @@
 //! BoolQ: a yes/no question about a passage.
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, Template};
 
 /// See the module.
@@ -24,16 +24,11 @@ impl Task for BoolQ {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[Column::int("idx"), Column::text("question"), Column::text("passage"), LABEL];
-        COLUMNS
+        const { &Column::pair("question", "passage") }
     }
 
     fn read(&self, fields: &Fields, rows: &mut Vec<Vec<Cell>>) {
-        let (question, passage) = (fields.text("question"), fields.text("passage"));
-        let (idx, label) = (fields.int("idx"), fields.label(self, LabelForm::Bool));
-        if let (Some(question), Some(passage), Some(idx), Some(label)) = (question, passage, idx, label) {
-            rows.push(vec![idx.into(), question.into(), passage.into(), label.into()]);
-        }
+        rows.extend(fields.pair(self, ["question", "passage"], LabelForm::Bool));
     }
 
     fn verbalizer(&self, template: Template) -> &'static [&'static str] {

@@ -55,6 +55,11 @@ impl Column {
         Self { name, kind: Kind::Texts, nullable: false }
     }
 
+    /// Those of a task whose rows are two texts with a label.
+    pub const fn pair(first: &'static str, second: &'static str) -> [Self; 4] {
+        [Self::int("idx"), Self::text(first), Self::text(second), LABEL]
+    }
+
     /// The same, absent in some rows.
     pub const fn nullable(mut self) -> Self {
         self.nullable = true;
@@ -194,6 +199,14 @@ impl<'a> Fields<'a> {
             None | Some(Json::Null) => Some(None),
             Some(_) => self.objects(name).map(Some),
         }
+    }
+
+    /// The row of a task whose columns are [`Column::pair`] of `first` and `second`.
+    pub fn pair(&self, task: &dyn Task, [first, second]: [&str; 2], form: LabelForm) -> Option<Vec<Cell>> {
+        // All are looked at before the first that is wrong ends it: every problem is told.
+        let (first, second, idx, label) =
+            (self.text(first), self.text(second), self.int("idx"), self.label(task, form));
+        Some(vec![idx?.into(), first?.into(), second?.into(), label?.into()])
     }
 
     /// The class number in field `label`; `Some(None)` where the field is absent or `null`, as in a test split.

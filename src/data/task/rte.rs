@@ -1,6 +1,6 @@
 //! RTE: does the premise entail the hypothesis?
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, RteFields, Template};
 
 /// See the module.
@@ -24,16 +24,11 @@ impl Task for Rte {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[Column::int("idx"), Column::text("premise"), Column::text("hypothesis"), LABEL];
-        COLUMNS
+        const { &Column::pair("premise", "hypothesis") }
     }
 
     fn read(&self, fields: &Fields, rows: &mut Vec<Vec<Cell>>) {
-        let (premise, hypothesis) = (fields.text("premise"), fields.text("hypothesis"));
-        let (idx, label) = (fields.int("idx"), fields.label(self, LabelForm::Name));
-        if let (Some(premise), Some(hypothesis), Some(idx), Some(label)) = (premise, hypothesis, idx, label) {
-            rows.push(vec![idx.into(), premise.into(), hypothesis.into(), label.into()]);
-        }
+        rows.extend(fields.pair(self, ["premise", "hypothesis"], LabelForm::Name));
     }
 
     fn verbalizer(&self, template: Template) -> &'static [&'static str] {
