@@ -12,6 +12,7 @@ pub mod name;
 pub mod params;
 pub mod process;
 pub mod secret;
+pub mod stat;
 pub mod suggest;
 pub mod torch_rng;
 pub mod value;

@@ -48,12 +48,12 @@ mod objects;
 pub mod pack;
 pub mod reason;
 pub mod recipe;
-pub mod stat;
 pub mod store;
 pub mod verify;
 mod work;
 mod worktree;
 
+pub use crate::base::stat;
 pub use entry::{Entry, FileRecord, Made, Stored};
 pub use files::Files;
 pub use key::CacheKey;
