@@ -28,6 +28,7 @@ use std::path::Path;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
+use crate::base::stat::Signature;
 
 use tally::For;
 
@@ -66,7 +67,7 @@ pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
 
 /// Files at least this large are hashed through a memory map.
 const MAPPED: u64 = 128 * 1024;
-/// Files at least this large are hashed by several threads.
+/// Files at least this large are hashed by several threads, and what was found out about them is kept.
 pub const LARGE: u64 = 16 * 1024 * 1024;
 
 /// The blake3 digest of a file's bytes.
@@ -96,6 +97,18 @@ pub struct Known {
     /// What the file means, where that was found out on the way.
     pub logical: Option<Digest>,
     /// The SHA-256 of the bytes, where that was wanted.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// A file of the working tree, as it was hashed for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// As long as the file has this signature, its bytes are those. `None`: no signature speaks for them, since the file
+    /// had been written just before.
+    pub signature: Option<Signature>,
+    /// The SHA-256 of its bytes, where it was once taken.
     pub sha256: Option<[u8; 32]>,
 }
 

@@ -208,7 +208,7 @@ pub struct Passing {
 enum Stage {
     /// The header; so much of it is here.
     Header(Vec<u8>),
-    Tensors(Going),
+    Tensors(Box<Going>),
     /// Nothing: this is no safetensors file.
     Broken,
 }
@@ -246,7 +246,10 @@ impl Taker for Passing {
         if let Stage::Header(header) = &mut self.stage {
             match fill(header, &mut bytes) {
                 Ok(false) => return,
-                Ok(true) => self.stage = Going::new(&header[PREFIX..]).map_or(Stage::Broken, Stage::Tensors),
+                Ok(true) => {
+                    self.stage =
+                        Going::new(&header[PREFIX..]).map_or(Stage::Broken, |going| Stage::Tensors(Box::new(going)))
+                }
                 Err(TooLong) => self.stage = Stage::Broken,
             }
         }

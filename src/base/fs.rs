@@ -125,12 +125,19 @@ pub enum Copied {
 /// # Errors
 /// When it cannot be read or written.
 pub fn copy_into(mut from: &File, mut to: &File) -> io::Result<Copied> {
-    #[cfg(target_os = "linux")]
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+    if reflink(from, to) {
         return Ok(Copied::Reflink);
     }
     io::copy(&mut from, &mut to)?;
     Ok(Copied::Bytes)
+}
+
+/// Lets `to`, which is empty, share the blocks of `from`. Whether the file system can.
+pub fn reflink(from: &File, to: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::ioctl_ficlone(to, from).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    return false;
 }
 
 /// A temporary file in `dir`, with the rights that any new file gets (a store may be shared), removed unless persisted.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::artifact::Known;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
 use crate::base::value::Value;
@@ -40,7 +41,8 @@ fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (right, other) = (Digest::of(b"text"), Digest::of(b"else"));
-    let bytes = |n, known: (u64, Digest)| {
+    let bytes = |n, (size, bytes): (u64, Digest)| {
+        let known = Known { size, bytes, logical: None, sha256: None };
         let miss = claim(&store, n);
         fs::write(miss.out().join("a.txt"), "text").unwrap();
         let hashed = BTreeMap::from([("a.txt".to_owned(), known), ("no such file".to_owned(), known)]);

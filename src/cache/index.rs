@@ -18,7 +18,7 @@ use super::entry::{FileRecord, Stored};
 use super::key::CacheKey;
 use super::stat::{Signature, boot};
 
-const MAGIC: &[u8] = b"dpt.index.2\n";
+const MAGIC: &[u8] = b"dpt.index.3\n";
 
 /// What is remembered of a file of the working tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +38,14 @@ pub struct Seen {
     pub settled: bool,
 }
 
+/// What else is known of bytes. It follows from them, so it holds as long as they are what their digest says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct About {
+    /// What they mean as a file of tensors.
+    pub tensors: Option<Digest>,
+    pub sha256: Option<[u8; 32]>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
     /// The first making under each key.
@@ -46,6 +54,8 @@ pub struct Index {
     pub objects: DigestMap<Digest, Seen>,
     /// Files of the working tree.
     pub files: HashMap<PathBuf, Memo>,
+    /// Bytes of large files of the working tree, by their digest. Kept as long as a file or an object has them.
+    pub about: DigestMap<Digest, About>,
     /// The key under which each node (by a digest of pipeline and name) was last found or made.
     pub last: DigestMap<Digest, CacheKey>,
     /// What this process took out, so that merging does not bring it back.
@@ -83,6 +93,11 @@ impl Index {
         other.files.into_iter().for_each(|(p, m)| {
             self.files.entry(p).or_insert(m);
         });
+        for (digest, theirs) in other.about {
+            let ours = self.about.entry(digest).or_default();
+            ours.tensors = ours.tensors.or(theirs.tensors);
+            ours.sha256 = ours.sha256.or(theirs.sha256);
+        }
         other.last.into_iter().for_each(|(n, k)| {
             self.last.entry(n).or_insert(k);
         });
@@ -128,6 +143,17 @@ impl Index {
         for (node, key) in &self.last {
             w.digest(node);
             w.digest(&key.0);
+        }
+        let sources: HashSet<&Digest> = self.files.values().map(|memo| &memo.digest).collect();
+        let here = |(digest, _): &(&Digest, _)| sources.contains(digest) || self.objects.contains_key(*digest);
+        let about: Vec<_> = self.about.iter().filter(here).collect();
+        w.number(about.len() as u64);
+        for (digest, about) in about {
+            w.digest(digest);
+            for known in [about.tensors, about.sha256.map(Digest)] {
+                w.number(known.is_some().into());
+                w.digest(&known.unwrap_or(*digest));
+            }
         }
         let check = Digest::of(&w.0);
         w.digest(&check);
@@ -178,6 +204,12 @@ impl Index {
         index.last.reserve(count);
         for _ in 0..count {
             index.last.insert(r.digest()?, CacheKey(r.digest()?));
+        }
+        for _ in 0..r.count()? {
+            let digest = r.digest()?;
+            let mut known = || Some((r.number()? == 1, r.digest()?)).map(|(known, value)| known.then_some(value));
+            let about = About { tensors: known()?, sha256: known()?.map(|Digest(bytes)| bytes) };
+            index.about.insert(digest, about);
         }
         r.0.is_empty().then_some(index)
     }
@@ -249,6 +281,7 @@ mod tests {
         index.objects.insert(digest, Seen { signature, settled: false });
         index.files.insert("/a/é".into(), Memo { signature, hashed_at: 5, digest });
         index.last.insert(digest, key);
+        index.about.insert(digest, About { tensors: Some(Digest::of(b"y")), sha256: None });
         index
     }
 
@@ -284,6 +317,10 @@ mod tests {
         let mut fresh = Index::default();
         fresh.merge(sample());
         assert_eq!(fresh, sample());
+        fresh.about.values_mut().for_each(|about| *about = About { tensors: None, sha256: Some([1; 32]) });
+        fresh.merge(sample());
+        let about = About { tensors: Some(Digest::of(b"y")), sha256: Some([1; 32]) };
+        assert_eq!(fresh.about.values().collect::<Vec<_>>(), [&about]);
         let mut dropped = Index { dropped: [key].into(), ..Index::default() };
         dropped.merge(sample());
         assert!(dropped.results.is_empty() && !dropped.objects.is_empty());

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::artifact::{byte_digest, kind_of, logical_digest};
+use crate::artifact::{Known, kind_of};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault;
@@ -66,8 +66,8 @@ pub struct Work {
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
-    /// Files whose bytes were hashed as they were written: size and digest. They are not hashed again.
-    pub hashed: BTreeMap<String, (u64, Digest)>,
+    /// Files whose bytes were hashed before they came, or as they were written. They are not hashed again.
+    pub hashed: BTreeMap<String, Known>,
     /// Files that were not written, as their bytes.
     pub given: BTreeMap<String, Vec<u8>>,
 }
@@ -183,7 +183,7 @@ impl<'a> Miss<'a> {
     }
 
     /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already.
-    fn take(&self, name: &str, path: &Path, durable: bool, hashed: Option<&(u64, Digest)>) -> Result<FileRecord, Diag> {
+    fn take(&self, name: &str, path: &Path, durable: bool, hashed: Option<&Known>) -> Result<FileRecord, Diag> {
         // A link to a file that others use must not become an object: it would change when they write.
         if std::fs::symlink_metadata(path).map_err(on("read", path))?.nlink() > 1 {
             let copy = fs::beside(&self.out()).map_err(on("write", path))?;
@@ -192,11 +192,8 @@ impl<'a> Miss<'a> {
         }
         let file = prepare_object(path, durable)?;
         let before = Signature::of(&file.metadata().map_err(on("read", path))?);
-        let bytes = match hashed {
-            Some((size, digest)) if *size == before.size => *digest,
-            _ => byte_digest(path)?,
-        };
-        let logical = if kind_of(name).name == "bytes" { bytes } else { logical_digest(name, path)? };
+        let hashed = hashed.filter(|known| known.size == before.size);
+        let (bytes, logical) = self.store.digests(name, path, hashed)?;
         if Signature::at(path)? != Some(before) {
             return Err(Diag::error(
                 Class::Stage,

@@ -20,6 +20,7 @@
 //!
 //! - Bits that rot on the disk change no stat signature: only a full verification finds them.
 //! - A file server whose clock is behind this machine's can make a file look older than it is; see [`stat`].
+//! - What a program writes through a memory map may show late in a file's times.
 //! - What a stage tells of its producers' names and keys (provenance) is that of the time when it ran.
 //!
 //! # Layout, below `v1/`
@@ -41,6 +42,7 @@ pub mod files;
 pub mod gc;
 mod index;
 pub mod key;
+mod known;
 pub mod lock;
 mod look;
 pub mod miss;

@@ -1,11 +1,11 @@
 //! Digests of files and folders of the working tree, by their content. What was hashed before is not hashed again while
-//! its signature holds.
+//! its signature holds. The same reading finds out what large files of tensors mean (see [`super::known`]).
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::artifact::byte_digest;
+use crate::artifact::digests;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::on;
@@ -53,7 +53,7 @@ impl Store {
             return Ok(memo.digest);
         }
         let hashed_at = now_ns();
-        let digest = byte_digest(path)?;
+        let (digest, tensors) = digests(&path.to_string_lossy(), path)?;
         let after = Signature::at(path)?;
         if after != Some(signature) {
             return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", path.display()))
@@ -61,6 +61,9 @@ impl Store {
         }
         let mut index = self.index();
         index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
+        if tensors.is_some() {
+            index.about.entry(digest).or_default().tensors = tensors;
+        }
         index.dirty = true;
         Ok(digest)
     }

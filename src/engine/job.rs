@@ -1,7 +1,9 @@
 //! A node's work as a [`Job`], and what its stage wrote against what its kind declares.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use crate::artifact::Counted;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::glob;
@@ -39,6 +41,8 @@ pub fn job(
         });
     }
     let base = std::path::absolute(&outside.base).or_else(|_| std::env::current_dir());
+    let base = base.map_err(on("find", &outside.base))?;
+    let sources = sources(node, store, &Outside { base: base.clone(), ..outside.clone() })?;
     Ok(Job {
         node: node.to_string(),
         kind: node.kind.name.to_owned(),
@@ -48,8 +52,9 @@ pub fn job(
         out: miss.out(),
         scratch: miss.scratch(),
         reuse: miss.reuse(),
-        base: base.map_err(on("find", &outside.base))?,
+        base,
         mirrors: outside.mirrors.clone(),
+        sources,
         threads: held.cpus,
         device: device.to_owned(),
     })
@@ -61,6 +66,15 @@ pub fn job(
 /// When it wrote what cannot be kept.
 pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
     Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
+}
+
+/// What the key of `node` counts of the files outside, under the paths by which its stage finds them. A command has no use
+/// for it: it is given copies.
+fn sources(node: &Node, store: &Store, outside: &Outside) -> Result<BTreeMap<PathBuf, Counted>, Diag> {
+    let identity = node.kind.identity.filter(|_| !node.kind.writes_anything());
+    let identity = identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
+    let counted = |(_, path): (String, PathBuf)| store.counted(&path).map(|counted| (path, counted));
+    Ok(identity.files.into_iter().filter_map(counted).collect())
 }
 
 /// Refuses a result with a file that its kind does not declare, or without one that it must have.

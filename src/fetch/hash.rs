@@ -1,20 +1,28 @@
-//! Two digests of the same bytes in one pass.
+//! The digests of the same bytes in one pass: SHA-256 for comparing with what is published, blake3 for the store, and what
+//! tensors mean.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::artifact::Known;
+use crate::artifact::pass::{Blake3, Taker, pass};
+use crate::artifact::tally::{self, For};
+use crate::artifact::tensors::Passing;
+use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 
 /// A SHA-256 digest: what data hubs and data set catalogues publish. Printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sha256([u8; 32]);
+pub struct Sha256(pub [u8; 32]);
 
 impl Sha256 {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
+        tally::add(For::Sha256, bytes.len());
         Self(sha2::Sha256::digest(bytes).into())
     }
 
@@ -70,35 +78,85 @@ impl<'de> Deserialize<'de> for Sha256 {
 }
 
 /// What is known of a file's bytes once all of them went by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// How many.
     pub bytes: u64,
-    /// For comparing with what is published.
-    pub sha256: Sha256,
+    /// For comparing with what is published, where that was wanted.
+    pub sha256: Option<Sha256>,
     /// For comparing with what the store has.
     pub blake3: Digest,
+    /// What they mean as a file of tensors, where they are one and that was wanted.
+    pub logical: Option<Digest>,
+}
+
+impl Summary {
+    /// The same, as the store knows it.
+    pub fn known(&self) -> Known {
+        let sha256 = self.sha256.map(|Sha256(bytes)| bytes);
+        Known { size: self.bytes, bytes: self.blake3, logical: self.logical, sha256 }
+    }
+}
+
+/// Which digests are wanted besides blake3.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// The SHA-256.
+    pub sha256: bool,
+    /// What the bytes mean as a file of tensors.
+    pub tensors: bool,
 }
 
 /// Takes bytes as they go by.
 #[derive(Default)]
 pub struct Hashes {
     bytes: u64,
-    sha256: sha2::Sha256,
-    blake3: blake3::Hasher,
+    blake3: Blake3,
+    sha256: Option<Sha>,
+    tensors: Option<Passing>,
+}
+
+#[derive(Default)]
+struct Sha(sha2::Sha256);
+
+impl Taker for Sha {
+    fn take(&mut self, bytes: &[u8]) {
+        tally::add(For::Sha256, bytes.len());
+        self.0.update(bytes);
+    }
 }
 
 impl Hashes {
     /// Of nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(wants: Wants) -> Self {
+        Self {
+            sha256: wants.sha256.then(Sha::default),
+            tensors: wants.tensors.then(Passing::default),
+            ..Self::default()
+        }
+    }
+
+    /// Of the whole file at `path`, read once. `go_on` hears how many bytes went by.
+    ///
+    /// # Errors
+    /// When it cannot be read, or what `go_on` says.
+    pub fn of_file(path: &Path, wants: Wants, go_on: impl FnMut(u64) -> Result<(), Diag>) -> Result<Summary, Diag> {
+        let mut hashes = Self::new(wants);
+        hashes.bytes = pass(path, &mut hashes.takers(), go_on)?;
+        Ok(hashes.finish())
     }
 
     /// The next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        self.sha256.update(bytes);
-        self.blake3.update(bytes);
+        self.takers().iter_mut().for_each(|taker| taker.take(bytes));
+    }
+
+    fn takers(&mut self) -> Vec<&mut dyn Taker> {
+        let mut takers: Vec<&mut dyn Taker> = vec![&mut self.blake3];
+        takers.extend(self.sha256.as_mut().map(|taker| taker as &mut dyn Taker));
+        takers.extend(self.tensors.as_mut().map(|taker| taker as &mut dyn Taker));
+        takers
     }
 
     /// How many bytes so far.
@@ -110,10 +168,21 @@ impl Hashes {
     pub fn finish(self) -> Summary {
         Summary {
             bytes: self.bytes,
-            sha256: Sha256(self.sha256.finalize().into()),
-            blake3: Digest(*self.blake3.finalize().as_bytes()),
+            sha256: self.sha256.map(|Sha(hasher)| Sha256(hasher.finalize().into())),
+            blake3: self.blake3.finish(),
+            logical: self.tensors.and_then(Passing::finish),
         }
     }
+}
+
+/// The SHA-256 alone of the file at `path`. `go_on` hears how many bytes went by.
+///
+/// # Errors
+/// When it cannot be read, or what `go_on` says.
+pub fn sha256_of_file(path: &Path, go_on: impl FnMut(u64) -> Result<(), Diag>) -> Result<Sha256, Diag> {
+    let mut sha = Sha::default();
+    pass(path, &mut [&mut sha], go_on)?;
+    Ok(Sha256(sha.0.finalize().into()))
 }
 
 #[cfg(test)]
@@ -122,13 +191,13 @@ mod tests {
 
     #[test]
     fn known_digests_in_pieces() {
-        let mut h = Hashes::new();
+        let mut h = Hashes::new(Wants { sha256: true, tensors: true });
         h.update(b"a");
         h.update(b"bc");
         let s = h.finish();
         assert_eq!(s.bytes, 3);
-        assert_eq!(s.sha256.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!((s.sha256, s.blake3), (Sha256::of(b"abc"), Digest::of(b"abc")));
+        assert_eq!(s.sha256.unwrap().to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!((s.sha256, s.blake3, s.logical), (Some(Sha256::of(b"abc")), Digest::of(b"abc"), None));
     }
 
     #[test]
@@ -138,5 +207,19 @@ mod tests {
         for bad in ["", "00", &"g".repeat(64), &"é".repeat(32)] {
             assert!(bad.parse::<Sha256>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_has_the_digests_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let bytes = vec![7; 5_000_000];
+        std::fs::write(&path, &bytes).unwrap();
+        let mut pieces = Hashes::new(Wants { sha256: true, tensors: false });
+        bytes.chunks(1000).for_each(|piece| pieces.update(piece));
+        let whole = Hashes::of_file(&path, Wants { sha256: true, tensors: false }, |_| Ok(())).unwrap();
+        assert_eq!(pieces.finish(), whole);
+        assert_eq!(sha256_of_file(&path, |_| Ok(())).unwrap(), whole.sha256.unwrap());
+        assert_eq!(Hashes::of_file(&path, Wants::default(), |_| Ok(())).unwrap().sha256, None);
     }
 }

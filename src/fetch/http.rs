@@ -20,7 +20,7 @@ use ureq::http::{StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use url::Url;
 
-use super::hash::Summary;
+use super::hash::{Hashes, Summary};
 use super::source::{Pin, shown};
 use super::{Watch, size};
 use crate::base::diag::{Class, Diag};
@@ -151,11 +151,11 @@ impl Client {
     /// # Errors
     /// As [`Client::fetch`].
     pub fn fetch_if_there(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Option<Summary>, Diag> {
-        let mut failures = 0;
+        let (mut failures, mut hashes) = (0, None);
         loop {
             watch.check()?;
             let before = length(wanted.to);
-            let (why, wait) = match self.attempt(wanted, watch) {
+            let (why, wait) = match self.attempt(wanted, &mut hashes, watch) {
                 Ok(found) => return Ok(found),
                 Err(Problem::Final(diag)) if diag.class == Class::Stage => return Err(diag.lasting()),
                 Err(Problem::Final(diag)) => return Err(diag),
@@ -181,13 +181,27 @@ impl Client {
         self.policy.first_delay.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.longest_delay)
     }
 
-    /// One request, and all that it brings. `None`: the server has no such file.
-    fn attempt(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Option<Summary>, Problem> {
-        let mut part = Part::open(wanted)?;
+    /// One request, and all that it brings. `hashes` are those of what earlier ones brought. `None`: the server has no such
+    /// file.
+    fn attempt(
+        &self,
+        wanted: &Wanted,
+        hashes: &mut Option<Hashes>,
+        watch: &dyn Watch,
+    ) -> Result<Option<Summary>, Problem> {
+        let mut part = Part::open(wanted, hashes.take())?;
+        let summary = self.complete(&mut part, watch);
+        *hashes = part.hashes.take();
+        summary
+    }
+
+    /// Asks for what `part` lacks, and checks it.
+    fn complete(&self, part: &mut Part, watch: &dyn Watch) -> Result<Option<Summary>, Problem> {
+        let wanted = part.wanted;
         if let Some(summary) = part.already_whole(watch)? {
             return Ok(Some(summary));
         }
-        let messages = self.request(wanted.url, &part);
+        let messages = self.request(wanted.url, part);
         let head = match next(&messages, watch)? {
             Message::Head(head) => head,
             Message::Failed(why) => return Err(why),

@@ -22,8 +22,9 @@ pub struct FetchedFile {
     pub origin: String,
     /// Its size.
     pub bytes: u64,
-    /// Its digest, as hubs publish it.
-    pub sha256: Sha256,
+    /// Its digest, as hubs publish it. Not taken of a large local file that no pin asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
     /// Its digest, as the store names it.
     pub blake3: Digest,
     /// Whether it was compared with a pin.
@@ -52,7 +53,8 @@ pub fn collect(source: &Source, fetched: &Fetched, records: &mut Records) {
     }
     for (path, file) in &fetched.files {
         let key = source.files.iter().find(|(_, spec)| spec.path == *path).map_or(path, |(key, _)| key);
-        let record = Record { path: path.clone(), sha256: file.sha256, bytes: file.bytes };
+        let Some(sha256) = file.sha256 else { continue };
+        let record = Record { path: path.clone(), sha256, bytes: file.bytes };
         records.entry(source.name.clone()).or_default().insert(key.clone(), record);
     }
 }
@@ -66,7 +68,7 @@ mod tests {
         let file = FetchedFile {
             origin: format!("https://h/{path}"),
             bytes: 3,
-            sha256: Sha256::of(b"abc"),
+            sha256: Some(Sha256::of(b"abc")),
             blake3: Digest::of(b"abc"),
             pinned: false,
         };

@@ -174,10 +174,11 @@ impl Pin {
     /// When size or digest differ: both values.
     pub fn check(&self, got: &Summary, file: &str, source: &str) -> Result<(), Diag> {
         let size_differs = self.bytes.is_some_and(|b| b != got.bytes);
-        if let Some(wanted) = self.sha256.filter(|s| *s != got.sha256) {
+        if let Some(wanted) = self.sha256.filter(|s| Some(*s) != got.sha256) {
+            let found = got.sha256.map_or_else(|| "not taken".to_owned(), |sha256| sha256.to_string());
             let mut diag = Diag::error(Class::Stage, format!("`{file}` is not what source `{source}` pins"))
                 .note(format!("sha256 wanted {wanted}"))
-                .note(format!("sha256 found  {}", got.sha256));
+                .note(format!("sha256 found  {found}"));
             if size_differs {
                 diag = diag.note(self.size_note(got.bytes));
             }
@@ -378,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_mismatch_tells_both_values() {
-        let mut hashes = crate::fetch::hash::Hashes::new();
+        let mut hashes = crate::fetch::hash::Hashes::new(crate::fetch::hash::Wants { sha256: true, tensors: false });
         hashes.update(b"abc");
         let got = hashes.finish();
         assert!(Pin::default().check(&got, "f", "s").is_ok());

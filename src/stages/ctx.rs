@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{Counted, Known};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::value::Params;
@@ -35,6 +36,10 @@ pub struct Job {
     pub base: PathBuf,
     /// `--mirror NAME=DIR`.
     pub mirrors: BTreeMap<String, PathBuf>,
+    /// The files outside the store that its key counts, by absolute path, as they were hashed for it. For stages that run in
+    /// `dpt` itself.
+    #[serde(skip)]
+    pub sources: BTreeMap<PathBuf, Counted>,
     /// How many threads it may use.
     pub threads: usize,
     /// `cpu`, `cuda:0`, …: the device given to it.
@@ -143,10 +148,10 @@ pub struct Outcome {
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
-    /// Output files whose bytes went through the stage's hands as it wrote them: size and digest, so that they are not
-    /// hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
+    /// Output files whose bytes were hashed as the stage wrote them, or that are copies of what was hashed for its key, so
+    /// that they are not hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
     #[serde(skip)]
-    pub hashed: BTreeMap<String, (u64, Digest)>,
+    pub hashed: BTreeMap<String, Known>,
     /// Output files that are handed over as their bytes, and were not written: small ones that most often are stored already,
     /// such as an empty log. For files without structure, of stages that run in `dpt` itself.
     #[serde(skip)]

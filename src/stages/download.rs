@@ -17,6 +17,7 @@
 mod adapter;
 mod checkpoint;
 mod files;
+mod here;
 mod run;
 mod superglue;
 

@@ -226,6 +226,7 @@ mod tests {
             reuse: "reuse".into(),
             base: ".".into(),
             mirrors: Default::default(),
+            sources: Default::default(),
             threads: 1,
             device: "cpu".into(),
         }

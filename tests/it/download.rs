@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dpt::artifact::{json, table};
+use dpt::artifact::{Counted, json, table};
 use dpt::base::diag::{Class, Diag};
+use dpt::base::digest::Digest;
+use dpt::base::stat::Signature;
 use dpt::base::value::{Params, Value};
 use dpt::fetch::hash::Sha256;
 use dpt::fetch::record::{Fetched, Records, collect};
@@ -119,7 +121,7 @@ fn an_archive_from_a_server_becomes_tables() {
     assert_eq!(data, expected);
     let fetched = fetched(&bench);
     let file = &fetched.files["RTE.zip"];
-    assert_eq!((file.sha256, file.bytes, file.pinned), (Sha256::of(&rte_zip()), rte_zip().len() as u64, false));
+    assert_eq!((file.sha256, file.bytes, file.pinned), (Some(Sha256::of(&rte_zip())), rte_zip().len() as u64, false));
     assert_eq!(file.origin, format!("{}/RTE.zip", server.url));
     assert_eq!(outcome.notes, ["`RTE.zip` is not pinned: `dpt pin PIPELINE` records what was fetched"]);
     assert!(bench.said.updates.lock().unwrap().iter().any(|u| u.what == "downloading RTE.zip"));
@@ -400,6 +402,34 @@ fn a_local_file_is_checked_against_its_pin_too() {
 }
 
 #[test]
+fn a_local_file_is_what_its_key_counts_or_is_told() {
+    let mut bench = of("files", source("file:data", &[]));
+    let path = bench.base().join("data/a.txt");
+    write(&path, "text");
+    let counted = |bench: &mut Bench, text: &str, signature: Option<Signature>| {
+        let counted = Counted { digest: Digest::of(text.as_bytes()), signature, sha256: None };
+        bench.sources.insert(path.clone(), counted);
+    };
+    let signature = Signature::at(&path).unwrap();
+    // Nothing speaks for it: it is hashed.
+    counted(&mut bench, "text", None);
+    bench.run().unwrap();
+    counted(&mut bench, "other", None);
+    let diag = fails(&mut bench);
+    assert_eq!(diag.message, "`a.txt` changed after its key was made");
+    assert_eq!(diag.notes, [format!("counted {}, read {}", Digest::of(b"other"), Digest::of(b"text"))]);
+    // Its signature speaks for it: it is believed.
+    counted(&mut bench, "other", signature);
+    bench.run().unwrap();
+    assert_eq!(fetched(&bench).files["a.txt"].blake3, Digest::of(b"other"));
+    // It has another signature by now.
+    write(&path, "longer");
+    assert_eq!(fails(&mut bench).message, "`a.txt` changed after its key was made");
+    counted(&mut bench, "longer", signature);
+    bench.run().unwrap();
+}
+
+#[test]
 fn wrong_parameters() {
     let wrong = |name: &str, value: Value| {
         let mut bench = rte(source("file:.", &[]));
@@ -654,7 +684,7 @@ fn a_tokenizer_alone() {
     let mut bench = of("tokenizer", source(&format!("file:{}", dir.display()), &[]));
     bench.run().unwrap();
     assert_eq!(bench.outputs(), ["fetched.json", "spiece.model"]);
-    let sha256 = fetched(&bench).files["spiece.model"].sha256.to_string();
+    let sha256 = fetched(&bench).files["spiece.model"].sha256.unwrap().to_string();
     assert_eq!(sha256, "d60acb128cf7b7f2536e8f38a5b18a05535c9e14c7a355904270e15b0945ea86", "as docs/sources.md has it");
 }
 

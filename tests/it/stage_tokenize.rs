@@ -56,6 +56,7 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
         reuse: out.join("reuse"),
         base: PathBuf::new(),
         mirrors: BTreeMap::new(),
+        sources: BTreeMap::new(),
         threads,
         device: "cpu".to_owned(),
     };

@@ -606,6 +606,7 @@ done
             reuse: "reuse".into(),
             base: ".".into(),
             mirrors: Default::default(),
+            sources: BTreeMap::new(),
             threads: 3,
             device: "auto".into(),
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Head, Message, Problem, next};
 use super::{CHUNK, Wanted, length};
 use crate::base::fs::{self, on};
-use crate::fetch::hash::{Hashes, Summary};
+use crate::fetch::hash::{Hashes, Summary, Wants};
 use crate::fetch::{Watch, size};
 
 /// What is kept beside a file that is arriving: what it is a part of.
@@ -31,21 +31,22 @@ impl State {
 
 /// What has arrived of a file.
 pub(super) struct Part<'a> {
-    wanted: &'a Wanted<'a>,
+    pub(super) wanted: &'a Wanted<'a>,
     state_path: PathBuf,
     pub(super) state: State,
     /// How much of it is kept.
     pub(super) len: u64,
-    /// Of the bytes kept, once they were read.
-    hashes: Option<Hashes>,
+    /// Of the bytes kept, once they went by.
+    pub(super) hashes: Option<Hashes>,
     /// Whether some of it is from an earlier attempt.
     continued: bool,
 }
 
 impl<'a> Part<'a> {
     /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those
-    /// with neither a validator nor a digest to be checked by at the end.
-    pub(super) fn open(wanted: &'a Wanted<'a>) -> Result<Self, Problem> {
+    /// with neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
+    /// wrote in an earlier attempt.
+    pub(super) fn open(wanted: &'a Wanted<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
         if let Some(dir) = wanted.to.parent() {
             fs::create_dir_all(dir)?;
         }
@@ -60,7 +61,8 @@ impl<'a> Part<'a> {
         let safe = !state.url.is_empty() && (state.validator().is_some() || wanted.pin.is_set());
         let len = if safe { length(wanted.to) } else { 0 };
         let len = if wanted.pin.bytes.is_some_and(|b| len > b) { 0 } else { len };
-        Ok(Self { wanted, state_path, state, len, hashes: None, continued: len > 0 })
+        let hashes = hashes.filter(|hashes| hashes.bytes() == len);
+        Ok(Self { wanted, state_path, state, len, hashes, continued: len > 0 })
     }
 
     /// When the pin tells that all is there already, no request is needed.
@@ -117,10 +119,11 @@ impl<'a> Part<'a> {
         watch: &dyn Watch,
     ) -> Result<(), Problem> {
         let to = self.wanted.to;
-        let mut hashes = self.hash_kept(watch)?;
+        let hashes = self.hash_kept(watch)?;
         let what = format!("downloading {}", self.wanted.label);
         let mut file = OpenOptions::new().append(true).open(to).map_err(on("write", to))?;
         watch.progress(&what, hashes.bytes(), total);
+        let hashes = self.hashes.insert(hashes);
         loop {
             let chunk = match next(messages, watch)? {
                 Message::Chunk(chunk) => chunk,
@@ -142,13 +145,16 @@ impl<'a> Part<'a> {
             let why = format!("the connection ended after {} of {}", size(self.len), size(total));
             return Err(Problem::passing(why));
         }
-        self.hashes = Some(hashes);
         Ok(())
     }
 
-    /// The digests of what is kept from before.
+    /// The digests of what is kept. What was hashed as it arrived is not hashed again.
     fn hash_kept(&mut self, watch: &dyn Watch) -> Result<Hashes, Problem> {
-        let mut hashes = Hashes::new();
+        if let Some(hashes) = self.hashes.take() {
+            return Ok(hashes);
+        }
+        let tensors = self.wanted.to.extension().is_some_and(|ending| ending == "safetensors");
+        let mut hashes = Hashes::new(Wants { sha256: true, tensors });
         if self.len == 0 {
             return Ok(hashes);
         }
@@ -172,11 +178,7 @@ impl<'a> Part<'a> {
 
     /// Compares with the pin. What is wrong is thrown away; a wrong end of an older beginning may be tried once more.
     pub(super) fn verify(&mut self, watch: &dyn Watch) -> Result<Summary, Problem> {
-        let hashes = match self.hashes.take() {
-            Some(hashes) => hashes,
-            None => self.hash_kept(watch)?,
-        };
-        let summary = hashes.finish();
+        let summary = self.hash_kept(watch)?.finish();
         if let Err(diag) = self.wanted.pin.check(&summary, self.wanted.label, self.wanted.source) {
             let continued = self.continued;
             self.discard()?;

@@ -72,6 +72,7 @@ impl Bench {
             reuse: dir.path().join("reuse"),
             base: dir.path().join("base"),
             mirrors: Default::default(),
+            sources: Default::default(),
             threads: 3,
             device: "cpu".into(),
         };

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::json;
-use crate::base::diag::Diag;
-use crate::base::digest::Digest;
+use crate::artifact::{Known, LARGE, json};
+use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
+use crate::base::stat::Signature;
 use crate::base::value::Value;
-use crate::fetch::hash::Summary;
+use crate::fetch::hash::{Sha256, Summary};
 use crate::fetch::http::{Client, Wanted};
 use crate::fetch::record::{Fetched, FetchedFile};
 use crate::fetch::source::{At, Item, Location};
@@ -16,6 +16,7 @@ use crate::fetch::{Watch, archive, local};
 use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
+use super::here::{Got, Here};
 use super::{Format, Spec, adapter, checkpoint, files, outside, superglue};
 
 pub(super) fn run(ctx: &Ctx) -> StageResult {
@@ -45,8 +46,8 @@ pub(super) struct Fetch<'a> {
     pub(super) spec: &'a Spec,
     client: Option<Client>,
     fetched: Fetched,
-    /// What [`Fetch::bring`] brought: size and digest of what lies there.
-    brought: HashMap<PathBuf, (u64, Digest)>,
+    /// What [`Fetch::bring`] brought: what is known of what lies there.
+    brought: HashMap<PathBuf, Known>,
     pub(super) outcome: Outcome,
 }
 
@@ -95,43 +96,54 @@ impl<'a> Fetch<'a> {
     /// folder, or where it is on this machine. `None`: it is not there, and `optional`.
     pub(super) fn obtain(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {
         match &item.at {
-            At::Http(_) => self.download(item, optional),
+            At::Http(_) => Ok(self.download(item, optional)?.map(|(path, _)| path)),
             At::File(path) => {
-                let summary = local::summary(path, &item.path, &self.watch())?;
+                let here = Here::begin(self.ctx, path, &item.path)?;
+                let summary = here.end(Got::File(path), self.wants_sha256(item, here.size()), &self.watch())?;
                 self.taken(item, &summary)?;
                 Ok(Some(path.clone()))
             }
         }
     }
 
-    /// The bytes of `item`, otherwise as [`Fetch::obtain`].
-    pub(super) fn bytes(&mut self, item: &Item, optional: bool) -> Result<Option<Vec<u8>>, Diag> {
-        match &item.at {
-            At::Http(_) => self.download(item, optional)?.map(|path| Ok(fs::read(&path)?)).transpose(),
+    /// The bytes of `item` and their SHA-256, otherwise as [`Fetch::obtain`].
+    pub(super) fn bytes(&mut self, item: &Item, optional: bool) -> Result<Option<(Vec<u8>, Sha256)>, Diag> {
+        let (bytes, summary) = match &item.at {
+            At::Http(_) => match self.download(item, optional)? {
+                Some((path, summary)) => (fs::read(&path)?, summary),
+                None => return Ok(None),
+            },
             At::File(path) => {
-                let (bytes, summary) = local::read(path, &item.path, &self.watch())?;
+                let here = Here::begin(self.ctx, path, &item.path)?;
+                let bytes = local::read(path, &item.path, &self.watch())?;
+                let summary = here.end(Got::Bytes(&bytes), true, &self.watch())?;
                 self.taken(item, &summary)?;
-                Ok(Some(bytes))
+                (bytes, summary)
             }
-        }
+        };
+        let sha256 = summary.sha256.expect("it was wanted");
+        Ok(Some((bytes, sha256)))
     }
 
     /// Brings `item` to where it can be checked and then moved to output `name` ([`Fetch::deliver`]): a download to the
     /// scratch folder, where it outlives a failure; a local file to the output itself.
     pub(super) fn bring(&mut self, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
-        let path = match &item.at {
-            At::Http(_) => self.download(item, optional)?,
+        let (path, summary) = match &item.at {
+            At::Http(_) => match self.download(item, optional)? {
+                Some(brought) => brought,
+                None => return Ok(None),
+            },
             At::File(path) => {
                 let to = self.ctx.out(name);
-                let summary = local::copy(path, &to, &item.path, &self.watch())?;
+                let here = Here::begin(self.ctx, path, &item.path)?;
+                local::copy(path, &to, &item.path, &self.watch())?;
+                let summary = here.end(Got::File(&to), self.wants_sha256(item, here.size()), &self.watch())?;
                 self.taken(item, &summary)?;
-                Some(to)
+                (to, summary)
             }
         };
-        if let (Some(path), Some(file)) = (&path, self.fetched.files.get(&item.path)) {
-            self.brought.insert(path.clone(), (file.bytes, file.blake3));
-        }
-        Ok(path)
+        self.brought.insert(path.clone(), summary.known());
+        Ok(Some(path))
     }
 
     /// Moves what [`Fetch::bring`] brought to output `name`.
@@ -150,9 +162,18 @@ impl<'a> Fetch<'a> {
         item: &Item,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<(PathBuf, Vec<String>), Diag> {
+        let signature = || match &item.at {
+            At::Http(_) => Ok(None),
+            At::File(path) => Signature::at(path),
+        };
+        let before = signature()?;
         let path = self.obtain(item, false)?.expect("an archive is not optional");
         let into = self.fresh_folder()?;
         let names = archive::unpack(&path, &into, &self.limits(), wanted, &self.watch())?;
+        if signature()? != before {
+            return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", self.shown(item)))
+                .help("run again when nothing writes to it"));
+        }
         Ok((into, names))
     }
 
@@ -163,7 +184,7 @@ impl<'a> Fetch<'a> {
         })
     }
 
-    fn download(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {
+    fn download(&mut self, item: &Item, optional: bool) -> Result<Option<(PathBuf, Summary)>, Diag> {
         let At::Http(url) = &item.at else { unreachable!("a download has a URL") };
         let to = self.ctx.job.scratch.join("fetch").join(&item.path);
         let client = match &mut self.client {
@@ -177,21 +198,28 @@ impl<'a> Fetch<'a> {
             Some(client.fetch(&wanted, &Tell(self.ctx))?)
         };
         let Some(summary) = summary else { return Ok(None) };
-        self.record(item, &summary);
-        Ok(Some(to))
+        self.record(item, &summary, summary.sha256);
+        Ok(Some((to, summary)))
+    }
+
+    /// Whether the SHA-256 of a local file belongs into the record: where a pin is to be checked or may be made of it, and of
+    /// small files, of which it costs nothing.
+    fn wants_sha256(&self, item: &Item, size: u64) -> bool {
+        size < LARGE || item.pin.is_set() || matches!(self.spec.source.location, Location::Http(_))
     }
 
     fn taken(&mut self, item: &Item, summary: &Summary) -> Result<(), Diag> {
         item.pin.check(summary, &self.shown(item), &self.spec.source.name)?;
-        self.record(item, summary);
+        let sha256 = summary.sha256.filter(|_| self.wants_sha256(item, summary.bytes));
+        self.record(item, summary, sha256);
         Ok(())
     }
 
-    fn record(&mut self, item: &Item, summary: &Summary) {
+    fn record(&mut self, item: &Item, summary: &Summary, sha256: Option<Sha256>) {
         let file = FetchedFile {
             origin: self.spec.origin(item),
             bytes: summary.bytes,
-            sha256: summary.sha256,
+            sha256,
             blake3: summary.blake3,
             pinned: item.pin.is_set(),
         };

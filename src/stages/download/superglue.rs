@@ -194,7 +194,7 @@ pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], 
         return Err(Diag::error(Class::Stage, format!("there is no split of `{}` to read", task.name())));
     }
     let mut data = Data { task: task.name(), source: fetch.spec.source.origin(), splits: BTreeMap::new() };
-    for (split, origin, bytes) in &texts {
+    for Text { split, origin, bytes, sha256 } in &texts {
         fetch.ctx.check_cancel()?;
         let text = std::str::from_utf8(bytes).map_err(|e| {
             let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
@@ -202,25 +202,32 @@ pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], 
         })?;
         let batch = task.parse_jsonl(text, origin)?;
         table::write(&fetch.ctx.out(&format!("{}.parquet", split.name)), &batch)?;
-        let known = SplitData { rows: batch.num_rows(), sha256: Sha256::of(bytes) };
+        let known = SplitData { rows: batch.num_rows(), sha256: *sha256 };
         fetch.outcome.metrics.insert(format!("rows_{}", split.name), batch.num_rows() as f64);
         data.splits.insert(&split.name, known);
     }
     json::write(&fetch.ctx.out("data.json"), &data)
 }
 
-/// A split, the name of its file for messages, and its bytes.
-type Text<'a> = (&'a Split, String, Vec<u8>);
+/// The file of a split.
+struct Text<'a> {
+    split: &'a Split,
+    /// Its name, for messages.
+    origin: String,
+    bytes: Vec<u8>,
+    sha256: Sha256,
+}
 
 fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item)]) -> Result<Vec<Text<'a>>, Diag> {
     let mut texts = Vec::new();
     for split in splits {
         let Some((_, item)) = files.iter().find(|(name, _)| *name == split.file) else { continue };
-        let Some(mut bytes) = fetch.bytes(item, split.optional)? else { continue };
+        let Some((mut bytes, mut sha256)) = fetch.bytes(item, split.optional)? else { continue };
         if split.file.ends_with(".gz") {
             bytes = gunzip(fetch, item)?;
+            sha256 = Sha256::of(&bytes);
         }
-        texts.push((split, fetch.shown(item), bytes));
+        texts.push(Text { split, origin: fetch.shown(item), bytes, sha256 });
     }
     Ok(texts)
 }
@@ -243,7 +250,8 @@ fn from_archive<'a>(fetch: &mut Fetch, folder: &str, splits: &'a [Split], item: 
         match choose(&names, &split.file, folder) {
             Ok(Some(name)) => {
                 let bytes = fs::read(&into.join(name))?;
-                texts.push((split, format!("{shown}/{name}"), bytes));
+                let sha256 = Sha256::of(&bytes);
+                texts.push(Text { split, origin: format!("{shown}/{name}"), bytes, sha256 });
             }
             Ok(None) if split.optional => {}
             Ok(None) => return Err(missing(split, &format!("archive `{shown}`"), &names)),

@@ -409,6 +409,7 @@ mod tests {
                 reuse: dir.path().join("reuse"),
                 base: PathBuf::new(),
                 mirrors: BTreeMap::new(),
+                sources: BTreeMap::new(),
                 threads: 2,
                 device: "cpu".into(),
             };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use dpt::artifact::Counted;
 use dpt::base::diag::Diag;
 use dpt::base::value::{Params, Value};
 use dpt::stages::ctx::{Cancel, Ctx, Job, Outcome, Progress, Update};
@@ -38,6 +39,8 @@ pub struct Bench {
     pub kind: &'static StageKind,
     pub params: Params,
     pub mirrors: BTreeMap<String, PathBuf>,
+    /// What its key counts.
+    pub sources: BTreeMap<PathBuf, Counted>,
     pub said: Said,
 }
 
@@ -47,7 +50,8 @@ impl Bench {
         for name in ["base", "out", "scratch"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, kind, params: Params::new(), mirrors: BTreeMap::new(), said: Said::default() }
+        let (params, mirrors, sources) = (Params::new(), BTreeMap::new(), BTreeMap::new());
+        Self { dir, kind, params, mirrors, sources, said: Said::default() }
     }
 
     /// The folder of the pipeline.
@@ -102,6 +106,7 @@ impl Bench {
             reuse: self.dir.path().join("reuse"),
             base: self.base(),
             mirrors: self.mirrors.clone(),
+            sources: self.sources.clone(),
             threads: 1,
             device: "cpu".to_owned(),
         };

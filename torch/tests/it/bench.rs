@@ -106,6 +106,7 @@ impl Bench {
             scratch,
             base: PathBuf::new(),
             mirrors: BTreeMap::new(),
+            sources: BTreeMap::new(),
             threads: 1,
             device: "cpu".into(),
         };
