@@ -9,8 +9,10 @@ use super::measure::width;
 use super::place::{BETWEEN, Placed, place};
 use super::view::{Link, Unit, View};
 
-/// More boxes than this are no picture any more, and take long to lay out.
-pub(super) const MOST_BOXES: usize = 300;
+/// More boxes than this are no picture any more.
+pub(super) const MOST_BOXES: usize = 1000;
+/// More arrows than this take long to lay out: the time grows with their square.
+pub(super) const MOST_ARROWS: usize = 2000;
 /// More cells than this are drawn as a bar, unless the stage is opened in an interactive page.
 pub(super) const MOST_CELLS: usize = 400;
 /// The size of roles.
@@ -28,14 +30,12 @@ impl Layout {
     /// `cells`: whether the cells of a group are drawn.
     ///
     /// # Errors
-    /// When there are more boxes than a picture holds.
+    /// When there are more boxes or arrows than a picture holds.
     pub(super) fn new(view: &View, open: &[bool], cells: impl Fn(usize) -> bool) -> Result<Self, Vec<Diag>> {
         let (units, links) = view.units(open);
-        if units.len() > MOST_BOXES {
-            let message = format!("{} boxes are more than the {MOST_BOXES} that a picture holds", units.len());
-            return Err(vec![Diag::error(Class::Usage, message).help(
-                "draw targets, such as `train[task=rte]`, expand single stages with `--expand=STAGE`, or take \
-                 `--format dot` or `json`, which hold any number",
+        if let Some(many) = too_many(&units, &links) {
+            return Err(vec![Diag::error(Class::Usage, many).help(
+                "draw targets, such as `train[task=rte]`, or take `--format dot` or `json`, which hold any number",
             )]);
         }
         let mut cards: Vec<Card> = units.iter().map(|unit| Card::new(view, unit, cells(unit.group))).collect();
@@ -66,6 +66,12 @@ impl Layout {
         let (width, height) = (0..self.cards.len()).fold((0.0, 0.0), far);
         (width, f64::max(height, passes))
     }
+}
+
+/// What there is more of than a picture holds.
+pub(super) fn too_many(units: &[Unit], links: &[Link]) -> Option<String> {
+    let more = |n: usize, what, most| (n > most).then(|| format!("{n} {what} are more than the {most} that a picture holds"));
+    more(units.len(), "boxes", MOST_BOXES).or_else(|| more(links.len(), "arrows", MOST_ARROWS))
 }
 
 /// Makes room for the arrows at each side of a box; instances of one stage are of one size.

@@ -171,6 +171,10 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
         None => render::out(&drawing),
         Some(path) => write(path, &drawing)?,
     }
+    if let Some(why) = (format == Format::Svg).then(|| svg::folds(&view)).flatten() {
+        let told = format!("{why}: each node is a cell in the box of its stage; targets or `--expand=STAGE` draw fewer\n");
+        render::err(&paint(DIM, told).to_string());
+    }
     let rest = unneeded(&plan.graph, &nodes);
     if format == Format::Text && args.output.is_none() && args.targets.is_empty() && !rest.is_empty() {
         render::out(&(faint(format!("not needed for the pipeline's targets: {}", rest.join(", "))) + "\n"));
@@ -215,7 +219,7 @@ fn unneeded(graph: &Graph, nodes: &[NodeId]) -> Vec<String> {
 /// The drawing of `nodes`, which hold what they read, without states; `expand` names the stages to open (`*`: all).
 ///
 /// # Errors
-/// A stage that is not there; more boxes than a picture holds.
+/// A stage that is not there; more stages than a picture holds.
 pub fn draw(plan: &Plan, nodes: &[NodeId], format: Format, expand: &[String]) -> Result<String, Vec<Diag>> {
     let folded = Folded::new(plan, nodes);
     let open = view::open(&folded, expand)?;

@@ -7,7 +7,7 @@ use crate::cli::standing::State;
 
 use super::card::{BAR, BOLD, Body, Card, PAD, SMALL};
 use super::grid::{GAP, HEAD, ROW};
-use super::layout::{Layout, MOST_CELLS, role_text};
+use super::layout::{Layout, MOST_CELLS, role_text, too_many};
 use super::measure::width;
 use super::place::n;
 use super::states::look;
@@ -20,12 +20,22 @@ const MARGIN: f64 = 22.0;
 const HEADING: f64 = 46.0;
 const LEGEND: f64 = 34.0;
 
+/// Why instances that were to be boxes are cells of their stages' boxes: so many boxes or arrows would be no picture.
+pub(super) fn folds(view: &View) -> Option<String> {
+    let (units, links) = view.units(&view.open);
+    too_many(&units, &links).filter(|_| view.open.contains(&true))
+}
+
 /// The whole file.
 ///
 /// # Errors
-/// When there are more boxes than a picture holds.
+/// When there are more stages than a picture holds.
 pub(super) fn svg(view: &View) -> Result<String, Vec<Diag>> {
-    let layout = Layout::new(view, &view.open, |group| view.folded.groups[group].ids.len() <= MOST_CELLS)?;
+    let few = |group: usize| view.folded.groups[group].ids.len() <= MOST_CELLS;
+    let layout = match folds(view) {
+        None => Layout::new(view, &view.open, few)?,
+        Some(_) => Layout::new(view, &vec![false; view.open.len()], |group| view.open[group] || few(group))?,
+    };
     let counts = view.states.as_ref().map(|states| states.counts(view.nodes)).unwrap_or_default();
     let (heading, legend) = (heading(view), legend(&counts));
     let (wide, high) = layout.size();
