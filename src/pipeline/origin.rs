@@ -6,8 +6,9 @@ use crate::engine::graph::NodeId;
 use super::Plan;
 use super::doc::Item;
 use super::expand::{Sweep, filter};
+use super::settings::texts_of;
 use super::spec::{Condition, StageSpec, Word};
-use super::subst::Scope;
+use super::subst::{Scope, Texts};
 
 /// Where a parameter's value comes from.
 #[derive(Clone, Debug)]
@@ -44,10 +45,11 @@ impl Plan {
             let entry = row.entries.iter().find(|e| e.key == param)?;
             Some((&entry.item, conditions))
         });
+        let texts = node.kind.params.iter().find(|p| p.name == param).map_or(Texts::Plain, texts_of);
         let own = || stage.settings.iter().find(|e| e.key == param).map(|e| &e.item);
         match (row, own()) {
-            (Some((item, by)), _) => Some(Origin { span: self.written(item, sweep, cell), by: Some(by) }),
-            (None, Some(item)) => Some(Origin { span: self.written(item, sweep, cell), by: None }),
+            (Some((item, by)), _) => Some(Origin { span: self.written(item, texts, sweep, cell), by: Some(by) }),
+            (None, Some(item)) => Some(Origin { span: self.written(item, texts, sweep, cell), by: None }),
             (None, None) => {
                 let at = sweep.axes.iter().position(|axis| self.spec.axes[*axis].name.text == param)?;
                 let value = &self.spec.axes[sweep.axes[at]].values[cell[at] as usize];
@@ -57,9 +59,9 @@ impl Plan {
     }
 
     /// Where the value of `item` is written: of a reference to a parameter, where that is.
-    fn written(&self, item: &Item, sweep: &Sweep, cell: &[u32]) -> Span {
+    fn written(&self, item: &Item, texts: Texts, sweep: &Sweep, cell: &[u32]) -> Span {
         let of = |axis: usize| sweep.position(axis).map_or(0, |at| cell[at] as usize);
-        Scope::new(&self.spec.axes, &self.spec.params).resolve(item, &of).span
+        Scope::new(&self.spec.axes, &self.spec.params).resolve_as(texts, item, &of).span
     }
 
     /// The conditions of a `by` row in words, where they hold for `cell`.
@@ -119,6 +121,11 @@ max_source_length = \"{params.length}\"
 [[stage.tokenize.by]]
 task = \"cb\"
 max_source_length = 64
+[stage.count]
+kind = \"command\"
+needs = { data = \"data[*]\" }
+run = [\"wc\", \"{out.n}\", \"{in.data/train.jsonl}\", \"{params.length}\"]
+outputs = { n = \"n.txt\" }
 ";
         let plan = load_text(Path::new("x.toml"), text.to_owned(), &LoadOptions::default()).unwrap();
         let of = |node: &str, param: &str| {
@@ -130,6 +137,8 @@ max_source_length = 64
         assert_eq!(of("tokenize[cb]", "max_target_length"), "");
         assert_eq!(of("data[cb]", "task"), "x.toml:3");
         assert_eq!(of("model", "format"), "x.toml:16");
+        // Its references are the command's own.
+        assert_eq!(of("count", "run"), "x.toml:27");
         let sets = vec![("stage.tokenize.max_source_length".to_owned(), "8".to_owned())];
         let options = LoadOptions { sets, ..LoadOptions::default() };
         let plan = load_text(Path::new("x.toml"), text.to_owned(), &options).unwrap();

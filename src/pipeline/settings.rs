@@ -373,7 +373,8 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn texts_of(param: &Param) -> Texts {
+/// How the texts of a parameter are read.
+pub(super) fn texts_of(param: &Param) -> Texts {
     if matches!(param.ty, Type::Argv) { Texts::Arguments } else { Texts::Plain }
 }
 
