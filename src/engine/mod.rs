@@ -3,6 +3,7 @@
 //! [`run::run`] brings a graph up to date; [`freshness::status`] says what it would do. Both make each node's recipe in
 //! the same way ([`prepare`]), from the content of what its producers made, so that equal content stops a rebuild.
 
+pub mod deadline;
 pub mod event;
 pub mod executor;
 pub mod explain;

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Claim, Found, Miss, Recipe, StaleReason, Store, Stored, Work};
 use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
-use crate::stages::stage::{Outside, Runs, StageKind};
+use crate::stages::stage::{Outside, StageKind};
 
+use super::deadline;
 use super::event::{self, Event, Hit, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
 use super::foresee::Foreseen;
@@ -193,6 +194,8 @@ struct Running {
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
+    /// Whether it was told that it still runs.
+    told_late: bool,
 }
 
 struct Runner<'a> {
@@ -369,11 +372,7 @@ impl<'a> Runner<'a> {
             if self.again_at.get(&id).is_some_and(|at| *at > Instant::now()) {
                 continue;
             }
-            let node = self.shared.graph.node(id);
-            // Our own stages without libtorch have no use for a device; a command may.
-            let uses = matches!(node.kind.runs, Runs::Worker) || node.kind.writes_anything();
-            let gpu = if uses { node.resources.gpu } else { 0 };
-            if let Some(held) = self.slots.take(node.resources.cpu, gpu) {
+            if let Some(held) = self.slots.take_for(self.shared.graph.node(id)) {
                 self.start(id, held, scope);
             }
         }
@@ -412,11 +411,7 @@ impl<'a> Runner<'a> {
             }
         };
         let node = graph.node(id);
-        let device = match node.kind.runs {
-            Runs::Here(_) => held.gpus.first().map_or("cpu", String::as_str),
-            Runs::Worker => held.gpus.first().map_or(executor.device(), String::as_str),
-        };
-        let device = device.to_owned();
+        let device = held.device(node.kind, executor).to_owned();
         let producers = producers(graph, id, &self.results);
         let job = match job(node, &producers, store, &options.outside, &miss, &held, &device) {
             Ok(job) => job,
@@ -437,7 +432,7 @@ impl<'a> Runner<'a> {
         self.tell(&Event::NodeStarted { node: name, key, attempt, device });
         let cancel = Arc::new(Cancel::new());
         let deadline = node.resources.timeout.map(|s| Instant::now() + Duration::from_secs(s));
-        self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false });
+        self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false, told_late: false });
         let (shared, sender) = (self.shared, self.sender.clone());
         let node = move || {
             let result = work(shared, id, &job, *miss, &recipe, &cancel);
@@ -454,14 +449,9 @@ impl<'a> Runner<'a> {
         match result {
             Ok(finished) => self.done(id, finished),
             Err(error) => {
-                let timeout = self.shared.graph.node(id).resources.timeout.unwrap_or(0);
-                let error = match (error.class, running.timed_out) {
-                    (Class::Interrupted, true) => Diag::error(
-                        Class::Stage,
-                        format!("`{}` ran longer than its timeout of {timeout} s", self.shared.name(id)),
-                    )
-                    .help("raise `timeout` in its resources, or make the work smaller"),
-                    _ => error,
+                let error = match running.timed_out {
+                    true => deadline::ran_over(self.shared.graph.node(id), error),
+                    false => error,
                 };
                 self.failed_try(id, error);
             }
@@ -554,11 +544,20 @@ impl<'a> Runner<'a> {
 
     fn check_deadlines(&mut self) {
         let now = Instant::now();
-        for running in self.running.values_mut() {
+        let mut late = Vec::new();
+        for (id, running) in &mut self.running {
             if !running.timed_out && running.deadline.is_some_and(|deadline| deadline <= now) {
                 running.timed_out = true;
                 running.cancel.ask();
             }
+            if !running.told_late && running.deadline.is_some_and(|deadline| deadline + deadline::PATIENCE <= now) {
+                running.told_late = true;
+                late.push(*id);
+            }
+        }
+        for id in late {
+            let text = deadline::late(self.shared.graph.node(id));
+            self.tell(&Event::NodeNote { node: self.shared.name(id), text });
         }
     }
 

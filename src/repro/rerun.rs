@@ -2,7 +2,7 @@
 //! and compares. The real store is only read. Nodes do not wait for each other: what one makes is no input of another, so each
 //! is judged by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::Scope;
@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{Claim, Made, Miss, Store, Stored, Work};
+use crate::engine::deadline;
 use crate::engine::event::{self, Event, Sink, Totals};
 use crate::engine::executor::{Executor, Held, Slots};
 use crate::engine::graph::NodeId;
 use crate::engine::job::{check_outputs, job, made};
 use crate::engine::prepare::{Prepared, prepare, producers};
+use crate::engine::retry;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 use crate::stages::ctx::{Cancel, Job, Progress, Update};
-use crate::stages::stage::Runs;
 
 use super::compare::{Difference, Facts, Verdict, compare};
 use super::gap::{Gap, gap};
@@ -75,13 +76,33 @@ pub struct Compared {
     pub gaps: Vec<(String, Gap)>,
 }
 
-struct Ended {
-    ran: Ran,
-    held: Held,
+/// A node that waits for its turn.
+struct Open {
+    id: NodeId,
+    prepared: Arc<Prepared>,
+    /// Which try it will be, counted from 1.
+    attempt: u32,
+    /// Not before this.
+    at: Instant,
 }
 
-/// Runs `nodes` again, no two of which have one key, and whose results and inputs are in `results` by [`NodeId::index`]. In the order of `nodes`; those that did
-/// not get their turn before the user ended it are left out.
+/// A node that runs.
+struct Running {
+    open: Open,
+    held: Held,
+    cancel: Arc<Cancel>,
+    deadline: Option<Instant>,
+    timed_out: bool,
+}
+
+struct Ended {
+    id: NodeId,
+    result: Result<Compared, Diag>,
+}
+
+/// Runs `nodes` again, no two of which have one key, and whose results and inputs are in `results` by [`NodeId::index`]. Their
+/// time-outs and tries are those of a run. In the order of `nodes`; those that did not get their turn before the user ended it are
+/// left out.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -90,8 +111,8 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     let began = Instant::now();
     let mut open = Vec::new();
     for id in nodes {
-        let prepared = prepare(&plan.graph, *id, results, store, &plan.outside, None, executor)?;
-        open.push((*id, prepared));
+        let prepared = Arc::new(prepare(&plan.graph, *id, results, store, &plan.outside, None, executor)?);
+        open.push(Open { id: *id, prepared, attempt: 1, at: began });
     }
     sink.event(&Event::RunStarted {
         schema: event::SCHEMA,
@@ -100,29 +121,11 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
         nodes: nodes.len(),
         dry_run: false,
     });
-    let mut ran: Vec<Ran> = Vec::new();
-    std::thread::scope(|scope| {
-        let (sender, ended) = mpsc::channel::<Ended>();
-        let mut slots = Slots::new(how.jobs, executor.gpus());
-        let mut running = 0;
-        loop {
-            while !how.cancel.asked()
-                && let Some((at, held)) = next(plan, &open, &mut slots)
-            {
-                let (id, prepared) = open.remove(at);
-                running += 1;
-                start(how, scope, Start { id, prepared, held }, results, sender.clone());
-            }
-            if running == 0 {
-                break;
-            }
-            if let Ok(Ended { ran: one, held }) = ended.recv_timeout(TICK) {
-                slots.give(held);
-                running -= 1;
-                ran.push(one);
-            }
-        }
-    });
+    let (sender, ended) = mpsc::channel::<Ended>();
+    let slots = Slots::new(how.jobs, executor.gpus());
+    let mut runner = Runner { how, results, open, slots, running: HashMap::new(), ran: Vec::new(), sender };
+    std::thread::scope(|scope| runner.turn(scope, &ended));
+    let mut ran = runner.ran;
     let totals =
         Totals { nodes: nodes.len(), made: ran.len(), seconds: began.elapsed().as_secs_f64(), ..Totals::default() };
     sink.event(&Event::RunEnded { summary: totals });
@@ -130,67 +133,134 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     Ok(ran)
 }
 
-/// The first node for which there is room.
-fn next(plan: &Plan, open: &[(NodeId, Prepared)], slots: &mut Slots) -> Option<(usize, Held)> {
-    open.iter().enumerate().find_map(|(at, (id, _))| {
-        let node = plan.graph.node(*id);
-        let gpu = if matches!(node.kind.runs, Runs::Worker) { node.resources.gpu } else { 0 };
-        slots.take(node.resources.cpu, gpu).map(|held| (at, held))
-    })
-}
-
-struct Start {
-    id: NodeId,
-    prepared: Prepared,
-    held: Held,
-}
-
-fn start<'s, 'a: 's>(
+/// The loop of a rerun. Like that of a run, without an order to keep.
+struct Runner<'a> {
     how: Rerun<'a>,
-    scope: &'s Scope<'s, 'a>,
-    Start { id, prepared, held }: Start,
     results: &'a [Option<Arc<Stored>>],
+    open: Vec<Open>,
+    slots: Slots,
+    running: HashMap<NodeId, Running>,
+    ran: Vec<Ran>,
     sender: mpsc::Sender<Ended>,
-) {
-    scope.spawn(move || {
-        let node = how.plan.graph.node(id).to_string();
-        let tried = AssertUnwindSafe(|| one(how, id, &node, &prepared, results, &held));
-        let result = catch_unwind(tried).unwrap_or_else(|_| {
-            Err(Diag::error(Class::Bug, format!("`{node}` panicked when it ran again; what it said is above")))
-        });
-        if let Err(error) = &result {
-            how.sink.event(&Event::NodeFailed { node: node.clone(), error: error.clone().into() });
+}
+
+impl<'a> Runner<'a> {
+    fn turn<'s>(&mut self, scope: &'s Scope<'s, 'a>, ended: &mpsc::Receiver<Ended>)
+    where
+        'a: 's,
+    {
+        loop {
+            while !self.how.cancel.asked()
+                && let Some((at, held)) = self.next()
+            {
+                let open = self.open.remove(at);
+                self.start(open, held, scope);
+            }
+            if self.running.is_empty() && (self.how.cancel.asked() || self.open.is_empty()) {
+                break;
+            }
+            if let Ok(Ended { id, result }) = ended.recv_timeout(TICK) {
+                self.ended(id, result);
+            }
+            self.ask_to_end();
         }
-        // The loop waits for as long as anything runs.
-        let _ = sender.send(Ended { ran: Ran { id, node, result }, held });
-    });
+    }
+
+    /// The first node for which there is room.
+    fn next(&mut self) -> Option<(usize, Held)> {
+        let now = Instant::now();
+        let graph = &self.how.plan.graph;
+        let mut waiting = self.open.iter().enumerate().filter(|(_, open)| open.at <= now);
+        waiting.find_map(|(at, open)| Some((at, self.slots.take_for(graph.node(open.id))?)))
+    }
+
+    fn start<'s>(&mut self, open: Open, held: Held, scope: &'s Scope<'s, 'a>)
+    where
+        'a: 's,
+    {
+        let (how, results, sender, id) = (self.how, self.results, self.sender.clone(), open.id);
+        let node = how.plan.graph.node(id);
+        let cancel = Arc::new(Cancel::new());
+        let place = Place {
+            device: held.device(node.kind, how.executor).to_owned(),
+            held: Held { cpus: held.cpus, gpus: held.gpus.clone() },
+            attempt: open.attempt,
+            cancel: cancel.clone(),
+        };
+        let prepared = open.prepared.clone();
+        let deadline = node.resources.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        self.running.insert(id, Running { open, held, cancel, deadline, timed_out: false });
+        scope.spawn(move || {
+            let tried = AssertUnwindSafe(|| one(how, id, &prepared, results, &place));
+            let result = catch_unwind(tried).unwrap_or_else(|_| {
+                Err(Diag::error(Class::Bug, format!("`{node}` panicked when it ran again; what it said is above")))
+            });
+            // The loop waits for as long as anything runs.
+            let _ = sender.send(Ended { id, result });
+        });
+    }
+
+    /// A node's thread came to its end: it ran, or is tried once more.
+    fn ended(&mut self, id: NodeId, result: Result<Compared, Diag>) {
+        let Running { open, held, timed_out, .. } = self.running.remove(&id).expect("it ran");
+        self.slots.give(held);
+        let node = self.how.plan.graph.node(id);
+        let result = result.map_err(|error| if timed_out { deadline::ran_over(node, error) } else { error });
+        if let Err(error) = &result {
+            let (name, error_told) = (node.to_string(), error.clone().into());
+            if retry::helps(error) && open.attempt <= node.resources.retries && !self.how.cancel.asked() {
+                let pause = retry::pause(node.resources.backoff, open.attempt);
+                let after = pause.as_secs_f64();
+                let told = Event::NodeRetry { node: name, attempt: open.attempt, error: error_told, after };
+                self.how.sink.event(&told);
+                self.open.push(Open { attempt: open.attempt + 1, at: Instant::now() + pause, ..open });
+                return;
+            }
+            self.how.sink.event(&Event::NodeFailed { node: name, error: error_told });
+        }
+        self.ran.push(Ran { id, node: node.to_string(), result });
+    }
+
+    /// Asks those to end whose time is over, and all where the user wants to.
+    fn ask_to_end(&mut self) {
+        let (now, all) = (Instant::now(), self.how.cancel.asked());
+        for running in self.running.values_mut() {
+            running.timed_out |= !all && running.deadline.is_some_and(|deadline| deadline <= now);
+            if all || running.timed_out {
+                running.cancel.ask();
+            }
+        }
+    }
+}
+
+/// Where and how a node runs.
+struct Place {
+    held: Held,
+    device: String,
+    attempt: u32,
+    cancel: Arc<Cancel>,
 }
 
 /// One node: claimed in the scratch store, run, compared.
 fn one(
     how: Rerun,
     id: NodeId,
-    node: &str,
     prepared: &Prepared,
     results: &[Option<Arc<Stored>>],
-    held: &Held,
+    place: &Place,
 ) -> Result<Compared, Diag> {
-    let Rerun { plan, store, scratch, executor, .. } = how;
+    let Rerun { plan, store, scratch, .. } = how;
     let graph = &plan.graph;
+    let node = &graph.node(id).to_string();
     let miss = match scratch.claim(prepared.key, &|_| true, true)? {
         Claim::Miss(miss) => miss,
         Claim::Busy(_) | Claim::Hit(_) => {
             return Err(Diag::error(Class::Bug, format!("`{node}` is run again twice at once")));
         }
     };
-    let kind = graph.node(id).kind;
-    let device = match kind.runs {
-        Runs::Here(_) => "cpu",
-        Runs::Worker => held.gpus.first().map_or(executor.device(), String::as_str),
-    };
     let producers = producers(graph, id, results);
-    let job = job(graph.node(id), &producers, store, &plan.outside, &miss, held, device)?;
-    let stored = make(how, node, &job, *miss, prepared, kind)?;
+    let job = job(graph.node(id), &producers, store, &plan.outside, &miss, &place.held, &place.device)?;
+    let stored = make(how, id, &job, *miss, prepared, place)?;
     let again = locked::made(scratch, &stored)?;
     let recorded = recorded(store, results[id.index()].as_deref().expect("the caller has looked"), &again)?;
     let strict = again.numerics == recorded.numerics;
@@ -221,18 +291,19 @@ fn recorded(store: &Store, stored: &Stored, again: &Made) -> Result<Made, Diag> 
 
 fn make(
     how: Rerun,
-    node: &str,
+    id: NodeId,
     job: &Job,
     miss: Miss,
     prepared: &Prepared,
-    kind: &'static crate::stages::stage::StageKind,
+    place: &Place,
 ) -> Result<Arc<Stored>, Diag> {
-    let key = prepared.key;
+    let (key, kind) = (prepared.key, how.plan.graph.node(id).kind);
+    let node = job.node.as_str();
     let started = Instant::now();
-    let device = job.device.clone();
-    how.sink.event(&Event::NodeStarted { node: node.to_owned(), key, attempt: 1, device });
+    let (device, attempt) = (job.device.clone(), place.attempt);
+    how.sink.event(&Event::NodeStarted { node: node.to_owned(), key, attempt, device });
     let told = Told { sink: how.sink, node };
-    let outcome = how.executor.run(job, kind, &told, how.cancel)?;
+    let outcome = how.executor.run(job, kind, &told, &place.cancel)?;
     let seconds = started.elapsed().as_secs_f64();
     check_outputs(kind, &made(&miss, &outcome)?)?;
     let metrics = outcome.metrics.clone();

@@ -164,3 +164,36 @@ fn nothing_is_compared_with_what_is_not_there_or_damaged() {
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun"]).code(5);
     assert!(ran.stderr.contains("the store is damaged: rows[1]"), "{}", ran.stderr);
 }
+
+/// A program that reads what no stage declares, so that it is other when it runs again.
+fn moody(sandbox: &Sandbox, script: &str, resources: &str) {
+    let run = script.replace("HERE", &sandbox.path().display().to_string());
+    sandbox.write(
+        "moody.toml",
+        &format!(
+            "schema = 1\n[stage.moody]\nkind = \"command\"\nshell = true\nrun = '{run}'\noutputs = {{ o = \"o\" }}\n\
+             resources = {{ {resources} }}\n"
+        ),
+    );
+    sandbox.dpt(&["run", "moody.toml"]).code(0);
+}
+
+#[test]
+fn a_rerun_ends_at_the_timeout_of_its_node() {
+    let sandbox = Sandbox::new();
+    moody(&sandbox, "echo 1 > \"$DPT_OUT_O\"; test ! -e HERE/slow || exec sleep 600", "timeout = \"1s\"");
+    sandbox.write("slow", "");
+    let ran = sandbox.dpt(&["verify", "moody.toml", "--rerun"]).code(1);
+    assert!(ran.stderr.contains("`moody` ran longer than its timeout of"), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("failed     moody\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_rerun_tries_as_often_as_a_run() {
+    let sandbox = Sandbox::new();
+    let script = "echo 1 > \"$DPT_OUT_O\"; test ! -e HERE/fails || { rm HERE/fails; exit 1; }";
+    moody(&sandbox, script, "retries = 1, backoff = 0");
+    sandbox.write("fails", "");
+    let ran = sandbox.dpt(&["verify", "moody.toml", "--rerun"]).code(0);
+    assert!(ran.stdout.starts_with("identical  moody\n"), "{}", ran.stdout);
+}

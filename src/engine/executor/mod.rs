@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::base::diag::Diag;
 use crate::stages::ctx::{Cancel, Job, Progress};
-use crate::stages::stage::{StageKind, StageResult};
+use crate::stages::stage::{Runs, StageKind, StageResult};
 
-use super::graph::Resources;
+use super::graph::{Node, Resources};
 
 /// Places a node's work and brings its outcome back. It knows no store: the job names all folders.
 pub trait Executor: Sync {
@@ -51,6 +51,17 @@ pub struct Held {
     pub gpus: Vec<String>,
 }
 
+impl Held {
+    /// The device on which a stage of this kind runs.
+    pub fn device<'a>(&'a self, kind: &StageKind, executor: &'a dyn Executor) -> &'a str {
+        let otherwise = match kind.runs {
+            Runs::Here(_) => "cpu",
+            Runs::Worker => executor.device(),
+        };
+        self.gpus.first().map_or(otherwise, String::as_str)
+    }
+}
+
 impl Slots {
     /// `cpus` CPU slots (at least one) and one slot for each device.
     pub fn new(cpus: usize, gpus: &[String]) -> Self {
@@ -58,7 +69,13 @@ impl Slots {
         Self { cpus, free_cpus: cpus, has_gpus: !gpus.is_empty(), free_gpus: gpus.iter().rev().cloned().collect() }
     }
 
-    /// Takes what a node asks for, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,
+    /// Takes what `node` asks for, if it is free. Our own stages without libtorch have no use for a device; a command may.
+    pub fn take_for(&mut self, node: &Node) -> Option<Held> {
+        let uses = matches!(node.kind.runs, Runs::Worker) || node.kind.writes_anything();
+        self.take(node.resources.cpu, if uses { node.resources.gpu } else { 0 })
+    }
+
+    /// Takes so much, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,
     /// one.
     pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<Held> {
         let cpus = cpus.clamp(1, self.cpus);
@@ -69,6 +86,11 @@ impl Slots {
         self.free_cpus -= cpus;
         let gpus = (0..gpus).filter_map(|_| self.free_gpus.pop()).collect();
         Some(Held { cpus, gpus })
+    }
+
+    /// Whether no node finds room.
+    pub fn full(&self) -> bool {
+        self.free_cpus == 0
     }
 
     /// Gives it back.

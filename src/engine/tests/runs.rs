@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, mpsc};
 
 use super::*;
 use crate::base::diag::Class;
@@ -369,6 +369,36 @@ fn a_timeout_ends_the_node_and_says_so() {
         Err(Diag::error(Class::Interrupted, "ended"))
     });
     assert_eq!(summary.failed[0].1.message, "`a` ran longer than its timeout of 0 s");
+}
+
+/// A stage of this process cannot be ended from outside.
+#[test]
+fn a_stage_that_does_not_look_at_its_timeout_is_told_of_and_its_result_counts() {
+    struct Noted(mpsc::Sender<String>);
+    impl Sink for Noted {
+        fn event(&self, event: &Event) {
+            if let Event::NodeNote { text, .. } = event {
+                self.0.send(text.clone()).unwrap();
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = Plan::default();
+    let id = plan.node("a", &[], &[]);
+    let mut node = plan.0.node(id).clone();
+    node.resources.timeout = Some(0);
+    let mut graph = Graph::new();
+    graph.add(node);
+    let (sender, notes) = mpsc::channel();
+    let notes = Mutex::new(notes);
+    let told = Mutex::new(String::new());
+    let stub = Stub(|job: &Job, _: &dyn Progress, _: &Cancel| {
+        *told.lock().unwrap() = notes.lock().unwrap().recv().unwrap();
+        touch(job)
+    });
+    let summary = run(&graph, &open(dir.path()), options(), &stub, &Noted(sender), &Cancel::new());
+    assert_eq!(summary.totals.made, 1);
+    assert!(told.lock().unwrap().starts_with("its timeout of 0 s is over, and it was asked to end"));
 }
 
 #[test]
