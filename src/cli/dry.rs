@@ -52,14 +52,11 @@ pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Exec
     // The first stands for all.
     let more = needed.len().saturating_sub(1);
     if let Some(first) = needed.into_iter().next() {
-        errors.push(if more > 0 {
-            first.note(format!("and so are {}", render::count(more, "other node")))
-        } else {
-            first
-        });
+        errors.push(if more > 0 { first.note(format!("and {more} more")) } else { first });
     }
     let shown: Vec<NodeStatus> = nodes.into_iter().filter(|node| selected(&node.id)).collect();
-    let forecast = Forecast::new(plan, store, &shown);
+    let slots = (options.jobs, executor.gpus());
+    let forecast = Forecast::new(plan, store, &shown, &options.targets, slots);
     if shown.iter().any(|node| State::of(&node.freshness) != State::Fresh) {
         render::out(&standing::table(plan, &shown, Some(&forecast)));
     }

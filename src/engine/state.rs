@@ -157,7 +157,12 @@ impl States {
 
     /// The queued nodes, those with the longest way to go first.
     pub fn queued(&self) -> Vec<NodeId> {
-        self.queued.iter().map(|(_, id)| *id).collect()
+        self.in_queue().collect()
+    }
+
+    /// The same, to look at those in front.
+    pub fn in_queue(&self) -> impl Iterator<Item = NodeId> {
+        self.queued.iter().map(|(_, id)| *id)
     }
 
     /// The nodes whose result someone else is making.

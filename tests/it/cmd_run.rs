@@ -104,7 +104,7 @@ all        1               1     ?  never made before
 ";
     assert_eq!(dry.stdout, expected);
     let last =
-        "copies: 3 would run, 0 more may follow, 0 fresh  (<TIME>); no earlier run tells how long 3 nodes take\n";
+        "copies: 3 would run, 0 fresh  (<TIME>); no earlier run tells the time of 3 nodes\n";
     assert_eq!(dry.stderr, last);
     assert!(!sandbox.path().join("cache").exists(), "a dry run makes no store");
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
@@ -173,7 +173,7 @@ fn only_takes_what_it_reads_from_the_store() {
     assert!(none.stderr.contains("is needed, is not among the nodes to run, and is not up to date"), "{}", none.stderr);
     assert!(none.stderr.contains("chain: 1 failed, 2 skipped in <TIME>\n  failed   "), "{}", none.stderr);
     let dry = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]", "-n"]).code(2);
-    assert!(dry.stderr.contains("= note: and so are 1 other node\n"), "{}", dry.stderr);
+    assert!(dry.stderr.contains("= note: and 1 more\n"), "{}", dry.stderr);
     sandbox.dpt(&["run", "chain.toml", "--until", "data", "model"]).code(2);
     sandbox.dpt(&["run", "chain.toml", "--until", "data", "--until", "model"]).code(0);
     let only = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]", "--json"]).code(0);

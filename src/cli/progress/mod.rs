@@ -186,7 +186,6 @@ fn failure(node: &str, error: &WireDiag) -> String {
     render::diag(&diag).trim_end().to_owned()
 }
 
-/// Four digits of a figure.
 /// A figure as people read it: whole numbers as such, others to four places.
 pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
@@ -202,8 +201,11 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
     let took = time(totals.seconds);
     if totals.would_run + totals.may_run > 0 {
         let fresh = totals.fresh + totals.cut_off + totals.shared;
-        let (would, may) = (totals.would_run, totals.may_run);
-        return format!("{pipeline}: {would} would run, {may} more may follow, {fresh} fresh  ({took})");
+        let counts = match (totals.would_run, totals.may_run) {
+            (would, 0) => format!("{would} would run"),
+            (would, may) => format!("{would} would run, {may} more may follow"),
+        };
+        return format!("{pipeline}: {counts}, {fresh} fresh  ({took})");
     }
     if totals.fresh == totals.nodes && !totals.interrupted {
         let nodes = render::count(totals.nodes, "node");
@@ -278,6 +280,7 @@ mod tests {
         assert_eq!(totals(&|t| t.fresh = 7), "rte: all 7 nodes fresh, nothing to do  (12 ms)");
         assert_eq!(totals(&|t| (t.made, t.fresh) = (3, 4)), "rte: 3 done, 4 fresh in 12 ms");
         assert_eq!(totals(&|t| (t.made, t.failed, t.skipped) = (3, 1, 3)), "rte: 3 done, 1 failed, 3 skipped in 12 ms");
+        assert_eq!(totals(&|t| (t.would_run, t.fresh) = (1, 6)), "rte: 1 would run, 6 fresh  (12 ms)");
         assert_eq!(
             totals(&|t| (t.would_run, t.may_run, t.fresh) = (1, 2, 4)),
             "rte: 1 would run, 2 more may follow, 4 fresh  (12 ms)"
