@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::gc::{Leftover, Limits, Sweep};
+use crate::cache::lock::InUse;
 use crate::cli::Outcome;
 use crate::cli::common::{StoreArgs, shown};
 use crate::cli::exit::Exit;
@@ -47,6 +48,9 @@ pub struct Args {
     /// Do it, without asking.
     #[arg(long, short = 'y')]
     yes: bool,
+    /// Wait until no run uses the store, rather than give up.
+    #[arg(long)]
+    wait: bool,
     /// List every entry that would go.
     #[arg(long, short = 'l')]
     list: bool,
@@ -59,6 +63,8 @@ pub struct Args {
 
 /// How many runs are kept unless the user says otherwise.
 const KEPT_RUNS: usize = 10;
+/// How often a wait looks whether the store is free.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Does it.
 ///
@@ -81,11 +87,11 @@ pub fn run(args: &Args) -> Outcome {
     }
     let go = !plan.is_empty() && (args.yes || (!args.json && asked()));
     let done = if go {
-        let Some(alone) = store.alone().map_err(one)? else {
-            let diag = Diag::error(Class::Environment, "a run uses the store: nothing was removed");
-            return Err(vec![diag.help("say it again when no run is under way")]);
-        };
-        Some(store.sweep(&plan, &keep, limits, &alone).map_err(one)?)
+        let alone = alone(args, &store)?;
+        // A run may have ended since, and what it found stays.
+        let store = super::open(&args.store)?;
+        let keys = self::roots(args, &store)?.keys;
+        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &alone).map_err(one)?)
     } else {
         None
     };
@@ -125,6 +131,24 @@ fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
         }
     }
     Ok(roots)
+}
+
+/// Keeps all others away from the store, once nobody uses it.
+fn alone(args: &Args, store: &Store) -> Result<InUse, Vec<Diag>> {
+    let mut told = false;
+    loop {
+        if let Some(alone) = store.alone().map_err(|diag| vec![diag])? {
+            return Ok(alone);
+        }
+        if !args.wait {
+            let diag = Diag::error(Class::Environment, "a run uses the store: nothing was removed");
+            return Err(vec![diag.help("`--wait` waits for its end")]);
+        }
+        if !std::mem::replace(&mut told, true) {
+            render::err("a run uses the store: waiting for its end\n");
+        }
+        std::thread::sleep(TICK);
+    }
 }
 
 /// Asks a person who is there.
