@@ -126,6 +126,11 @@ pub fn shown(path: &Path) -> String {
     inside.unwrap_or(path).display().to_string()
 }
 
+/// The same as a word of a command.
+pub fn typed(path: &Path) -> String {
+    super::render::word(&shown(path))
+}
+
 /// Where `dpt-worker` is: what `DPT_WORKER` names, else beside this program.
 pub fn worker_program() -> PathBuf {
     std::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {

@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
         let what = render::count(open.len(), "node");
         let diag = Diag::error(Class::Usage, format!("nothing is recorded: {what} of `{}` not up to date", plan.name))
             .note(progress::some(&open))
-            .help(format!("`dpt run {}` first", common::shown(&args.pipeline.pipeline)));
+            .help(format!("`dpt run {}` first", common::typed(&args.pipeline.pipeline)));
         render::err(&render::diag(&diag));
         return Ok(Exit::Found);
     }

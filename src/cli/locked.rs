@@ -80,7 +80,7 @@ impl LockedArgs {
         let tolerance = tolerance(plan, &self.tolerance)?;
         let path = lockfile::path_of(&plan.path);
         let Some(lock) = Lock::read(&path)? else {
-            let pipeline = common::shown(&plan.path);
+            let pipeline = common::typed(&plan.path);
             let message = format!("`--locked`, and there is no lock file `{}`", common::shown(&path));
             return Err(vec![
                 Diag::error(Class::Usage, message)
@@ -203,7 +203,7 @@ impl Guard {
         let of = render::count(checked.differing, "node");
         let verb = if checked.differing == 1 { "differs" } else { "differ" };
         let lock = common::shown(&self.path);
-        let pipeline = common::shown(&plan.path);
+        let pipeline = common::typed(&plan.path);
         let diag = Diag::error(Class::Stage, format!("{of} {verb} from `{lock}`{follow}; {then}"))
             .note(note.trim_end())
             .help(format!(

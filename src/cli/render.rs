@@ -198,6 +198,15 @@ pub fn table(rows: &[Vec<String>], align: &[Align]) -> String {
     out
 }
 
+/// A word as a shell takes it: in quotes where it needs them.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.,:=+@%/~-".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// `3 nodes`, `1 node`.
 pub fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
@@ -275,6 +284,13 @@ error: a\\u{1b}[2Jb at https://*****@h/x
         let text = "url = \"ftp://me:pw@h\"\n";
         let drawn = plain(&diag(&Diag::error(Class::Usage, "m").at(at(text, "\"ftp://me:pw@h\""))));
         assert!(drawn.contains(" 1 | url = \"ftp://*****@h\"\n   |       ^^^^^^^^^^^^^^^\n"), "{drawn}");
+    }
+
+    #[test]
+    fn a_word_of_a_command_is_one_word() {
+        assert_eq!(word("pipelines/a-b.toml"), "pipelines/a-b.toml");
+        assert_eq!(word("p q/it's.toml"), "'p q/it'\\''s.toml'");
+        assert_eq!((word(""), word("a;b")), ("''".to_owned(), "'a;b'".to_owned()));
     }
 
     #[test]

@@ -168,7 +168,8 @@ fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
         text += &format!("  {}  {}\n", paint(WARN, "skipped"), names.line(&nodes));
     }
     if let Some((id, _)) = summary.failed.first() {
-        let (file, node) = (args.pipeline.pipeline.display(), plan.graph.node(*id).short());
+        let file = common::typed(&args.pipeline.pipeline);
+        let node = plan.graph.node(*id).short();
         text += &format!("  {}\n", paint(DIM, format!("more: dpt explain {file} '{node}'")));
         if !summary.skipped.is_empty() && !args.keep_going && !summary.totals.interrupted {
             text +=

@@ -12,6 +12,7 @@ use crate::pipeline::Plan;
 use super::fold::{Names, few};
 use super::forecast::Forecast;
 use super::render::{self, Align, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
+use super::values;
 
 /// The ways to stand, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,6 +195,10 @@ pub fn brief(reasons: &[StaleReason]) -> String {
                 Name::File(name) => format!("file {name} changed"),
                 _ => reason.to_string(),
             },
+            StaleReason::Changed { field: Name::Param(name), old: Content::Value(old), new: Content::Value(new) } => {
+                let parts = values::changes(name, old, new).into_iter();
+                parts.map(|(name, old, new)| format!("{name} {old} -> {new}")).collect::<Vec<_>>().join("; ")
+            }
             StaleReason::Changed { field: Name::Producer { role, .. }, .. } => format!("input {role} changed"),
             StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more"),
             StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer"),

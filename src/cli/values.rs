@@ -34,9 +34,49 @@ pub fn cut(text: &str) -> String {
     }
 }
 
+/// Two long values in a few words each: from a little before where they part.
+pub fn apart(old: &str, new: &str) -> (String, String) {
+    /// Letters that stay before what differs.
+    const BEFORE: usize = 20;
+    if old.chars().count().max(new.chars().count()) <= WIDEST {
+        return (old.to_owned(), new.to_owned());
+    }
+    let alike = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).count();
+    let tail = |text: &str| match alike.saturating_sub(BEFORE) {
+        0 => cut(text),
+        from => format!("…{}", cut(&text.chars().skip(from).collect::<String>())),
+    };
+    (tail(old), tail(new))
+}
+
+/// What differs between two values of a parameter, each part as `name`, old and new.
+pub fn changes(name: &str, old: &Value, new: &Value) -> Vec<(String, String, String)> {
+    let mut parts = Vec::new();
+    leaves(name, Some(old), Some(new), &mut parts);
+    let text = |value: Option<Value>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+    let part = |(name, old, new)| {
+        let (old, new) = apart(&text(old), &text(new));
+        (name, old, new)
+    };
+    parts.into_iter().map(part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_long_values_is_shown_where_they_part() {
+        let long = |middle: &str| format!("{}{middle}{}", "ä".repeat(100), "z".repeat(200));
+        let (old, new) = apart(&long("one"), &long("two"));
+        assert!(old.starts_with(&format!("…{}onezz", "ä".repeat(20))) && old.ends_with("z…"), "{old}");
+        assert!(new.starts_with(&format!("…{}twozz", "ä".repeat(20))), "{new}");
+        assert_eq!(apart("a", "b"), ("a".to_owned(), "b".to_owned()));
+        assert_eq!(apart("a", &"b".repeat(80)).0, "a");
+        // One is the other's beginning.
+        let (old, new) = apart(&"a".repeat(90), &"a".repeat(91));
+        assert_eq!((old.chars().count(), new.chars().count()), (21, 22));
+    }
 
     #[test]
     fn tables_are_compared_part_by_part() {

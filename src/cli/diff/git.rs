@@ -29,7 +29,10 @@ pub fn show(path: &Path, revision: &str) -> Result<String, Diag> {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().next().unwrap_or("nothing").trim_start_matches("fatal: ").to_owned();
         return Err(Diag::error(Class::Usage, format!("`{}` cannot be read at revision `{revision}`", path.display()))
-            .note(format!("git says: {said}")));
+            .note(format!("git says: {said}"))
+            .help(
+                "after a pipeline file come git revisions; two runs are compared without one: `dpt diff last~1 last`",
+            ));
     }
     String::from_utf8(output.stdout)
         .map_err(|_| Diag::error(Class::Usage, format!("`{}` at `{revision}` is not UTF-8", path.display())))

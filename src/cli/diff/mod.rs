@@ -138,7 +138,10 @@ fn journal(args: &Args, text: &str) -> Result<Side, Vec<Diag>> {
     let store = args.store.peek(Path::new("."))?;
     let history = History::of(&store.runs());
     let run = history.find(text, None).map_err(|diag| {
-        let help = format!("the store is `{}`; another is named with `--cache DIR`", store.root().display());
+        let help = match text.starts_with(|c: char| c.is_ascii_digit()) || text.starts_with("last") {
+            true => format!("the store is `{}`; another is named with `--cache DIR`", store.root().display()),
+            false => "a git revision comes after its pipeline: `dpt diff PIPELINE.toml HEAD~1 HEAD`".to_owned(),
+        };
         vec![if diag.help.is_none() { diag.help(help) } else { diag }]
     })?;
     Side::of_run(run, &store).map_err(one)

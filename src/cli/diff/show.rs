@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::base::value::Value;
 use crate::cli::fold::few;
 use crate::cli::render::{self, Align, BOLD, DIM, count, paint};
-use crate::cli::values::cut;
+use crate::cli::values::apart;
 
 use super::compare::{Diff, Stat};
 use super::side::Side;
@@ -26,12 +26,13 @@ fn sections(diff: &Diff) -> Vec<Section> {
     let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
     let mut all = Vec::new();
     for (in_key, title) in [(true, "parameters"), (false, "parameters that are not in the key")] {
-        let value = |v: &Option<Value>| v.as_ref().map_or_else(|| "nothing".to_owned(), |v| cut(&v.to_string()));
+        let value = |v: &Option<Value>| v.as_ref().map_or_else(|| "nothing".to_owned(), |v| v.to_string());
         let of = diff.params.iter().filter(|p| p.in_key == in_key);
         let rows: Vec<_> = of
             .map(|p| {
                 let nodes = if p.count == 1 { String::new() } else { count(p.count, "node") };
-                vec![few(&p.nodes, PATTERNS), p.name.clone(), format!("{} -> {}", value(&p.old), value(&p.new)), nodes]
+                let (old, new) = apart(&value(&p.old), &value(&p.new));
+                vec![few(&p.nodes, PATTERNS), p.name.clone(), format!("{old} -> {new}"), nodes]
             })
             .collect();
         let align = vec![Align::Left; 4];

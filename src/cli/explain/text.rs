@@ -7,9 +7,10 @@ use crate::base::value::Value;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Content, Field, Name};
 use crate::cli::fold::{Names, few};
+use crate::cli::progress::figure;
 use crate::cli::render::{self, BOLD, DIM, count, paint};
 use crate::cli::standing::{self, State, brief, seconds};
-use crate::cli::values::{cut, leaves};
+use crate::cli::values::{self, cut};
 use crate::engine::explain::{Against, Cause, Change, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::{Accept, NodeId};
@@ -126,7 +127,7 @@ fn made(told: &Told) -> Vec<Vec<String>> {
     let size = render::bytes(stored.size());
     rows.push(row("files", format!("{} in {}: {}", size, count(files.len(), "file"), few(&files, 6))));
     if !made.metrics.is_empty() {
-        let figures: Vec<_> = made.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let figures: Vec<_> = made.metrics.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect();
         rows.push(row("figures", few(&figures, 6)));
     }
     rows
@@ -185,13 +186,8 @@ fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>
     let plain = |content: &Content| matches!(content, Content::Value(_));
     match reason {
         StaleReason::Changed { old, new, .. } if plain(old) && plain(new) => {
-            let mut parts = Vec::new();
-            leaves(&name, Some(&value(old)), Some(&value(new)), &mut parts);
-            let row = |(name, old, new): (String, Option<Value>, Option<Value>)| {
-                let shown = |v: Option<Value>| v.map_or_else(|| "nothing".to_owned(), |v| cut(&v.to_string()));
-                vec![name, format!("{} -> {}", shown(old), shown(new)), place.clone()]
-            };
-            parts.into_iter().map(row).collect()
+            let row = |(name, old, new)| vec![name, format!("{old} -> {new}"), place.clone()];
+            values::changes(&name, &value(old), &value(new)).into_iter().map(row).collect()
         }
         StaleReason::Changed { old, new, .. } => vec![vec![name, format!("{old} -> {new}"), place]],
         StaleReason::Added { new, .. } => vec![vec![name, format!("is new: {}", cut(&new.to_string())), place]],

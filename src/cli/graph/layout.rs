@@ -70,7 +70,8 @@ impl Layout {
 
 /// What there is more of than a picture holds.
 pub(super) fn too_many(units: &[Unit], links: &[Link]) -> Option<String> {
-    let more = |n: usize, what, most| (n > most).then(|| format!("{n} {what} are more than the {most} that a picture holds"));
+    let more =
+        |n: usize, what, most| (n > most).then(|| format!("{n} {what} are more than the {most} that a picture holds"));
     more(units.len(), "boxes", MOST_BOXES).or_else(|| more(links.len(), "arrows", MOST_ARROWS))
 }
 

@@ -172,7 +172,8 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
         Some(path) => write(path, &drawing)?,
     }
     if let Some(why) = (format == Format::Svg).then(|| svg::folds(&view)).flatten() {
-        let told = format!("{why}: each node is a cell in the box of its stage; targets or `--expand=STAGE` draw fewer\n");
+        let told =
+            format!("{why}: each node is a cell in the box of its stage; targets or `--expand=STAGE` draw fewer\n");
         render::err(&paint(DIM, told).to_string());
     }
     let rest = unneeded(&plan.graph, &nodes);

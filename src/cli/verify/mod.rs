@@ -105,7 +105,7 @@ fn damage(store: &Store, verified: &crate::cache::verify::Verified, pipeline: Op
     use crate::cache::verify::Aside;
     let quarantine = common::shown(&store.root().join("quarantine"));
     let again = match pipeline {
-        Some(path) => format!("`dpt run {}`", common::shown(path)),
+        Some(path) => format!("`dpt run {}`", common::typed(path)),
         None => "`dpt run PIPELINE`".to_owned(),
     };
     let one = |broken: &crate::cache::verify::Broken| {

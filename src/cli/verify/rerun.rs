@@ -132,7 +132,7 @@ fn needed(plan: &Plan, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> BTr
 }
 
 fn missing(plan: &Plan, open: &[String], damaged: &[NodeId]) -> Diag {
-    let run = format!("`dpt run {}`", common::shown(&plan.path));
+    let run = format!("`dpt run {}`", common::typed(&plan.path));
     let names = super::super::progress::some(open);
     if damaged.is_empty() {
         return Diag::error(Class::Usage, format!("nothing is recorded to compare with: {names}"))
@@ -142,7 +142,7 @@ fn missing(plan: &Plan, open: &[String], damaged: &[NodeId]) -> Diag {
     let which: Vec<_> = damaged.iter().map(|id| plan.graph.node(*id).short()).collect();
     Diag::error(Class::Store, format!("the store is damaged: {}", super::super::progress::some(&which)))
         .note(format!("so there is nothing to compare with: {names}"))
-        .help(format!("`dpt verify {}` sets the damage aside, {run} makes it again", common::shown(&plan.path)))
+        .help(format!("`dpt verify {}` sets the damage aside, {run} makes it again", common::typed(&plan.path)))
 }
 
 /// A folder for what is made again: in the store, where there is room for such files; where that cannot be written, elsewhere.
