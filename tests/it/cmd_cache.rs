@@ -1,29 +1,14 @@
 //! `dpt cache …`, `--shared-store`, and stores that cannot be written.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::sandbox::Sandbox;
+use crate::support::copies::copies;
 
-const PIPELINE: &str = r#"
-schema = 1
-
-[pipeline]
-name = "copies"
-
-[axes]
-part = ["one", "two"]
-
-[source.here]
-url = "file:data"
-
-[stage.fetch]
-kind = "download"
-axes = ["part"]
-source = "here"
-format = "files"
-file = ["{part}.txt"]
-
+/// A stage beside the copies.
+const ROWS: &str = r#"
 [stage.rows]
 kind = "generate"
 tasks = ["rte"]
@@ -33,16 +18,14 @@ test_rows = 2
 "#;
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("p.toml", PIPELINE);
-    sandbox.write("data/one.txt", "1");
+    let sandbox = copies(ROWS);
     sandbox.write("data/two.txt", "22");
     sandbox
 }
 
 fn ran() -> Sandbox {
     let sandbox = sandbox();
-    sandbox.dpt(&["run", "p.toml"]).code(0);
+    sandbox.dpt(&["run", "copies.toml"]).code(0);
     sandbox
 }
 
@@ -95,7 +78,7 @@ fn du_counts_shared_files_once() {
     let sandbox = sandbox();
     // Both nodes bring the same bytes, under different names.
     sandbox.write("data/two.txt", "1");
-    sandbox.dpt(&["run", "p.toml"]).code(0);
+    sandbox.dpt(&["run", "copies.toml"]).code(0);
     let lines = sandbox.dpt(&["cache", "du", "--json"]).code(0).stdout;
     let objects: u64 = walk(&sandbox, "cache/v1/objects");
     let (what, bytes) = (field(&lines, "what"), field(&lines, "bytes"));
@@ -114,7 +97,7 @@ fn walk(sandbox: &Sandbox, folder: &str) -> u64 {
 #[test]
 fn gc_tells_first_and_removes_only_what_nothing_reaches() {
     let sandbox = ran();
-    sandbox.dpt(&["run", "p.toml", "--set", "stage.rows.train_rows=4"]).code(0);
+    sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
     let gc = |more: &[&str]| {
         let args: Vec<_> = ["cache", "gc", "--grace", "0s"].iter().chain(more).copied().collect();
         sandbox.dpt(&args)
@@ -130,17 +113,53 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
     let done = gc(&["--keep-runs", "1", "-y", "--json"]).code(0);
     assert_eq!(field(&done.stdout, "removed"), [true]);
     assert_eq!(field(&done.stdout, "kept"), [3]);
-    let check = sandbox.dpt(&["run", "p.toml", "--check", "--set", "stage.rows.train_rows=4"]);
+    let check = sandbox.dpt(&["run", "copies.toml", "--check", "--set", "stage.rows.train_rows=4"]);
     assert_eq!(check.code, 0, "{}", check.stderr);
-    sandbox.dpt(&["run", "p.toml", "--check"]).code(3);
+    sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
     // The pipeline as it is now, and what its nodes were last.
-    let kept = gc(&["--keep-pipeline", "p.toml", "-y"]).code(0);
+    let kept = gc(&["--keep-pipeline", "copies.toml", "-y"]).code(0);
     assert_eq!(kept.stdout, "nothing to remove\n");
     let young = sandbox.dpt(&["cache", "gc", "--keep-runs", "0"]).code(0);
     assert_eq!(young.stdout, "nothing to remove\n");
     gc(&["--keep-runs", "0", "-y"]).code(0);
     assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
-    sandbox.dpt(&["run", "p.toml"]).code(0);
+    sandbox.dpt(&["run", "copies.toml"]).code(0);
+}
+
+#[test]
+fn gc_gives_up_or_waits_while_a_run_uses_the_store() {
+    let sandbox = ran();
+    let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
+    let args = ["cache", "gc", "--grace", "0s", "--keep-runs", "0", "-y"];
+    let refused = sandbox.dpt(&args).code(6);
+    assert!(refused.stderr.contains("a run uses the store: nothing was removed"), "{}", refused.stderr);
+    let mut waiting = sandbox.command(&[&args[..], &["--wait"]].concat());
+    let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "a run uses the store: waiting for its end"));
+    assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 3);
+    drop(in_use);
+    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
+}
+
+/// What a run finds while a gc waits for it stays, however old it is.
+#[test]
+fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
+    let sandbox = ran();
+    sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
+    let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
+    let mut gc = sandbox.command(&["cache", "gc", "--grace", "0s", "--keep-runs", "1", "-y", "--wait"]);
+    let mut gc = gc.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(gc.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("waiting")));
+    // The node that would go is made once more, and so is of the last run.
+    sandbox.dpt(&["run", "copies.toml", "--only", "rows", "--force"]).code(0);
+    drop(in_use);
+    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(gc.wait().unwrap().success());
+    sandbox.dpt(&["run", "copies.toml", "rows", "--check"]).code(0);
 }
 
 #[test]
@@ -151,7 +170,7 @@ fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
     fs::remove_file(sandbox.path().join("cache/v1/index")).unwrap();
     let lost = sandbox.dpt(&["cache", "gc", "-y", "--grace", "0s"]).code(2);
     assert!(lost.stderr.contains("--keep-pipeline FILE"), "{}", lost.stderr);
-    sandbox.dpt(&["run", "p.toml", "--check"]).code(0);
+    sandbox.dpt(&["run", "copies.toml", "--check"]).code(0);
     let none = sandbox.dpt(&["cache", "ls", "--cache", "nowhere"]).code(2);
     assert!(none.stderr.contains("there is no store in `nowhere`"), "{}", none.stderr);
     assert!(!sandbox.path().join("nowhere").exists());
@@ -160,11 +179,11 @@ fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
 #[test]
 fn results_travel_by_export_and_import() {
     let sandbox = ran();
-    let out = sandbox.dpt(&["cache", "export", "all.tar.gz", "--pipeline", "p.toml"]).code(0);
+    let out = sandbox.dpt(&["cache", "export", "all.tar.gz", "--pipeline", "copies.toml"]).code(0);
     assert!(out.stderr.starts_with("all.tar.gz: 3 entries, "), "{}", out.stderr);
     let taken = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
     assert!(taken.stderr.starts_with("all.tar.gz: 3 new of 3 entries, "), "{}", taken.stderr);
-    sandbox.dpt(&["run", "p.toml", "--cache", "other", "--check"]).code(0);
+    sandbox.dpt(&["run", "copies.toml", "--cache", "other", "--check"]).code(0);
     let again = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
     assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 known already"));
     sandbox.write("bad.tar", "no archive");
@@ -179,15 +198,18 @@ fn a_shared_store_is_read_and_ones_own_is_written() {
     let sandbox = ran();
     let own = ["--cache", "own", "--shared-store", "cache"];
     let with = |args: &[&str]| sandbox.dpt(&args.iter().chain(&own).copied().collect::<Vec<_>>());
-    with(&["run", "p.toml", "--check"]).code(0);
-    let run = with(&["run", "p.toml", "--set", "stage.rows.train_rows=9"]).code(0);
+    with(&["run", "copies.toml", "--check"]).code(0);
+    let run = with(&["run", "copies.toml", "--set", "stage.rows.train_rows=9"]).code(0);
     assert!(run.stderr.contains("copies: 1 done, 2 fresh in"), "{}", run.stderr);
     assert_eq!(field(&sandbox.dpt(&["cache", "ls", "--json", "--cache", "own"]).stdout, "node"), ["rows"]);
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).stdout.lines().count(), 3);
-    let status =
-        sandbox.command(&["status", "p.toml", "--cache", "own2"]).env("DPT_SHARED_STORE", "cache").output().unwrap();
+    let status = sandbox
+        .command(&["status", "copies.toml", "--cache", "own2"])
+        .env("DPT_SHARED_STORE", "cache")
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&status.stdout).contains("fetch      2      2"), "{status:?}");
-    let none = sandbox.dpt(&["run", "p.toml", "--shared-store", "nowhere"]).code(2);
+    let none = sandbox.dpt(&["run", "copies.toml", "--shared-store", "nowhere"]).code(2);
     assert!(none.stderr.contains("there is no store to read in `nowhere`"), "{}", none.stderr);
 }
 
@@ -217,13 +239,17 @@ fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String
 fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
     let sandbox = ran();
     for (script, code, says) in [
-        ("\"$DPT\" status p.toml", 0, "rows       1      1"),
-        ("\"$DPT\" run p.toml", 0, "all 3 nodes fresh"),
-        ("\"$DPT\" run p.toml -n --set stage.rows.train_rows=5", 0, "1 would run"),
+        ("\"$DPT\" status copies.toml", 0, "rows       1      1"),
+        ("\"$DPT\" run copies.toml", 0, "all 3 nodes fresh"),
+        ("\"$DPT\" run copies.toml -n --set stage.rows.train_rows=5", 0, "1 would run"),
         ("\"$DPT\" cache ls", 0, "fetch[part=one]"),
-        ("\"$DPT\" run p.toml --set stage.rows.train_rows=5", 6, "--cache DIR --shared-store"),
+        ("\"$DPT\" run copies.toml --set stage.rows.train_rows=5", 6, "--cache DIR --shared-store"),
         ("\"$DPT\" cache gc --keep-runs 0 --grace 0s -y", 6, "read-only file system"),
-        ("\"$DPT\" run p.toml --cache own --shared-store cache --set stage.rows.train_rows=5", 0, "1 done, 2 fresh"),
+        (
+            "\"$DPT\" run copies.toml --cache own --shared-store cache --set stage.rows.train_rows=5",
+            0,
+            "1 done, 2 fresh",
+        ),
     ] {
         let Some((exit, text)) = on_mount(&sandbox, READ_ONLY, script) else { return };
         assert!(exit == code && text.contains(says), "{script}: {exit}\n{text}");
@@ -234,7 +260,7 @@ fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
 fn a_disk_that_is_really_full_is_told_and_once_there_is_room_all_is_made() {
     let sandbox = sandbox();
     fs::create_dir(sandbox.path().join("cache")).unwrap();
-    let script = r#"run() { "$DPT" run p.toml -k --set stage.rows.train_rows=3000 "$@"; }
+    let script = r#"run() { "$DPT" run copies.toml -k --set stage.rows.train_rows=3000 "$@"; }
 run; echo "full: $?"
 mount -o remount,size=50m cache
 run || exit 1

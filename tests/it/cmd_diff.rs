@@ -5,8 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cmd_run::{chain, sandbox};
+use crate::cmd_run::sandbox;
 use crate::sandbox::Sandbox;
+use crate::support::copies::chain;
 
 const LONGER: [&str; 2] = ["--set", "stage.tokenize.max_source_length=8"];
 

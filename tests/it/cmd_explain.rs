@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cmd_run::chain;
 use crate::sandbox::Sandbox;
+use crate::support::copies::chain;
 
 fn explain(sandbox: &Sandbox, words: &[&str]) -> String {
     let ran = sandbox.dpt(&[&["explain", "chain.toml"], words].concat()).code(0);

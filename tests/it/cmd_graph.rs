@@ -7,34 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::sandbox::Sandbox;
-
-const PIPELINE: &str = r#"
-schema = 1
-
-[pipeline]
-name = "copies"
-
-[axes]
-part = ["one", "two"]
-
-[source.here]
-url = "file:data"
-
-[stage.fetch]
-kind = "download"
-axes = ["part"]
-source = "here"
-format = "files"
-file = ["{part}.txt"]
-"#;
-
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("copies.toml", PIPELINE);
-    sandbox.write("data/one.txt", "1");
-    sandbox.write("data/two.txt", "2");
-    sandbox
-}
+use crate::support::copies::copies;
 
 /// Each node's state in the JSON drawing.
 fn states(sandbox: &Sandbox, args: &[&str]) -> Vec<(String, String)> {
@@ -50,7 +23,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn states_are_told_and_nothing_runs() {
-    let sandbox = sandbox();
+    let sandbox = copies("");
     let missing = pairs(&[("fetch[one]", "missing"), ("fetch[two]", "missing")]);
     assert_eq!(states(&sandbox, &[]), missing);
     assert_eq!(states(&sandbox, &[]), missing, "looking made nothing");
@@ -76,7 +49,7 @@ fn states_are_told_and_nothing_runs() {
 
 #[test]
 fn json_and_the_page_tell_key_time_and_files_of_what_is_fresh() {
-    let sandbox = sandbox();
+    let sandbox = copies("");
     sandbox.dpt(&["run", "copies.toml"]).code(0);
     let drawing = sandbox.dpt(&["graph", "copies.toml", "--status", "-f", "json"]).code(0).stdout;
     let drawing: Value = serde_json::from_str(&drawing).unwrap();
@@ -95,7 +68,7 @@ fn json_and_the_page_tell_key_time_and_files_of_what_is_fresh() {
 
 #[test]
 fn the_ending_of_a_file_says_the_format() {
-    let sandbox = sandbox();
+    let sandbox = copies("");
     let starts = [
         ("g.svg", "<svg "),
         ("g.html", "<!DOCTYPE html>"),
@@ -126,7 +99,7 @@ fn the_ending_of_a_file_says_the_format() {
 
 #[test]
 fn the_terminal_drawing_follows_width_and_locale() {
-    let sandbox = sandbox();
+    let sandbox = copies("");
     let plain = sandbox.dpt(&["graph", "copies.toml"]).code(0).stdout;
     assert_eq!(plain, "●  fetch  ×2  part  download\n");
     let ran = sandbox.ran(sandbox.command(&["graph", "copies.toml"]).env("LC_ALL", "C")).code(0);
@@ -142,7 +115,7 @@ fn the_terminal_drawing_follows_width_and_locale() {
 
 #[test]
 fn a_stage_that_is_not_there_cannot_be_expanded() {
-    let ran = sandbox().dpt(&["graph", "copies.toml", "--expand=fetsh"]).code(2);
+    let ran = copies("").dpt(&["graph", "copies.toml", "--expand=fetsh"]).code(2);
     let expected = "error: there is no stage `fetsh` to expand in this drawing\n   = help: did you mean `fetch`?\n";
     assert_eq!(ran.stderr, expected);
 }

@@ -3,40 +3,11 @@
 use std::fs;
 
 use crate::sandbox::Sandbox;
-
-const PIPELINE: &str = r#"
-schema = 1
-
-[pipeline]
-name = "copies"
-
-[axes]
-part = ["one", "two"]
-
-[source.here]
-url = "file:data"
-
-[stage.fetch]
-kind = "download"
-axes = ["part"]
-source = "here"
-format = "files"
-file = ["{part}.txt"]
-
-[stage.all]
-kind = "download"
-source = "here"
-format = "files"
-file = ["one.txt", "two.txt"]
-"#;
+use crate::support::copies::{ALL, COPIES, chain, copies};
 
 /// A pipeline of two stages that copy two files.
 pub fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("copies.toml", PIPELINE);
-    sandbox.write("data/one.txt", "1");
-    sandbox.write("data/two.txt", "2");
-    sandbox
+    copies(ALL)
 }
 
 /// The names of the events in what `--json` printed, progress left out.
@@ -103,8 +74,7 @@ fetch      2               2     ?  never made before
 all        1               1     ?  never made before
 ";
     assert_eq!(dry.stdout, expected);
-    let last =
-        "copies: 3 would run, 0 fresh  (<TIME>); no earlier run tells the time of 3 nodes\n";
+    let last = "copies: 3 would run, 0 fresh  (<TIME>); no earlier run tells the time of 3 nodes\n";
     assert_eq!(dry.stderr, last);
     assert!(!sandbox.path().join("cache").exists(), "a dry run makes no store");
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
@@ -120,50 +90,6 @@ all        1               1     ?  never made before
     let json = sandbox.dpt(&["run", "copies.toml", "-n", "--json"]).code(0);
     assert_eq!(events(&json.stdout), ["run-started", "node-would-run", "node-would-run", "node-hit", "run-ended"]);
     assert!(json.stdout.starts_with("{\"at\":") && json.stdout.contains("\"schema\":1"), "{}", json.stdout);
-}
-
-/// `all` reads what `fetch` made: a chain of two.
-const CHAIN: &str = r#"
-schema = 1
-
-[pipeline]
-name = "chain"
-
-[axes]
-task = ["rte", "cb"]
-
-[source.here]
-url = "file:data"
-
-[source.model]
-url = "file:tiny"
-
-[stage.data]
-kind = "download"
-axes = ["task"]
-source = "here"
-format = "superglue"
-splits = { train = "train.jsonl", validation = "test.jsonl" }
-
-[stage.model]
-kind = "download"
-source = "model"
-format = "checkpoint"
-
-[stage.tokenize]
-axes = ["task"]
-needs = { data = "data", tokenizer = "model" }
-max_source_length = 64
-"#;
-
-/// [`CHAIN`] with the rows and the model of the examples.
-pub fn chain() -> Sandbox {
-    let sandbox = Sandbox::new();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    sandbox.write("chain.toml", CHAIN);
-    crate::quickstart::copy(&root.join("examples/data"), &sandbox.path().join("data"));
-    crate::quickstart::copy(&root.join("examples/tiny_t5"), &sandbox.path().join("tiny"));
-    sandbox
 }
 
 #[test]
@@ -217,7 +143,7 @@ fn only_what_changed_runs_again() {
 #[test]
 fn a_failed_stage_is_told_and_gives_code_1() {
     let sandbox = sandbox();
-    let pinned = PIPELINE
+    let pinned = format!("{COPIES}{ALL}")
         .replace("url = \"file:data\"", "url = \"file:data\"\nfiles = { two = { path = \"two.txt\", bytes = 99 } }");
     sandbox.write("copies.toml", &pinned);
     let ran = sandbox.dpt(&["run", "copies.toml", "-k"]).code(1);
@@ -230,7 +156,7 @@ fn a_failed_stage_is_told_and_gives_code_1() {
 #[test]
 fn a_wrong_pipeline_gives_code_2_and_makes_no_store() {
     let sandbox = sandbox();
-    sandbox.write("bad.toml", &PIPELINE.replace("format =", "formta ="));
+    sandbox.write("bad.toml", &COPIES.replace("format =", "formta ="));
     let ran = sandbox.dpt(&["run", "bad.toml"]).code(2);
     assert!(ran.stderr.contains("did you mean `format`?"), "{}", ran.stderr);
     assert!(!sandbox.path().join("cache").exists());

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::cmd_run::{chain, sandbox};
+use crate::cmd_run::sandbox;
+use crate::support::copies::chain;
 
 #[test]
 fn a_row_a_stage_with_counts_and_reasons() {
