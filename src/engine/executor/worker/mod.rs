@@ -1,0 +1,266 @@
+//! [`WorkerPool`]: the `dpt-worker` processes that run torch stages. Each is started when first needed, kept warm with
+//! what it has loaded, and used again; one that dies fails its node alone and is replaced by the next that is needed.
+//! Knows no stage: it passes jobs in and answers out.
+//!
+//! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal would not do:
+//! it is sent when the *thread* that started the child ends.)
+
+mod failure;
+mod process;
+mod stderr;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
+use crate::base::machine;
+use crate::engine::graph::Resources;
+use crate::stages::ctx::{Cancel, Job, Progress};
+use crate::stages::stage::StageResult;
+use crate::worker::device::Wanted;
+use crate::worker::protocol::{Answer, Request};
+
+use super::local::Workers;
+use failure::{died, interrupted};
+pub use process::Hello;
+use process::{Heard, Worker};
+use stderr::log_name;
+
+/// How often a wait looks whether it was cancelled.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How to run workers.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The `dpt-worker` to start. Looked for when the first one is needed, so that it may be missing until then.
+    pub program: PathBuf,
+    /// What `--device` says.
+    pub device: Wanted,
+    /// How many at once, at least 1.
+    pub max_workers: usize,
+    /// Where each node's log goes (what its worker prints on stderr), as `NODE.log`. `None`: it is not kept.
+    pub log_dir: Option<PathBuf>,
+    /// How long a cancelled job may take to end before its worker is killed.
+    pub grace: Duration,
+}
+
+impl WorkerConfig {
+    /// Workers without logs, and ten seconds of grace.
+    pub fn new(program: PathBuf, device: Wanted, max_workers: usize) -> Self {
+        Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10) }
+    }
+
+    /// Keeps each node's log in `folder`.
+    pub fn logs_in(mut self, folder: PathBuf) -> Self {
+        self.log_dir = Some(folder);
+        self
+    }
+}
+
+/// The pool. Its methods are called from as many threads as there are nodes to run.
+#[derive(Debug)]
+pub struct WorkerPool {
+    config: WorkerConfig,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Warm workers, the last used last.
+    idle: Vec<Worker>,
+    /// Which numbers are taken by workers, idle or not.
+    taken: Vec<bool>,
+}
+
+impl Workers for WorkerPool {
+    fn run(&self, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> StageResult {
+        WorkerPool::run(self, job, progress, cancel)
+    }
+
+    fn numerics(&self, resources: &Resources) -> Result<BTreeMap<String, String>, Diag> {
+        let hello = self.hello()?;
+        let gpu = hello.devices.iter().any(|device| device.starts_with("cuda")) && resources.gpu > 0;
+        let threads = resources.cpu.clamp(1, self.config.max_workers.max(1));
+        Ok(machine::numerics(gpu, &hello.libtorch, threads))
+    }
+}
+
+impl WorkerPool {
+    /// A pool without workers.
+    pub fn new(config: WorkerConfig) -> Self {
+        let state = State { idle: Vec::new(), taken: vec![false; config.max_workers.max(1)] };
+        Self { config, state: Mutex::new(state), freed: Condvar::new() }
+    }
+
+    /// Runs `job` in a worker, waiting for one where all are taken. A `device` of `auto` in the job is replaced by the
+    /// worker's own.
+    ///
+    /// # Errors
+    /// What the stage answers. Class `Environment`: no worker can be started. Class `Stage`: the worker died. Class
+    /// `Interrupted`: cancelled.
+    pub fn run(&self, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> StageResult {
+        let mut lease = self.lease(job, cancel)?;
+        let (result, again) = self.work(lease.worker(), job, progress, cancel);
+        if again {
+            lease.give_back(Fit::of(job));
+        }
+        result
+    }
+
+    /// What a worker says of itself. Starts one where none is warm.
+    ///
+    /// # Errors
+    /// Class `Environment`: no worker can be started, or `--device` asks for what is not there.
+    pub fn hello(&self) -> Result<Hello, Diag> {
+        let mut lease = self.take(1, &Fit::default(), &Cancel::new())?;
+        let hello = lease.worker().hello.clone();
+        let fit = lease.worker().fit.clone();
+        lease.give_back(fit);
+        Ok(hello)
+    }
+
+    fn lease(&self, job: &Job, cancel: &Cancel) -> Result<Lease<'_>, Diag> {
+        self.take(job.threads, &Fit::of(job), cancel).map_err(|diag| match diag.class {
+            Class::Interrupted => interrupted(&job.node),
+            _ => diag,
+        })
+    }
+
+    /// A warm worker, best one that fits; else a new one where there is room; else waits.
+    fn take(&self, threads: usize, fit: &Fit, cancel: &Cancel) -> Result<Lease<'_>, Diag> {
+        let mut state = self.state();
+        let number = loop {
+            if cancel.asked() {
+                return Err(interrupted("a node"));
+            }
+            while let Some(last) = state.idle.len().checked_sub(1) {
+                let same_device = || state.idle.iter().rposition(|w| w.fit.device == fit.device);
+                let at = state.idle.iter().rposition(|w| w.fit == *fit).or_else(same_device).unwrap_or(last);
+                let mut worker = state.idle.remove(at);
+                if worker.lives() {
+                    return Ok(Lease { pool: self, number: worker.number, worker: Some(worker) });
+                }
+                state.taken[worker.number] = false;
+            }
+            if let Some(number) = state.taken.iter().position(|taken| !taken) {
+                break number;
+            }
+            state = self.freed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.taken[number] = true;
+        drop(state);
+        let mut lease = Lease { pool: self, number, worker: None };
+        lease.worker = Some(Worker::start(&self.config, number, threads, cancel)?);
+        Ok(lease)
+    }
+
+    /// Runs the job, and says whether the worker is fit for another.
+    fn work(&self, worker: &mut Worker, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> (StageResult, bool) {
+        let log = self.config.log_dir.as_ref().map(|dir| dir.join(log_name(&job.node)));
+        worker.stderr.begin(log.clone());
+        let mut job = job.clone();
+        job.device = worker.device(&job.device);
+        for note in std::mem::take(&mut worker.hello.notes) {
+            progress.note(&note);
+        }
+        let node = job.node.clone();
+        let mut kill_at = None;
+        // A worker that cannot be written to is dead, which the first reading tells.
+        let _ = worker.say(&Request::Run { job: Box::new(job) });
+        loop {
+            if kill_at.is_none() && cancel.asked() {
+                let _ = worker.say(&Request::Cancel);
+                kill_at = Some(Instant::now() + self.config.grace);
+            }
+            if kill_at.is_some_and(|at| Instant::now() >= at) {
+                worker.kill();
+                return (Err(interrupted(&node)), false);
+            }
+            match worker.answers.recv_timeout(TICK) {
+                Ok(Heard::Answer(Answer::Progress { update })) => progress.update(update),
+                Ok(Heard::Answer(Answer::Note { text })) => progress.note(&text),
+                Ok(Heard::Answer(Answer::Done { outcome })) => return (Ok(outcome), true),
+                Ok(Heard::Answer(Answer::Failed { error })) => {
+                    let mut diag = Diag::from(error);
+                    // After a panic the worker ends: its memory is not to be trusted.
+                    let fit = diag.class != Class::Bug;
+                    if !fit && let Some(log) = log.filter(|log| log.exists()) {
+                        diag = diag.note(format!("its log: `{}`", log.display()));
+                    }
+                    return (Err(diag), fit);
+                }
+                Ok(Heard::Answer(Answer::Ready { .. })) => (),
+                Ok(Heard::Noise(line)) => {
+                    worker.kill();
+                    let diag = Diag::error(Class::Bug, format!("the worker of `{node}` said what is no answer"));
+                    return (Err(diag.note(line)), false);
+                }
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = worker.end();
+                    let diag = if cancel.asked() {
+                        interrupted(&node)
+                    } else {
+                        died(&node, status, &worker.stderr.tail(), log.as_deref())
+                    };
+                    return (Err(diag), false);
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker in use. Dropped without `give_back`, it is ended.
+struct Lease<'a> {
+    pool: &'a WorkerPool,
+    number: usize,
+    worker: Option<Worker>,
+}
+
+impl Lease<'_> {
+    fn worker(&mut self) -> &mut Worker {
+        self.worker.as_mut().expect("there from `take` until `give_back`")
+    }
+
+    fn give_back(mut self, fit: Fit) {
+        let mut worker = self.worker.take().expect("there from `take` until `give_back`");
+        worker.fit = fit;
+        self.pool.state().idle.push(worker);
+        self.pool.freed.notify_one();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        drop(self.worker.take());
+        self.pool.state().taken[self.number] = false;
+        self.pool.freed.notify_one();
+    }
+}
+
+/// What a worker has from its last job: the device, and the model (by its key) that is loaded there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fit {
+    device: String,
+    model: Option<Digest>,
+}
+
+impl Fit {
+    fn of(job: &Job) -> Self {
+        let model = job.inputs.get("model").and_then(|inputs| inputs.first()).map(|input| input.key);
+        Self { device: job.device.clone(), model }
+    }
+}
+
+#[cfg(test)]
+mod tests;

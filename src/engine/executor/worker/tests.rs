@@ -1,0 +1,225 @@
+//! A pool of workers in shell, which do what their jobs say.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::base::fs;
+use crate::stages::ctx::Update;
+
+/// A worker in shell: the job's kind says what it does. It numbers the jobs that it ran.
+const FAKE: &str = r#"#!/bin/sh
+test "$2" = cuda:7 && { echo '{"say":"failed","error":{"class":"environment","message":"no such GPU","notes":[],"help":null}}'; exit 6; }
+echo '{"say":"ready","protocol":1,"libtorch":"fake","devices":["cuda:3"],"notes":["a note of the start"]}'
+n=0
+while read -r line; do
+  case "$line" in
+    *'"say":"quit"'*) exit 0 ;;
+    *'"say":"cancel"'*) echo '{"say":"failed","error":{"class":"interrupted","message":"told to end","notes":[],"help":null}}' ;;
+    *'"kind":"wait"'*) echo '{"say":"note","text":"waiting"}' ;;
+    *'"kind":"deaf"'*) echo '{"say":"note","text":"waiting"}'; while :; do sleep 1; done ;;
+    *'"kind":"die"'*) echo "first words" >&2; echo "last words" >&2; exit 3 ;;
+    *'"kind":"segv"'*) kill -SEGV $$ ;;
+    *'"kind":"noise"'*) echo "hello" ;;
+    *'"kind":"bug"'*) echo '{"say":"failed","error":{"class":"bug","message":"panicked","notes":[],"help":null}}'; exit 70 ;;
+    *)
+      n=$((n+1))
+      case "$line" in *'"device":"cuda:3"'*) own=1 ;; *) own=0 ;; esac
+      echo "job $n on stderr" >&2
+      echo '{"say":"progress","update":{"what":"work","done":1,"total":2,"unit":"steps","detail":""}}'
+      echo '{"say":"done","outcome":{"metrics":{"n":'$n',"pid":'$$',"threads":'$OMP_NUM_THREADS',"own":'$own'},"numerics":{},"notes":[]}}' ;;
+  esac
+done
+"#;
+
+struct Fake {
+    dir: tempfile::TempDir,
+    pool: WorkerPool,
+}
+
+fn fake_with(device: Wanted, max_workers: usize) -> Fake {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("worker.sh");
+    fs::write_atomic(&program, FAKE.as_bytes()).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut config = WorkerConfig::new(program, device, max_workers).logs_in(dir.path().join("logs"));
+    config.grace = Duration::from_millis(200);
+    Fake { pool: WorkerPool::new(config), dir }
+}
+
+fn fake() -> Fake {
+    fake_with(Wanted::Auto, 2)
+}
+
+#[derive(Default)]
+struct Seen(Mutex<(Vec<Update>, Vec<String>)>);
+impl Progress for Seen {
+    fn update(&self, update: Update) {
+        self.0.lock().unwrap().0.push(update);
+    }
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().1.push(text.to_owned());
+    }
+}
+
+fn job(kind: &str) -> Job {
+    Job {
+        node: format!("{kind}[task=rte,seed=1]"),
+        kind: kind.to_owned(),
+        axes: vec![],
+        params: Default::default(),
+        inputs: Default::default(),
+        out: "out".into(),
+        scratch: "scratch".into(),
+        reuse: "reuse".into(),
+        base: ".".into(),
+        mirrors: Default::default(),
+        sources: Default::default(),
+        threads: 3,
+        device: "auto".into(),
+    }
+}
+
+fn run(fake: &Fake, kind: &str) -> StageResult {
+    fake.pool.run(&job(kind), &Seen::default(), &Cancel::new())
+}
+
+#[test]
+fn a_worker_is_started_once_and_kept_warm() {
+    let (fake, seen) = (fake(), Seen::default());
+    let first = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
+    let second = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
+    assert_eq!(first.metrics["pid"], second.metrics["pid"]);
+    assert_eq!((first.metrics["n"], second.metrics["n"]), (1.0, 2.0));
+    assert_eq!(first.metrics["threads"], 3.0);
+    assert_eq!(first.metrics["own"], 1.0, "`auto` is replaced by the worker's device");
+    let seen = seen.0.into_inner().unwrap();
+    assert_eq!(seen.0.len(), 2);
+    assert_eq!(seen.1, ["a note of the start"], "told once");
+}
+
+#[test]
+fn stderr_becomes_the_log_of_the_node() {
+    let fake = fake();
+    run(&fake, "touch").unwrap();
+    let dir = fake.dir.path().join("logs");
+    drop(fake.pool);
+    assert_eq!(fs::read_to_string(&dir.join("touch.task-rte.seed-1.log")).unwrap(), "job 1 on stderr\n");
+}
+
+#[test]
+fn a_dead_worker_fails_its_node_with_its_last_words_and_is_replaced() {
+    let fake = fake();
+    let diag = run(&fake, "die").unwrap_err();
+    assert_eq!(diag.class, Class::Stage);
+    assert_eq!(diag.message, "the worker of `die[task=rte,seed=1]` ended with exit status 3");
+    assert_eq!(diag.notes[0], "the last it printed:\nfirst words\nlast words");
+    assert!(diag.notes[1].starts_with("its log: `"), "{diag}");
+    assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
+}
+
+#[test]
+fn a_signal_is_named() {
+    let diag = run(&fake(), "segv").unwrap_err();
+    assert_eq!(diag.message, "the worker of `segv[task=rte,seed=1]` was killed by signal 11 (SIGSEGV)");
+}
+
+#[test]
+fn a_worker_that_died_idle_is_replaced_in_silence() {
+    let fake = fake();
+    let pid = run(&fake, "touch").unwrap().metrics["pid"];
+    // SAFETY: the process is our own child, not waited for yet.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    while fake.pool.state().idle[0].lives() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_ne!(run(&fake, "touch").unwrap().metrics["pid"], pid);
+}
+
+#[test]
+fn after_a_bug_the_worker_is_not_used_again() {
+    let fake = fake();
+    let pid = run(&fake, "touch").unwrap().metrics["pid"];
+    assert_eq!(run(&fake, "bug").unwrap_err().class, Class::Bug);
+    assert_ne!(run(&fake, "touch").unwrap().metrics["pid"], pid);
+}
+
+#[test]
+fn noise_on_stdout_is_a_bug() {
+    let diag = run(&fake(), "noise").unwrap_err();
+    assert_eq!((diag.class, &diag.notes[..]), (Class::Bug, &["hello".to_owned()][..]));
+}
+
+/// Cancels when the stage says that it waits.
+struct CancelOnNote<'a>(&'a Cancel);
+impl Progress for CancelOnNote<'_> {
+    fn update(&self, _: Update) {}
+    fn note(&self, text: &str) {
+        if text == "waiting" {
+            self.0.ask();
+        }
+    }
+}
+
+#[test]
+fn cancel_reaches_the_worker_which_stays_fit() {
+    let (fake, cancel) = (fake(), Cancel::new());
+    let diag = fake.pool.run(&job("wait"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+    assert_eq!((diag.class, diag.message.as_str()), (Class::Interrupted, "told to end"));
+    assert_eq!(fake.pool.state().idle.len(), 1);
+}
+
+#[test]
+fn a_deaf_worker_is_killed_after_the_grace() {
+    let (fake, cancel) = (fake(), Cancel::new());
+    let diag = fake.pool.run(&job("deaf"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+    assert_eq!(diag.class, Class::Interrupted);
+    assert!(fake.pool.state().idle.is_empty());
+    assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
+}
+
+#[test]
+fn no_more_workers_than_allowed() {
+    let fake = fake_with(Wanted::Cpu, 2);
+    let pids: Mutex<Vec<u64>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| pids.lock().unwrap().push(run(&fake, "touch").unwrap().metrics["pid"] as u64));
+        }
+    });
+    let mut pids = pids.into_inner().unwrap();
+    assert_eq!(pids.len(), 6);
+    pids.sort_unstable();
+    pids.dedup();
+    assert!(pids.len() <= 2, "{pids:?}");
+}
+
+#[test]
+fn a_missing_program_names_the_command_that_builds_it() {
+    let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), Wanted::Auto, 1));
+    let diag = pool.run(&job("touch"), &Seen::default(), &Cancel::new()).unwrap_err();
+    assert_eq!(diag.class, Class::Environment);
+    assert!(diag.help.unwrap().contains("cargo build --release"));
+    // The place in the pool is free again.
+    assert_eq!(pool.hello().unwrap_err().class, Class::Environment);
+}
+
+#[test]
+fn a_worker_that_refuses_the_device_passes_on_why() {
+    let fake = fake_with(Wanted::Cuda(Some(7)), 1);
+    let diag = run(&fake, "touch").unwrap_err();
+    assert_eq!((diag.class, diag.message.as_str()), (Class::Environment, "no such GPU"));
+}
+
+#[test]
+fn a_program_that_is_no_worker_is_told() {
+    let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), Wanted::Auto, 1));
+    let diag = pool.hello().unwrap_err();
+    assert_eq!(diag.message, "`/bin/false` ended with exit status 1 before it was ready");
+}
+
+#[test]
+fn log_names_are_safe() {
+    assert_eq!(log_name("report"), "report.log");
+    assert_eq!(log_name("train[task=a/../b,lr=1e-3]"), "train.task-a-..-b.lr-1e-3.log");
+    assert!(log_name(&"é".repeat(300)).len() < 255);
+}
