@@ -22,6 +22,9 @@ pub struct FsError {
 /// The system's message without the "(os error 2)" tail.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
+    if text == "stream did not contain valid UTF-8" {
+        return "it is no text in UTF-8".to_owned();
+    }
     match text.find(" (os error") {
         Some(i) => text[..i].to_lowercase(),
         None => text,
@@ -162,6 +165,15 @@ mod tests {
     fn errors_name_their_path() {
         let e = read(Path::new("no/such/file")).unwrap_err();
         assert_eq!(e.to_string(), "cannot read `no/such/file`: no such file or directory");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_said_to_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("latin");
+        fs::write(&path, b"caf\xe9").unwrap();
+        let e = read_to_string(&path).unwrap_err();
+        assert_eq!(e.to_string(), format!("cannot read `{}`: it is no text in UTF-8", path.display()));
     }
 
     #[test]

@@ -34,19 +34,27 @@ pub fn cut(text: &str) -> String {
     }
 }
 
-/// Two long values in a few words each: from a little before where they part.
+/// Two long values in a few words each: from a little before where they part to a little behind.
 pub fn apart(old: &str, new: &str) -> (String, String) {
-    /// Letters that stay before what differs.
-    const BEFORE: usize = 20;
-    if old.chars().count().max(new.chars().count()) <= WIDEST {
-        return (old.to_owned(), new.to_owned());
+    /// Letters that stay around what differs.
+    const AROUND: usize = 16;
+    let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
+    let (shorter, longer) = (old.len().min(new.len()), old.len().max(new.len()));
+    if longer <= WIDEST {
+        return (old.into_iter().collect(), new.into_iter().collect());
     }
-    let alike = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).count();
-    let tail = |text: &str| match alike.saturating_sub(BEFORE) {
-        0 => cut(text),
-        from => format!("…{}", cut(&text.chars().skip(from).collect::<String>())),
+    let alike = |pair: &(&char, &char)| pair.0 == pair.1;
+    let before = old.iter().zip(&new).take_while(alike).count();
+    let behind = old.iter().rev().zip(new.iter().rev()).take(shorter - before).take_while(alike).count();
+    let part = |text: &[char]| {
+        let from = before.saturating_sub(AROUND);
+        let to = text.len() - behind.saturating_sub(AROUND);
+        let lead = if from > 0 { "…" } else { "" };
+        let shown = cut(&text[from..to].iter().collect::<String>());
+        let tail = if to < text.len() && !shown.ends_with('…') { "…" } else { "" };
+        format!("{lead}{shown}{tail}")
     };
-    (tail(old), tail(new))
+    (part(&old), part(&new))
 }
 
 /// What differs between two values of a parameter, each part as `name`, old and new.
@@ -69,13 +77,17 @@ mod tests {
     fn of_long_values_is_shown_where_they_part() {
         let long = |middle: &str| format!("{}{middle}{}", "ä".repeat(100), "z".repeat(200));
         let (old, new) = apart(&long("one"), &long("two"));
-        assert!(old.starts_with(&format!("…{}onezz", "ä".repeat(20))) && old.ends_with("z…"), "{old}");
-        assert!(new.starts_with(&format!("…{}twozz", "ä".repeat(20))), "{new}");
+        let around = |middle: &str| format!("…{}{middle}{}…", "ä".repeat(16), "z".repeat(16));
+        assert_eq!((old, new), (around("one"), around("two")));
         assert_eq!(apart("a", "b"), ("a".to_owned(), "b".to_owned()));
         assert_eq!(apart("a", &"b".repeat(80)).0, "a");
-        // One is the other's beginning.
-        let (old, new) = apart(&"a".repeat(90), &"a".repeat(91));
-        assert_eq!((old.chars().count(), new.chars().count()), (21, 22));
+        // One is the other's beginning; all of it differs.
+        assert_eq!(
+            apart(&"a".repeat(90), &"a".repeat(91)),
+            (format!("…{}", "a".repeat(16)), format!("…{}", "a".repeat(17)))
+        );
+        let (old, new) = apart(&"a".repeat(90), &"b".repeat(90));
+        assert_eq!((old, new), (cut(&"a".repeat(90)), cut(&"b".repeat(90))));
     }
 
     #[test]

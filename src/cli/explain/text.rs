@@ -45,7 +45,8 @@ pub(super) fn text(told: &Told) -> String {
 
 /// Label and text, one below the other.
 fn labelled(rows: &[Vec<String>]) -> String {
-    rows.iter().map(|row| format!("  {:<12}{}\n", row[0], row[1])).collect()
+    let below = format!("\n{:14}", "");
+    rows.iter().map(|row| format!("  {:<12}{}\n", row[0], row[1].replace('\n', &below))).collect()
 }
 
 /// What a run would do with it.

@@ -113,7 +113,7 @@ impl Shared {
         for running in state.running.iter_mut().take(MOST) {
             let line = running.line.get_or_insert_with(|| {
                 let style = ProgressStyle::with_template("  {prefix}  {wide_msg}").expect("a template");
-                let line = ProgressBar::no_length().with_style(style).with_prefix(running.node.clone());
+                let line = ProgressBar::no_length().with_style(style).with_prefix(short(&running.node));
                 self.screen.add(line)
             });
             let told = running.meter.line(now);
@@ -122,6 +122,20 @@ impl Shared {
             line.tick();
         }
         bar.tick();
+    }
+}
+
+/// A node in few letters, so that there is room for how far it is: `train[rte,dpt,42]`, and no more than so many of them.
+fn short(node: &str) -> String {
+    const MOST: usize = 40;
+    let value = |part: &str| part.split_once('=').map_or(part, |(_, value)| value).to_owned();
+    let name = match node.strip_suffix(']').and_then(|node| node.split_once('[')) {
+        Some((stage, axes)) => format!("{stage}[{}]", axes.split(',').map(value).collect::<Vec<_>>().join(",")),
+        None => node.to_owned(),
+    };
+    match name.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name,
     }
 }
 
@@ -161,5 +175,18 @@ impl Sink for Tty {
         if let Some(lines) = said {
             self.shared.screen.suspend(|| render::err(&format!("{lines}\n")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_node_in_few_letters() {
+        assert_eq!(short("train[task=rte,method=dpt,seed=42]"), "train[rte,dpt,42]");
+        assert_eq!(short("report"), "report");
+        let long = short(&format!("make[word={}]", "ä".repeat(60)));
+        assert!(long.starts_with("make[ää") && long.ends_with('…') && long.chars().count() == 41, "{long}");
     }
 }
