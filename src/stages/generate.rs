@@ -79,9 +79,8 @@ fn run(ctx: &Ctx) -> StageResult {
     let mut done = 0;
     for task in &tasks {
         for (split, n) in Split::ALL.into_iter().zip(sizes).filter(|(_, n)| *n > 0) {
-            ctx.check_cancel()?;
             let mut text = String::new();
-            for row in synth::generate(task, split, n, settings.seed) {
+            for row in synth::try_generate(task, split, n, settings.seed, || ctx.check_cancel())? {
                 text.push_str(&row.to_string());
                 text.push('\n');
             }

@@ -9,6 +9,7 @@
 //! Labels are balanced as far as the number of rows allows. Same task, split, number and seed: the same rows.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use serde_json::Value;
 
@@ -125,12 +126,28 @@ pub fn find(name: &str) -> Option<&'static SynthTask> {
 /// `n` rows of `task` for `split`, different from each other as long as the language has more to say. Fields and label
 /// values are those of SuperGLUE's files; `idx` counts from 0 (for MultiRC and ReCoRD over passages, questions and answers).
 pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Value> {
+    let Ok(rows) = try_generate(task, split, n, seed, || Ok::<(), Infallible>(()));
+    rows
+}
+
+/// The same, where `go_on` is asked before each row.
+///
+/// # Errors
+/// What `go_on` says.
+pub fn try_generate<E>(
+    task: &SynthTask,
+    split: Split,
+    n: usize,
+    seed: i64,
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<Vec<Value>, E> {
     let mut draw = Draw::new(&format!("synth.{}.{}", task.name, split.name()), seed);
     let mut labels: Vec<usize> = (0..n).collect();
     draw.shuffle(&mut labels);
     let mut seen = BTreeSet::new();
     let mut rows = Vec::with_capacity(n);
     for label in labels {
+        go_on()?;
         let mut row = (task.row)(&mut draw, split, label);
         for _ in 0..50 {
             if !seen.contains(&row.to_string()) {
@@ -145,7 +162,7 @@ pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Valu
     if split != Split::Pretrain {
         rows.iter_mut().for_each(without_clues);
     }
-    rows
+    Ok(rows)
 }
 
 /// Takes the field `clue` away, wherever it is: SuperGLUE has none.
@@ -207,6 +224,16 @@ fn passage(draw: &mut Draw, split: Split, n: usize) -> (String, Vec<Fact>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_asked_before_each_row_may_end_it() {
+        let left = std::cell::Cell::new(3);
+        let go_on = || {
+            left.set(left.get() - 1);
+            if left.get() == 0 { Err("ended") } else { Ok(()) }
+        };
+        assert_eq!(try_generate(&TASKS[0], Split::Train, 1_000_000, 1, go_on), Err("ended"));
+    }
 
     #[test]
     fn same_seed_same_rows_other_seed_other_rows() {
