@@ -90,8 +90,8 @@ pub struct FieldHasher {
     gathered: Vec<u8>,
     /// What was hashed before, once there was much.
     hashed: Option<Box<blake3::Hasher>>,
-    /// Where a number ends that is still to come.
-    counted: Option<usize>,
+    /// Whether all is gathered, however much.
+    part: bool,
 }
 
 /// From this many bytes on, what was gathered is hashed.
@@ -100,31 +100,30 @@ const GATHERED: usize = 16 * 1024;
 impl FieldHasher {
     /// Starts a hash in `domain`, such as `dpt.recipe.1`.
     pub fn new(domain: &str) -> Self {
-        let mut hasher = Self { gathered: Vec::with_capacity(512), hashed: None, counted: None };
+        let mut hasher = Self { gathered: Vec::with_capacity(512), hashed: None, part: false };
         hasher.field(domain.as_bytes());
         hasher
     }
 
-    /// Starts a hash in `domain` whose first field is a number that is known at the end alone: [`Self::finish_counted`].
-    /// All fields are gathered until then.
-    pub fn counted(domain: &str) -> Self {
-        let mut hasher = Self::new(domain);
-        hasher.number(0);
-        hasher.counted = Some(hasher.gathered.len());
-        hasher
+    /// A part of a sequence, to be gathered: it is hashed as a whole, or behind a [`Beginning`].
+    pub fn part() -> Self {
+        Self { gathered: Vec::with_capacity(512), hashed: None, part: true }
     }
 
-    /// The digest of all fields of a hash that was started by [`Self::counted`].
-    pub fn finish_counted(mut self, n: u64) -> Digest {
-        let end = self.counted.expect("started as counted");
-        self.gathered[end - 8..end].copy_from_slice(&n.to_le_bytes());
-        self.finish()
+    /// What a [part](Self::part) has gathered.
+    pub fn gathered(&self) -> &[u8] {
+        &self.gathered
+    }
+
+    /// Takes all fields out of a [part](Self::part), and keeps the room.
+    pub fn clear(&mut self) {
+        self.gathered.clear();
     }
 
     /// Adds one field: its length, then its bytes.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
         self.gathered.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        if self.counted.is_some() || self.gathered.len() + bytes.len() < GATHERED {
+        if self.part || self.gathered.len() + bytes.len() < GATHERED {
             self.gathered.extend_from_slice(bytes);
             return self;
         }
@@ -145,6 +144,23 @@ impl FieldHasher {
             None => Digest::of(&self.gathered),
             Some(hasher) => Digest(*hasher.as_ref().clone().update(&self.gathered).finalize().as_bytes()),
         }
+    }
+}
+
+/// What many sequences of fields begin with, hashed once for all of them.
+pub struct Beginning(Box<blake3::Hasher>);
+
+impl Beginning {
+    /// Of sequences in `domain`, whose next fields are `parts`.
+    pub fn new(domain: &FieldHasher, parts: &[u8]) -> Self {
+        let mut hasher = Box::<blake3::Hasher>::default();
+        hasher.update(&domain.gathered).update(parts);
+        Self(hasher)
+    }
+
+    /// The digest of a sequence that goes on with `rest`.
+    pub fn and(&self, rest: &FieldHasher) -> Digest {
+        Digest(*self.0.as_ref().clone().update(&rest.gathered).finalize().as_bytes())
     }
 }
 
@@ -171,10 +187,11 @@ mod tests {
                 bytes.extend_from_slice(&[&(field.len() as u64).to_le_bytes()[..], field].concat());
                 assert_eq!(hasher.finish(), Digest::of(&bytes), "{len}");
             }
-            let mut counted = FieldHasher::counted("t");
-            counted.field(&long);
-            let plain = FieldHasher::new("t").number(3).field(&long).finish();
-            assert_eq!(counted.finish_counted(3), plain, "{len}");
+            let (mut first, mut rest) = (FieldHasher::part(), FieldHasher::part());
+            first.field(&long).field(b"ab");
+            rest.field(&long).field(b"");
+            let begun = Beginning::new(&FieldHasher::new("t"), first.gathered());
+            assert_eq!(begun.and(&rest), hasher.finish(), "{len}");
         }
     }
 

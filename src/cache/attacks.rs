@@ -266,7 +266,7 @@ fn two_writers_at_once_one_result() {
     assert_eq!(made.into_inner(), 10);
     let store = Store::open(dir.path()).unwrap();
     assert!((0..10).all(|n| look(&store, n) == "hit"));
-    assert_eq!(store.index().results.len(), 10);
+    assert_eq!(store.index().packed.results_sorted().count(), 10);
 }
 
 /// What a writer does that is killed: run by the test below, in a process of its own.

@@ -1,44 +1,71 @@
 //! [`Files`]: the files of a result by name. The index holds one for each key, so it is small: a sorted slice, where a tree
-//! would take a kilobyte.
+//! would take a kilobyte, and the names apart, which most results of a pipeline share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Index;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use super::entry::FileRecord;
 
 /// Files by name, in name order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Files(Box<[(String, FileRecord)]>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Files {
+    names: Arc<[String]>,
+    records: Box<[FileRecord]>,
+}
 
 impl Files {
+    /// Of names in order, and their records.
+    pub(super) fn new(names: Arc<[String]>, records: Box<[FileRecord]>) -> Self {
+        debug_assert!(names.len() == records.len() && names.is_sorted_by(|a, b| a < b));
+        Self { names, records }
+    }
+
+    /// A list of names as all that have the same one share it.
+    pub(super) fn names(names: Vec<String>) -> Arc<[String]> {
+        static SHARED: LazyLock<Mutex<HashSet<Arc<[String]>>>> = LazyLock::new(Mutex::default);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(&names[..]) {
+            return known.clone();
+        }
+        let names: Arc<[String]> = names.into();
+        shared.insert(names.clone());
+        names
+    }
+
+    /// The names alone.
+    pub(super) fn shared_names(&self) -> Arc<[String]> {
+        self.names.clone()
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.names.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names.is_empty()
     }
 
     /// The file called `name`.
     pub fn get(&self, name: &str) -> Option<&FileRecord> {
-        self.0.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok().map(|at| &self.0[at].1)
+        self.names.binary_search_by(|n| n.as_str().cmp(name)).ok().map(|at| &self.records[at])
     }
 
     /// All, in name order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&String, &FileRecord)> {
-        self.0.iter().map(|(name, file)| (name, file))
+        self.names.iter().zip(&self.records)
     }
 
     /// All names, in order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &String> {
-        self.0.iter().map(|(name, _)| name)
+        self.names.iter()
     }
 
     /// All records, in name order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &FileRecord> {
-        self.0.iter().map(|(_, file)| file)
+        self.records.iter()
     }
 }
 
@@ -56,7 +83,8 @@ impl FromIterator<(String, FileRecord)> for Files {
         if !files.is_sorted_by(|a, b| a.0 < b.0) {
             files = files.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
         }
-        Self(files.into_boxed_slice())
+        let (names, records): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        Self::new(Self::names(names), records.into())
     }
 }
 

@@ -281,19 +281,18 @@ impl Store {
         let mut index = self.index();
         for gone in &sweep.entries {
             index.results.remove(&gone.key);
-            index.dropped.insert(gone.key);
         }
         for (object, _) in &sweep.objects {
             index.objects.remove(object);
         }
-        index.files.retain(|path, _| path.exists());
+        index.keep_files(Path::exists);
         // Nobody else uses the store: nothing is merged that would bring back what went.
         Ok(index.write(&self.root().join("index"))?)
     }
 
     /// The entries that any node of any pipeline was last found or made under, as far as this store remembers.
     pub fn last_keys(&self) -> BTreeSet<CacheKey> {
-        self.index().last.values().copied().collect()
+        self.index().last.all().into_values().flatten().map(|(_, key)| key).collect()
     }
 }
 

@@ -2,23 +2,30 @@
 //! it says of a file holds as long as the file's signature does, and without it everything is found again from the
 //! manifests. Written as a whole, by rename, with a digest at its end; a damaged or foreign one is ignored.
 //!
+//! In memory it is what was read ([`Packed`]), and beside it what changed since.
+//!
 //! A signature speaks for bytes as long as the machine runs. A power cut may take bytes back that were written but not yet on
 //! the disk, and some file systems keep the signature then. So what was not [settled](Signature::settled) is forgotten when the
 //! machine was started anew, and hashed once more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Borrow;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::base::digest::{Digest, DigestMap};
+use crate::base::digest::{Digest, DigestHasher};
 use crate::base::fault;
 use crate::base::fs::{self, FsError};
 
-use super::entry::{FileRecord, Stored};
+use super::entry::Stored;
 use super::key::CacheKey;
+use super::pack_index;
+use super::packed::Packed;
 use super::stat::{Signature, boot};
-
-const MAGIC: &[u8] = b"dpt.index.3\n";
 
 /// What is remembered of a file of the working tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,283 +53,430 @@ pub struct About {
     pub sha256: Option<[u8; 32]>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+impl About {
+    /// With what `other` has and this has not.
+    pub fn or(self, other: Self) -> Self {
+        Self { tensors: self.tensors.or(other.tensors), sha256: self.sha256.or(other.sha256) }
+    }
+}
+
+type DigestState = BuildHasherDefault<DigestHasher>;
+
+#[derive(Debug)]
 pub struct Index {
+    /// As read.
+    pub packed: Arc<Packed>,
+    /// Of which file, so that one that another process wrote is told from it.
+    read: Option<Signature>,
     /// The first making under each key.
-    pub results: DigestMap<CacheKey, Arc<Stored>>,
+    pub results: Table<CacheKey, Arc<Stored>, CacheKey, DigestState>,
     /// The objects.
-    pub objects: DigestMap<Digest, Seen>,
+    pub objects: Table<Digest, Seen, Digest, DigestState>,
     /// Files of the working tree.
-    pub files: HashMap<PathBuf, Memo>,
+    pub files: Table<PathBuf, Memo, Path>,
     /// Bytes of large files of the working tree, by their digest. Kept as long as a file or an object has them.
-    pub about: DigestMap<Digest, About>,
-    /// The key under which each node (by a digest of pipeline and name) was last found or made.
-    pub last: DigestMap<Digest, CacheKey>,
-    /// What this process took out, so that merging does not bring it back.
-    pub dropped: HashSet<CacheKey>,
+    pub about: Table<Digest, About, Digest, DigestState>,
+    /// The key under which each node was last found or made.
+    pub last: Last,
     pub dirty: bool,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::on(Arc::default(), None)
+    }
 }
 
 impl Index {
     /// Reads the index; an empty one where there is none that can be used.
     pub fn read(path: &Path) -> Self {
-        fs::read(path).ok().and_then(|bytes| Self::decode(&bytes, &boot())).unwrap_or_default()
+        // Before the bytes: a file that is put in its place meanwhile is read again.
+        let read = Signature::at(path).ok().flatten();
+        let packed = fs::read(path).ok().and_then(|bytes| Packed::new(bytes, &boot())).unwrap_or_default();
+        Self::on(packed.into(), read)
     }
 
-    /// Writes it. Not synced: losing it costs time alone.
-    pub fn write(&self, path: &Path) -> Result<(), FsError> {
-        fs::replace_by(&fault::INDEX, path, &self.encode(&boot()), false)
+    fn on(packed: Arc<Packed>, read: Option<Signature>) -> Self {
+        Self {
+            read,
+            results: Table::new(&packed, |packed, key| Some(Arc::new(packed.stored(packed.find_result(*key)?)))),
+            objects: Table::new(&packed, |packed, digest| packed.seen(packed.find_object(digest)?)),
+            files: Table::new(&packed, |packed, path| packed.memo(packed.find_file(path)?)),
+            about: Table::new(&packed, |packed, digest| packed.find_about(digest)),
+            last: Last { packed: packed.clone(), pipelines: BTreeMap::new() },
+            dirty: false,
+            packed,
+        }
+    }
+
+    /// Writes it, on top of what another process wrote meanwhile: where both know something, this one's word counts. Not
+    /// synced: losing it costs time alone.
+    pub fn write(&mut self, path: &Path) -> Result<(), FsError> {
+        if Signature::at(path).ok().flatten() != self.read {
+            self.rebase(Self::read(path));
+        }
+        self.write_as_of(path, &boot())
     }
 
     /// As if written when the machine was last started at `boot`.
-    #[cfg(test)]
-    pub fn write_as_of(&self, path: &Path, boot: &str) {
-        fs::replace(path, &self.encode(boot), false).unwrap();
+    pub fn write_as_of(&mut self, path: &Path, boot: &str) -> Result<(), FsError> {
+        let bytes = pack_index::pack(self, boot);
+        fs::replace_by(&fault::INDEX, path, &bytes, false)?;
+        let packed = Packed::new(bytes, boot).expect("what was packed can be read");
+        *self = Self::on(packed.into(), Signature::at(path).ok().flatten());
+        Ok(())
     }
 
-    /// Adds what another process wrote meanwhile. Where both know something, this one's word counts.
-    pub fn merge(&mut self, other: Self) {
-        for (key, stored) in other.results {
-            if !self.dropped.contains(&key) {
-                self.results.entry(key).or_insert(stored);
-            }
-        }
-        other.objects.into_iter().for_each(|(d, s)| {
-            self.objects.entry(d).or_insert(s);
-        });
-        other.files.into_iter().for_each(|(p, m)| {
-            self.files.entry(p).or_insert(m);
-        });
-        for (digest, theirs) in other.about {
-            let ours = self.about.entry(digest).or_default();
-            ours.tensors = ours.tensors.or(theirs.tensors);
-            ours.sha256 = ours.sha256.or(theirs.sha256);
-        }
-        other.last.into_iter().for_each(|(n, k)| {
-            self.last.entry(n).or_insert(k);
-        });
+    /// Puts what changed here on top of `other`.
+    fn rebase(&mut self, other: Self) {
+        let packed = other.packed;
+        self.results.packed = packed.clone();
+        self.objects.packed = packed.clone();
+        self.files.packed = packed.clone();
+        self.about.packed = packed.clone();
+        self.last.rebase(&packed);
+        (self.packed, self.read) = (packed, other.read);
     }
 
-    fn encode(&self, boot: &str) -> Vec<u8> {
-        let mut w = Writer(Vec::with_capacity(MAGIC.len() + 256 * self.results.len()));
-        w.0.extend_from_slice(MAGIC);
-        w.text(boot.as_bytes());
-        w.number(self.results.len() as u64);
-        for (key, stored) in &self.results {
-            w.digest(&key.0);
-            w.number(stored.seconds.to_bits());
-            w.number(stored.numerics.len() as u64);
-            for (name, value) in &stored.numerics {
-                w.text(name.as_bytes());
-                w.text(value.as_bytes());
-            }
-            w.number(stored.files.len() as u64);
-            for (name, file) in stored.files.iter() {
-                w.text(name.as_bytes());
-                w.digest(&file.logical);
-                w.digest(&file.bytes);
-                w.number(file.size);
-            }
-        }
-        w.number(self.objects.len() as u64);
-        for (digest, seen) in &self.objects {
-            w.digest(digest);
-            w.signature(&seen.signature);
-            w.number(seen.settled.into());
-        }
-        // A path that is not text is hashed each time.
-        let files: Vec<_> = self.files.iter().filter_map(|(path, memo)| Some((path.to_str()?, memo))).collect();
-        w.number(files.len() as u64);
-        for (path, memo) in files {
-            w.text(path.as_bytes());
-            w.signature(&memo.signature);
-            w.number(memo.hashed_at as u64);
-            w.digest(&memo.digest);
-        }
-        w.number(self.last.len() as u64);
-        for (node, key) in &self.last {
-            w.digest(node);
-            w.digest(&key.0);
-        }
-        let sources: HashSet<&Digest> = self.files.values().map(|memo| &memo.digest).collect();
-        let here = |(digest, _): &(&Digest, _)| sources.contains(digest) || self.objects.contains_key(*digest);
-        let about: Vec<_> = self.about.iter().filter(here).collect();
-        w.number(about.len() as u64);
-        for (digest, about) in about {
-            w.digest(digest);
-            for known in [about.tensors, about.sha256.map(Digest)] {
-                w.number(known.is_some().into());
-                w.digest(&known.unwrap_or(*digest));
-            }
-        }
-        let check = Digest::of(&w.0);
-        w.digest(&check);
-        w.0
+    /// Learns more about bytes.
+    pub fn learn(&mut self, bytes: Digest, about: About) {
+        let known = self.about.get(&bytes).unwrap_or_default();
+        self.dirty |= self.about.insert(bytes, about.or(known));
     }
 
-    fn decode(bytes: &[u8], boot: &str) -> Option<Self> {
-        let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-        if Digest::of(body).0 != check {
-            return None;
-        }
-        let mut r = Reader(body.strip_prefix(MAGIC)?);
-        let same_boot = r.text()? == boot;
-        let mut index = Self::default();
-        let count = r.count()?;
-        index.results.reserve(count);
-        for _ in 0..count {
-            let key = CacheKey(r.digest()?);
-            let seconds = f64::from_bits(r.number()?);
-            let mut numerics = BTreeMap::new();
-            for _ in 0..r.count()? {
-                numerics.insert(r.text()?, r.text()?);
-            }
-            let file = |r: &mut Reader| {
-                let name = r.text()?;
-                Some((name, FileRecord { logical: r.digest()?, bytes: r.digest()?, size: r.number()? }))
-            };
-            let files = (0..r.count()?).map(|_| file(&mut r)).collect::<Option<_>>()?;
-            index.results.insert(key, Arc::new(Stored { key, files, numerics, seconds }));
-        }
-        let count = r.count()?;
-        index.objects.reserve(count);
-        for _ in 0..count {
-            let digest = r.digest()?;
-            let seen = Seen { signature: r.signature()?, settled: r.number()? == 1 };
-            if same_boot || seen.settled {
-                index.objects.insert(digest, seen);
-            }
-        }
-        for _ in 0..r.count()? {
-            let path = PathBuf::from(r.text()?);
-            let memo = Memo { signature: r.signature()?, hashed_at: r.number()? as i64, digest: r.digest()? };
-            if same_boot || memo.signature.settled(memo.hashed_at) {
-                index.files.insert(path, memo);
-            }
-        }
-        let count = r.count()?;
-        index.last.reserve(count);
-        for _ in 0..count {
-            index.last.insert(r.digest()?, CacheKey(r.digest()?));
-        }
-        for _ in 0..r.count()? {
-            let digest = r.digest()?;
-            let mut known = || Some((r.number()? == 1, r.digest()?)).map(|(known, value)| known.then_some(value));
-            let about = About { tensors: known()?, sha256: known()?.map(|Digest(bytes)| bytes) };
-            index.about.insert(digest, about);
-        }
-        r.0.is_empty().then_some(index)
+    /// Forgets files of the working tree but those that `keep` is true of.
+    pub fn keep_files(&mut self, keep: impl Fn(&Path) -> bool) {
+        let known = (0..self.packed.files()).filter_map(|row| std::str::from_utf8(self.packed.path(row)).ok());
+        let gone: Vec<PathBuf> = known.map(Path::new).filter(|path| !keep(path)).map(Path::to_owned).collect();
+        self.files.changed.retain(|path, _| keep(path));
+        gone.iter().for_each(|path| self.files.remove(path));
     }
 }
 
-/// Numbers as eight bytes, little endian; texts with their length before them.
-struct Writer(Vec<u8>);
+/// What was read of one kind, and what changed since. `Q`: as keys are looked up.
+#[derive(Debug)]
+pub struct Table<K, V, Q: ?Sized, S = RandomState> {
+    packed: Arc<Packed>,
+    find: fn(&Packed, &Q) -> Option<V>,
+    /// `None`: taken out.
+    pub changed: HashMap<K, Option<V>, S>,
+}
 
-impl Writer {
-    fn number(&mut self, n: u64) {
-        self.0.extend_from_slice(&n.to_le_bytes());
+impl<K, V, Q, S> Table<K, V, Q, S>
+where
+    K: Borrow<Q> + Eq + Hash,
+    V: Clone + PartialEq,
+    Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
+    S: BuildHasher + Default,
+{
+    fn new(packed: &Arc<Packed>, find: fn(&Packed, &Q) -> Option<V>) -> Self {
+        Self { packed: packed.clone(), find, changed: HashMap::default() }
     }
-    fn digest(&mut self, d: &Digest) {
-        self.0.extend_from_slice(&d.0);
-    }
-    fn text(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-    fn signature(&mut self, s: &Signature) {
-        for n in [s.size, s.mtime as u64, s.ctime as u64, s.inode] {
-            self.number(n);
+
+    /// What is known of `key`.
+    pub fn get(&self, key: &Q) -> Option<V> {
+        match self.changed.is_empty() {
+            true => (self.find)(&self.packed, key),
+            false => self.changed.get(key).cloned().unwrap_or_else(|| (self.find)(&self.packed, key)),
         }
+    }
+
+    /// Learns it; whether that is news.
+    pub fn insert(&mut self, key: K, value: V) -> bool {
+        let news = self.get(key.borrow()).as_ref() != Some(&value);
+        if news {
+            self.changed.insert(key, Some(value));
+        }
+        news
+    }
+
+    /// Forgets it.
+    pub fn remove(&mut self, key: &Q) {
+        self.changed.insert(key.to_owned(), None);
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// A node of a pipeline, by a digest of its name that is short and quick: two names with the same one are not to be feared,
+/// and would mix up reasons alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub(super) u64);
 
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk()?;
-        self.0 = tail;
-        Some(*head)
+impl Slot {
+    /// Of the node that is printed so (Fowler, Noll and Vo: FNV-1a, 64 bits).
+    pub fn of(node: &(impl fmt::Display + ?Sized)) -> Self {
+        struct Fnv(u64);
+        impl Write for Fnv {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for byte in text.bytes() {
+                    self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+                Ok(())
+            }
+        }
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        write!(hash, "{node}").expect("nothing can fail");
+        Self(hash.0)
     }
-    fn number(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
+}
+
+/// The key under which each node was last found or made, by pipeline.
+#[derive(Debug)]
+pub struct Last {
+    packed: Arc<Packed>,
+    pipelines: BTreeMap<String, LastOf>,
+}
+
+/// That of one pipeline.
+#[derive(Debug, Default)]
+struct LastOf {
+    /// Its rows.
+    rows: Range<u32>,
+    /// Where each node stands among these, once asked for.
+    places: OnceLock<HashMap<Slot, u32>>,
+    changed: HashMap<Slot, CacheKey>,
+    /// The order in which its nodes are to be written.
+    order: Vec<Slot>,
+}
+
+impl LastOf {
+    fn row(&self, packed: &Packed, node: Slot) -> Option<u32> {
+        let places = || self.rows.clone().map(|row| (Slot(packed.node_slot(row)), row)).collect();
+        self.places.get_or_init(places).get(&node).copied()
     }
-    /// A number of things that follow: no more than there are bytes.
-    fn count(&mut self) -> Option<usize> {
-        self.number().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= self.0.len())
+}
+
+impl Last {
+    fn rows_of(packed: &Packed, pipeline: &str) -> Range<u32> {
+        packed.pipelines().find(|(name, _)| *name == pipeline).map(|(_, rows)| rows).unwrap_or_default()
     }
-    fn digest(&mut self) -> Option<Digest> {
-        self.take().map(Digest)
+
+    /// Where the nodes of a pipeline stand in what was read.
+    pub fn rows(&self, pipeline: &str) -> Range<u32> {
+        Self::rows_of(&self.packed, pipeline)
     }
-    fn text(&mut self) -> Option<String> {
-        let len = self.count()?;
-        let (head, tail) = self.0.split_at_checked(len)?;
-        self.0 = tail;
-        std::str::from_utf8(head).ok().map(str::to_owned)
+
+    fn of(&mut self, pipeline: &str) -> &mut LastOf {
+        if !self.pipelines.contains_key(pipeline) {
+            let rows = self.rows(pipeline);
+            self.pipelines.insert(pipeline.to_owned(), LastOf { rows, ..LastOf::default() });
+        }
+        self.pipelines.get_mut(pipeline).expect("it was put there")
     }
-    fn signature(&mut self) -> Option<Signature> {
-        let mut n = || self.number();
-        Some(Signature { size: n()?, mtime: n()? as i64, ctime: n()? as i64, inode: n()? })
+
+    /// The key of one node.
+    pub fn get(&mut self, pipeline: &str, node: Slot) -> Option<CacheKey> {
+        let packed = self.packed.clone();
+        let of = self.of(pipeline);
+        let changed = of.changed.get(&node).copied();
+        changed.or_else(|| of.row(&packed, node).map(|row| packed.node_key(row)))
+    }
+
+    /// Learns it; whether that is news.
+    pub fn insert(&mut self, pipeline: &str, node: Slot, key: CacheKey) -> bool {
+        let news = self.get(pipeline, node) != Some(key);
+        if news {
+            self.of(pipeline).changed.insert(node, key);
+        }
+        news
+    }
+
+    /// In which order the nodes of a pipeline are to be written: that in which they will be asked for.
+    pub fn order(&mut self, pipeline: &str, nodes: impl Iterator<Item = Slot>) {
+        self.of(pipeline).order = nodes.collect();
+    }
+
+    /// Where a node stands in what was read.
+    pub fn row(&mut self, pipeline: &str, node: Slot) -> Option<u32> {
+        let packed = self.packed.clone();
+        self.of(pipeline).row(&packed, node)
+    }
+
+    /// The pipelines, and their nodes with their keys, in the order in which they are to be written.
+    pub fn all(&self) -> BTreeMap<&str, Vec<(Slot, CacheKey)>> {
+        let row = |row| (Slot(self.packed.node_slot(row)), self.packed.node_key(row));
+        let read = self.packed.pipelines().map(|(name, rows)| (name, rows.map(row).collect::<Vec<_>>()));
+        let mut all: BTreeMap<&str, Vec<_>> = read.collect();
+        for (name, of) in self.pipelines.iter().filter(|(_, of)| !(of.changed.is_empty() && of.order.is_empty())) {
+            let nodes = all.entry(name).or_default();
+            let mut keys: HashMap<Slot, CacheKey> = nodes.iter().copied().collect();
+            keys.extend(of.changed.iter().map(|(node, key)| (*node, *key)));
+            let mut changed: Vec<Slot> = of.changed.keys().copied().collect();
+            changed.sort();
+            let in_order = of.order.iter().copied().chain(nodes.iter().map(|(node, _)| *node)).chain(changed);
+            *nodes = in_order.filter_map(|node| Some((node, keys.remove(&node)?))).collect();
+        }
+        all
+    }
+
+    fn rebase(&mut self, packed: &Arc<Packed>) {
+        self.packed = packed.clone();
+        for (name, of) in &mut self.pipelines {
+            (of.rows, of.places) = (Self::rows_of(packed, name), OnceLock::new());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::NONE;
     use super::*;
     use crate::cache::Recipe;
 
+    const SIGNATURE: Signature = Signature { size: 1, mtime: -2, ctime: 3, inode: 4 };
+
+    fn key(version: u32) -> CacheKey {
+        Recipe::new("train", version).key()
+    }
+
+    fn stored(version: u32, numerics: &[(&str, &str)]) -> Arc<Stored> {
+        Arc::new(Stored::of(key(version), &crate::cache::entry::tests::made(numerics)))
+    }
+
     fn sample() -> Index {
-        let key = Recipe::new("train", 1).key();
         let digest = Digest::of(b"x");
-        let signature = Signature { size: 1, mtime: -2, ctime: 3, inode: 4 };
         let mut index = Index::default();
-        let stored = Stored::of(key, &crate::cache::entry::tests::made(&[("device", "cpu")]));
-        index.results.insert(key, Arc::new(stored));
-        index.objects.insert(digest, Seen { signature, settled: false });
-        index.files.insert("/a/é".into(), Memo { signature, hashed_at: 5, digest });
-        index.last.insert(digest, key);
-        index.about.insert(digest, About { tensors: Some(Digest::of(b"y")), sha256: None });
+        index.results.insert(key(1), stored(1, &[("device", "cpu")]));
+        index.results.insert(key(2), stored(2, &[]));
+        index.objects.insert(digest, Seen { signature: SIGNATURE, settled: false });
+        index.objects.insert(Digest::of(b"y"), Seen { signature: SIGNATURE, settled: true });
+        index.files.insert("/a/é".into(), Memo { signature: SIGNATURE, hashed_at: 5, digest });
+        index.files.insert("/a".into(), Memo { signature: SIGNATURE, hashed_at: i64::MAX, digest });
+        index.learn(digest, About { tensors: Some(Digest::of(b"tensors")), sha256: None });
+        index.last.insert("p", Slot::of("one"), key(1));
+        index.last.insert("p", Slot::of("gone"), key(3));
+        index.last.insert("q", Slot::of("one"), key(2));
         index
+    }
+
+    /// All that it says of what [`sample`] knows.
+    fn says(index: &mut Index) -> String {
+        let results: Vec<_> = (1..4).map(|version| index.results.get(&key(version))).collect();
+        let objects: Vec<_> = [b"x", b"y", b"z"].map(|bytes| index.objects.get(&Digest::of(bytes))).into();
+        let files: Vec<_> = ["/a", "/a/é", "/b"].map(|path| index.files.get(Path::new(path))).into();
+        let nodes = [("p", "one"), ("p", "gone"), ("q", "one"), ("q", "gone"), ("r", "one")];
+        let last = nodes.map(|(pipeline, node)| index.last.get(pipeline, Slot::of(node)));
+        let about = [b"x", b"y", b"z"].map(|bytes| index.about.get(&Digest::of(bytes)));
+        format!("{results:?}\n{objects:?}\n{files:?}\n{last:?}\n{about:?}")
+    }
+
+    fn unpacked(bytes: &[u8], boot: &str) -> Option<Index> {
+        Some(Index::on(Packed::new(bytes.to_owned(), boot)?.into(), None))
     }
 
     #[test]
     fn read_back_as_written_and_any_damage_is_no_index() {
-        let index = sample();
-        let bytes = index.encode("boot");
-        assert_eq!(Index::decode(&bytes, "boot"), Some(index));
+        let mut index = sample();
+        let bytes = pack_index::pack(&index, "boot");
+        let mut back = unpacked(&bytes, "boot").unwrap();
+        assert_eq!(says(&mut back), says(&mut index));
+        assert!(back.results.changed.is_empty() && back.objects.changed.is_empty());
+        assert_eq!(pack_index::pack(&back, "boot"), bytes);
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
-            assert_eq!(Index::decode(&flipped, "boot"), None);
-            assert_eq!(Index::decode(&bytes[..at], "boot"), None);
+            assert!(unpacked(&flipped, "boot").is_none());
+            assert!(unpacked(&bytes[..at], "boot").is_none());
         }
     }
 
     #[test]
-    fn what_a_power_cut_may_have_taken_is_hashed_again_after_a_start_of_the_machine() {
-        let mut index = sample();
-        let long_after = Memo { hashed_at: i64::MAX, ..*index.files.values().next().unwrap() };
-        index.files.insert("/settled".into(), long_after);
-        let later = Index::decode(&index.encode("one boot"), "another").unwrap();
-        assert_eq!(later.objects.len(), 0);
-        assert_eq!(later.files.keys().collect::<Vec<_>>(), [Path::new("/settled")]);
-        assert_eq!(later.results, index.results);
-        index.objects.values_mut().for_each(|seen| seen.settled = true);
-        assert_eq!(Index::decode(&index.encode("one boot"), "another").unwrap().objects, index.objects);
+    fn what_refers_to_nothing_is_no_index() {
+        let mut bytes = pack_index::pack(&sample(), "boot");
+        let whole = bytes.len() - 32;
+        let mut good = 0;
+        for at in 0..whole {
+            let before = std::mem::replace(&mut bytes[at], 0xfe);
+            let check = Digest::of(&bytes[..whole]);
+            bytes[whole..].copy_from_slice(&check.0);
+            if let Some(mut index) = unpacked(&bytes, "boot") {
+                says(&mut index);
+                good += 1;
+            }
+            bytes[at] = before;
+        }
+        assert!(good > 0 && good < whole);
     }
 
     #[test]
-    fn merging_keeps_both_and_brings_nothing_dropped_back() {
-        let key = Recipe::new("train", 1).key();
-        let mut fresh = Index::default();
-        fresh.merge(sample());
-        assert_eq!(fresh, sample());
-        fresh.about.values_mut().for_each(|about| *about = About { tensors: None, sha256: Some([1; 32]) });
-        fresh.merge(sample());
-        let about = About { tensors: Some(Digest::of(b"y")), sha256: Some([1; 32]) };
-        assert_eq!(fresh.about.values().collect::<Vec<_>>(), [&about]);
-        let mut dropped = Index { dropped: [key].into(), ..Index::default() };
-        dropped.merge(sample());
-        assert!(dropped.results.is_empty() && !dropped.objects.is_empty());
+    fn changes_are_kept_beside_what_was_read_and_written_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        sample().write(&path).unwrap();
+        let (mut one, mut other) = (Index::read(&path), Index::read(&path));
+        let seen = Seen { signature: SIGNATURE, settled: true };
+        assert!(one.objects.insert(Digest::of(b"z"), seen) && !one.objects.insert(Digest::of(b"z"), seen));
+        one.results.remove(&key(1));
+        one.objects.remove(&Digest::of(b"y"));
+        one.last.insert("p", Slot::of("gone"), key(4));
+        one.keep_files(|path| path == Path::new("/a"));
+        let said = says(&mut one);
+        one.write(&path).unwrap();
+        assert_eq!((says(&mut one), says(&mut Index::read(&path))), (said.clone(), said));
+
+        // What another process wrote meanwhile stays, but for what this one knows better.
+        other.results.insert(key(3), stored(3, &[]));
+        other.last.insert("p", Slot::of("one"), key(3));
+        other.write(&path).unwrap();
+        let mut both = Index::read(&path);
+        let known = |index: &Index| (1..4).map(|v| index.results.get(&key(v)).is_some()).collect::<Vec<_>>();
+        assert_eq!((known(&both), known(&other)), (vec![false, true, true], vec![false, true, true]));
+        assert_eq!(both.objects.get(&Digest::of(b"z")), Some(seen));
+        assert_eq!(both.last.get("p", Slot::of("gone")), Some(key(4)));
+        assert_eq!(both.last.get("p", Slot::of("one")), Some(key(3)));
+    }
+
+    #[test]
+    fn what_two_learn_of_the_same_bytes_is_kept_and_what_nobody_has_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        sample().write(&path).unwrap();
+        let (mut one, mut other) = (Index::read(&path), Index::read(&path));
+        let sha256 = Some([1; 32]);
+        one.learn(Digest::of(b"y"), About { tensors: Some(Digest::of(b"t")), sha256: None });
+        one.learn(Digest::of(b"of nobody"), About { tensors: None, sha256 });
+        one.write(&path).unwrap();
+        other.learn(Digest::of(b"x"), About { tensors: None, sha256 });
+        other.learn(Digest::of(b"y"), About { tensors: None, sha256 });
+        other.write(&path).unwrap();
+        let both = Index::read(&path);
+        let about = |bytes: &[u8]| both.about.get(&Digest::of(bytes));
+        assert_eq!(about(b"x"), Some(About { tensors: Some(Digest::of(b"tensors")), sha256 }));
+        assert_eq!(about(b"y"), Some(About { tensors: Some(Digest::of(b"t")), sha256 }));
+        assert_eq!(about(b"of nobody"), None);
+    }
+
+    #[test]
+    fn nodes_are_written_in_the_order_in_which_they_will_be_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let nodes: Vec<Slot> = (0..4).map(|n| Slot::of(&n)).collect();
+        let mut index = Index::default();
+        for node in nodes.iter().rev() {
+            index.last.insert("p", *node, key(1));
+        }
+        index.last.insert("p", Slot::of("of another time"), key(2));
+        index.last.order("p", nodes.iter().copied());
+        index.results.insert(key(1), stored(1, &[]));
+        index.write(&path).unwrap();
+        for (at, node) in nodes.iter().enumerate() {
+            assert_eq!(index.last.row("p", *node), Some(at as u32));
+            assert_eq!(index.packed.key(index.packed.node_result(at as u32)), key(1));
+        }
+        assert_eq!(index.last.row("p", Slot::of("of another time")), Some(4));
+        assert_eq!((index.packed.node_result(4), index.last.row("p", Slot::of("none"))), (NONE, None));
+    }
+
+    #[test]
+    fn what_a_power_cut_may_have_taken_is_hashed_again_after_a_start_of_the_machine() {
+        let bytes = pack_index::pack(&sample(), "one boot");
+        let later = unpacked(&bytes, "another").unwrap();
+        let object = |index: &Index, bytes: &[u8]| index.objects.get(&Digest::of(bytes)).is_some();
+        assert_eq!((object(&later, b"x"), object(&later, b"y")), (false, true));
+        let file = |path: &str| later.files.get(Path::new(path)).is_some();
+        assert_eq!((file("/a/é"), file("/a")), (false, true));
+        assert!(later.results.get(&key(1)).is_some());
+        // What was forgotten is not written as if it were known.
+        let again = unpacked(&pack_index::pack(&later, "another"), "another").unwrap();
+        assert_eq!((object(&again, b"x"), object(&again, b"y")), (false, true));
     }
 }

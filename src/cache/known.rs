@@ -7,6 +7,7 @@ use crate::artifact::{Counted, Known, LARGE, digests, kind_of, logical_digest};
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 
+use super::index::About;
 use super::store::Store;
 
 impl Store {
@@ -38,8 +39,7 @@ impl Store {
     fn learn(&self, name: &str, known: &Known) -> Option<Digest> {
         let mut index = self.index();
         if known.sha256.is_some() && known.size >= LARGE {
-            index.about.entry(known.bytes).or_default().sha256 = known.sha256;
-            index.dirty = true;
+            index.learn(known.bytes, About { tensors: None, sha256: known.sha256 });
         }
         let about = index.about.get(&known.bytes)?;
         about.tensors.filter(|_| kind_of(name).name == "tensors")

@@ -1,17 +1,20 @@
 //! Looking into the store: what lies under a key, and whether its files are what was stored. Nothing but a few stats where
 //! nothing changed. First in the store that is written, then in the shared one; a file counts wherever it lies.
 
-use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::artifact::byte_digest;
 use crate::base::diag::Diag;
-use crate::base::digest::{Digest, DigestMap};
+use crate::base::digest::Digest;
 
+use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
-use super::index::Seen;
+use super::index::{Seen, Slot};
 use super::key::CacheKey;
+use super::packed::{NONE, Packed};
 use super::stat::{Signature, now_ns};
 use super::store::{Damage, Found, Store, Wanted, manifest_in};
 
@@ -20,6 +23,54 @@ const WORTH_A_THREAD: usize = 1_000;
 
 /// What is wrong with a file: in a phrase, and the facts.
 type Wrong = (String, Option<String>);
+
+/// What the index has under a key, whether or not it is still whole.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The result.
+    pub stored: Arc<Stored>,
+    /// Whether the node for which it was looked for was last found or made under this key.
+    pub remembered: bool,
+    /// Its row; [`NONE`]: it is new.
+    row: u32,
+}
+
+/// What the index knows of the nodes of a pipeline, to be asked for each in the pipeline's order.
+pub struct Recall<'a> {
+    store: &'a Store,
+    pipeline: &'a str,
+    /// What was read, and the pipeline's rows in it, as long as nothing has changed since.
+    read: Option<(Arc<Packed>, Range<u32>)>,
+    /// Where the next node stands, most likely.
+    near: u32,
+}
+
+impl Recall<'_> {
+    /// What the index has of a node under a key.
+    pub fn known(&mut self, node: &impl Display, key: CacheKey, wanted: Wanted) -> Option<Known> {
+        let slot = Slot::of(node);
+        let here = self.near;
+        if let Some((packed, rows)) = &self.read
+            && rows.contains(&here)
+            && packed.node_slot(here) == slot.0
+            && packed.node_key(here) == key
+            && packed.node_result(here) != NONE
+        {
+            self.near += 1;
+            let row = packed.node_result(here);
+            let stored = Arc::new(packed.stored(row));
+            return wanted(&stored.numerics).then_some(Known { stored, remembered: true, row });
+        }
+        let mut index = self.store.index();
+        let stored = index.results.get(&key).filter(|stored| wanted(&stored.numerics))?;
+        if let Some(row) = index.last.row(self.pipeline, slot) {
+            self.near = row + 1;
+        }
+        let remembered = index.last.get(self.pipeline, slot) == Some(key);
+        let row = if index.results.changed.contains_key(&key) { NONE } else { index.packed.find_result(key)? };
+        Some(Known { stored, remembered, row })
+    }
+}
 
 impl Store {
     /// Looks, and changes nothing.
@@ -70,8 +121,35 @@ impl Store {
     }
 
     /// What the index has under a key, whether or not it is still whole.
-    pub fn known(&self, key: CacheKey, wanted: Wanted) -> Option<Arc<Stored>> {
-        self.index().results.get(&key).filter(|stored| wanted(&stored.numerics)).cloned()
+    fn known(&self, key: CacheKey, wanted: Wanted) -> Option<Arc<Stored>> {
+        self.index().results.get(&key).filter(|stored| wanted(&stored.numerics))
+    }
+
+    /// A result as the index has it, where that is the same.
+    pub fn one_of(&self, stored: Arc<Stored>) -> Arc<Stored> {
+        match self.index().results.changed.get(&stored.key) {
+            Some(Some(known)) if *known == stored => known.clone(),
+            _ => stored,
+        }
+    }
+
+    /// What the index knows of the nodes of a pipeline.
+    pub fn recall<'a>(&'a self, pipeline: &'a str) -> Recall<'a> {
+        let index = self.index();
+        let rows = index.last.rows(pipeline);
+        let near = rows.start;
+        let read = index.results.changed.is_empty().then(|| (index.packed.clone(), rows));
+        Recall { store: self, pipeline, read, near }
+    }
+
+    /// Whether the objects of a pipeline's last results are as they were: to be [asked](Ahead::work) by another thread, while
+    /// it is still being found out which of them are needed.
+    pub fn look_ahead(&self, pipeline: &str) -> Arc<Ahead> {
+        let index = self.index();
+        let nodes = index.last.rows(pipeline);
+        let ahead = Arc::new(Ahead::of_nodes(index.packed.clone(), self.objects().clone(), nodes));
+        drop(index);
+        self.ahead().get_or_init(|| ahead).clone()
     }
 
     /// Whether all objects have the signatures that they had when they were right.
@@ -86,40 +164,43 @@ impl Store {
         Ok(true)
     }
 
-    /// The same of many. The system is asked once for each object, on several threads when there is much to ask. What lies
-    /// in the shared store alone is not asked for here, and so not called whole.
-    pub fn whole(&self, results: &[Option<Arc<Stored>>]) -> Vec<bool> {
-        let objects = || results.iter().flatten().flat_map(|stored| stored.files.values()).map(|file| file.bytes);
-        let mut known: DigestMap<Digest, Option<Signature>> = DigestMap::default();
-        known.reserve(results.len());
+    /// The same of many. The system is asked once for each object, on several threads when there is much to ask.
+    pub fn whole(&self, known: &[Option<Known>]) -> Vec<bool> {
         let index = self.index();
-        for bytes in objects() {
-            known.entry(bytes).or_insert_with(|| index.objects.get(&bytes).map(|seen| seen.signature));
-        }
+        let (packed, changed) = (index.packed.clone(), !index.objects.changed.is_empty());
         drop(index);
-        let asked: Vec<_> = known.into_iter().collect();
-        let changed = |asked: &[(Digest, Option<Signature>)]| -> Vec<Digest> {
-            let same = |known: &Option<Signature>, bytes| known.is_some() && *known == self.objects().signature(bytes);
-            asked.iter().filter(|(bytes, known)| !same(known, bytes)).map(|(bytes, _)| *bytes).collect()
+        let rows = known.iter().flatten().map(|known| known.row).filter(|_| !changed);
+        let (begun, new);
+        let ahead = match self.ahead().get().filter(|ahead| ahead.is_of(&packed)) {
+            Some(ahead) => {
+                begun = ahead.clone();
+                begun.work();
+                &*begun
+            }
+            None => {
+                new = Ahead::of(packed, self.objects().clone(), rows);
+                let threads = std::thread::available_parallelism().map_or(1, usize::from);
+                std::thread::scope(|scope| {
+                    let others = threads.min(new.len() / WORTH_A_THREAD);
+                    (1..others).for_each(|_| drop(scope.spawn(|| new.work())));
+                    new.work();
+                });
+                &new
+            }
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = asked.len().div_ceil(threads).max(WORTH_A_THREAD);
-        let changed: HashSet<Digest> = std::thread::scope(|scope| {
-            let mut shares = asked.chunks(share);
-            let own = shares.next().unwrap_or_default();
-            let others: Vec<_> = shares.map(|share| scope.spawn(|| changed(share))).collect();
-            let others = others.into_iter().flat_map(|thread| thread.join().expect("asking does not panic"));
-            changed(own).into_iter().chain(others).collect()
-        });
-        let whole = |stored: &Arc<Stored>| !stored.files.values().any(|file| changed.contains(&file.bytes));
-        results.iter().map(|stored| stored.as_ref().is_some_and(whole)).collect()
+        let elsewhere = |known: &Known| self.is_whole(&known.stored).unwrap_or(false);
+        let whole = |known: &Known| match known.row {
+            row if row != NONE && !changed => ahead.whole(row) || self.shared().is_some() && elsewhere(known),
+            _ => elsewhere(known),
+        };
+        known.iter().map(|known| known.as_ref().is_some_and(whole)).collect()
     }
 
     /// The same of an object that lies in the shared store alone. What is known of its files is kept like that of files of
     /// the working tree: they are not ours, and not dated back for us.
     fn whole_in_shared(&self, bytes: &Digest) -> Result<bool, Diag> {
         let Some(path) = self.shared_object(bytes) else { return Ok(false) };
-        let known = self.index().files.get(&path).copied();
+        let known = self.index().files.get(&path);
         Ok(known.is_some_and(|memo| memo.digest == *bytes && !memo.signature.racy(memo.hashed_at))
             && known.map(|memo| memo.signature) == Signature::at(&path)?
             && !self.own_object(bytes).exists())
@@ -177,7 +258,7 @@ impl Store {
         let known = index.objects.get(object).filter(|seen| seen.signature == signature);
         let settled = signature.settled(hashed_at) || known.is_some_and(|seen| seen.settled);
         let seen = Seen { signature, settled };
-        index.dirty |= index.objects.insert(*object, seen) != Some(seen);
+        index.dirty |= index.objects.insert(*object, seen);
     }
 
     /// Whether the object is there and right. One that is there and wrong is set aside.

@@ -162,7 +162,6 @@ impl<'a> Miss<'a> {
 
         let mut index = self.store.index();
         index.results.insert(self.key, Arc::new(Stored::of(self.key, &entry.made[0])));
-        index.dropped.remove(&self.key);
         index.dirty = true;
         drop(index);
         self.done = true;
@@ -244,8 +243,9 @@ impl Store {
         }
         let path = self.own_object(bytes);
         fault::point("object.sync").and_then(|()| File::open(&path)?.sync_all()).map_err(on("sync", &path))?;
-        if let Some(seen) = self.index().objects.get_mut(bytes) {
-            seen.settled = true;
+        let mut index = self.index();
+        if let Some(seen) = index.objects.get(bytes) {
+            index.objects.insert(*bytes, Seen { settled: true, ..seen });
         }
         Ok(path.parent().map(Path::to_owned))
     }

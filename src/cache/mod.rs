@@ -36,6 +36,7 @@
 //! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted
 //! ```
 
+mod ahead;
 pub mod census;
 pub mod entry;
 pub mod files;
@@ -48,6 +49,8 @@ mod look;
 pub mod miss;
 mod objects;
 pub mod pack;
+mod pack_index;
+mod packed;
 pub mod reason;
 pub mod recipe;
 pub mod store;
@@ -59,6 +62,7 @@ pub use crate::base::stat;
 pub use entry::{Entry, FileRecord, Made, Stored};
 pub use files::Files;
 pub use key::CacheKey;
+pub use look::{Known, Recall};
 pub use miss::{Miss, Work};
 pub use reason::StaleReason;
 pub use recipe::Recipe;

@@ -181,12 +181,7 @@ impl Store {
                 Err(_) => imported.busy.push(entry.key),
             }
         }
-        let mut index = self.index();
-        index.dirty = true;
-        parts.entries.iter().for_each(|entry| {
-            index.dropped.remove(&entry.key);
-        });
-        drop(index);
+        self.index().dirty = true;
         self.flush()?;
         Ok(imported)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::digest::{Digest, FieldHasher};
+use crate::base::digest::{Beginning, Digest, FieldHasher};
 use crate::base::value::Value;
 
 use super::key::CacheKey;
@@ -191,6 +191,11 @@ impl Recipe {
         self.fields.push(Field { name, content });
     }
 
+    /// Gives back what room is left over.
+    pub fn shrink(&mut self) {
+        self.fields.shrink_to_fit();
+    }
+
     /// All fields, in order.
     pub fn fields(&self) -> &[Field] {
         &self.fields
@@ -203,7 +208,7 @@ impl Recipe {
 
     /// The key: every part of every field with its length and the number of its variant.
     pub fn key(&self) -> CacheKey {
-        let mut hasher = KeyHasher::empty();
+        let mut hasher = KeyHasher::part();
         for field in &self.fields {
             hasher.field(field.name.parts(), field.content.parts());
         }
@@ -231,6 +236,7 @@ impl Fields for Recipe {
 
 /// The key of a recipe without the recipe: most keys are of results that are there.
 pub struct KeyHasher {
+    /// All fields, or those of a part.
     hasher: FieldHasher,
     fields: u64,
 }
@@ -238,20 +244,67 @@ pub struct KeyHasher {
 impl KeyHasher {
     /// As [`Recipe::new`].
     pub fn new(stage: &str, version: u32) -> Self {
-        let mut it = Self::empty();
+        let mut it = Self::part();
         it.field(Name::Schema, Content::Number(SCHEMA));
         it.field(Name::Stage, Content::Text(stage));
         it.field(Name::Version, Content::Number(u64::from(version)));
         it
     }
 
-    fn empty() -> Self {
-        Self { hasher: FieldHasher::counted("dpt.recipe.1"), fields: 0 }
+    /// The fields of a recipe from some place on.
+    pub fn part() -> Self {
+        Self { hasher: FieldHasher::part(), fields: 0 }
+    }
+
+    /// Takes all fields out, and keeps the room.
+    pub fn clear(&mut self) {
+        self.hasher.clear();
+        self.fields = 0;
     }
 
     /// The key of all fields so far.
-    pub fn key(self) -> CacheKey {
-        CacheKey(self.hasher.finish_counted(self.fields))
+    pub fn key(&self) -> CacheKey {
+        let mut bytes = head(self.fields).gathered().to_vec();
+        bytes.extend_from_slice(self.hasher.gathered());
+        CacheKey(Digest::of(&bytes))
+    }
+}
+
+/// Before all fields stand their domain and how many they are.
+fn head(fields: u64) -> FieldHasher {
+    let mut head = FieldHasher::part();
+    head.field(b"dpt.recipe.1").number(fields);
+    head
+}
+
+/// What many recipes begin with: hashed once for all that have as many fields.
+pub struct SharedFields {
+    fields: KeyHasher,
+    /// How many fields the last recipe had; from the second of as many on also what these begin with.
+    begun: Option<(u64, Option<Beginning>)>,
+}
+
+impl SharedFields {
+    /// These.
+    pub fn new(fields: KeyHasher) -> Self {
+        Self { fields, begun: None }
+    }
+
+    /// The key of the recipe that goes on with `rest`.
+    pub fn key(&mut self, rest: &KeyHasher) -> CacheKey {
+        let fields = self.fields.fields + rest.fields;
+        match &mut self.begun {
+            Some((as_many, begun)) if *as_many == fields => {
+                let begin = || Beginning::new(&head(fields), self.fields.hasher.gathered());
+                CacheKey(begun.get_or_insert_with(begin).and(&rest.hasher))
+            }
+            _ => {
+                self.begun = Some((fields, None));
+                let head = head(fields);
+                let parts = [head.gathered(), self.fields.hasher.gathered(), rest.hasher.gathered()];
+                CacheKey(Digest::of(&parts.concat()))
+            }
+        }
     }
 }
 
@@ -312,6 +365,26 @@ mod tests {
             Content::Digest(Digest::of(b"x")),
         );
         assert_eq!(recipe.key().hex(), "d3f31a843f1efbc597d754036e091063d758da7f6e8d025b2e2a96c8e1890fd7");
+    }
+
+    #[test]
+    fn what_recipes_share_may_be_hashed_once() {
+        let long = Value::Str("x".repeat(3000));
+        for shared in [param("rate", Value::Float(0.3)), param("text", long)] {
+            let hashed = |fields: &[Field]| {
+                let mut hasher = KeyHasher::part();
+                fields.iter().for_each(|field| hasher.field(field.name.parts(), field.content.parts()));
+                hasher
+            };
+            let mut begun = SharedFields::new(hashed(shared.fields()));
+            for files in [0, 2, 2, 1, 0] {
+                let file = |n: u64| Field { name: Name::File(format!("{n}")), content: Content::Number(files + n) };
+                let rest: Vec<_> = (0..files).map(file).collect();
+                let whole: Recipe = shared.fields().iter().cloned().chain(rest.iter().cloned()).collect();
+                assert_eq!(begun.key(&hashed(&rest)), whole.key());
+                assert_eq!(hashed(whole.fields()).key(), whole.key());
+            }
+        }
     }
 
     #[test]

@@ -2,18 +2,20 @@
 //! to write ([`Miss`]). Knows no graph and no stage.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::artifact::byte_digest;
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::{Digest, FieldHasher};
+use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 
+use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
-use super::index::Index;
+use super::index::{Index, Slot};
 use super::key::CacheKey;
 use super::lock::{Holder, InUse, KeyLocks};
 use super::miss::Miss;
@@ -67,10 +69,12 @@ pub struct Store {
     shared: Option<PathBuf>,
     /// Where relative paths start.
     here: PathBuf,
-    objects: Objects,
+    objects: Arc<Objects>,
     index: Mutex<Index>,
     locks: KeyLocks,
     work: WorkFolders,
+    /// What was begun to be asked of the system.
+    ahead: OnceLock<Arc<Ahead>>,
 }
 
 /// The layout that this `dpt` reads and writes: a folder's name.
@@ -113,9 +117,9 @@ impl Store {
 
     fn of(root: PathBuf, index: Mutex<Index>) -> Result<Self, Diag> {
         let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
-        let objects = Objects::open(&root.join("objects"));
+        let objects = Arc::new(Objects::open(&root.join("objects")));
         let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
-        Ok(Self { root, shared: None, here, objects, index, locks, work })
+        Ok(Self { root, shared: None, here, objects, index, locks, work, ahead: OnceLock::new() })
     }
 
     /// With the store in `folder` behind it, of which nothing is ever written.
@@ -218,8 +222,12 @@ impl Store {
         &self.root
     }
 
-    pub(super) fn objects(&self) -> &Objects {
+    pub(super) fn objects(&self) -> &Arc<Objects> {
         &self.objects
+    }
+
+    pub(super) fn ahead(&self) -> &OnceLock<Arc<Ahead>> {
+        &self.ahead
     }
 
     /// `path`, from the working folder on where it is relative.
@@ -310,7 +318,6 @@ impl Store {
                 Found::Damaged(parts) => {
                     let mut index = self.index();
                     index.results.remove(&key);
-                    index.dropped.insert(key);
                     index.dirty = true;
                     drop(index);
                     parts.iter().try_for_each(|part| self.set_aside(&part.path))?;
@@ -348,15 +355,21 @@ impl Store {
     }
 
     /// The key under which a node was last found or made.
-    pub fn last_key(&self, pipeline: &str, node: &str) -> Option<CacheKey> {
-        self.index().last.get(&slot(pipeline, node)).copied()
+    pub fn last_key(&self, pipeline: &str, node: &(impl Display + ?Sized)) -> Option<CacheKey> {
+        self.index().last.get(pipeline, Slot::of(node))
     }
 
     /// Remembers the key under which a node was found or made, so that reasons can name old values.
-    pub fn remember(&self, pipeline: &str, node: &str, key: CacheKey) {
+    pub fn remember(&self, pipeline: &str, node: &(impl Display + ?Sized), key: CacheKey) {
         let mut index = self.index();
-        if index.last.insert(slot(pipeline, node), key) != Some(key) {
-            index.dirty = true;
+        index.dirty |= index.last.insert(pipeline, Slot::of(node), key);
+    }
+
+    /// In which order the nodes of a pipeline are asked for: to be found quickly, they are remembered in the same.
+    pub fn order(&self, pipeline: &str, nodes: impl Iterator<Item = impl Display>) {
+        let mut index = self.index();
+        if index.dirty {
+            index.last.order(pipeline, nodes.map(|node| Slot::of(&node)));
         }
     }
 
@@ -378,10 +391,7 @@ impl Store {
         let lock = self.root.join("index.lock");
         let held = fault::point("index.lock").and_then(|()| File::create(&lock)).map_err(on("write", &lock))?;
         held.lock().map_err(on("lock", &lock))?;
-        index.merge(Index::read(&path));
-        index.write(&path)?;
-        index.dirty = false;
-        Ok(())
+        Ok(index.write(&path)?)
     }
 }
 
@@ -395,8 +405,4 @@ fn split(mut folder: PathBuf, hex: &str, ending: &str) -> PathBuf {
     folder.push(&hex[..2]);
     folder.push(format!("{}{ending}", &hex[2..]));
     folder
-}
-
-fn slot(pipeline: &str, node: &str) -> Digest {
-    FieldHasher::new("dpt.node.1").field(pipeline.as_bytes()).field(node.as_bytes()).finish()
 }

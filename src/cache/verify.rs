@@ -210,13 +210,13 @@ impl Store {
     fn forget(&self, key: CacheKey) {
         let mut index = self.index();
         index.results.remove(&key);
-        index.dropped.insert(key);
         index.dirty = true;
     }
 
     fn distrust(&self, object: &Digest) {
         let mut index = self.index();
-        index.dirty |= index.objects.remove(object).is_some();
+        index.dirty |= index.objects.get(object).is_some();
+        index.objects.remove(object);
     }
 
     fn every_key(&self) -> Result<BTreeSet<CacheKey>, Diag> {

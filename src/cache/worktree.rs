@@ -10,7 +10,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::on;
 
-use super::index::Memo;
+use super::index::{About, Memo};
 use super::stat::{Signature, now_ns};
 use super::store::Store;
 
@@ -48,7 +48,7 @@ impl Store {
     }
 
     pub(super) fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
-        let known = self.index().files.get(path).copied();
+        let known = self.index().files.get(path);
         if let Some(memo) = known.filter(|m| m.signature == signature && !signature.racy(m.hashed_at)) {
             return Ok(memo.digest);
         }
@@ -62,7 +62,7 @@ impl Store {
         let mut index = self.index();
         index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
         if tensors.is_some() {
-            index.about.entry(digest).or_default().tensors = tensors;
+            index.learn(digest, About { tensors, sha256: None });
         }
         index.dirty = true;
         Ok(digest)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 
 use serde_json::json;
 
@@ -83,7 +84,15 @@ impl Changes {
     /// # Errors
     /// Every problem of the file and of the arguments.
     pub fn load(&self, path: &Path) -> Result<Plan, Vec<Diag>> {
-        let plan = pipeline::load(path, &self.options()?)?;
+        self.load_telling(path, None)
+    }
+
+    /// As [`Self::load`]; `named` is told the pipeline's name early.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_telling(&self, path: &Path, named: Option<Sender<String>>) -> Result<Plan, Vec<Diag>> {
+        let plan = pipeline::load(path, &LoadOptions { named, ..self.options()? })?;
         if !plan.warnings.is_empty() {
             anstream::eprintln!("{}", render::diags(&plan.warnings));
         }

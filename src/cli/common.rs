@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use clap::Args;
 
@@ -30,7 +31,7 @@ pub struct PipelineArgs {
 }
 
 /// Where results are stored.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
     /// Where results are stored [default: what DPT_CACHE names, else `cache/` at the project's root].
     #[arg(long, value_name = "DIR")]
@@ -98,8 +99,11 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
-/// The plan and its store, which `open` opens ([`StoreArgs::open`], [`StoreArgs::peek`]). Both are left to the system when the program ends, which takes memory back faster than they can
-/// give it; a store that is there is read while the plan is made.
+/// The plan and its store, which `open` opens ([`StoreArgs::open`], [`StoreArgs::peek`]). Both are left to the system when
+/// the program ends, which takes memory back faster than they can give it.
+///
+/// While the plan is made, another thread reads a store that is there, and then asks whether the results that this pipeline
+/// had last are as they were: most of them, if not all, are what the plan will need.
 ///
 /// # Errors
 /// As [`PipelineArgs::load`] and [`StoreArgs::open`].
@@ -108,15 +112,27 @@ pub fn plan_and_store(
     store: &StoreArgs,
     open: fn(&StoreArgs, &Path) -> Result<Store, Vec<Diag>>,
 ) -> Result<(ManuallyDrop<Plan>, ManuallyDrop<Store>), Vec<Diag>> {
-    let open = || open(store, &pipeline.pipeline);
-    std::thread::scope(|scope| {
-        // Where there is none, none is made for a pipeline that is wrong.
-        let there = store.folder(&pipeline.pipeline).join(LAYOUT).is_dir();
-        let early = there.then(|| scope.spawn(open));
+    // Where there is none, none is made for a pipeline that is wrong.
+    if !store.folder(&pipeline.pipeline).join(LAYOUT).is_dir() {
         let plan = pipeline.load()?;
-        let store = early.map_or_else(open, |thread| thread.join().expect("opening a store does not panic"))?;
-        Ok((ManuallyDrop::new(plan), ManuallyDrop::new(store)))
-    })
+        return Ok((ManuallyDrop::new(plan), ManuallyDrop::new(open(store, &pipeline.pipeline)?)));
+    }
+    let (named, name) = mpsc::channel::<String>();
+    let (opened, store_there) = mpsc::sync_channel(1);
+    let (args, path) = (store.clone(), pipeline.pipeline.clone());
+    std::thread::spawn(move || {
+        let store = open(&args, &path);
+        let ahead = match (&store, name.recv()) {
+            (Ok(store), Ok(name)) => Some(store.look_ahead(&name)),
+            _ => None,
+        };
+        // Where the plan is wrong, nobody waits for the store.
+        let _ = opened.send(store);
+        ahead.iter().for_each(|ahead| ahead.work());
+    });
+    let plan = pipeline.changes.load_telling(&pipeline.pipeline, Some(named))?;
+    let store = store_there.recv().expect("opening a store does not panic")?;
+    Ok((ManuallyDrop::new(plan), ManuallyDrop::new(store)))
 }
 
 /// A path as one would type it from here.

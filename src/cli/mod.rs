@@ -28,6 +28,7 @@ pub mod status;
 pub mod values;
 pub mod verify;
 
+use std::ffi::OsString;
 use std::panic;
 
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -189,6 +190,16 @@ First steps:
 
 /// The command line as clap sees it.
 pub fn command() -> clap::Command {
+    with(COMMANDS.iter())
+}
+
+/// The same for one command line: of the commands the one that it names alone, since all that is to be told then is about it.
+fn command_for(first: Option<OsString>) -> clap::Command {
+    let named = COMMANDS.iter().find(|row| first.as_ref().is_some_and(|first| first == row.name));
+    named.map_or_else(command, |row| with(std::iter::once(row)))
+}
+
+fn with<'a>(rows: impl Iterator<Item = &'a Command>) -> clap::Command {
     let top = clap::Command::new("dpt")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A declarative pipeline tool for decomposed prompt tuning")
@@ -198,7 +209,7 @@ pub fn command() -> clap::Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .max_term_width(100);
-    COMMANDS.iter().fold(top, |top, row| {
+    rows.fold(top, |top, row| {
         // After the arguments, whose struct brings its own doc comment as the text.
         let one = (row.args)(clap::Command::new(row.name)).about(row.about).long_about(None);
         top.subcommand(one.after_help(row.examples).hide(row.hidden))
@@ -207,7 +218,7 @@ pub fn command() -> clap::Command {
 
 /// Reads the command line, does it, prints what is left to say. Panics end here.
 pub fn main() -> Exit {
-    let matches = match command().try_get_matches() {
+    let matches = match command_for(std::env::args_os().nth(1)).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are no errors, and go to stdout.

@@ -1,6 +1,7 @@
 //! `dpt run`: brings a pipeline up to date.
 
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use crate::cli::Outcome;
@@ -129,7 +130,8 @@ pub fn run(args: &Args) -> Outcome {
     // Until the results are copied out; the run itself tells if this cannot be had.
     let _in_use = (!dry_run).then(|| store.in_use());
     let sink = choose(args.json);
-    let summary = run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel);
+    // Left to the system, like plan and store.
+    let summary = ManuallyDrop::new(run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel));
     // Bars are taken off the screen before the last line.
     drop(sink);
     // Of a part of the graph, what no other reads.
@@ -148,6 +150,9 @@ pub fn run(args: &Args) -> Outcome {
 
 /// What failed, what was skipped because of it, and where to read more.
 fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
+    if summary.failed.is_empty() && summary.skipped.is_empty() {
+        return String::new();
+    }
     let names = Names::of(&plan.graph);
     let mut causes: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, error) in &summary.failed {

@@ -52,7 +52,7 @@ impl SelectArgs {
         }
         if !self.from.is_empty() {
             let first = plan.select_from("--from", &self.from)?;
-            let all = closure(&first, |id| plan.graph.consumers(id));
+            let all = closure(&first, |id| plan.graph.consumers(id).to_vec());
             // What the pipeline does not aim at does not run unasked.
             let aimed: HashSet<_> = if targets.is_empty() { above(&plan.graph, &wanted) } else { all.clone() };
             parts.push(all.into_iter().filter(|id| aimed.contains(id) || first.contains(id)).collect());
@@ -74,7 +74,7 @@ impl SelectArgs {
 
 /// Nodes and all that they need.
 fn above(graph: &Graph, nodes: &[NodeId]) -> HashSet<NodeId> {
-    closure(nodes, |id| graph.producers(id).into_iter().map(|(from, _)| from).collect())
+    closure(nodes, |id| graph.producers(id).map(|(from, _)| from).collect())
 }
 
 fn closure(start: &[NodeId], next: impl Fn(NodeId) -> Vec<NodeId>) -> HashSet<NodeId> {

@@ -8,6 +8,8 @@ use crate::cache::{CacheKey, StaleReason};
 use crate::stages::ctx::Update;
 use crate::worker::protocol::WireDiag;
 
+use super::graph::Node;
+
 /// The version of what `--json` and journals hold: bumped when a field changes its meaning or goes. New fields may come.
 pub const SCHEMA: u32 = 1;
 
@@ -15,6 +17,31 @@ pub const SCHEMA: u32 = 1;
 pub trait Sink: Sync {
     /// Something happened.
     fn event(&self, event: &Event);
+
+    /// A node need not run. Of most runs these are most nodes: who only counts them makes no event of each.
+    fn hit(&self, hit: &HitNode) {
+        self.event(&hit.event());
+    }
+}
+
+/// A node that need not run, before an [event](Event::NodeHit) is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct HitNode<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its key.
+    pub key: CacheKey,
+    /// Why.
+    pub how: Hit,
+    /// How long it took when it was made.
+    pub seconds: f64,
+}
+
+impl HitNode<'_> {
+    /// As an event.
+    pub fn event(&self) -> Event {
+        Event::NodeHit { node: self.node.to_string(), key: self.key, how: self.how, seconds: self.seconds }
+    }
 }
 
 /// Why a node need not run.
@@ -57,6 +84,13 @@ pub enum Event {
         how: Hit,
         /// How long it took when it was made.
         seconds: f64,
+    },
+    /// Several nodes need not run: as journals tell it, in one line.
+    NodesHit {
+        /// Why.
+        how: Hit,
+        /// The nodes, with their keys.
+        nodes: BTreeMap<String, CacheKey>,
     },
     /// A node must run, and waits for a slot.
     NodeQueued {

@@ -253,7 +253,7 @@ impl Looker<'_> {
     }
 
     fn feeding(&self, id: NodeId) -> Vec<Producer<'_>> {
-        let ready = self.graph.producers(id).iter().all(|(from, _)| self.results[from.index()].is_some());
+        let ready = self.graph.producers(id).all(|(from, _)| self.results[from.index()].is_some());
         if ready { producers(self.graph, id, &self.results) } else { Vec::new() }
     }
 

@@ -1,63 +1,83 @@
 //! What a run or a look will find, as far as the store's memo tells: the keys of all nodes whose results it knows, and
 //! whether these results are still as they were, asked of the system for all of them at once and on several threads. So
 //! that a run without work costs little more than these questions.
-//!
-//! Only a forecast: it holds for a node as long as its producers have just the results that it was made from.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::cache::{Store, Stored};
+use crate::base::value::Params;
+use crate::cache::{Known, Store, Stored};
 
 use super::executor::Executor;
-use super::graph::{Graph, NodeId};
-use super::prepare::{Outer, outer};
+use super::graph::{Graph, Node, NodeId};
+use super::key::Keys;
+use super::prepare::{numerics, outer, producers_with, wants};
 use super::run::RunOptions;
-use super::state::States;
+use super::state::Wanted;
 
-/// The forecast, by node.
+/// The nodes whose results are there, and whose producers' results are, up to the first ones: whatever else a run does,
+/// these it need not make.
 #[derive(Debug)]
 pub struct Foreseen {
-    /// What the memo has under the key that each node has if its producers have what the memo has.
-    known: Vec<Option<Arc<Stored>>>,
-    /// Whether that is as it was.
-    whole: Vec<bool>,
+    fresh: Vec<Option<Known>>,
 }
 
 impl Foreseen {
-    /// Looks ahead, over the wanted nodes.
-    pub fn new(graph: &Graph, wanted: &States, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Self {
-        let mut known: Vec<Option<Arc<Stored>>> = vec![None; graph.len()];
-        let mut outers = HashMap::new();
+    /// Looks ahead, over the wanted nodes. What is forced is not fresh, nor what needs it.
+    pub fn new(graph: &Graph, wanted: &Wanted, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Self {
+        let mut known: Vec<Option<Known>> = vec![None; graph.len()];
+        let mut recall = store.recall(&options.pipeline);
+        let mut keys = KeysOf::default();
         for id in wanted.order() {
-            if graph.producers(*id).iter().any(|(from, _)| known[from.index()].is_none()) {
+            if graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
                 continue;
             }
-            // What goes wrong here goes wrong again where it is told.
             let node = graph.node(*id);
-            let own;
-            let outer = if Arc::strong_count(&node.params) > 1 {
-                let shared = || outer(node, store, &options.outside).ok();
-                outers.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(shared).as_ref()
-            } else {
-                own = outer(node, store, &options.outside).ok();
-                own.as_ref()
-            };
-            let known_as = |outer: &Outer| outer.known(graph, *id, &known, store, options.accept, executor);
-            let found = outer.and_then(known_as);
+            let result = |from: NodeId| known[from.index()].as_ref().map(|known| &*known.stored);
+            // What goes wrong here goes wrong again where it is told.
+            let found = keys.of(node, store, options).and_then(|keys| {
+                let key = keys.key(&producers_with(graph, *id, result));
+                let numerics = numerics(node, options.accept, executor).ok()?;
+                recall.known(node, key, &|made| wants(&numerics, made))
+            });
             known[id.index()] = found;
         }
-        let whole = store.whole(&known);
-        Self { known, whole }
+        let mut whole = store.whole(&known);
+        options.force.iter().for_each(|id| whole[id.index()] = false);
+        for id in wanted.order() {
+            if !whole[id.index()] || graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
+                known[id.index()] = None;
+            }
+        }
+        Self { fresh: known }
     }
 
-    /// What a look-up of `id` finds, if that is certain: `results` are those that its producers have.
-    pub fn result(&self, graph: &Graph, id: NodeId, results: &[Option<Arc<Stored>>]) -> Option<&Arc<Stored>> {
-        let same = |from: NodeId| match (&self.known[from.index()], &results[from.index()]) {
-            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
-            _ => false,
-        };
-        let certain = self.whole[id.index()] && graph.producers(id).iter().all(|(from, _)| same(*from));
-        self.known[id.index()].as_ref().filter(|_| certain)
+    /// The result of a node that is fresh.
+    pub fn result(&self, id: NodeId) -> Option<&Arc<Stored>> {
+        self.fresh[id.index()].as_ref().map(|known| &known.stored)
+    }
+
+    /// Whether the store remembers already that this is its result.
+    pub fn remembered(&self, id: NodeId) -> bool {
+        self.fresh[id.index()].as_ref().is_some_and(|known| known.remembered)
+    }
+}
+
+/// Makes keys: what counts for all nodes with the same parameters is asked for once.
+#[derive(Default)]
+struct KeysOf {
+    shared: HashMap<(&'static str, *const Params), Option<Keys>>,
+    own: Option<Keys>,
+}
+
+impl KeysOf {
+    fn of(&mut self, node: &Node, store: &Store, options: &RunOptions) -> Option<&mut Keys> {
+        let keys = || Some(outer(node, store, &options.outside).ok()?.keys(node));
+        if Arc::strong_count(&node.params) > 1 {
+            self.shared.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(keys).as_mut()
+        } else {
+            self.own = keys();
+            self.own.as_mut()
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::foresee::Foreseen;
 use super::graph::{Graph, NodeId};
 use super::prepare::{prepare, prepare_key};
 use super::run::RunOptions;
-use super::state::States;
+use super::state::Wanted;
 
 /// How a node stands.
 #[derive(Clone, Debug)]
@@ -59,18 +59,18 @@ pub struct NodeStatus {
 /// How the wanted nodes stand, producers before consumers. Runs nothing; of the options it minds `pipeline`, `targets`,
 /// `force`, `outside` and `accept`.
 pub fn status(graph: &Graph, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Vec<NodeStatus> {
-    let wanted = States::new(graph, &options.targets);
+    let wanted = Wanted::new(graph, &options.targets);
     let force: HashSet<NodeId> = options.force.iter().copied().collect();
     let mut results = vec![None; graph.len()];
     let mut statuses = Vec::new();
     let foreseen = Foreseen::new(graph, &wanted, store, options, executor);
     for id in wanted.order().iter().copied() {
-        if let Some(stored) = foreseen.result(graph, id, &results).filter(|_| !force.contains(&id)) {
+        if let Some(stored) = foreseen.result(id) {
             results[id.index()] = Some(stored.clone());
             statuses.push(NodeStatus { id, freshness: Freshness::Fresh { stored: stored.clone() } });
             continue;
         }
-        let mut by: Vec<NodeId> = graph.producers(id).into_iter().map(|(from, _)| from).collect();
+        let mut by: Vec<NodeId> = graph.producers(id).map(|(from, _)| from).collect();
         by.retain(|from| results[from.index()].is_none());
         by.sort();
         by.dedup();

@@ -1,11 +1,11 @@
 //! [`Graph`]: the expanded DAG. petgraph stays inside. Knows no TOML, no key and no store; does no I/O.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
 
 use crate::base::diag::Span;
 use crate::base::value::Params;
@@ -99,17 +99,22 @@ pub enum Accept {
     Any,
 }
 
-/// From a producer to a consumer's input.
+/// Who reads whom, and by which port.
 #[derive(Clone, Copy, Debug)]
-pub struct Edge {
-    /// The consumer's port.
-    pub port: &'static Port,
+struct Edge {
+    producer: NodeId,
+    consumer: NodeId,
+    port: &'static Port,
 }
 
 /// The expanded DAG.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    inner: DiGraph<Node, Edge>,
+    nodes: Vec<Node>,
+    /// In the order in which they were connected.
+    edges: Vec<Edge>,
+    /// The same by node: made when first asked for, and anew after a change.
+    links: OnceLock<Links>,
 }
 
 impl Graph {
@@ -120,17 +125,20 @@ impl Graph {
 
     /// Adds a node.
     pub fn add(&mut self, node: Node) -> NodeId {
-        NodeId(self.inner.add_node(node).index() as u32)
+        self.links.take();
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
     }
 
     /// Lets `consumer` read `producer` through `port`. Producers of one port keep the order in which they were added.
     pub fn connect(&mut self, producer: NodeId, consumer: NodeId, port: &'static Port) {
-        self.inner.add_edge(at(producer), at(consumer), Edge { port });
+        self.links.take();
+        self.edges.push(Edge { producer, consumer, port });
     }
 
     /// How many nodes.
     pub fn len(&self) -> usize {
-        self.inner.node_count()
+        self.nodes.len()
     }
 
     /// Whether there is none.
@@ -145,24 +153,21 @@ impl Graph {
 
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.inner[at(id)]
+        &self.nodes[id.index()]
     }
 
     /// What `id` reads: producer and port, in the order in which they were connected.
-    pub fn producers(&self, id: NodeId) -> Vec<(NodeId, &'static Port)> {
-        // petgraph gives the last one first.
-        let edges = self.inner.edges_directed(at(id), Direction::Incoming);
-        let mut producers: Vec<_> = edges.map(|e| (from(e.source()), e.weight().port)).collect();
-        producers.reverse();
-        producers
+    pub fn producers(&self, id: NodeId) -> impl ExactSizeIterator<Item = (NodeId, &'static Port)> + Clone {
+        self.links().producers.row(id).iter().copied()
     }
 
     /// Who reads `id`, each once, in id order.
-    pub fn consumers(&self, id: NodeId) -> Vec<NodeId> {
-        let mut ids: Vec<_> = self.inner.neighbors_directed(at(id), Direction::Outgoing).map(from).collect();
-        ids.sort();
-        ids.dedup();
-        ids
+    pub fn consumers(&self, id: NodeId) -> &[NodeId] {
+        self.links().consumers.row(id)
+    }
+
+    fn links(&self) -> &Links {
+        self.links.get_or_init(|| Links::of(self.len(), &self.edges))
     }
 
     /// All nodes, producers before consumers, else in id order as far as possible.
@@ -170,26 +175,138 @@ impl Graph {
     /// # Errors
     /// The nodes of one cycle, in its order.
     pub fn topological(&self) -> Result<Vec<NodeId>, Vec<NodeId>> {
-        match petgraph::algo::toposort(&self.inner, None) {
-            Ok(order) => Ok(order.into_iter().map(from).collect()),
-            Err(_) => Err(self.cycle()),
+        // Stages mostly stand below those that they read.
+        if self.edges.iter().all(|edge| edge.producer < edge.consumer) {
+            return Ok(self.ids().collect());
         }
+        let mut missing: Vec<usize> = self.ids().map(|id| self.producers(id).len()).collect();
+        let mut ready: BinaryHeap<_> = self.ids().filter(|id| missing[id.index()] == 0).map(Reverse).collect();
+        let mut order = Vec::with_capacity(self.len());
+        while let Some(Reverse(id)) = ready.pop() {
+            order.push(id);
+            for consumer in self.consumers(id) {
+                missing[consumer.index()] -= self.producers(*consumer).filter(|(from, _)| *from == id).count();
+                if missing[consumer.index()] == 0 {
+                    ready.push(Reverse(*consumer));
+                }
+            }
+        }
+        if order.len() == self.len() { Ok(order) } else { Err(self.cycle()) }
     }
 
     /// The first strongly connected part with more than one node, or a node that reads itself.
     fn cycle(&self) -> Vec<NodeId> {
-        petgraph::algo::tarjan_scc(&self.inner)
+        let mut graph: DiGraph<(), ()> = DiGraph::new();
+        for _ in self.ids() {
+            graph.add_node(());
+        }
+        let at = |id: NodeId| NodeIndex::new(id.index());
+        for edge in &self.edges {
+            graph.add_edge(at(edge.producer), at(edge.consumer), ());
+        }
+        petgraph::algo::tarjan_scc(&graph)
             .into_iter()
-            .find(|part| part.len() > 1 || self.inner.contains_edge(part[0], part[0]))
-            .map(|part| part.into_iter().rev().map(from).collect())
+            .find(|part| part.len() > 1 || graph.contains_edge(part[0], part[0]))
+            .map(|part| part.into_iter().rev().map(|index| NodeId(index.index() as u32)).collect())
             .unwrap_or_default()
     }
 }
 
-fn at(id: NodeId) -> NodeIndex {
-    NodeIndex::new(id.index())
+/// The edges by node, from either end.
+#[derive(Clone, Debug)]
+struct Links {
+    producers: Rows<(NodeId, &'static Port)>,
+    consumers: Rows<NodeId>,
 }
 
-fn from(index: NodeIndex) -> NodeId {
-    NodeId(index.index() as u32)
+impl Links {
+    fn of(nodes: usize, edges: &[Edge]) -> Self {
+        let producers = Rows::of(nodes, edges.iter().map(|edge| (edge.consumer, (edge.producer, edge.port))));
+        // By consumer, so that those of each producer come in order, and one that reads it twice comes twice in a row.
+        let mut last = vec![None; nodes];
+        let mut pairs = Vec::with_capacity(edges.len());
+        for consumer in (0..nodes as u32).map(NodeId) {
+            for (producer, _) in producers.row(consumer) {
+                if last[producer.index()].replace(consumer) != Some(consumer) {
+                    pairs.push((*producer, consumer));
+                }
+            }
+        }
+        Self { producers, consumers: Rows::of(nodes, pairs.into_iter()) }
+    }
+}
+
+/// A row of any length for each node, all rows in one piece.
+#[derive(Clone, Debug)]
+struct Rows<T> {
+    /// Where each row begins, and at last where all end.
+    begins: Vec<u32>,
+    all: Vec<T>,
+}
+
+impl<T: Copy> Rows<T> {
+    /// Of `(row, item)`: the items of a row keep their order.
+    fn of(rows: usize, items: impl Iterator<Item = (NodeId, T)> + Clone) -> Self {
+        let mut begins = vec![0_u32; rows + 1];
+        items.clone().for_each(|(row, _)| begins[row.index() + 1] += 1);
+        (0..rows).for_each(|row| begins[row + 1] += begins[row]);
+        let Some((_, any)) = items.clone().next() else { return Self { begins, all: Vec::new() } };
+        let mut next = begins.clone();
+        let mut all = vec![any; begins[rows] as usize];
+        for (row, item) in items {
+            all[next[row.index()] as usize] = item;
+            next[row.index()] += 1;
+        }
+        Self { begins, all }
+    }
+
+    fn row(&self, id: NodeId) -> &[T] {
+        &self.all[self.begins[id.index()] as usize..self.begins[id.index() + 1] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stages::stage::Arity;
+
+    const PORT: Port = Port { role: "from", accepts: &[], files: &["*"], arity: Arity::Many, doc: "" };
+
+    fn graph(nodes: usize, edges: &[(u32, u32)]) -> Graph {
+        let mut graph = Graph::new();
+        for _ in 0..nodes {
+            graph.add(Node {
+                stage: "s".into(),
+                kind: &crate::stages::report::KIND,
+                axes: Vec::new(),
+                params: Arc::default(),
+                resources: Resources::default(),
+                accept: Accept::Any,
+                span: None,
+            });
+        }
+        edges.iter().for_each(|(from, to)| graph.connect(NodeId(*from), NodeId(*to), &PORT));
+        graph
+    }
+
+    #[test]
+    fn both_ends_of_every_edge_are_found_also_after_a_change() {
+        let mut graph = graph(4, &[(2, 0), (1, 0), (2, 0), (2, 3)]);
+        let producers = |graph: &Graph, id| graph.producers(NodeId(id)).map(|(from, _)| from.0).collect::<Vec<_>>();
+        assert_eq!(
+            (producers(&graph, 0), producers(&graph, 1), producers(&graph, 3)),
+            (vec![2, 1, 2], vec![], vec![2])
+        );
+        assert_eq!(graph.consumers(NodeId(2)), [NodeId(0), NodeId(3)]);
+        graph.connect(NodeId(0), NodeId(1), &PORT);
+        assert_eq!((producers(&graph, 1), graph.consumers(NodeId(0))), (vec![0], &[NodeId(1)][..]));
+        assert_eq!(graph.topological().unwrap_err(), [NodeId(0), NodeId(1)]);
+    }
+
+    #[test]
+    fn producers_come_first_else_ids_tell() {
+        let order = |graph: Graph| graph.topological().unwrap().iter().map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(order(graph(4, &[(0, 3), (1, 3)])), [0, 1, 2, 3]);
+        assert_eq!(order(graph(5, &[(4, 0), (4, 0), (0, 2), (3, 2)])), [1, 3, 4, 0, 2]);
+    }
 }

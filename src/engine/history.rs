@@ -83,6 +83,9 @@ impl Run {
         match event {
             Event::RunStarted { pipeline, .. } => (self.pipeline, self.at) = (pipeline, at),
             Event::NodeHit { node, key, how, .. } => put(node, Some(key), Fate::Hit(how)),
+            Event::NodesHit { how, nodes } => {
+                nodes.into_iter().for_each(|(node, key)| put(node, Some(key), Fate::Hit(how)));
+            }
             Event::NodeDone { node, key, seconds, metrics, .. } => {
                 put(node, Some(key), Fate::Made { seconds, metrics });
             }

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,21 @@ impl Journal {
         Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::Held(Vec::new())) }
     }
 
+    /// Whether an event alone is worth no file.
+    pub fn quiet(event: &Event) -> bool {
+        use Event::{NodeHit, NodesHit, RunEnded, RunStarted};
+        matches!(event, RunStarted { .. } | NodeHit { .. } | NodesHit { .. } | RunEnded { .. })
+    }
+
+    /// Whether anything was worth a file so far.
+    pub fn is_open(&self) -> bool {
+        !matches!(*self.state(), State::Held(_))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Ends it, and says what went wrong if it could not be written.
     pub fn close(self) -> Option<String> {
         let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -68,8 +83,8 @@ impl Sink for Journal {
             return;
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let quiet = matches!(event, Event::RunStarted { .. } | Event::NodeHit { .. } | Event::RunEnded { .. });
+        let mut state = self.state();
+        let quiet = Self::quiet(event);
         let mut text = Vec::new();
         if let State::Held(held) = &mut *state {
             if quiet {

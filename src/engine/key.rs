@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::base::digest::Digest;
 use crate::base::glob;
 use crate::base::value::Value;
-use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe};
+use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
 use crate::cache::{CacheKey, FileRecord, Stored};
 use crate::stages::stage::{Arity, Identity, LOG, Param, Port, Type};
 
@@ -64,25 +64,36 @@ pub fn sort(producers: &mut [Producer]) {
 /// The recipe of `node`. `sources` are the digests of the identity's files; `producers` are [`sort`]ed.
 pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> Recipe {
     let mut recipe = Recipe::new(node.kind.name, node.kind.version);
-    walk(node, identity, sources, producers, &mut recipe);
+    own(node, identity, sources, &mut recipe);
+    read(producers, &mut recipe);
+    recipe.shrink();
     recipe
 }
 
-/// The key of that recipe.
-pub fn key(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> CacheKey {
-    let mut hasher = KeyHasher::new(node.kind.name, node.kind.version);
-    walk(node, identity, sources, producers, &mut hasher);
-    hasher.key()
+/// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read alone.
+pub struct Keys {
+    own: SharedFields,
+    read: KeyHasher,
 }
 
-/// The one walk that makes both.
-fn walk(
-    node: &Node,
-    identity: &Identity,
-    sources: &[(String, Digest)],
-    producers: &[Producer],
-    fields: &mut impl Fields,
-) {
+impl Keys {
+    /// Of nodes like `node`.
+    pub fn new(node: &Node, identity: &Identity, sources: &[(String, Digest)]) -> Self {
+        let mut fields = KeyHasher::new(node.kind.name, node.kind.version);
+        own(node, identity, sources, &mut fields);
+        Self { own: SharedFields::new(fields), read: KeyHasher::part() }
+    }
+
+    /// The key of the one that reads `producers`, which are [`sort`]ed.
+    pub fn key(&mut self, producers: &[Producer]) -> CacheKey {
+        self.read.clear();
+        read(producers, &mut self.read);
+        self.own.key(&self.read)
+    }
+}
+
+/// The fields that do not depend on producers.
+fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl Fields) {
     for (name, value) in node.params.iter() {
         let declared = node.kind.params.iter().find(|p| p.name == name);
         if declared.is_some_and(|p| !p.in_key) {
@@ -103,6 +114,10 @@ fn walk(
     for (name, digest) in sources {
         fields.field(Name::File(name), Content::Digest(*digest));
     }
+}
+
+/// The fields of what is read.
+fn read(producers: &[Producer], fields: &mut impl Fields) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     for producer in producers {
         let role = producer.port.role;

@@ -12,7 +12,7 @@ use crate::stages::stage::{Identity, Outside, Runs};
 
 use super::executor::Executor;
 use super::graph::{Accept, Graph, Node, NodeId};
-use super::key::{self, Producer};
+use super::key::{self, Keys, Producer};
 
 /// A node whose producers have all been made: its recipe and key.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Keyed {
 }
 
 /// Whether a result made under `made` counts.
-fn wants(numerics: &Option<Numerics>, made: &BTreeMap<String, String>) -> bool {
+pub(super) fn wants(numerics: &Option<Numerics>, made: &BTreeMap<String, String>) -> bool {
     numerics.as_ref().is_none_or(|n| n.difference(made).is_none())
 }
 
@@ -105,15 +105,18 @@ impl Prepared {
 
 /// The producers of `id` in their order. All of them have results.
 pub fn producers<'a>(graph: &'a Graph, id: NodeId, results: &'a [Option<Arc<Stored>>]) -> Vec<Producer<'a>> {
-    let mut producers: Vec<_> = graph
-        .producers(id)
-        .into_iter()
-        .map(|(from, port)| Producer {
-            node: graph.node(from),
-            port,
-            stored: results[from.index()].as_deref().expect("a node is prepared after its producers were made"),
-        })
-        .collect();
+    producers_with(graph, id, |from| results[from.index()].as_deref())
+}
+
+/// As [`producers`]; `result` tells their results.
+pub(super) fn producers_with<'a>(
+    graph: &'a Graph,
+    id: NodeId,
+    result: impl Fn(NodeId) -> Option<&'a Stored>,
+) -> Vec<Producer<'a>> {
+    let result = |from| result(from).expect("a node is prepared after its producers were made");
+    let producer = |(from, port)| Producer { node: graph.node(from), port, stored: result(from) };
+    let mut producers: Vec<_> = graph.producers(id).map(producer).collect();
     key::sort(&mut producers);
     producers
 }
@@ -141,7 +144,8 @@ pub fn prepare_key(
     executor: &dyn Executor,
 ) -> Result<Keyed, Diag> {
     let outer = outer(graph.node(id), store, outside)?;
-    Ok(Keyed { key: outer.key(graph, id, results), numerics: numerics(graph.node(id), accept, executor)? })
+    let key = outer.keys(graph.node(id)).key(&producers(graph, id, results));
+    Ok(Keyed { key, numerics: numerics(graph.node(id), accept, executor)? })
 }
 
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
@@ -160,7 +164,7 @@ pub fn prepare(
     let Outer { identity, sources } = outer(graph.node(id), store, outside)?;
     let producers = producers(graph, id, results);
     let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
-    debug_assert_eq!(recipe.key(), key::key(graph.node(id), &identity, &sources, &producers));
+    debug_assert_eq!(recipe.key(), Keys::new(graph.node(id), &identity, &sources).key(&producers));
     Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)? })
 }
 
@@ -172,22 +176,9 @@ pub(super) struct Outer {
 }
 
 impl Outer {
-    fn key(&self, graph: &Graph, id: NodeId, results: &[Option<Arc<Stored>>]) -> CacheKey {
-        key::key(graph.node(id), &self.identity, &self.sources, &producers(graph, id, results))
-    }
-
-    /// What the store's memo has for a node, whether or not it is still as it was.
-    pub(super) fn known(
-        &self,
-        graph: &Graph,
-        id: NodeId,
-        results: &[Option<Arc<Stored>>],
-        store: &Store,
-        accept: Option<Accept>,
-        executor: &dyn Executor,
-    ) -> Option<Arc<Stored>> {
-        let numerics = numerics(graph.node(id), accept, executor).ok()?;
-        store.known(self.key(graph, id, results), &|made| wants(&numerics, made))
+    /// The keys of such nodes.
+    pub(super) fn keys(&self, node: &Node) -> Keys {
+        Keys::new(node, &self.identity, &self.sources)
     }
 }
 
@@ -199,7 +190,7 @@ pub(super) fn outer(node: &Node, store: &Store, outside: &Outside) -> Result<Out
     Ok(Outer { identity, sources })
 }
 
-fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
+pub(super) fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
     Ok(match (accept.unwrap_or(node.accept), node.kind.runs) {
         (Accept::Any, _) | (_, Runs::Here(_)) => None,
         (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),

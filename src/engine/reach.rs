@@ -1,6 +1,6 @@
 //! What runs and pipelines reach: the keys of their results. For those who clear the store up, or carry results away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -33,9 +33,23 @@ pub struct RunReach {
 /// # Errors
 /// When a journal cannot be read.
 pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
+    /// Their keys, where they have any: an event may also tell how many nodes there are.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Nodes {
+        Keys(BTreeMap<String, CacheKey>),
+        Other(serde::de::IgnoredAny),
+    }
+    impl Default for Nodes {
+        fn default() -> Self {
+            Self::Keys(BTreeMap::new())
+        }
+    }
     #[derive(Deserialize)]
     struct Line {
         key: Option<CacheKey>,
+        #[serde(default)]
+        nodes: Nodes,
         pipeline: Option<String>,
     }
     let mut names = Vec::new();
@@ -52,6 +66,9 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
         let mut reach = RunReach { run, ..RunReach::default() };
         for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             reach.keys.extend(line.key);
+            if let Nodes::Keys(nodes) = line.nodes {
+                reach.keys.extend(nodes.into_values());
+            }
             if let Some(name) = line.pipeline.filter(|_| reach.pipeline.is_empty()) {
                 reach.pipeline = name;
             }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
 use crate::stages::stage::{Outside, StageKind};
 
 use super::deadline;
-use super::event::{self, Event, Hit, Sink, Totals};
+use super::event::{self, Event, Hit, HitNode, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
 use super::foresee::Foreseen;
 use super::freshness::{self, Freshness};
@@ -26,10 +26,12 @@ use super::job::{check_outputs, job, made};
 use super::journal::{Journal, run_id};
 use super::prepare::{Prepared, prepare, prepare_key, producers, still_holds};
 use super::retry;
-use super::state::{NodeState, States};
+use super::state::{NodeState, States, Wanted};
 
 /// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
 const TICK: Duration = Duration::from_millis(50);
+/// How many nodes that need not run a line of a journal tells at most: a line is made in memory.
+const HITS_A_LINE: usize = 1_000;
 /// How often the index is written during a long run.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -84,11 +86,11 @@ pub fn run(
     let run = run_id();
     let started = Instant::now();
     let journal = Journal::new(&store.runs(), &run);
-    let tee = Tee { sink, journal: (!options.dry_run).then_some(&journal) };
+    let tee = Tee { sink, journal: (!options.dry_run).then_some(&journal), graph, hits: Mutex::default() };
     let (sender, messages) = mpsc::channel();
-    let states = States::new(graph, &options.targets);
+    let wanted = Wanted::new(graph, &options.targets);
     let mut runner = Runner {
-        totals: Totals { nodes: states.wanted(), ..Totals::default() },
+        totals: Totals { nodes: wanted.order().len(), ..Totals::default() },
         slots: Slots::new(options.jobs, executor.gpus()),
         force: options.force.iter().copied().collect(),
         only: options.only.iter().copied().collect(),
@@ -104,10 +106,9 @@ pub fn run(
         failed: Vec::new(),
         skipped: Vec::new(),
         stop: None,
-        foreseen: None,
         hands: Hands::default(),
         shared: Shared { graph, store, executor, sink: &tee, options: &options, run: &run },
-        states,
+        states: States::new(graph, &Wanted::none(graph), |_| false),
         sender,
     };
     // While this runs, nobody clears the store up.
@@ -125,10 +126,13 @@ pub fn run(
     if options.dry_run {
         runner.dry();
     } else {
-        runner.foreseen = Some(Foreseen::new(graph, &runner.states, store, &options, executor));
+        let foreseen = Foreseen::new(graph, &wanted, store, &options, executor);
+        runner.take_fresh(&wanted, &foreseen);
+        runner.states = States::new(graph, &wanted, |id| foreseen.result(id).is_some());
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
         store.clear_away();
     }
+    store.order(&options.pipeline, graph.ids().map(|id| graph.node(id)));
     if let Err(error) = store.flush() {
         tee.event(&Event::RunNote { text: format!("the next run will be slower to start: {}", error.message) });
     }
@@ -141,18 +145,38 @@ pub fn run(
     summary
 }
 
-/// Both sinks of a run.
+/// Both sinks of a run. The journal is told of the nodes that need not run before the next thing that it is told, and of many
+/// that were found in the same way at once: of most runs they are the greatest part.
 struct Tee<'a> {
     sink: &'a dyn Sink,
     journal: Option<&'a Journal>,
+    graph: &'a Graph,
+    hits: Mutex<Vec<(NodeId, CacheKey, Hit)>>,
+}
+
+impl Tee<'_> {
+    fn hit(&self, id: NodeId, how: Hit, stored: &Stored) {
+        let node = self.graph.node(id);
+        self.sink.hit(&HitNode { node, key: stored.key, how, seconds: stored.seconds });
+        if self.journal.is_some() {
+            self.hits.lock().unwrap_or_else(PoisonError::into_inner).push((id, stored.key, how));
+        }
+    }
 }
 
 impl Sink for Tee<'_> {
     fn event(&self, event: &Event) {
         self.sink.event(event);
-        if let Some(journal) = self.journal {
-            journal.event(event);
+        let Some(journal) = self.journal else { return };
+        if matches!(event, Event::NodeProgress { .. }) || (Journal::quiet(event) && !journal.is_open()) {
+            return journal.event(event);
         }
+        let hits = std::mem::take(&mut *self.hits.lock().unwrap_or_else(PoisonError::into_inner));
+        for same in hits.chunk_by(|a, b| a.2 == b.2).flat_map(|same| same.chunks(HITS_A_LINE)) {
+            let nodes = same.iter().map(|(id, key, _)| (self.graph.node(*id).to_string(), *key)).collect();
+            journal.event(&Event::NodesHit { how: same[0].2, nodes });
+        }
+        journal.event(event);
     }
 }
 
@@ -162,7 +186,7 @@ struct Shared<'a> {
     graph: &'a Graph,
     store: &'a Store,
     executor: &'a dyn Executor,
-    sink: &'a dyn Sink,
+    sink: &'a Tee<'a>,
     options: &'a RunOptions,
     run: &'a str,
 }
@@ -200,9 +224,7 @@ struct Running {
 
 struct Runner<'a> {
     shared: Shared<'a>,
-    states: States,
-    /// What the first look-ups will find.
-    foreseen: Option<Foreseen>,
+    states: States<'a>,
     slots: Slots,
     results: Vec<Option<Arc<Stored>>>,
     /// Tries begun, by node.
@@ -288,12 +310,6 @@ impl<'a> Runner<'a> {
     /// A ready node: a hit, or queued.
     fn look_up(&mut self, id: NodeId) {
         let Shared { graph, store, executor, options, .. } = self.shared;
-        if let Some(stored) = self.foreseen.as_ref().and_then(|f| f.result(graph, id, &self.results))
-            && !self.force.contains(&id)
-            && !self.made_keys.contains(&stored.key)
-        {
-            return self.hit(id, stored.clone(), Hit::Fresh);
-        }
         let looked = prepare_key(graph, id, &self.results, store, &options.outside, options.accept, executor)
             .and_then(|keyed| Ok((keyed.look(store)?, keyed.key)));
         let (found, key) = match looked {
@@ -304,7 +320,7 @@ impl<'a> Runner<'a> {
         if (shared || !self.force.contains(&id))
             && let Found::Hit(stored) = found
         {
-            let producer_ran = || graph.producers(id).iter().any(|(from, _)| self.made.contains(from));
+            let producer_ran = || graph.producers(id).any(|(from, _)| self.made.contains(&from));
             let how = match shared {
                 true => Hit::Shared,
                 false if producer_ran() => Hit::CutOff,
@@ -346,8 +362,26 @@ impl<'a> Runner<'a> {
         self.only.is_empty() || self.only.contains(&id)
     }
 
+    /// Takes the results that are certainly there, all at once: no state of a node needs to be kept for them.
+    fn take_fresh(&mut self, wanted: &Wanted, foreseen: &Foreseen) {
+        for id in wanted.order().iter().copied() {
+            if let Some(stored) = foreseen.result(id) {
+                self.count(id, stored, Hit::Fresh, foreseen.remembered(id));
+                self.results[id.index()] = Some(stored.clone());
+            }
+        }
+    }
+
     /// A node has a result that it did not have to make.
     fn hit(&mut self, id: NodeId, stored: Arc<Stored>, how: Hit) {
+        self.count(id, &stored, how, false);
+        self.results[id.index()] = Some(stored);
+        self.forget(id);
+        self.states.set(id, NodeState::Fresh);
+    }
+
+    /// Counts and tells such a node.
+    fn count(&mut self, id: NodeId, stored: &Stored, how: Hit, remembered: bool) {
         match how {
             Hit::Fresh => self.totals.fresh += 1,
             Hit::CutOff => self.totals.cut_off += 1,
@@ -355,12 +389,11 @@ impl<'a> Runner<'a> {
         }
         self.totals.seconds_saved += stored.seconds;
         self.totals.bytes_saved += stored.size();
-        let node = self.shared.name(id);
-        self.shared.store.remember(&self.shared.options.pipeline, &node, stored.key);
-        self.tell(&Event::NodeHit { node, key: stored.key, how, seconds: stored.seconds });
-        self.results[id.index()] = Some(stored);
-        self.forget(id);
-        self.states.set(id, NodeState::Fresh);
+        if !remembered {
+            let node = self.shared.graph.node(id);
+            self.shared.store.remember(&self.shared.options.pipeline, node, stored.key);
+        }
+        self.shared.sink.hit(id, how, stored);
     }
 
     /// Starts queued nodes as slots allow.
@@ -460,6 +493,8 @@ impl<'a> Runner<'a> {
 
     fn done(&mut self, id: NodeId, Finished { stored, metrics }: Finished) {
         let node = self.shared.name(id);
+        // The index has it too: one is enough.
+        let stored = self.shared.store.one_of(stored);
         self.totals.made += 1;
         self.totals.seconds_made += stored.seconds;
         self.totals.bytes_made += stored.size();
@@ -498,11 +533,11 @@ impl<'a> Runner<'a> {
         self.failed.push((id, error));
         self.forget(id);
         self.states.set(id, NodeState::Failed);
-        let mut open = self.states.consumers(id).to_vec();
+        let mut open: Vec<NodeId> = self.states.consumers(id).collect();
         while let Some(below) = open.pop() {
             if self.states.get(below) == NodeState::Waiting {
                 self.skip(below, node.clone());
-                open.extend_from_slice(self.states.consumers(below));
+                open.extend(self.states.consumers(below));
             }
         }
         if !self.shared.options.keep_going && self.stop.is_none() {
@@ -573,15 +608,17 @@ impl<'a> Runner<'a> {
     fn dry(&mut self) {
         let Shared { graph, store, executor, options, .. } = self.shared;
         for status in freshness::status(graph, store, options, executor) {
-            let node = self.shared.name(status.id);
+            let node = match status.freshness {
+                Freshness::Fresh { .. } => String::new(),
+                _ => self.shared.name(status.id),
+            };
             match status.freshness {
                 Freshness::Fresh { stored } => {
                     self.totals.fresh += 1;
                     self.totals.seconds_saved += stored.seconds;
                     self.totals.bytes_saved += stored.size();
-                    let (key, seconds) = (stored.key, stored.seconds);
+                    self.shared.sink.hit(status.id, Hit::Fresh, &stored);
                     self.results[status.id.index()] = Some(stored);
-                    self.tell(&Event::NodeHit { node, key, how: Hit::Fresh, seconds });
                 }
                 Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !self.may_run(status.id) => {
                     let error = not_selected(&node, &reasons);

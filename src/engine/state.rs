@@ -60,14 +60,50 @@ impl NodeState {
     }
 }
 
+/// Which nodes are asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    is: Vec<bool>,
+    /// Producers before consumers.
+    order: Vec<NodeId>,
+}
+
+impl Wanted {
+    /// `targets` and all that they need; all nodes, when `targets` is empty.
+    pub fn new(graph: &Graph, targets: &[NodeId]) -> Self {
+        let mut is = vec![targets.is_empty(); graph.len()];
+        let mut open: Vec<NodeId> = targets.to_vec();
+        while let Some(id) = open.pop() {
+            if !std::mem::replace(&mut is[id.index()], true) {
+                open.extend(graph.producers(id).map(|(from, _)| from));
+            }
+        }
+        let mut order = graph.topological().expect("the planner lets no cycle pass");
+        order.retain(|id| is[id.index()]);
+        Self { is, order }
+    }
+
+    /// None.
+    pub fn none(graph: &Graph) -> Self {
+        Self { is: vec![false; graph.len()], order: Vec::new() }
+    }
+
+    /// The nodes, producers before consumers.
+    pub fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    /// Whether it is one of them.
+    pub fn has(&self, id: NodeId) -> bool {
+        self.is[id.index()]
+    }
+}
+
 /// The states of all nodes, and the queues that follow from them.
 #[derive(Debug)]
-pub struct States {
-    ids: Vec<NodeId>,
-    /// The wanted nodes, producers before consumers.
-    order: Vec<NodeId>,
+pub struct States<'a> {
+    graph: &'a Graph,
     of: Vec<NodeState>,
-    consumers: Vec<Vec<NodeId>>,
     /// How many producers of each node have no result yet.
     missing: Vec<u32>,
     /// How many nodes the longest way from each to an end has: who has the longest goes first.
@@ -78,66 +114,42 @@ pub struct States {
     running: usize,
 }
 
-impl States {
-    /// `targets` and all that they need are wanted; all nodes, when `targets` is empty.
-    pub fn new(graph: &Graph, targets: &[NodeId]) -> Self {
-        let all: Vec<NodeId> = graph.ids().collect();
-        let mut wanted = vec![targets.is_empty(); all.len()];
-        let mut open: Vec<NodeId> = targets.to_vec();
-        while let Some(id) = open.pop() {
-            if !std::mem::replace(&mut wanted[id.index()], true) {
-                open.extend(graph.producers(id).iter().map(|(from, _)| *from));
-            }
-        }
-        let consumers: Vec<_> = all
-            .iter()
-            .map(|id| graph.consumers(*id).into_iter().filter(|c| wanted[c.index()]).collect::<Vec<_>>())
-            .collect();
+impl<'a> States<'a> {
+    /// Of the `wanted` nodes, those that are `fresh` have their results; what these read must be fresh too.
+    pub fn new(graph: &'a Graph, wanted: &Wanted, fresh: impl Fn(NodeId) -> bool) -> Self {
+        let first = |id: NodeId| match wanted.has(id) {
+            true if fresh(id) => NodeState::Fresh,
+            true => NodeState::Waiting,
+            false => NodeState::Unwanted,
+        };
         let mut states = Self {
-            ids: Vec::new(),
-            order: Vec::new(),
-            of: wanted.iter().map(|w| if *w { NodeState::Waiting } else { NodeState::Unwanted }).collect(),
-            missing: vec![0; all.len()],
-            height: vec![0; all.len()],
-            consumers,
+            graph,
+            of: graph.ids().map(first).collect(),
+            missing: vec![0; graph.len()],
+            height: vec![0; graph.len()],
             ready: BTreeSet::new(),
             queued: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
             running: 0,
         };
-        let order = graph.topological().expect("the planner lets no cycle pass");
-        for id in order.iter().rev() {
-            let below = states.consumers[id.index()].iter().map(|c| states.height[c.index()] + 1).max();
-            states.height[id.index()] = below.unwrap_or(0);
-            if wanted[id.index()] {
-                for consumer in &states.consumers[id.index()] {
-                    states.missing[consumer.index()] += 1;
-                }
+        let open = |states: &Self, id: NodeId| states.get(id) == NodeState::Waiting;
+        for id in wanted.order().iter().rev().copied().filter(|id| open(&states, *id)).collect::<Vec<_>>() {
+            states.height[id.index()] = states.consumers(id).map(|c| states.height[c.index()] + 1).max().unwrap_or(0);
+            for consumer in graph.consumers(id) {
+                states.missing[consumer.index()] += 1;
             }
         }
-        states.order = order.into_iter().filter(|id| wanted[id.index()]).collect();
-        states.ids = all;
-        for id in states.ids.clone() {
-            if wanted[id.index()] && states.missing[id.index()] == 0 {
+        for id in graph.ids() {
+            if open(&states, id) && states.missing[id.index()] == 0 {
                 states.set(id, NodeState::Ready);
             }
         }
         states
     }
 
-    /// The wanted nodes, producers before consumers.
-    pub fn order(&self) -> &[NodeId] {
-        &self.order
-    }
-
     /// A node's state.
     pub fn get(&self, id: NodeId) -> NodeState {
         self.of[id.index()]
-    }
-
-    /// How many nodes are wanted.
-    pub fn wanted(&self) -> usize {
-        self.of.iter().filter(|s| **s != NodeState::Unwanted).count()
     }
 
     /// How many nodes run.
@@ -146,8 +158,8 @@ impl States {
     }
 
     /// The wanted consumers of a node.
-    pub fn consumers(&self, id: NodeId) -> &[NodeId] {
-        &self.consumers[id.index()]
+    pub fn consumers(&self, id: NodeId) -> impl Iterator<Item = NodeId> + use<'_, 'a> {
+        self.graph.consumers(id).iter().copied().filter(|c| self.get(*c) != NodeState::Unwanted)
     }
 
     /// The ready node with the longest way to go.
@@ -179,7 +191,7 @@ impl States {
     pub fn unsettled(&self) -> Vec<NodeId> {
         use NodeState::*;
         let open = |s: &NodeState| matches!(s, Waiting | Ready | Queued | Elsewhere | Running);
-        self.ids.iter().filter(|id| open(&self.get(**id))).copied().collect()
+        self.graph.ids().filter(|id| open(&self.get(*id))).collect()
     }
 
     /// Changes a node's state; when it gets a result, consumers that waited for it alone become ready.
@@ -203,8 +215,8 @@ impl States {
         }
         self.of[id.index()] = next;
         if next.has_result() {
-            for at in 0..self.consumers[id.index()].len() {
-                let consumer = self.consumers[id.index()][at];
+            let graph = self.graph;
+            for consumer in graph.consumers(id).iter().copied() {
                 self.missing[consumer.index()] -= 1;
                 if self.missing[consumer.index()] == 0 && self.get(consumer) == NodeState::Waiting {
                     self.set(consumer, NodeState::Ready);

@@ -44,6 +44,30 @@ struct Want<'a> {
     optional: bool,
 }
 
+/// The producers of one entry of `needs`, by the values of the axes that both have.
+struct Groups {
+    /// Where the consumer has these axes, and how many values each has.
+    here: Vec<(usize, u64)>,
+    /// Combination of values, and cell number; sorted.
+    producers: Vec<(u64, usize)>,
+}
+
+impl Groups {
+    /// Those that the consumer's cell reads.
+    fn of(&self, cell: &[u32]) -> &[(u64, usize)] {
+        let wanted = numbered(cell, &self.here);
+        let begin = self.producers.partition_point(|(number, _)| *number < wanted);
+        let rest = &self.producers[begin..];
+        let length = rest.iter().take_while(|(number, _)| *number == wanted).count();
+        &rest[..length]
+    }
+}
+
+/// The number of a combination of values: the sweep of a stage is bounded, so it is small.
+fn numbered(cell: &[u32], axes: &[(usize, u64)]) -> u64 {
+    axes.iter().fold(0, |number, (at, size)| number.wrapping_mul(*size).wrapping_add(u64::from(cell[*at])))
+}
+
 impl Stages<'_> {
     /// Checks the `needs` of stage number `consumer` and draws its edges. `nodes` has the nodes of every stage, by cell.
     pub fn connect(&self, consumer: usize, nodes: &[Vec<NodeId>], graph: &mut Graph, diags: &mut Diags) {
@@ -164,15 +188,13 @@ impl Stages<'_> {
                 self.check_fit(want, port, nodes, graph, diags);
             }
             let groups = self.groups(consumer, want);
-            let shared = self.shared(consumer, want);
             let mut starved: Vec<usize> = Vec::new();
             for (number, cell) in self.sweeps[consumer].cells.iter().enumerate() {
-                let key: Vec<u32> = shared.iter().map(|(at, _)| cell[*at]).collect();
-                let producers = groups.get(&key).map_or(&[][..], Vec::as_slice);
+                let producers = groups.of(cell);
                 if producers.is_empty() && !want.optional && port.arity != Arity::OptionalMany {
                     starved.push(number);
                 }
-                for producer in producers {
+                for (_, producer) in producers {
                     fed[number] = true;
                     // Nodes are missing only where something else was wrong, and told.
                     if let (Some(p), Some(c)) = (nodes[want.producer].get(*producer), nodes[consumer].get(number)) {
@@ -308,16 +330,19 @@ impl Stages<'_> {
     }
 
     /// The producer's cell numbers by the values of the matched axes, those that are picked only.
-    fn groups(&self, consumer: usize, want: &Want) -> HashMap<Vec<u32>, Vec<usize>> {
+    fn groups(&self, consumer: usize, want: &Want) -> Groups {
+        let sweep = &self.sweeps[want.producer];
         let shared = self.shared(consumer, want);
-        let mut groups: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
+        let sizes = shared.iter().map(|(_, at)| self.spec.axes[sweep.axes[*at]].values.len() as u64);
+        let here: Vec<_> = shared.iter().map(|(at, _)| *at).zip(sizes.clone()).collect();
+        let there: Vec<_> = shared.iter().map(|(_, at)| *at).zip(sizes).collect();
         let picked = |cell: &Cell| {
             want.picks.iter().zip(cell.iter()).all(|(p, v)| !matches!(p, Pick::Value(picked) if picked != v))
         };
-        for (number, cell) in self.sweeps[want.producer].cells.iter().enumerate().filter(|(_, c)| picked(c)) {
-            groups.entry(shared.iter().map(|(_, at)| cell[*at]).collect()).or_default().push(number);
-        }
-        groups
+        let cells = sweep.cells.iter().enumerate().filter(|(_, cell)| picked(cell));
+        let mut producers: Vec<_> = cells.map(|(number, cell)| (numbered(cell, &there), number)).collect();
+        producers.sort();
+        Groups { here, producers }
     }
 
     fn starved(&self, consumer: usize, want: &Want, port: &Port, first: usize, number: usize) -> Diag {

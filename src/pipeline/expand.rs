@@ -225,14 +225,19 @@ fn picks(row: &Row, axes: &[Axis]) -> HashMap<usize, Vec<u32>> {
 }
 
 fn product(values: &[Vec<u32>]) -> Vec<Cell> {
-    let mut cells: Vec<Vec<u32>> = vec![Vec::with_capacity(values.len())];
-    for axis in values {
-        let extend = |cell: &Vec<u32>, v: &u32| {
-            let mut cell = cell.clone();
-            cell.push(*v);
-            cell
-        };
-        cells = cells.iter().flat_map(|cell| axis.iter().map(move |v| extend(cell, v))).collect();
+    let count: usize = values.iter().map(Vec::len).product();
+    let mut at = vec![0; values.len()];
+    let mut cells = Vec::with_capacity(count);
+    for _ in 0..count {
+        cells.push(at.iter().zip(values).map(|(at, values): (&usize, _)| values[*at]).collect());
+        // The last axis turns fastest.
+        for (at, values) in at.iter_mut().zip(values).rev() {
+            *at += 1;
+            if *at < values.len() {
+                break;
+            }
+            *at = 0;
+        }
     }
-    cells.into_iter().map(Vec::into_boxed_slice).collect()
+    cells
 }

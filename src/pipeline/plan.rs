@@ -267,7 +267,7 @@ fn circle(graph: &Graph, spec: &Spec) -> Diag {
     diag = diag.label("the circle begins here");
     for pair in nodes.iter().zip(nodes.iter().cycle().skip(1)) {
         let (producer, consumer) = pair;
-        let port = graph.producers(*consumer).into_iter().find(|(p, _)| p == producer).map(|(_, port)| port);
+        let port = graph.producers(*consumer).find(|(p, _)| p == producer).map(|(_, port)| port);
         let role = port.and_then(|p| stage(*consumer)?.needs.iter().find(|n| n.role.text == p.role));
         if let (Some(need), Some(port)) = (role, port) {
             let at = place(&need.role.span);
@@ -289,7 +289,7 @@ fn shortest_circle(graph: &Graph) -> Vec<NodeId> {
     let mut came_from: HashMap<NodeId, NodeId> = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
-        for next in graph.consumers(node) {
+        for next in graph.consumers(node).iter().copied() {
             if next == start {
                 let mut circle = vec![node];
                 while let Some(before) = came_from.get(circle.last().expect("not empty")) {

@@ -134,7 +134,7 @@ fn whole() -> String {
 
 fn try_load(text: &str, sets: &[(&str, &str)]) -> Result<Plan, Vec<Diag>> {
     let sets = sets.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let options = LoadOptions { sets, mirrors: BTreeMap::new(), pins: None, stages: STUBS };
+    let options = LoadOptions { sets, mirrors: BTreeMap::new(), stages: STUBS, ..LoadOptions::default() };
     load_text(Path::new("test.toml"), text.to_owned(), &options)
 }
 
@@ -399,7 +399,7 @@ fn pins_beside_the_pipeline_are_merged_and_must_agree() {
 #[test]
 fn a_mirror_must_name_a_source() {
     let mirrors = BTreeMap::from([("dta".to_owned(), PathBuf::from("x"))]);
-    let options = LoadOptions { mirrors, stages: STUBS, sets: Vec::new(), pins: None };
+    let options = LoadOptions { mirrors, stages: STUBS, sets: Vec::new(), ..LoadOptions::default() };
     let diags = load_text(Path::new("t.toml"), whole(), &options).unwrap_err();
     assert_eq!(diags[0].message, "`--mirror dta=…` names an unknown source");
 }

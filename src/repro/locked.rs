@@ -8,7 +8,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::cache::{Made, Store, Stored};
 use crate::engine::graph::NodeId;
-use crate::engine::state::{NodeState, States};
+use crate::engine::state::Wanted;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 
@@ -83,10 +83,7 @@ pub struct Check<'a> {
 
 /// The nodes that `targets` need, producers first.
 pub fn reached(plan: &Plan, targets: &[NodeId]) -> Vec<NodeId> {
-    let states = States::new(&plan.graph, targets);
-    let mut order = plan.graph.topological().expect("the planner lets no cycle pass");
-    order.retain(|id| states.get(*id) != NodeState::Unwanted);
-    order
+    Wanted::new(&plan.graph, targets).order().to_vec()
 }
 
 /// How the making of a stored result reads in its manifest.
@@ -123,7 +120,7 @@ pub fn check(check: Check, results: &[Option<Arc<Stored>>]) -> Result<Checked, D
     let mut wrong = Vec::new();
     for id in &order {
         let producers = graph.producers(*id);
-        let is = |what: Standing| producers.iter().any(|(from, _)| standing[from.index()] == what);
+        let is = |what: Standing| producers.clone().any(|(from, _)| standing[from.index()] == what);
         let (wrong_input, open_input, close_input) = (is(Standing::Wrong), is(Standing::Open), is(Standing::Close));
         let node = graph.node(*id);
         let found = one(&check, *id, results[id.index()].as_deref(), wrong_input, close_input || open_input)?;

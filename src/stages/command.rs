@@ -36,7 +36,7 @@ use crate::base::value::{Params, Value};
 use super::roles;
 use super::stage::{ANY_ROLE, Arity, Identity, LOG, Output, Outside, Param, Port, Runs, StageKind, Type};
 
-use settings::{Run, Settings};
+use settings::{Declared, Run, Settings};
 
 pub use settings::Gives;
 pub use template::HEADS;
@@ -127,7 +127,7 @@ pub fn roles_named(params: &Params) -> Vec<String> {
 
 /// See the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
-    let settings = Settings::read(params)?;
+    let settings = Declared::read(params)?;
     secrets::refuse_in_params(&settings, params)?;
     let env = environment::counted(&settings.env)?;
     let mut replaced = vec![("env", Some(Value::Table(env)))];

@@ -52,8 +52,8 @@ fn the_full_pipeline_can_be_cut_down() {
     let plan = pipeline::load(&path, &options).unwrap();
     let trainings = plan.select(&["train".to_owned()]).unwrap();
     assert_eq!(trainings.len(), 4);
-    let from = plan.graph.producers(trainings[0]);
-    assert!(from.iter().any(|(id, _)| plan.graph.node(*id).stage == "random_t5"));
+    let mut from = plan.graph.producers(trainings[0]);
+    assert!(from.any(|(id, _)| plan.graph.node(id).stage == "random_t5"));
 }
 
 /// The example at the top of `docs/pipeline.md`, with the summary and the drawing that stand below it.

@@ -207,7 +207,7 @@ fn from_store(args: &Args, target: &str) -> Result<Found, Vec<Diag>> {
         Some(Freshness::Fresh { stored }) => stored.clone(),
         other => return Err(vec![not_done(args, &plan, id, other)]),
     };
-    let model = plan.graph.producers(id).into_iter().find(|(_, port)| port.role == "model").map(|(from, _)| from);
+    let model = plan.graph.producers(id).find(|(_, port)| port.role == "model").map(|(from, _)| from);
     let model = nodes.iter().find_map(|node| match &node.freshness {
         Freshness::Fresh { stored } if Some(node.id) == model => Some(stored.clone()),
         _ => None,

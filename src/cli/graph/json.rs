@@ -114,7 +114,7 @@ pub(super) fn json(view: &View) -> String {
             kind: node.kind.name,
             axes: node.axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect(),
             params: &node.params,
-            inputs: graph.producers(*id).into_iter().map(input).collect(),
+            inputs: graph.producers(*id).map(input).collect(),
             standing: view.states.as_ref().map(|states| standing(states.of(*id))),
         }
     });

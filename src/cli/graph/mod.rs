@@ -202,7 +202,7 @@ fn needed(graph: &Graph, targets: Vec<NodeId>) -> Vec<NodeId> {
     let mut open = targets;
     while let Some(id) = open.pop() {
         if found.insert(id) {
-            open.extend(graph.producers(id).into_iter().map(|(producer, _)| producer));
+            open.extend(graph.producers(id).map(|(producer, _)| producer));
         }
     }
     found.into_iter().collect()

@@ -139,6 +139,7 @@ pub fn lines(event: &Event) -> Option<String> {
         Event::RunNote { text } => format!("{} {}", paint(BOLD, "note"), plain(text)),
         Event::RunStarted { .. }
         | Event::NodeHit { .. }
+        | Event::NodesHit { .. }
         | Event::NodeStarted { .. }
         | Event::NodeProgress { .. }
         | Event::NodeSkipped { .. }

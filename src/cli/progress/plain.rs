@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Meter, Once};
 use crate::cli::render::{self, BOLD, paint};
-use crate::engine::event::{Event, Sink};
+use crate::engine::event::{Event, HitNode, Sink};
 
 /// Between the first two lines of one node; after each, twice as long, up to [`LONGEST`].
 const EVERY: Duration = Duration::from_secs(5);
@@ -23,6 +23,9 @@ pub struct Plain {
 }
 
 impl Sink for Plain {
+    /// The last line counts them.
+    fn hit(&self, _: &HitNode) {}
+
     fn event(&self, event: &Event) {
         let now = Instant::now();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Meter, Once};
 use crate::cli::render;
-use crate::engine::event::{Event, Sink};
+use crate::engine::event::{Event, HitNode, Sink};
 
 const DELAY: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
@@ -140,6 +140,10 @@ fn short(node: &str) -> String {
 }
 
 impl Sink for Tty {
+    fn hit(&self, _: &HitNode) {
+        self.shared.state().over += 1;
+    }
+
     fn event(&self, event: &Event) {
         let mut state = self.shared.state();
         let now = Instant::now();
@@ -164,10 +168,7 @@ impl Sink for Tty {
             }
             _ => (),
         }
-        if matches!(
-            event,
-            Event::NodeHit { .. } | Event::NodeDone { .. } | Event::NodeFailed { .. } | Event::NodeSkipped { .. }
-        ) {
+        if matches!(event, Event::NodeDone { .. } | Event::NodeFailed { .. } | Event::NodeSkipped { .. }) {
             state.over += 1;
         }
         let said = state.once.lines(event);

@@ -106,7 +106,7 @@ fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<D
     let mut keys = BTreeSet::new();
     let mut waiting = 0;
     for id in reached(plan, &targets) {
-        if plan.graph.producers(id).iter().any(|(from, _)| results[from.index()].is_none()) {
+        if plan.graph.producers(id).any(|(from, _)| results[from.index()].is_none()) {
             waiting += 1;
             continue;
         }

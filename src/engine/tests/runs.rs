@@ -515,3 +515,65 @@ fn a_run_that_did_something_leaves_a_journal_one_that_did_not_leaves_none() {
     touched(&graph, &store, options());
     assert_eq!(std::fs::read_dir(store.runs()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let with = |last: &str| {
+        let mut plan = Plan::default();
+        for stage in ["a", "b"] {
+            plan.node(stage, &[("x", "1")], &[text("same")]);
+        }
+        plan.node("c", &[], &[text("not made before")]);
+        plan.node("d", &[], &[text(last)]);
+        plan.0
+    };
+    touched(&with("one"), &store, options());
+    let graph = with("two");
+    let (second, lines) = touched(&graph, &store, options());
+    assert_eq!(sorted(lines)[..3], ["Fresh a[x=1]", "Fresh b[x=1]", "Fresh c"]);
+    let path = store.runs().join(format!("{}.jsonl", second.run));
+    let hits = journal::read(&path).unwrap();
+    assert_eq!(hits.iter().filter(|line| matches!(line.event, Event::NodesHit { .. })).count(), 1);
+    let run = crate::engine::history::Run::read(&path).unwrap();
+    let keys: Vec<_> = second.results.iter().map(|stored| stored.as_ref().unwrap().key).collect();
+    let seen: Vec<_> = graph.ids().map(|id| run.nodes[&graph.node(id).to_string()].key.unwrap()).collect();
+    assert_eq!(seen, keys);
+    let reached = &crate::engine::reach::runs(&store.runs()).unwrap();
+    let reached = reached.iter().find(|run| run.run == second.run).unwrap();
+    assert_eq!((&*reached.pipeline, &reached.keys), ("test", &keys.into_iter().collect()));
+}
+
+#[test]
+fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (graph, _) = Plan::chain(3);
+    let mut others = Plan::default();
+    for n in 0..20 {
+        others.node("other", &[("n", &n.to_string())], &[text(&n.to_string())]);
+    }
+    let (summary, _) = touched(&graph, &open(dir.path()), options());
+    touched(&others.0, &open(dir.path()), RunOptions { pipeline: "another".into(), ..options() });
+    let store = open(dir.path());
+    let ahead = store.look_ahead("test");
+    assert_eq!((ahead.len(), store.look_ahead("none").len()), (3, 3));
+    ahead.work();
+    assert_eq!(touched(&graph, &store, options()).1, ["Fresh n0", "Fresh n1", "Fresh n2"]);
+    assert_eq!(open(dir.path()).look_ahead("none").len(), 0);
+
+    let object = store.paths(summary.results[1].as_ref().unwrap())["out.json"].clone();
+    std::fs::set_permissions(&object, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&object, "damaged").unwrap();
+    for asked in [false, true] {
+        let store = open(dir.path());
+        let ahead = store.look_ahead("test");
+        if asked {
+            ahead.work();
+        }
+        let options = RunOptions { dry_run: true, ..options() };
+        let (_, lines) = touched(&graph, &store, options);
+        assert_eq!((&*lines[0], lines[1].starts_with("would run n1: damaged")), ("Fresh n0", true), "{lines:?}");
+    }
+}

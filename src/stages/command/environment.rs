@@ -60,7 +60,8 @@ pub fn check(settings: &Settings) -> Result<(), Diag> {
         ("files", "FILES", settings.files.keys().collect()),
     ] {
         let mut seen = BTreeMap::new();
-        for name in names {
+        // One alone clashes with none.
+        for name in if names.len() > 1 { names } else { Vec::new() } {
             if let Some(other) = seen.insert(variable(kind, name), name) {
                 let message = format!("`{other}` and `{name}` of `{param}` would be the same variable");
                 return Err(usage(message).note(format!("it is called `{}`", variable(kind, name))));

@@ -10,7 +10,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::value::{Params, Value};
 
-use super::settings::{Settings, usage};
+use super::settings::{Declared, usage};
 
 /// A shorter value cannot be told from what is no secret.
 const SHORTEST: usize = 6;
@@ -72,9 +72,12 @@ pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
 ///
 /// # Errors
 /// One does: which, and where.
-pub fn refuse_in_params(settings: &Settings, params: &Params) -> Result<(), Diag> {
+pub fn refuse_in_params(settings: &Declared, params: &Params) -> Result<(), Diag> {
     let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
     let mut secrets: Vec<Secret> = set.collect();
+    if secrets.is_empty() {
+        return Ok(());
+    }
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
     let env = super::environment::counted(&settings.env)?;
     let tables = params.iter().map(|(name, value)| (name.clone(), value.clone()));

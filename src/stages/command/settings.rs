@@ -29,6 +29,40 @@ pub struct Settings {
     pub version: Option<Vec<String>>,
 }
 
+/// What a command takes from outside store and pipeline: all that its key needs of its settings besides their values.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub code: Vec<String>,
+    pub files: BTreeMap<String, String>,
+    pub env: Vec<String>,
+    pub secrets: Vec<String>,
+    pub version: Option<Vec<String>>,
+}
+
+impl Declared {
+    /// Reads it. That it goes together with the other settings was checked when the plan was made.
+    ///
+    /// # Errors
+    /// Usage: no plain path or name.
+    pub fn read(params: &Params) -> Result<Self, Diag> {
+        let mut declared = Self {
+            code: texts(params, "code").into_iter().map(|p| plain("code", &p)).collect::<Result<_, _>>()?,
+            files: BTreeMap::new(),
+            env: texts(params, "env"),
+            secrets: texts(params, "secrets"),
+            version: params.get("version").map(|_| texts(params, "version")),
+        };
+        for (name, path) in table(params, "files") {
+            let Some(path) = path.as_str() else {
+                return Err(usage(format!("`files.{name}` must be a path, not `{path}`")));
+            };
+            named("files", name)?;
+            declared.files.insert(name.clone(), plain(&format!("files.{name}"), path)?);
+        }
+        Ok(declared)
+    }
+}
+
 /// What is started.
 #[derive(Clone, Debug)]
 pub enum Run {
@@ -87,23 +121,10 @@ impl Settings {
     /// # Errors
     /// Usage: what does not go together.
     pub fn read(params: &Params) -> Result<Self, Diag> {
-        let mut settings = Self {
-            run: run(params)?,
-            outputs: outputs(params)?,
-            params: table(params, "params").clone(),
-            code: texts(params, "code").into_iter().map(|p| plain("code", &p)).collect::<Result<_, _>>()?,
-            files: BTreeMap::new(),
-            env: texts(params, "env"),
-            secrets: texts(params, "secrets"),
-            version: params.get("version").map(|_| texts(params, "version")),
-        };
-        for (name, path) in table(params, "files") {
-            let Some(path) = path.as_str() else {
-                return Err(usage(format!("`files.{name}` must be a path, not `{path}`")));
-            };
-            named("files", name)?;
-            settings.files.insert(name.clone(), plain(&format!("files.{name}"), path)?);
-        }
+        let (run, outputs) = (run(params)?, outputs(params)?);
+        let Declared { code, files, env, secrets, version } = Declared::read(params)?;
+        let settings =
+            Self { run, outputs, params: table(params, "params").clone(), code, files, env, secrets, version };
         for name in settings.params.keys() {
             named("params", name)?;
         }
@@ -265,7 +286,7 @@ fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
 
 /// A path of the working tree in plain form: `./a//b` is `a/b`; `..` only at its beginning.
 fn plain(param: &str, path: &str) -> Result<String, Diag> {
-    let mut parts: Vec<&str> = Vec::new();
+    let mut parts: Vec<&str> = Vec::with_capacity(8);
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         match (part, parts.last()) {
             ("..", Some(last)) if *last != ".." => drop(parts.pop()),
