@@ -90,6 +90,16 @@ pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> 
 
 /// As [`replace`], its steps called by the names of `steps` in tests that make them fail.
 pub fn replace_by(steps: &Steps, path: &Path, bytes: &[u8], durable: bool) -> Result<(), FsError> {
+    replace_with(steps, path, durable, |file| file.write_all(bytes))
+}
+
+/// As [`replace_by`], with what `write` writes.
+pub fn replace_with(
+    steps: &Steps,
+    path: &Path,
+    durable: bool,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FsError> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fault::point(steps.write).map_err(on("write", path))?;
     let mut beside = match beside(dir) {
@@ -100,7 +110,7 @@ pub fn replace_by(steps: &Steps, path: &Path, bytes: &[u8], durable: bool) -> Re
         made => made,
     }
     .map_err(on("write", path))?;
-    beside.write_all(bytes).map_err(on("write", path))?;
+    write(beside.as_file_mut()).map_err(on("write", path))?;
     if durable {
         fault::point(steps.sync).and_then(|()| beside.as_file().sync_all()).map_err(on("write", path))?;
     }

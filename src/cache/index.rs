@@ -90,9 +90,13 @@ impl Default for Index {
 impl Index {
     /// Reads the index; an empty one where there is none that can be used.
     pub fn read(path: &Path) -> Self {
+        Self::read_as_of(path, &boot())
+    }
+
+    fn read_as_of(path: &Path, boot: &str) -> Self {
         // Before the bytes: a file that is put in its place meanwhile is read again.
         let read = Signature::at(path).ok().flatten();
-        let packed = fs::read(path).ok().and_then(|bytes| Packed::new(bytes, &boot())).unwrap_or_default();
+        let packed = fs::read(path).ok().and_then(|bytes| Packed::new(bytes, boot)).unwrap_or_default();
         Self::on(packed.into(), read)
     }
 
@@ -120,10 +124,10 @@ impl Index {
 
     /// As if written when the machine was last started at `boot`.
     pub fn write_as_of(&mut self, path: &Path, boot: &str) -> Result<(), FsError> {
-        let bytes = pack_index::pack(self, boot);
-        fs::replace_by(&fault::INDEX, path, &bytes, false)?;
-        let packed = Packed::new(bytes, boot).expect("what was packed can be read");
-        *self = Self::on(packed.into(), Signature::at(path).ok().flatten());
+        fs::replace_with(&fault::INDEX, path, false, |file| pack_index::pack(self, boot, file))?;
+        // First goes what was read before: the two together would take twice the memory.
+        *self = Self::default();
+        *self = Self::read_as_of(path, boot);
         Ok(())
     }
 
@@ -359,6 +363,12 @@ mod tests {
         format!("{results:?}\n{objects:?}\n{files:?}\n{last:?}\n{about:?}")
     }
 
+    fn packed(index: &Index, boot: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pack_index::pack(index, boot, &mut bytes).unwrap();
+        bytes
+    }
+
     fn unpacked(bytes: &[u8], boot: &str) -> Option<Index> {
         Some(Index::on(Packed::new(bytes.to_owned(), boot)?.into(), None))
     }
@@ -366,11 +376,11 @@ mod tests {
     #[test]
     fn read_back_as_written_and_any_damage_is_no_index() {
         let mut index = sample();
-        let bytes = pack_index::pack(&index, "boot");
+        let bytes = packed(&index, "boot");
         let mut back = unpacked(&bytes, "boot").unwrap();
         assert_eq!(says(&mut back), says(&mut index));
         assert!(back.results.changed.is_empty() && back.objects.changed.is_empty());
-        assert_eq!(pack_index::pack(&back, "boot"), bytes);
+        assert_eq!(packed(&back, "boot"), bytes);
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
@@ -381,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_refers_to_nothing_is_no_index() {
-        let mut bytes = pack_index::pack(&sample(), "boot");
+        let mut bytes = packed(&sample(), "boot");
         let whole = bytes.len() - 32;
         let mut good = 0;
         for at in 0..whole {
@@ -468,7 +478,7 @@ mod tests {
 
     #[test]
     fn what_a_power_cut_may_have_taken_is_hashed_again_after_a_start_of_the_machine() {
-        let bytes = pack_index::pack(&sample(), "one boot");
+        let bytes = packed(&sample(), "one boot");
         let later = unpacked(&bytes, "another").unwrap();
         let object = |index: &Index, bytes: &[u8]| index.objects.get(&Digest::of(bytes)).is_some();
         assert_eq!((object(&later, b"x"), object(&later, b"y")), (false, true));
@@ -476,7 +486,7 @@ mod tests {
         assert_eq!((file("/a/é"), file("/a")), (false, true));
         assert!(later.results.get(&key(1)).is_some());
         // What was forgotten is not written as if it were known.
-        let again = unpacked(&pack_index::pack(&later, "another"), "another").unwrap();
+        let again = unpacked(&packed(&later, "another"), "another").unwrap();
         assert_eq!((object(&again, b"x"), object(&again, b"y")), (false, true));
     }
 }

@@ -2,6 +2,7 @@
 //! what changed, so that the cost is linear.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
@@ -13,9 +14,12 @@ use super::key::CacheKey;
 use super::packed::{MAGIC, NONE, Packed};
 use super::stat::Signature;
 
-/// The bytes of the file, as if the machine was last started at `boot`. All is written to one place, which is the greatest part
-/// of what is needed for it.
-pub fn pack(index: &Index, boot: &str) -> Vec<u8> {
+/// Writes the bytes of the file, as if the machine was last started at `boot`: piece by piece, since all of them at once would be
+/// the greatest part of what is needed for it.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<()> {
     let packed = &index.packed;
     let pipelines = index.last.all();
     let results = results(index);
@@ -24,14 +28,11 @@ pub fn pack(index: &Index, boot: &str) -> Vec<u8> {
     let files = files(index);
     let about = about(index, &objects, &files);
     let outputs: usize = results.iter().map(|(_, result)| result.files(packed)).sum();
-    let rows = 76 * objects.len() + 60 * results.len() + 48 * outputs + 80 * files.len() + 48 * at.nodes.len();
     let mut texts = Texts::default();
-    let mut w = Writer(Vec::with_capacity(rows + 200 * files.len() + 4096));
-    w.0.extend_from_slice(MAGIC);
+    let mut w = Hashed { file, hasher: blake3::Hasher::new(), gathered: Vec::with_capacity(PIECE), failed: None };
+    w.put(MAGIC);
     w.number(boot.len() as u64);
-    w.0.extend_from_slice(boot.as_bytes());
-    let counts_at = w.0.len();
-    (0..9).for_each(|_| w.number(0));
+    w.put(boot.as_bytes());
 
     for sorted in &at.objects.order {
         let (digest, seen) = &objects[*sorted as usize];
@@ -99,16 +100,12 @@ pub fn pack(index: &Index, boot: &str) -> Vec<u8> {
         w.digest(&about.tensors.unwrap_or(*digest));
         w.digest(&about.sha256.map_or(*digest, Digest));
     }
-    w.0.extend_from_slice(&texts.lists.0);
-    w.0.extend_from_slice(&texts.text.0);
+    w.put(&texts.lists);
+    w.put(&texts.text);
     let counts = [objects.len(), results.len(), outputs, files.len(), pipelines.len(), nodes as usize];
-    let counts = counts.into_iter().chain([about.len(), texts.lists.0.len() / 8, texts.text.0.len()]);
-    for (place, count) in counts.enumerate() {
-        w.0[counts_at + 8 * place..][..8].copy_from_slice(&(count as u64).to_le_bytes());
-    }
-    let check = Digest::of(&w.0);
-    w.digest(&check);
-    w.0
+    let counts = counts.into_iter().chain([about.len(), texts.lists.len() / 8, texts.text.len()]);
+    counts.for_each(|count| w.number(count as u64));
+    w.finish()
 }
 
 /// Where results and objects are put.
@@ -304,8 +301,8 @@ fn flat(stored: &Stored) -> Arc<[String]> {
 /// Texts, and lists of them, each list once.
 #[derive(Default)]
 struct Texts {
-    text: Writer,
-    lists: Writer,
+    text: Vec<u8>,
+    lists: Vec<u8>,
     known: HashMap<Arc<[String]>, u32>,
 }
 
@@ -315,40 +312,83 @@ impl Texts {
         if let Some(known) = self.known.get(&list) {
             return *known;
         }
-        self.lists.short(self.text.0.len() as u32);
+        self.lists.short(self.text.len() as u32);
         self.lists.short(list.len() as u32);
         for text in list.iter() {
             self.text.short(text.len() as u32);
-            self.text.0.extend_from_slice(text.as_bytes());
+            self.text.put(text.as_bytes());
         }
         self.known.insert(list, number);
         number
     }
 }
 
-/// Numbers in little endian.
-#[derive(Default)]
-struct Writer(Vec<u8>);
+/// Takes bytes, and numbers in little endian.
+trait Put {
+    fn put(&mut self, bytes: &[u8]);
 
-impl Writer {
     fn short(&mut self, n: u32) {
-        self.0.extend_from_slice(&n.to_le_bytes());
+        self.put(&n.to_le_bytes());
     }
     fn number(&mut self, n: u64) {
-        self.0.extend_from_slice(&n.to_le_bytes());
+        self.put(&n.to_le_bytes());
     }
     fn digest(&mut self, d: &Digest) {
-        self.0.extend_from_slice(&d.0);
+        self.put(&d.0);
     }
     /// Where a text stands, and its length.
     fn text(&mut self, texts: &mut Texts, text: &[u8]) {
-        self.short(texts.text.0.len() as u32);
+        self.short(texts.text.len() as u32);
         self.short(text.len() as u32);
-        texts.text.0.extend_from_slice(text);
+        texts.text.put(text);
     }
     fn signature(&mut self, s: &Signature) {
         for n in [s.size, s.mtime as u64, s.ctime as u64, s.inode] {
             self.number(n);
         }
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// How much is written at once.
+const PIECE: usize = 64 * 1024;
+
+/// A file, and the digest of what was written to it.
+struct Hashed<'a> {
+    file: &'a mut dyn Write,
+    hasher: blake3::Hasher,
+    gathered: Vec<u8>,
+    /// What went wrong first.
+    failed: Option<std::io::Error>,
+}
+
+impl Put for Hashed<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= PIECE {
+            self.pass_on();
+        }
+    }
+}
+
+impl Hashed<'_> {
+    fn pass_on(&mut self) {
+        self.hasher.update(&self.gathered);
+        if self.failed.is_none() {
+            self.failed = self.file.write_all(&self.gathered).err();
+        }
+        self.gathered.clear();
+    }
+
+    /// Ends with the digest of all before.
+    fn finish(mut self) -> std::io::Result<()> {
+        self.pass_on();
+        let check = self.hasher.finalize();
+        self.failed.map_or_else(|| self.file.write_all(check.as_bytes()), Err)
     }
 }

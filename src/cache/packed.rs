@@ -4,7 +4,7 @@
 //! beside them stands their order by digest.
 //!
 //! ```text
-//! magic, boot, counts of: objects, results, files of results, files of the tree, pipelines, nodes, abouts, lists, bytes of text
+//! magic, boot
 //! objects     DIGEST FLAGS SIGNATURE      FLAGS: 1 seen, 2 settled; then all ROWs by digest
 //! results     KEY SECONDS NAMES NUMERICS FIRST  NAMES, NUMERICS: lists; FIRST: the first of its files; then all ROWs by key
 //! outputs     LOGICAL SIZE OBJECT         the files of results, each in the order of its names
@@ -14,6 +14,7 @@
 //! abouts      DIGEST FLAGS TENSORS SHA256   what else is known of bytes, by digest; FLAGS: 1 tensors, 2 SHA-256
 //! lists       PLACE COUNT                 of texts in a row: the names of a result's files, or names and values of numerics
 //! text        what all these have of texts, by place and length
+//! counts      of objects, results, files of results, files of the tree, pipelines, nodes, abouts, lists, bytes of text
 //! check       the digest of all above
 //! ```
 
@@ -42,6 +43,8 @@ const FILE: usize = 80;
 const PIPELINE: usize = 16;
 const NODE: usize = 48;
 const ABOUT: usize = 104;
+/// How many counts there are.
+const COUNTS: usize = 9;
 
 /// A part of the file: where it begins, and how many rows it has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,9 +86,12 @@ impl Packed {
         }
         let length = r.number()?;
         let same_boot = r.take(length)? == boot.as_bytes();
-        let mut counts = [0; 9];
+        // They come last: who writes it knows them when all else is written.
+        let end = body.checked_sub(8 * COUNTS)?;
+        let mut last = Reader { bytes: &bytes[..body], at: end };
+        let mut counts = [0; COUNTS];
         for count in &mut counts {
-            *count = r.number()?;
+            *count = last.number()?;
         }
         let mut packed = Self {
             same_boot,
@@ -106,7 +112,7 @@ impl Packed {
         let text = counts[8];
         packed.text = r.at;
         r.take(text)?;
-        let whole = r.at == body;
+        let whole = r.at == end;
         packed.bytes = bytes;
         packed.names = (0..lists.rows).map(|row| packed.list(lists.at + row * LIST, text)).collect::<Option<_>>()?;
         (whole && packed.refers_to_what_is_there(text)).then_some(packed)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::cache::recipe::{Content, Name};
 use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, reason};
 use crate::stages::stage::{Identity, Outside, Runs};
 
@@ -119,15 +118,6 @@ pub(super) fn producers_with<'a>(
     let mut producers: Vec<_> = graph.producers(id).map(producer).collect();
     key::sort(&mut producers);
     producers
-}
-
-/// Whether the files outside the store that `recipe` counts are what they were when it was made.
-pub fn still_holds(node: &Node, recipe: &Recipe, store: &Store, outside: &Outside) -> bool {
-    if node.kind.identity.is_none() {
-        return true;
-    }
-    let counted = |(name, digest)| recipe.get(&Name::File(name)) == Some(&Content::Digest(digest));
-    outer(node, store, outside).is_ok_and(|outer| outer.sources.into_iter().all(counted))
 }
 
 /// The key of `id`, without its recipe: all that is needed of a node whose result is there.

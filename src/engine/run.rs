@@ -24,7 +24,7 @@ use super::graph::{Accept, Graph, NodeId};
 use super::hands::Hands;
 use super::job::{check_outputs, job, made};
 use super::journal::{Journal, run_id};
-use super::prepare::{Prepared, prepare, prepare_key, producers, still_holds};
+use super::prepare::{prepare, prepare_key, producers};
 use super::retry;
 use super::state::{NodeState, States, Wanted};
 
@@ -100,7 +100,7 @@ pub fn run(
         made: HashSet::new(),
         made_keys: HashSet::new(),
         told_elsewhere: HashSet::new(),
-        prepared: HashMap::new(),
+        keys: HashMap::new(),
         making: HashMap::new(),
         running: HashMap::new(),
         failed: Vec::new(),
@@ -239,8 +239,9 @@ struct Runner<'a> {
     made_keys: HashSet<CacheKey>,
     /// Nodes of which it was told that another process makes their result.
     told_elsewhere: HashSet<NodeId>,
-    /// Recipes of the nodes that must run, until they have.
-    prepared: HashMap<NodeId, Prepared>,
+    /// Keys of the nodes that must run, until they have. Their recipes are made again when they start: those of all that wait
+    /// for a slot would take more memory than anything else.
+    keys: HashMap<NodeId, CacheKey>,
     /// Which node of this run is to make which key.
     making: HashMap<CacheKey, NodeId>,
     running: HashMap<NodeId, Running>,
@@ -277,9 +278,7 @@ impl<'a> Runner<'a> {
             {
                 self.look_up(id);
             }
-            if self.stop.is_none() {
-                self.start_queued(scope);
-            }
+            self.start_queued(scope);
             if self.states.running() == 0 && (self.stop.is_some() || !self.states.any_open()) {
                 break;
             }
@@ -344,7 +343,7 @@ impl<'a> Runner<'a> {
         }
         if let Some(other) = self.making.get(&key).copied() {
             self.states.set(id, NodeState::Elsewhere);
-            self.prepared.insert(id, prepared);
+            self.keys.insert(id, key);
             return self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: self.shared.name(other) });
         }
         let node = self.shared.name(id);
@@ -353,9 +352,9 @@ impl<'a> Runner<'a> {
             Err(error) => return self.fail(id, error),
         };
         self.states.set(id, NodeState::Queued);
-        self.tell(&Event::NodeQueued { node, key: prepared.key, reasons });
-        self.making.insert(prepared.key, id);
-        self.prepared.insert(id, prepared);
+        self.tell(&Event::NodeQueued { node, key, reasons });
+        self.making.insert(key, id);
+        self.keys.insert(id, key);
     }
 
     fn may_run(&self, id: NodeId) -> bool {
@@ -401,13 +400,24 @@ impl<'a> Runner<'a> {
     where
         'a: 's,
     {
-        for id in self.states.queued() {
-            if self.again_at.get(&id).is_some_and(|at| *at > Instant::now()) {
-                continue;
+        while self.stop.is_none() {
+            let mut begun = Vec::new();
+            for id in self.states.in_queue() {
+                if self.slots.full() {
+                    break;
+                }
+                if self.again_at.get(&id).is_some_and(|at| *at > Instant::now()) {
+                    continue;
+                }
+                if let Some(held) = self.slots.take_for(self.shared.graph.node(id)) {
+                    begun.push((id, held));
+                }
             }
-            if let Some(held) = self.slots.take_for(self.shared.graph.node(id)) {
-                self.start(id, held, scope);
+            if begun.is_empty() {
+                return;
             }
+            // One that need not run after all gives its slots back, to those behind it.
+            begun.into_iter().for_each(|(id, held)| self.start(id, held, scope));
         }
     }
 
@@ -416,15 +426,20 @@ impl<'a> Runner<'a> {
         'a: 's,
     {
         let Shared { graph, store, executor, options, .. } = self.shared;
-        let prepared = &self.prepared[&id];
-        // It may have waited long, and a script been changed meanwhile: then it has another key.
-        if !still_holds(graph.node(id), &prepared.recipe, store, &options.outside) {
-            self.slots.give(held);
-            self.forget(id);
-            return self.states.set(id, NodeState::Ready);
-        }
+        let key = self.keys[&id];
+        let prepared = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor);
+        let prepared = match prepared {
+            Ok(prepared) if prepared.key == key => prepared,
+            // It may have waited long, and a script been changed meanwhile: then it has another key. Or none: that is told
+            // when it is looked up.
+            _ => {
+                self.slots.give(held);
+                self.forget(id);
+                return self.states.set(id, NodeState::Ready);
+            }
+        };
         let force = self.force.contains(&id);
-        let miss = match store.claim(prepared.key, &|n| prepared.wants(n), force) {
+        let miss = match store.claim(key, &|n| prepared.wants(n), force) {
             Ok(Claim::Miss(miss)) => miss,
             Ok(Claim::Hit(stored)) => {
                 self.slots.give(held);
@@ -459,8 +474,7 @@ impl<'a> Runner<'a> {
         }
         self.attempts[id.index()] += 1;
         let attempt = self.attempts[id.index()];
-        let (name, key) = (self.shared.name(id), prepared.key);
-        let recipe = prepared.recipe.clone();
+        let (name, recipe) = (self.shared.name(id), prepared.recipe);
         self.states.set(id, NodeState::Running);
         self.tell(&Event::NodeStarted { node: name, key, attempt, device });
         let cancel = Arc::new(Cancel::new());
@@ -555,22 +569,21 @@ impl<'a> Runner<'a> {
 
     /// What was kept to make the node is needed no more.
     fn forget(&mut self, id: NodeId) {
-        if let Some(prepared) = self.prepared.remove(&id)
-            && self.making.get(&prepared.key) == Some(&id)
+        if let Some(key) = self.keys.remove(&id)
+            && self.making.get(&key) == Some(&id)
         {
-            self.making.remove(&prepared.key);
+            self.making.remove(&key);
         }
     }
 
     /// Nodes whose result someone else was making are looked at again.
     fn ask_again(&mut self) {
         for id in self.states.elsewhere() {
-            let prepared = &self.prepared[&id];
-            match self.making.get(&prepared.key) {
+            match self.making.get(&self.keys[&id]) {
                 Some(maker) if *maker != id => {}
                 Some(_) => self.states.set(id, NodeState::Queued),
                 None => {
-                    self.prepared.remove(&id);
+                    self.keys.remove(&id);
                     self.states.set(id, NodeState::Ready);
                 }
             }
