@@ -4,17 +4,22 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-/// Starts it. A program that is being written this moment (a build that just ends) is tried again for half a second.
+/// Starts it.
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    unless_busy(|| command.spawn())
+}
+
+/// Starts a program. One that is being written this moment (a build that just ends) is tried again for half a second.
+pub fn unless_busy<T>(mut start: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     for _ in 0..50 {
-        match command.spawn() {
+        match start() {
             Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             other => return other,
         }
     }
-    command.spawn()
+    start()
 }
 
 /// `ended with exit status 3`, `was killed by signal 11 (SIGSEGV)`.

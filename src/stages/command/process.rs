@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::launch::{Launch, Launched, launch};
+use crate::base::process::unless_busy;
 use crate::stages::ctx::Cancel;
 
 use super::secrets::Redactor;
@@ -64,7 +65,7 @@ impl Program<'_> {
             folder: self.folder,
             output: writer.as_fd(),
         };
-        let program = start(&order).map_err(|e| self.cannot_start(&e))?;
+        let program = unless_busy(|| launch(&order)).map_err(|e| self.cannot_start(&e))?;
         // It holds the pipe's writing end now, whose closing tells that the output has ended.
         drop(writer);
         let mut output = Output { reader: Some(reader), log, failed: None };
@@ -98,19 +99,6 @@ impl Program<'_> {
             _ => diag,
         }
     }
-}
-
-/// Starts it. One that is being written this moment (a build that just ends) is tried again for half a second.
-fn start(order: &Launch) -> std::io::Result<Launched> {
-    for _ in 0..50 {
-        match launch(order) {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other,
-        }
-    }
-    launch(order)
 }
 
 /// Reads its output until it ends; ends it when cancelled. Whether it was.
