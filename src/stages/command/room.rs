@@ -14,22 +14,27 @@
 //! program does to them, the store's own files are not touched. All paths that the program sees start at its working
 //! folder, so that they are the same in every run and on every machine.
 //!
-//! A room is made in the one that an earlier program had, if there is one: see [`super::tree`]. Its path is another for each
-//! node.
+//! A room is made in the one that an earlier program had, if there is one: see [`super::tree`]. Its path is another each time,
+//! so that a program that outlives its `dpt` does not find the room of the next one in the place of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
+use crate::base::fs::on;
 use crate::base::name::is_relative_file;
+use crate::base::stat::now_ns;
 use crate::stages::ctx::{Ctx, Input};
 
 use super::settings::{Settings, file_name};
 use super::template::{Meanings, Piece};
 use super::tree::{self, Rights, Tree};
+
+/// How the names of rooms begin.
+const ROOM: &str = "room-";
 
 /// A command's folder. When it is dropped, nothing stays of what the program made.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Room {
     /// # Errors
     /// What cannot be copied.
     pub fn make(ctx: &Ctx, settings: &Settings) -> Result<Self, Diag> {
-        let tree = Tree::at(ctx.job.reuse.join("room"))?;
+        let tree = Tree::at(place(&ctx.job.reuse)?)?;
         let ups = settings.code.iter().map(|path| ups(path)).max().unwrap_or(0);
         let prefix = format!("work/{}", "_/".repeat(ups));
         let work = tree.path(prefix.trim_end_matches('/'));
@@ -196,6 +201,18 @@ impl Drop for Room {
             tree::remove(&self.tree.path(""));
         }
     }
+}
+
+/// A path below `reuse` that never was one before, with what an earlier program had there, if anything.
+fn place(reuse: &Path) -> Result<PathBuf, Diag> {
+    let path = reuse.join(format!("{ROOM}{}-{}", std::process::id(), now_ns()));
+    for item in std::fs::read_dir(reuse).map_err(on("read", reuse))? {
+        let item = item.map_err(on("read", reuse))?;
+        if item.file_name().to_string_lossy().starts_with(ROOM) && std::fs::rename(item.path(), &path).is_err() {
+            tree::remove(&item.path());
+        }
+    }
+    Ok(path)
 }
 
 /// How many folders up a path leads at its beginning.

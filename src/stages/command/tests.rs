@@ -172,6 +172,24 @@ fn the_environment_is_clean() {
 }
 
 #[test]
+fn each_program_has_a_room_at_a_path_of_its_own_and_finds_nothing_of_the_last_one_there() {
+    let mut bench = Bench::new(shell(
+        "pwd; find . ../home ../tmp | sort; for f in x out/y $HOME/z $TMPDIR/w; do echo > $f; done; echo > $DPT_OUT_O",
+    ));
+    bench.input("d", &[], &[("a.txt", "hello")]);
+    let mut logs = Vec::new();
+    for _ in 0..2 {
+        bench.run().unwrap_or_else(|e| panic!("{e}"));
+        logs.push(bench.out(LOG));
+        assert_eq!(std::fs::read_dir(&bench.job.reuse).unwrap().count(), 1);
+    }
+    let [one, two] = [0, 1].map(|n| logs[n].split_once('\n').unwrap());
+    assert_ne!(one.0, two.0);
+    assert_eq!(one.1, two.1);
+    assert_eq!(one.1, ".\n../home\n../tmp\n./in\n./in/d\n./in/d.json\n./in/d/a.txt\n./out\n./params.json\n");
+}
+
+#[test]
 fn a_gather_is_numbered_folders_and_a_manifest() {
     let mut bench = Bench::new(shell("cat in/runs.json > $DPT_OUT_O; cat $DPT_IN_RUNS/*/e.txt"));
     bench.input("runs", &[("seed", "1"), ("task", "a/b")], &[("e.txt", "one ")]);
