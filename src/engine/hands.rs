@@ -58,13 +58,21 @@ mod tests {
             let (sender, ended) = mpsc::channel();
             for _ in 0..10 {
                 let sender = sender.clone();
-                hands.give(Box::new(move || sender.send(task()).unwrap()), 1, scope);
+                let told = move || {
+                    task();
+                    sender.send(()).unwrap();
+                };
+                hands.give(Box::new(told), 1, scope);
                 ended.recv().unwrap();
             }
             // All of them at once: each waits for the others.
             for busy in 1..=3 {
                 let meet = &meet;
-                hands.give(Box::new(move || drop((meet.wait(), task()))), busy, scope);
+                let met = move || {
+                    meet.wait();
+                    task();
+                };
+                hands.give(Box::new(met), busy, scope);
             }
         });
         assert_eq!(*done.lock().unwrap(), 13);
