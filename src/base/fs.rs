@@ -77,6 +77,23 @@ pub fn create_dir_all(path: &Path) -> Result<(), FsError> {
     fs::create_dir_all(path).map_err(on("create", path))
 }
 
+/// Removes a file. Already gone is as good.
+pub fn remove_file(path: &Path) -> Result<(), FsError> {
+    gone(fs::remove_file(path)).map_err(on("remove", path))
+}
+
+/// Removes a folder with all in it. Already gone is as good.
+pub fn remove_dir_all(path: &Path) -> Result<(), FsError> {
+    gone(fs::remove_dir_all(path)).map_err(on("remove", path))
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Writes a file so that a reader sees the old bytes or the new ones, never a part: beside it, synced, then renamed,
 /// then the folder synced.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::fault;
-use crate::base::fs::{FsError, on};
+use crate::base::fs::{self, FsError, on};
 
 use super::key::CacheKey;
 use super::stat::now_ns;
@@ -53,8 +53,8 @@ impl WorkFolders {
         match fault::point("work.create").and_then(|()| std::fs::create_dir(&folder.path)) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                remove_all(&folder.out())?;
-                remove_all(&folder.reuse())?;
+                fs::remove_dir_all(&folder.out())?;
+                fs::remove_dir_all(&folder.reuse())?;
             }
             Err(e) => return Err(on("create", &folder.path)(e)),
         }
@@ -147,13 +147,6 @@ fn empty(dir: &Path) -> Result<(), FsError> {
         removed.map_err(on("remove", &path))?;
     }
     Ok(())
-}
-
-fn remove_all(dir: &Path) -> Result<(), FsError> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(on("remove", dir)(e)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

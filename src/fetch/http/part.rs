@@ -193,10 +193,7 @@ impl<'a> Part<'a> {
     fn discard(&mut self) -> Result<(), Problem> {
         (self.len, self.hashes, self.continued) = (0, None, false);
         for path in [self.wanted.to, &self.state_path] {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", path)(e).into()),
-                _ => {}
-            }
+            fs::remove_file(path)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::diag::{Class, Diag};
-use crate::base::fs::on;
+use crate::base::fs::{self, on};
 use crate::base::launch::{Launch, Launched, launch};
 use crate::base::process::unless_busy;
 use crate::stages::ctx::Cancel;
@@ -180,10 +180,7 @@ struct Log {
 
 impl Log {
     fn new(path: &Path, redactor: Redactor) -> Result<Self, Diag> {
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", path)(e).into()),
-            _ => {}
-        }
+        fs::remove_file(path)?;
         Ok(Self { path: path.to_owned(), file: None, redactor, written: 0, end: VecDeque::new(), left_out: 0 })
     }
 

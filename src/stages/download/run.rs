@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifact::{Known, LARGE, json};
 use crate::base::diag::{Class, Diag};
-use crate::base::fs::{self, on};
+use crate::base::fs;
 use crate::base::stat::Signature;
 use crate::base::value::Value;
 use crate::fetch::hash::{Sha256, Summary};
@@ -76,10 +76,7 @@ impl<'a> Fetch<'a> {
     /// An empty folder of this stage's own, for what comes out of an archive.
     pub(super) fn fresh_folder(&self) -> Result<PathBuf, Diag> {
         let path = self.ctx.job.scratch.join("unpacked");
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("remove", &path)(e).into()),
-            _ => {}
-        }
+        fs::remove_dir_all(&path)?;
         fs::create_dir_all(&path)?;
         Ok(path)
     }
