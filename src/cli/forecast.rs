@@ -109,17 +109,8 @@ fn wall(graph: &Graph, targets: &[NodeId], costs: &HashMap<NodeId, f64>, mut slo
         while let Some(id) = states.next_ready() {
             states.set(id, if costs.contains_key(&id) { NodeState::Queued } else { NodeState::Fresh });
         }
-        let mut begun = Vec::new();
-        for id in states.in_queue() {
-            if slots.full() {
-                break;
-            }
-            if let Some(room) = slots.take_for(graph.node(id)) {
-                begun.push(id);
-                held.insert(id, room);
-            }
-        }
-        for id in begun {
+        for (id, room) in slots.fill(graph, states.in_queue()) {
+            held.insert(id, room);
             states.set(id, NodeState::Running);
             ends.push(Reverse((now + (costs[&id] * 1e6) as u64, id)));
         }

@@ -401,18 +401,8 @@ impl<'a> Runner<'a> {
         'a: 's,
     {
         while self.stop.is_none() {
-            let mut begun = Vec::new();
-            for id in self.states.in_queue() {
-                if self.slots.full() {
-                    break;
-                }
-                if self.again_at.get(&id).is_some_and(|at| *at > Instant::now()) {
-                    continue;
-                }
-                if let Some(held) = self.slots.take_for(self.shared.graph.node(id)) {
-                    begun.push((id, held));
-                }
-            }
+            let may = |id: &NodeId| self.again_at.get(id).is_none_or(|at| *at <= Instant::now());
+            let begun = self.slots.fill(self.shared.graph, self.states.in_queue().filter(may));
             if begun.is_empty() {
                 return;
             }

@@ -9,7 +9,7 @@ use crate::base::diag::Diag;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::{Runs, StageKind, StageResult};
 
-use super::graph::{Node, Resources};
+use super::graph::{Graph, Node, NodeId, Resources};
 
 /// Places a node's work and brings its outcome back. It knows no store: the job names all folders.
 pub trait Executor: Sync {
@@ -88,9 +88,16 @@ impl Slots {
         Some(Held { cpus, gpus })
     }
 
-    /// Whether no node finds room.
-    pub fn full(&self) -> bool {
-        self.free_cpus == 0
+    /// Those of `queue` that find room, with it, in its order. It is looked at no further than there is any.
+    pub fn fill(&mut self, graph: &Graph, queue: impl Iterator<Item = NodeId>) -> Vec<(NodeId, Held)> {
+        let mut found = Vec::new();
+        for id in queue {
+            if self.free_cpus == 0 {
+                break;
+            }
+            found.extend(self.take_for(graph.node(id)).map(|held| (id, held)));
+        }
+        found
     }
 
     /// Gives it back.
