@@ -191,11 +191,6 @@ impl Recipe {
         self.fields.push(Field { name, content });
     }
 
-    /// Gives back what room is left over.
-    pub fn shrink(&mut self) {
-        self.fields.shrink_to_fit();
-    }
-
     /// All fields, in order.
     pub fn fields(&self) -> &[Field] {
         &self.fields

@@ -66,7 +66,6 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
     let mut recipe = Recipe::new(node.kind.name, node.kind.version);
     own(node, identity, sources, &mut recipe);
     read(producers, &mut recipe);
-    recipe.shrink();
     recipe
 }
 
