@@ -13,7 +13,7 @@ use crate::base::digest::Digest;
 use crate::base::value::Params;
 
 /// One node's work, complete: what an executor hands to a process, on this machine or another. Serialisable.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Job {
     /// `train[task=rte,method=dpt,seed=42]`.
     pub node: String,

@@ -218,17 +218,12 @@ mod tests {
         Job {
             node: node.to_owned(),
             kind: node.to_owned(),
-            axes: vec![],
-            params: Default::default(),
-            inputs: Default::default(),
             out: "out".into(),
             scratch: "scratch".into(),
-            reuse: "reuse".into(),
             base: ".".into(),
-            mirrors: Default::default(),
-            sources: Default::default(),
             threads: 1,
             device: "cpu".into(),
+            ..Job::default()
         }
     }
 

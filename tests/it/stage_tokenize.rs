@@ -45,7 +45,6 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
     let job = Job {
         node: "tokenize".to_owned(),
         kind: "tokenize".to_owned(),
-        axes: Vec::new(),
         params,
         inputs: BTreeMap::from([
             ("data".to_owned(), vec![input(tables)]),
@@ -53,12 +52,9 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
         ]),
         out: out.to_owned(),
         scratch: out.join("scratch"),
-        reuse: out.join("reuse"),
-        base: PathBuf::new(),
-        mirrors: BTreeMap::new(),
-        sources: BTreeMap::new(),
         threads,
         device: "cpu".to_owned(),
+        ..Job::default()
     };
     let Runs::Here(stage) = tokenize::KIND.runs else { panic!("`tokenize` runs in the engine's process") };
     stage(&Ctx { job: &job, progress: &Quiet, cancel: &Cancel::new() }).unwrap();

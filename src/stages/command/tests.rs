@@ -64,17 +64,14 @@ impl Bench {
         let job = Job {
             node: "figure[seed=1]".into(),
             kind: "command".into(),
-            axes: vec![],
             params,
-            inputs: Default::default(),
             out: dir.path().join("out"),
             scratch: dir.path().join("scratch"),
             reuse: dir.path().join("reuse"),
             base: dir.path().join("base"),
-            mirrors: Default::default(),
-            sources: Default::default(),
             threads: 3,
             device: "cpu".into(),
+            ..Job::default()
         };
         Self { dir, job }
     }

@@ -340,7 +340,7 @@ impl Job<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::sync::Mutex;
 
     use super::*;
@@ -401,17 +401,13 @@ mod tests {
             let work = Work {
                 node: format!("tokenize[{task}]"),
                 kind: "tokenize".into(),
-                axes: Vec::new(),
                 params: params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
                 inputs: inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect(),
                 out,
                 scratch: dir.path().join("scratch"),
-                reuse: dir.path().join("reuse"),
-                base: PathBuf::new(),
-                mirrors: BTreeMap::new(),
-                sources: BTreeMap::new(),
                 threads: 2,
                 device: "cpu".into(),
+                ..Work::default()
             };
             Self { dir, work }
         }

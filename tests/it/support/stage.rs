@@ -98,17 +98,15 @@ impl Bench {
         let job = Job {
             node: self.kind.name.to_owned(),
             kind: self.kind.name.to_owned(),
-            axes: Vec::new(),
             params: self.params.clone(),
-            inputs: BTreeMap::new(),
             out,
             scratch: self.dir.path().join("scratch"),
-            reuse: self.dir.path().join("reuse"),
             base: self.base(),
             mirrors: self.mirrors.clone(),
             sources: self.sources.clone(),
             threads: 1,
             device: "cpu".to_owned(),
+            ..Job::default()
         };
         let Runs::Here(run) = self.kind.runs else { panic!("`{}` runs in a worker", self.kind.name) };
         run(&Ctx { job: &job, progress: &self.said, cancel: &self.said.cancel })

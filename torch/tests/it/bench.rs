@@ -98,17 +98,13 @@ impl Bench {
         let job = Job {
             node: node.into(),
             kind: kind.name.into(),
-            axes: vec![],
             params,
             inputs: by_role,
             out: out.clone(),
-            reuse: scratch.join("reuse"),
             scratch,
-            base: PathBuf::new(),
-            mirrors: BTreeMap::new(),
-            sources: BTreeMap::new(),
             threads: 1,
             device: "cpu".into(),
+            ..Job::default()
         };
         let ctx = Ctx { job: &job, progress, cancel: &Cancel::new() };
         let outcome = match kind.runs {

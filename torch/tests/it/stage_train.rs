@@ -192,17 +192,13 @@ impl Bench {
         let job = Job {
             node: "train[task=rte]".into(),
             kind: "train".into(),
-            axes: vec![],
             params,
             inputs,
             out,
-            reuse: scratch.join("reuse"),
             scratch,
-            base: PathBuf::new(),
-            mirrors: BTreeMap::new(),
-            sources: BTreeMap::new(),
             threads: 1,
             device: "cpu".into(),
+            ..Job::default()
         };
         let watcher = Watcher { stop_at, die_at, cancel: Cancel::new(), notes: Mutex::default() };
         let ctx = Ctx { job: &job, progress: &watcher, cancel: &watcher.cancel };

@@ -65,17 +65,12 @@ fn job(kind: &str) -> Job {
     Job {
         node: format!("{kind}[task=rte,seed=1]"),
         kind: kind.to_owned(),
-        axes: vec![],
-        params: Default::default(),
-        inputs: Default::default(),
         out: "out".into(),
         scratch: "scratch".into(),
-        reuse: "reuse".into(),
         base: ".".into(),
-        mirrors: Default::default(),
-        sources: Default::default(),
         threads: 3,
         device: "auto".into(),
+        ..Job::default()
     }
 }
 
