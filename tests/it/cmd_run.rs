@@ -146,7 +146,8 @@ fn a_failed_stage_is_told_and_gives_code_1() {
     let pinned = format!("{COPIES}{ALL}")
         .replace("url = \"file:data\"", "url = \"file:data\"\nfiles = { two = { path = \"two.txt\", bytes = 99 } }");
     sandbox.write("copies.toml", &pinned);
-    let ran = sandbox.dpt(&["run", "copies.toml", "-k"]).code(1);
+    // One after the other: which of the two that fail is told first is in the last line.
+    let ran = sandbox.dpt(&["run", "copies.toml", "-k", "-j", "1"]).code(1);
     assert!(ran.stderr.contains("error: fetch[part=two]: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("two.txt"), "{}", ran.stderr);
     assert!(ran.stderr.contains("copies: 1 done, 2 failed in <TIME>\n  failed   "), "{}", ran.stderr);
