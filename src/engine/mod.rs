@@ -15,11 +15,13 @@ pub mod history;
 pub mod job;
 pub mod journal;
 pub mod key;
+mod node_thread;
 pub mod prepare;
 pub mod reach;
 pub mod retry;
 pub mod run;
 pub mod state;
+mod tee;
 
 #[cfg(test)]
 mod tests;

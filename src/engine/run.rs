@@ -4,34 +4,33 @@
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, mpsc};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::{CacheKey, Claim, Found, Miss, Recipe, StaleReason, Store, Stored, Work};
-use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
+use crate::cache::{CacheKey, Claim, Found, StaleReason, Store, Stored};
+use crate::stages::ctx::Cancel;
 use crate::stages::stage::{Outside, StageKind};
 
 use super::deadline;
-use super::event::{self, Event, Hit, HitNode, Sink, Totals};
+use super::event::{self, Event, Hit, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
 use super::foresee::Foreseen;
 use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
 use super::hands::Hands;
-use super::job::{check_outputs, job, made};
+use super::job::job;
 use super::journal::{Journal, run_id};
+use super::node_thread::{Finished, work};
 use super::prepare::{prepare, prepare_key, producers};
 use super::retry;
 use super::state::{NodeState, States, Wanted};
+use super::tee::Tee;
 
 /// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
 const TICK: Duration = Duration::from_millis(50);
-/// How many nodes that need not run a line of a journal tells at most: a line is made in memory.
-const HITS_A_LINE: usize = 1_000;
 /// How often the index is written during a long run.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -86,7 +85,7 @@ pub fn run(
     let run = run_id();
     let started = Instant::now();
     let journal = Journal::new(&store.runs(), &run);
-    let tee = Tee { sink, journal: (!options.dry_run).then_some(&journal), graph, hits: Mutex::default() };
+    let tee = Tee::new(graph, sink, (!options.dry_run).then_some(&journal));
     let (sender, messages) = mpsc::channel();
     let wanted = Wanted::new(graph, &options.targets);
     let mut runner = Runner {
@@ -145,58 +144,23 @@ pub fn run(
     summary
 }
 
-/// Both sinks of a run. The journal is told of the nodes that need not run before the next thing that it is told, and of many
-/// that were found in the same way at once: of most runs they are the greatest part.
-struct Tee<'a> {
-    sink: &'a dyn Sink,
-    journal: Option<&'a Journal>,
-    graph: &'a Graph,
-    hits: Mutex<Vec<(NodeId, CacheKey, Hit)>>,
-}
-
-impl Tee<'_> {
-    fn hit(&self, id: NodeId, how: Hit, stored: &Stored) {
-        let node = self.graph.node(id);
-        self.sink.hit(&HitNode { node, key: stored.key, how, seconds: stored.seconds });
-        if self.journal.is_some() {
-            self.hits.lock().unwrap_or_else(PoisonError::into_inner).push((id, stored.key, how));
-        }
-    }
-}
-
-impl Sink for Tee<'_> {
-    fn event(&self, event: &Event) {
-        self.sink.event(event);
-        let Some(journal) = self.journal else { return };
-        if matches!(event, Event::NodeProgress { .. }) || (Journal::quiet(event) && !journal.is_open()) {
-            return journal.event(event);
-        }
-        let hits = std::mem::take(&mut *self.hits.lock().unwrap_or_else(PoisonError::into_inner));
-        for same in hits.chunk_by(|a, b| a.2 == b.2).flat_map(|same| same.chunks(HITS_A_LINE)) {
-            let nodes = same.iter().map(|(id, key, _)| (self.graph.node(*id).to_string(), *key)).collect();
-            journal.event(&Event::NodesHit { how: same[0].2, nodes });
-        }
-        journal.event(event);
-    }
-}
-
 /// What the loop and the threads of running nodes share.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
+pub(super) struct Shared<'a> {
     graph: &'a Graph,
     store: &'a Store,
-    executor: &'a dyn Executor,
-    sink: &'a Tee<'a>,
+    pub executor: &'a dyn Executor,
+    pub sink: &'a Tee<'a>,
     options: &'a RunOptions,
-    run: &'a str,
+    pub run: &'a str,
 }
 
 impl<'a> Shared<'a> {
-    fn name(&self, id: NodeId) -> String {
+    pub fn name(&self, id: NodeId) -> String {
         self.graph.node(id).to_string()
     }
 
-    fn kind(&self, id: NodeId) -> &'static StageKind {
+    pub fn kind(&self, id: NodeId) -> &'static StageKind {
         self.graph.node(id).kind
     }
 }
@@ -205,11 +169,6 @@ impl<'a> Shared<'a> {
 struct Ended {
     id: NodeId,
     result: Result<Finished, Diag>,
-}
-
-struct Finished {
-    stored: Arc<Stored>,
-    metrics: BTreeMap<String, f64>,
 }
 
 /// What a running node holds.
@@ -653,54 +612,4 @@ pub fn not_selected(node: &str, reasons: &[StaleReason]) -> Diag {
     Diag::error(Class::Usage, format!("`{node}` is needed, is not among the nodes to run, and is not up to date"))
         .note(why.join("; "))
         .help("select it too, or run it first")
-}
-
-/// A running node's thread: the stage, then its result. Never panics, so that the loop always hears of its end.
-fn work(shared: Shared, id: NodeId, job: &Job, miss: Miss, recipe: &Recipe, cancel: &Cancel) -> Result<Finished, Diag> {
-    let stage = AssertUnwindSafe(|| {
-        let reporter = Reporter { shared, id };
-        let kind = shared.kind(id);
-        let started = Instant::now();
-        let outcome = shared.executor.run(job, kind, &reporter, cancel)?;
-        let seconds = started.elapsed().as_secs_f64();
-        check_outputs(kind, &made(&miss, &outcome)?)?;
-        let Outcome { metrics, numerics, notes, hashed, given } = outcome;
-        notes.iter().for_each(|note| reporter.note(note));
-        let told = Work {
-            node: shared.name(id),
-            run: shared.run.to_owned(),
-            seconds,
-            metrics: metrics.clone(),
-            numerics,
-            notes,
-            hashed,
-            given,
-        };
-        Ok(Finished { stored: miss.commit(recipe, told)?, metrics })
-    });
-    catch_unwind(stage).unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
-        Err(Diag::error(Class::Bug, format!("stage `{}` panicked: {what}", shared.kind(id).name)).note(format!(
-            "in `{}` of run {}",
-            shared.name(id),
-            shared.run
-        )))
-    })
-}
-
-/// Passes on what a running stage says.
-struct Reporter<'a> {
-    shared: Shared<'a>,
-    id: NodeId,
-}
-
-impl Progress for Reporter<'_> {
-    fn update(&self, update: Update) {
-        self.shared.sink.event(&Event::NodeProgress { node: self.shared.name(self.id), update });
-    }
-
-    fn note(&self, text: &str) {
-        self.shared.sink.event(&Event::NodeNote { node: self.shared.name(self.id), text: text.to_owned() });
-    }
 }

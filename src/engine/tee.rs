@@ -1,0 +1,52 @@
+//! [`Tee`]: both sinks of a run, the user's and the journal.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::cache::{CacheKey, Stored};
+
+use super::event::{Event, Hit, HitNode, Sink};
+use super::graph::{Graph, NodeId};
+use super::journal::Journal;
+
+/// How many nodes that need not run a line of a journal tells at most: a line is made in memory.
+const HITS_A_LINE: usize = 1_000;
+
+/// Both sinks of a run. The journal is told of the nodes that need not run before the next thing that it is told, and of many
+/// that were found in the same way at once: of most runs they are the greatest part.
+pub(super) struct Tee<'a> {
+    sink: &'a dyn Sink,
+    journal: Option<&'a Journal>,
+    graph: &'a Graph,
+    hits: Mutex<Vec<(NodeId, CacheKey, Hit)>>,
+}
+
+impl<'a> Tee<'a> {
+    pub(super) fn new(graph: &'a Graph, sink: &'a dyn Sink, journal: Option<&'a Journal>) -> Self {
+        Self { sink, journal, graph, hits: Mutex::default() }
+    }
+
+    /// A node need not run.
+    pub(super) fn hit(&self, id: NodeId, how: Hit, stored: &Stored) {
+        let node = self.graph.node(id);
+        self.sink.hit(&HitNode { node, key: stored.key, how, seconds: stored.seconds });
+        if self.journal.is_some() {
+            self.hits.lock().unwrap_or_else(PoisonError::into_inner).push((id, stored.key, how));
+        }
+    }
+}
+
+impl Sink for Tee<'_> {
+    fn event(&self, event: &Event) {
+        self.sink.event(event);
+        let Some(journal) = self.journal else { return };
+        if matches!(event, Event::NodeProgress { .. }) || (Journal::quiet(event) && !journal.is_open()) {
+            return journal.event(event);
+        }
+        let hits = std::mem::take(&mut *self.hits.lock().unwrap_or_else(PoisonError::into_inner));
+        for same in hits.chunk_by(|a, b| a.2 == b.2).flat_map(|same| same.chunks(HITS_A_LINE)) {
+            let nodes = same.iter().map(|(id, key, _)| (self.graph.node(*id).to_string(), *key)).collect();
+            journal.event(&Event::NodesHit { how: same[0].2, nodes });
+        }
+        journal.event(event);
+    }
+}
