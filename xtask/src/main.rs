@@ -5,6 +5,7 @@ mod cuda;
 mod libtorch;
 mod parity;
 mod pip;
+mod torture;
 mod wheel;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ Commands:
   ci                 formatting, lints (warnings are errors), then `test`
   parity [--table]   run the tests that compare with other programs, and write the tables of docs/parity.md;
                      with --table only write, from what the last test run recorded
+  torture            kill, damage and crowd `dpt` at random, and check that nothing wrong is used; `--seed N`,
+                     `--seconds N` [default: 300], `--no-train`, `--dpt FILE` [default: build it]
   libtorch [--cuda]  set up libtorch alone; with --cuda also what a GPU needs
 
 libtorch 2.11.0 is looked for in this order:
@@ -87,6 +90,12 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             parity::write(&root)
         }
         ["parity", "--table"] => parity::write(&root),
+        ["torture", rest @ ..] => {
+            if !rest.contains(&"--dpt") {
+                libtorch::ensure(&root)?;
+            }
+            torture::torture(&root, rest)
+        }
         ["libtorch"] => libtorch::ensure(&root).map(|()| ExitCode::SUCCESS),
         ["libtorch", "--cuda"] => {
             libtorch::ensure(&root)?;
