@@ -2,6 +2,7 @@
 
 mod checks;
 mod cuda;
+mod dependencies;
 mod libtorch;
 mod parity;
 mod pip;
@@ -20,7 +21,9 @@ Commands:
   quickstart [ARG…]  set up libtorch, build, and run pipelines/quickstart.toml to its report;
                      ARGs go to `dpt run`, such as `--device cpu`
   test [ARG…]        set up libtorch, build, and run all tests; ARGs go to `cargo test`
-  ci                 formatting, lints (warnings are errors), then `test`
+  ci                 formatting, lints (warnings are errors), licences and sources of dependencies, `test`,
+                     and a short `torture`
+  deny               check licences and sources of dependencies against deny.toml
   parity [--table]   run the tests that compare with other programs, and write the tables of docs/parity.md;
                      with --table only write, from what the last test run recorded
   torture            kill, damage and crowd `dpt` at random, and check that nothing wrong is used; `--seed N`,
@@ -82,7 +85,10 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             checks::format(&root)?;
             libtorch::ensure(&root)?;
             checks::lint(&root)?;
-            checks::test(&root, &[])
+            dependencies::check(&root)?;
+            let tested = checks::test(&root, &[])?;
+            torture::torture(&root, &["--seed", "1", "--seconds", "40"])?;
+            Ok(tested)
         }
         ["parity"] => {
             libtorch::ensure(&root)?;
@@ -90,6 +96,7 @@ fn run(args: &[&str]) -> Result<ExitCode> {
             parity::write(&root)
         }
         ["parity", "--table"] => parity::write(&root),
+        ["deny"] => dependencies::check(&root).map(|()| ExitCode::SUCCESS),
         ["torture", rest @ ..] => {
             if !rest.contains(&"--dpt") {
                 libtorch::ensure(&root)?;

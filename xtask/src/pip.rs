@@ -1,4 +1,4 @@
-//! `python3 -m pip download`: pip brings the user's own mirrors, proxies and certificates with it. Python is used for
+//! `python3 -m pip`: pip brings the user's own mirrors, proxies and certificates with it. Python is used for
 //! nothing else.
 
 use std::path::{Path, PathBuf};
@@ -38,6 +38,14 @@ pub fn download(folder: &Path, requirements: &[&str], with_needs: bool) -> Resul
             requirements.join(", ")
         ))
     })
+}
+
+/// Installs `requirement` into `folder`, which only this package uses.
+pub fn install(folder: &Path, requirement: &str) -> Result {
+    there()?;
+    let mut command = Command::new("python3");
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--target"]);
+    step(command.arg(folder).arg(requirement))
 }
 
 /// The platform tags that NVIDIA's and torch's wheels carry on this machine, newest first.
