@@ -30,6 +30,8 @@ pub struct Stages<'a> {
     pub sweeps: &'a [Sweep],
     /// By stage; `None`: unknown, and told.
     pub kinds: &'a [Option<&'static StageKind>],
+    /// Every kind that a pipeline can name, for messages.
+    pub known: &'a [&'static StageKind],
     /// Stage numbers by name.
     pub by_name: &'a HashMap<&'a str, usize>,
     /// What `needs` may refer to.
@@ -158,6 +160,45 @@ impl Stages<'_> {
         );
     }
 
+    /// The kinds that can stand in a role.
+    fn providers(&self, port: &Port) -> Vec<&'static str> {
+        let provides = |kind: &&&StageKind| port.accepts.iter().any(|what| kind.may_provide(what));
+        self.known.iter().filter(provides).map(|kind| kind.name).collect()
+    }
+
+    /// Checks that the nodes of a producer that a role reads provide what it accepts, with their parameters.
+    fn check_provides(
+        &self,
+        want: &Want,
+        port: &Port,
+        groups: &Groups,
+        nodes: &[Vec<NodeId>],
+        graph: &Graph,
+        diags: &mut Diags,
+    ) {
+        let Some(kind) = self.kinds[want.producer] else { return };
+        if port.accepts.is_empty() || kind.writes_anything() {
+            return;
+        }
+        let read = groups.producers.iter().filter_map(|(_, cell)| nodes[want.producer].get(*cell));
+        let fits = |id: &&NodeId| port.accepts.iter().any(|what| kind.provides(what, &graph.node(**id).params));
+        let Some(id) = read.clone().find(|id| !fits(id)) else { return };
+        let set = |(name, value): (&str, &str)| format!("`{name} = \"{value}\"`");
+        let needed = kind.provides.iter().filter(|provision| port.accepts.contains(&provision.what));
+        let needed: Vec<_> = needed.filter_map(|provision| provision.when.map(set)).collect();
+        let message = format!(
+            "role `{}` takes a stage that provides `{}`, which `{}` does not",
+            port.role,
+            port.accepts.join("` or `"),
+            graph.node(*id)
+        );
+        diags.push(wrong(&want.item.span, message).help(format!(
+            "a `{}` stage does with {}",
+            kind.name,
+            needed.join(" or ")
+        )));
+    }
+
     /// Draws the edges of one role.
     fn port(
         &self,
@@ -188,6 +229,7 @@ impl Stages<'_> {
                 self.check_fit(want, port, nodes, graph, diags);
             }
             let groups = self.groups(consumer, want);
+            self.check_provides(want, port, &groups, nodes, graph, diags);
             let mut starved: Vec<usize> = Vec::new();
             for (number, cell) in self.sweeps[consumer].cells.iter().enumerate() {
                 let producers = groups.of(cell);
@@ -238,7 +280,7 @@ impl Stages<'_> {
         let star = if port.arity == Arity::Many { "[*]" } else { "" };
         match fit[..] {
             [] if port.accepts.is_empty() => diag.help(format!("add `{} = \"STAGE{star}\"` to its `needs`", port.role)),
-            [] => diag.help(format!("add a stage of kind {} and name it in `needs`", or_list(port.accepts))),
+            [] => diag.help(format!("add a stage of kind {} and name it in `needs`", or_list(&self.providers(port)))),
             [one] => diag.help(format!("add `{} = \"{one}{star}\"` to its `needs`", port.role)),
             _ => diag.help(format!("add `{} = \"STAGE{star}\"` to its `needs`: one of {}", port.role, list(&fit))),
         }
@@ -275,7 +317,7 @@ impl Stages<'_> {
                 "role `{}` of stage `{}` cannot take `{}`, a stage of kind `{}`",
                 port.role, stage.name.text, pattern.stage, kind.name
             );
-            diags.push(wrong(&item.span, message).label(format!("takes {}", or_list(port.accepts))));
+            diags.push(wrong(&item.span, message).label(format!("takes {}", or_list(&self.providers(port)))));
             return None;
         }
         if pattern.gathers() && matches!(port.arity, Arity::One | Arity::Optional) {
@@ -398,8 +440,9 @@ impl Stages<'_> {
     }
 }
 
+/// Returns whether a stage of this kind can stand in a role, with the right parameters.
 fn accepts(port: &Port, kind: &StageKind) -> bool {
-    port.accepts.is_empty() || port.accepts.contains(&kind.name) || kind.writes_anything()
+    port.accepts.is_empty() || port.accepts.iter().any(|what| kind.may_provide(what)) || kind.writes_anything()
 }
 
 /// `` `a` or `b` ``.

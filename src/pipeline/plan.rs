@@ -171,7 +171,8 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     }
     let by_name: HashMap<&str, usize> =
         spec.stages.iter().enumerate().map(|(i, s)| (s.name.text.as_str(), i)).collect();
-    let stages = Stages { spec: &spec, sweeps: &sweeps, kinds: &kinds, by_name: &by_name, scope: &scope };
+    let stages =
+        Stages { spec: &spec, sweeps: &sweeps, kinds: &kinds, known: setup.kinds, by_name: &by_name, scope: &scope };
     for consumer in 0..spec.stages.len() {
         stages.connect(consumer, &nodes, &mut graph, diags);
     }

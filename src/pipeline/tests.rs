@@ -4,7 +4,7 @@ use super::*;
 use crate::base::value::{Params, Value};
 use crate::engine::graph::{Accept, NodeId};
 use crate::stages::ctx::Outcome;
-use crate::stages::stage::{Arity, Param, Port, Runs, StageResult, Type};
+use crate::stages::stage::{Arity, Param, Port, Provision, Runs, StageResult, Type};
 
 fn nothing(_: &crate::stages::ctx::Ctx) -> StageResult {
     Ok(Outcome::default())
@@ -24,6 +24,7 @@ const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Po
         about: "a stub",
         params,
         inputs,
+        provides: &[],
         outputs: &[],
         runs: Runs::Here(nothing),
         identity: None,
@@ -418,6 +419,55 @@ fn no_kind_has_a_parameter_named_as_a_key_of_the_stage_table() {
             assert!(!spec::STAGE_KEYS.contains(&param.name), "`{}` of `{}`", param.name, kind.name);
         }
     }
+}
+
+static FETCH: StageKind = StageKind {
+    provides: &[Provision::when("rows", "format", "table"), Provision::when("adapter", "format", "adapter")],
+    ..kind("fetch", &[Param::required("format", Type::Choice(&["table", "adapter"]), "what it is")], &[])
+};
+static NEW: StageKind = StageKind { provides: &[Provision::always("adapter")], ..kind("new", &[], &[]) };
+static SCORE: StageKind = kind("score", &[], &[port("adapter", &["adapter"], Arity::One)]);
+
+const PROVIDERS: &str = r#"
+schema = 1
+[axes]
+format = ["table", "adapter"]
+[stage.new]
+[stage.fetch]
+axes = ["format"]
+[stage.by_new]
+kind = "score"
+needs = { adapter = "new" }
+[stage.by_fetch]
+kind = "score"
+needs = { adapter = "fetch[FORMAT]" }
+"#;
+
+#[test]
+fn port_takes_any_kind_that_provides_what_it_accepts() {
+    let stages: &[&StageKind] = &[&FETCH, &NEW, &SCORE];
+    let load = |format: &str| {
+        let options = LoadOptions { stages, ..LoadOptions::default() };
+        load_text(Path::new("t.toml"), PROVIDERS.replace("FORMAT", format), &options)
+    };
+    assert_eq!(load("adapter").unwrap().graph.len(), 5);
+    assert_eq!(
+        messages(&load("table").unwrap_err()),
+        [
+            "role `adapter` takes a stage that provides `adapter`, which `fetch[format=table]` does not (t.toml:13:21)\n  \
+         = help: a `fetch` stage does with `format = \"adapter\"`"
+        ]
+    );
+}
+
+#[test]
+fn port_refuses_a_kind_that_never_provides_what_it_accepts() {
+    let options = LoadOptions { stages: &[&FETCH, &NEW, &SCORE], ..LoadOptions::default() };
+    let text = PROVIDERS.replace("fetch[FORMAT]", "by_new");
+    let diags = load_text(Path::new("t.toml"), text, &options).unwrap_err();
+    assert_eq!(diags.len(), 1);
+    assert_eq!(diags[0].message, "role `adapter` of stage `by_fetch` cannot take `by_new`, a stage of kind `score`");
+    assert_eq!(diags[0].label.as_deref(), Some("takes `fetch` or `new`"));
 }
 
 /// Ten thousand nodes and twenty thousand edges; `--nocapture` tells the time.

@@ -88,6 +88,7 @@ pub const KIND: StageKind = StageKind {
         arity: Arity::OptionalMany,
         doc: "any stage, by a role of your choice",
     }],
+    provides: &[],
     outputs: &[
         Output { name: LOG, required: true, doc: "what the program printed" },
         Output { name: "*", required: false, doc: "what `outputs` says" },

@@ -31,7 +31,7 @@ use crate::fetch::record::{Fetched, Records, collect};
 use crate::fetch::source::{At, Item, Location, Source, shown};
 
 use super::ctx::Ctx;
-use super::stage::{Identity, Output, Outside, Param, Runs, StageKind, Type};
+use super::stage::{Identity, Output, Outside, Param, Provision, Runs, StageKind, Type};
 
 /// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of those
 /// stages' keys.
@@ -87,6 +87,11 @@ pub const KIND: StageKind = StageKind {
         .not_in_key(),
     ],
     inputs: &[],
+    provides: &[
+        Provision::when("rows", "format", "superglue"),
+        Provision::when("backbone", "format", "checkpoint"),
+        Provision::when("adapter", "format", "adapter"),
+    ],
     outputs: &[
         out("*.parquet", "one table a split, columns typed by task"),
         out("data.json", "task, source, and rows of each split"),

@@ -41,7 +41,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "adapter",
-            accepts: &["train", "download"],
+            accepts: &["adapter"],
             files: &["adapter.json", "adapter.safetensors", "initial.safetensors"],
             arity: Arity::One,
             doc: "the trained prompt: of `train`, or one made elsewhere (a download of format `adapter`)",
@@ -55,7 +55,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "model",
-            accepts: &["download", "pretrain", "random-model"],
+            accepts: &["backbone"],
             files: BACKBONE_AND_TOKENIZER,
             arity: Arity::One,
             doc: "the backbone that the prompt was trained on",
@@ -68,6 +68,7 @@ pub const KIND: StageKind = StageKind {
             doc: "the data's tokenizer, where it is not the model's own",
         },
     ],
+    provides: &[],
     outputs: &[
         Output { name: "eval.json", required: true, doc: "scores, baselines, and what was scored" },
         Output { name: "predictions.parquet", required: true, doc: "every example with its answers" },

@@ -24,6 +24,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("test_rows", ROWS, "256", "rows a task held out"),
     ],
     inputs: &[],
+    provides: &[],
     outputs: &[
         Output { name: "*/pretrain.jsonl", required: false, doc: "rows to pretrain on, with a `clue` each" },
         Output { name: "*/train.jsonl", required: false, doc: "rows in SuperGLUE's form, in a folder a task" },

@@ -1,7 +1,7 @@
 //! `pretrain`: a small T5 from nothing, on the rows that `generate` makes. It learns the skills that soft prompts then elicit:
 //! see `data::synth::skills` and `learn::pretrain`.
 
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, Type};
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 
@@ -35,6 +35,7 @@ pub const KIND: StageKind = StageKind {
         arity: Arity::One,
         doc: "what to learn from, and its tokenizer",
     }],
+    provides: &[Provision::always("backbone")],
     outputs: &[
         Output { name: "config.json", required: true, doc: "the T5's shape, as Hugging Face writes it" },
         Output { name: "model.safetensors", required: true, doc: "its weights, under Hugging Face's names" },

@@ -14,7 +14,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::config::{FeedForwardKind, T5Config, TensorInit, TensorSpec};
 
 use super::ctx::{Ctx, Outcome};
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, StageResult, Type};
+use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, StageResult, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -45,6 +45,7 @@ pub const KIND: StageKind = StageKind {
         arity: Arity::One,
         doc: "the tokenizer, which is passed on with the model",
     }],
+    provides: &[Provision::always("backbone")],
     outputs: &[
         Output { name: "config.json", required: true, doc: "the model's shape, as Hugging Face writes it" },
         Output { name: "model.safetensors", required: true, doc: "the weights, float32" },

@@ -49,6 +49,7 @@ pub const KIND: StageKind = StageKind {
             doc: "what trainings started from",
         },
     ],
+    provides: &[],
     outputs: &[
         Output { name: "report.md", required: true, doc: "the tables, as Markdown" },
         Output { name: "report.html", required: true, doc: "tables and pictures, one page that needs nothing else" },

@@ -24,6 +24,8 @@ pub struct StageKind {
     pub params: &'static [Param],
     /// What it reads from other stages.
     pub inputs: &'static [Port],
+    /// What its files are to ports that accept it, besides its own name: a backbone, an adapter.
+    pub provides: &'static [Provision],
     /// The files it may write. A file that is not listed is an error, and so is a required one that is missing.
     pub outputs: &'static [Output],
     /// Where it runs.
@@ -47,9 +49,45 @@ impl StageKind {
         self.inputs.iter().find(|port| port.role == ANY_ROLE)
     }
 
+    /// Returns whether some or all nodes of this kind provide `what`. Every kind provides its own name.
+    pub fn may_provide(&self, what: &str) -> bool {
+        self.name == what || self.provides.iter().any(|provision| provision.what == what)
+    }
+
+    /// Returns whether a node with these parameters provides `what`.
+    pub fn provides(&self, what: &str, params: &Params) -> bool {
+        self.name == what || self.provides.iter().any(|provision| provision.what == what && provision.holds(params))
+    }
+
     /// Whether the pipeline says which files it writes.
     pub fn writes_anything(&self) -> bool {
         self.outputs.iter().any(|output| output.name == "*")
+    }
+}
+
+/// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so here, and
+/// every port that takes adapters takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Provision {
+    /// The word: `backbone`, `adapter`, `rows`.
+    pub what: &'static str,
+    /// The parameter and the value with which the stage provides it. `None`: always.
+    pub when: Option<(&'static str, &'static str)>,
+}
+
+impl Provision {
+    /// What the stage always provides.
+    pub const fn always(what: &'static str) -> Self {
+        Self { what, when: None }
+    }
+
+    /// What it provides if the parameter `name` is `value`.
+    pub const fn when(what: &'static str, name: &'static str, value: &'static str) -> Self {
+        Self { what, when: Some((name, value)) }
+    }
+
+    fn holds(&self, params: &Params) -> bool {
+        self.when.is_none_or(|(name, value)| matches!(params.get(name), Some(Value::Str(text)) if text == value))
     }
 }
 
@@ -135,7 +173,7 @@ pub enum Type {
 pub struct Port {
     /// The role's name; [`ANY_ROLE`]: any name that the pipeline gives.
     pub role: &'static str,
-    /// Which stage kinds may stand there; empty: any.
+    /// What it takes: words that stage kinds [provide](StageKind::provides), or names of kinds; empty: any stage.
     pub accepts: &'static [&'static str],
     /// The files of the producer that are read, `*` matching any run of characters: only their digests enter the key,
     /// and only they are handed to the stage. `&["*"]`: all of them.

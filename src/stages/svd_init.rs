@@ -16,7 +16,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "model",
-            accepts: &["download", "pretrain", "random-model"],
+            accepts: &["backbone"],
             files: BACKBONE_AND_TOKENIZER,
             arity: Arity::One,
             doc: "the backbone whose token table is read",
@@ -37,12 +37,13 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "prompt",
-            accepts: &["train", "download"],
+            accepts: &["adapter"],
             files: &["adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
             doc: "for `source = \"prompt\"`: the trained prompt",
         },
     ],
+    provides: &[],
     outputs: &[
         Output {
             name: "factors.safetensors",

@@ -62,7 +62,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "data",
-            accepts: &["download"],
+            accepts: &["rows"],
             files: &["*.parquet", "train.jsonl", "validation.jsonl", "dev.jsonl", "test.jsonl"],
             arity: Arity::One,
             doc: "the task's tables; of a `command`, also its splits as SuperGLUE's jsonl",
@@ -75,6 +75,7 @@ pub const KIND: StageKind = StageKind {
             doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
         },
     ],
+    provides: &[],
     outputs: &[
         Output { name: "*.parquet", required: true, doc: "one table a split: ids, lengths, labels, choices" },
         Output { name: "tokens.json", required: true, doc: "task, verbalizer, metrics, and counts of each split" },

@@ -4,7 +4,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 
 use super::download::BACKBONE;
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -23,19 +23,20 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "model",
-            accepts: &["download", "pretrain", "random-model"],
+            accepts: &["backbone"],
             files: BACKBONE,
             arity: Arity::One,
             doc: "the backbone; it is not changed",
         },
         Port {
             role: "init",
-            accepts: &["svd-init", "train", "download"],
+            accepts: &["svd-init", "adapter"],
             files: &["factors.safetensors", "adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
             doc: "where the trained tensors start: factors of `svd-init`, or an adapter of the same method",
         },
     ],
+    provides: &[Provision::always("adapter")],
     outputs: &[
         Output { name: "adapter.safetensors", required: true, doc: "the trained tensors" },
         Output { name: "initial.safetensors", required: true, doc: "the same tensors before training" },

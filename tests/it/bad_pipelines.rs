@@ -31,6 +31,7 @@ const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Po
         about: "a stub",
         params,
         inputs,
+        provides: &[],
         outputs: &[],
         runs: Runs::Here(nothing),
         identity: None,

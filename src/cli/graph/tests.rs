@@ -22,6 +22,7 @@ const fn kind(name: &'static str, inputs: &'static [Port]) -> StageKind {
         about: "a stub",
         params: NOTE,
         inputs,
+        provides: &[],
         outputs: &[],
         runs: Runs::Here(nothing),
         identity: None,

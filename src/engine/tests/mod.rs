@@ -36,6 +36,7 @@ pub const TOUCH: StageKind = StageKind {
         Param { since: 2, ..Param::with_default("late", Type::Float(0.0, 9.0), "2", "came later") },
     ],
     inputs: &[ONE, MANY],
+    provides: &[],
     outputs: &[
         Output { name: "out.json", required: true, doc: "the text and what was read" },
         Output { name: "more*.txt", required: false, doc: "anything else" },
