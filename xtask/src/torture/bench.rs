@@ -68,8 +68,13 @@ pretrain_rows = 64
 kind = "random-model"
 needs = { tokenizer = "rows" }
 vocab_size = 2048
+[stage.pick]
+kind = "command"
+needs = { rows = "rows" }
+run = ["cp", "{in.rows/RTE/train.jsonl}", "{out.train}"]
+outputs = { train = "train.jsonl" }
 [stage.tokenize]
-needs = { data = "rows", tokenizer = "rows" }
+needs = { data = "pick", tokenizer = "rows" }
 task = "rte"
 max_source_length = 48
 [stage.train]
