@@ -21,6 +21,7 @@ const TRIVIAL: StageKind = StageKind {
     about: "",
     params: &[Param::required("n", Type::Int(0, i64::MAX), "")],
     inputs: &[FROM],
+    provides: &[],
     outputs: &[Output { name: "out.txt", required: true, doc: "" }],
     runs: Runs::Worker,
     identity: None,

@@ -32,6 +32,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("journal.write", "an event is added to it"),
     ("copy.write", "a result is copied out of the store"),
     ("copy.rename", "the copy takes its place"),
+    ("copy.sync", "the copies of a result are synced"),
     ("file.write", "another file is written beside its place"),
     ("file.sync", "it is synced"),
     ("file.rename", "it takes its place"),

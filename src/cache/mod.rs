@@ -31,6 +31,7 @@
 //! work/KEY/out          where a stage writes; work/KEY/scratch outlives a kill; work/KEY/reuse is handed on
 //! quarantine/           what was found damaged
 //! runs/RUN.jsonl        journals
+//! results.lock          locked while results are copied to `results/`
 //! in-use                locked by runs, together, and by gc, alone
 //! making                of this file, who makes the result of a key locks the byte of that key
 //! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted

@@ -165,6 +165,17 @@ impl Store {
         })
     }
 
+    /// Locks the folder of results until the returned file is dropped. Waits for others.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be written, or if its file system has no locks.
+    pub fn lock_results(&self) -> Result<File, Diag> {
+        let path = self.root.join("results.lock");
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(on("lock", &path))?;
+        file.lock().map_err(on("lock", &path))?;
+        Ok(file)
+    }
+
     /// Says that this process alone uses the store; `None` when others do.
     ///
     /// # Errors

@@ -1,70 +1,215 @@
-//! Results under their own names: what a pipeline is for (a stage without axes that is a target, or that no other reads,
-//! such as `report`) is copied out of the store to `results/PIPELINE/STAGE/`, where a person can open it.
+//! Copies of results under their own names: what a pipeline is for (a stage without axes that is a target, or that no other
+//! reads, such as `report`) is copied out of the store to `results/PIPELINE/STAGE/`, where a person can open it.
+//!
+//! - Nothing outside of `results/` is written or removed: see [`ClosedDir`]. A repository may ship any content there.
+//! - One process at a time fills `results/`: it holds a lock of the store.
+//! - The files are synced before the stamp is written. So the stamp means that they are complete, also after a power cut.
+//! - The stamp records the signature that each copy had. A file with another one was edited since, and is kept until the
+//!   stage has another result. Only a file that is missing, or empty where it should not be, is copied again.
+
+mod stamp;
 
 use std::path::{Path, PathBuf};
 
+use crate::base::closed_dir::ClosedDir;
 use crate::base::diag::Diag;
+use crate::base::fault;
 use crate::base::fs::{self, on};
-use crate::cache::{Store, Stored};
+use crate::base::stat::Signature;
+use crate::cache::{FileRecord, Store, Stored};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunSummary;
 use crate::pipeline::Plan;
 
-use super::common::is_last;
+use super::common::{is_last, shown};
+use stamp::{STAMP, Stamp, StampedFile};
 
-/// The name of the file that tells which result a folder holds.
-const STAMP: &str = ".key";
+/// From so many files on, the file system is synced as a whole: syncing each would take longer.
+const MANY: usize = 32;
 
-/// Copies the results of a run out of the store below `folder`, unless they are there already. The folders, in graph
-/// order.
+/// The folders that hold results, and what to tell about them.
+#[derive(Debug, Default)]
+pub struct Exported {
+    /// In graph order.
+    pub folders: Vec<PathBuf>,
+    /// Lines for the user.
+    pub notes: Vec<String>,
+}
+
+/// Copies the results of a run out of the store below `folder`, unless they are there already. The caller keeps gc away.
 ///
 /// # Errors
-/// When a file cannot be copied.
+/// Fails if a file cannot be copied.
 pub fn export(
     plan: &Plan,
     summary: &RunSummary,
     targets: &[NodeId],
     store: &Store,
     folder: &Path,
-) -> Result<Vec<PathBuf>, Diag> {
+) -> Result<Exported, Diag> {
     let named = |id| targets.len() < plan.graph.len() && targets.contains(&id);
-    let mut folders = Vec::new();
+    let mut exported = Exported::default();
+    let mut results = None;
     for id in plan.graph.ids() {
         let node = plan.graph.node(id);
         let Some(stored) = summary.results[id.index()].as_deref() else { continue };
         if !node.axes.is_empty() || !(named(id) || is_last(&plan.graph, id)) {
             continue;
         }
-        let to = folder.join("results").join(&plan.name).join(&node.stage);
-        if !holds(&to, stored) {
-            copy(store, stored, &to)?;
-        }
-        folders.push(to);
+        let results = match &results {
+            Some(results) => results,
+            None => results.insert(ClosedDir::create(&folder.join("results"))?),
+        };
+        let to = results.create_subdir(&plan.name)?.create_subdir(&node.stage)?;
+        let job = Copy { results, to: &to, stored, store, pipeline: pipeline_file(&plan.path, folder) };
+        exported.notes.extend(job.bring_up_to_date()?);
+        exported.folders.push(to.path().to_owned());
     }
-    Ok(folders)
+    Ok(exported)
 }
 
-/// Whether the folder holds this very result, with all its files.
-fn holds(folder: &Path, stored: &Stored) -> bool {
-    let same = fs::read_to_string(&folder.join(STAMP)).is_ok_and(|stamp| stamp == stamp_of(stored));
-    same && stored.files.keys().all(|name| folder.join(name).exists())
+/// The pipeline file, from the folder that holds the store on: a project that moves keeps its names.
+fn pipeline_file(path: &Path, folder: &Path) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (path, folder) = (absolute(path), absolute(folder));
+    let project = folder.parent().unwrap_or(&folder);
+    path.strip_prefix(project).unwrap_or(&path).display().to_string()
 }
 
-/// The key, and the bytes of each file: the same key may stand for new bytes after a repair.
-fn stamp_of(stored: &Stored) -> String {
-    let files = stored.files.iter().map(|(name, file)| format!("{} {name}\n", file.bytes.hex()));
-    format!("{}\n{}", stored.key.hex(), files.collect::<String>())
+/// One result on its way to its folder.
+struct Copy<'a> {
+    results: &'a ClosedDir,
+    to: &'a ClosedDir,
+    stored: &'a Stored,
+    store: &'a Store,
+    /// The pipeline file that the result is of.
+    pipeline: String,
 }
 
-/// Removes what the last copy left, then copies; the stamp goes last and means complete.
-fn copy(store: &Store, stored: &Stored, to: &Path) -> Result<(), Diag> {
-    if let Ok(stamp) = fs::read_to_string(&to.join(STAMP)) {
-        std::fs::remove_file(to.join(STAMP)).map_err(on("remove", to))?;
-        for name in stamp.lines().skip(1).filter_map(|line| line.split_once(' ')).map(|(_, name)| name) {
-            // Already gone is as good.
-            let _ = std::fs::remove_file(to.join(name));
+impl Copy<'_> {
+    /// Copies the result, or what is missing of it. Returns what to tell the user.
+    fn bring_up_to_date(&self) -> Result<Vec<String>, Diag> {
+        if let Some(stamp) = self.stamp()?
+            && self.missing(&stamp)?.is_empty()
+        {
+            return Ok(self.edited(&stamp)?.into_iter().collect());
         }
+        let _alone = self.store.lock_results()?;
+        // Another run may have copied it meanwhile.
+        let old = Stamp::read(self.to)?;
+        let mut notes = Vec::new();
+        match &old {
+            Some(stamp) if stamp.is_of(self.stored) => {
+                let missing = self.missing(stamp)?;
+                notes.extend(self.edited(stamp)?);
+                self.copy(&missing, Some(stamp))?;
+            }
+            _ => {
+                notes.extend(old.as_ref().and_then(|stamp| self.taken_from(stamp)));
+                // Until the new stamp is there, the folder counts as incomplete.
+                self.to.remove_file(STAMP)?;
+                for file in old.iter().flat_map(|stamp| &stamp.files) {
+                    if !self.stored.files.keys().any(|name| *name == *file.name) {
+                        self.to.remove_file(&file.name)?;
+                    }
+                }
+                self.copy(&self.stored.files.keys().map(|name| name.to_string()).collect::<Vec<_>>(), None)?;
+            }
+        }
+        Ok(notes)
     }
-    store.export(stored, to)?;
-    Ok(fs::write_atomic(&to.join(STAMP), stamp_of(stored).as_bytes())?)
+
+    /// The stamp, if it is of this very result.
+    fn stamp(&self) -> Result<Option<Stamp>, Diag> {
+        Ok(Stamp::read(self.to)?.filter(|stamp| stamp.is_of(self.stored) && stamp.pipeline == self.pipeline))
+    }
+
+    /// The files that are not there, or are empty and should not be.
+    fn missing(&self, stamp: &Stamp) -> Result<Vec<String>, Diag> {
+        let mut missing = Vec::new();
+        for file in &stamp.files {
+            if lost(self.to.signature(&file.name)?, file) {
+                missing.push(file.name.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// What to tell about files that were edited since they were copied.
+    fn edited(&self, stamp: &Stamp) -> Result<Option<String>, Diag> {
+        let mut edited = Vec::new();
+        for file in &stamp.files {
+            let found = self.to.signature(&file.name)?;
+            if !lost(found, file) && found.is_some_and(|found| (found.size, found.mtime) != (file.size, file.mtime)) {
+                edited.push(format!("`{}`", file.name));
+            }
+        }
+        let were = if edited.len() == 1 { "was" } else { "were" };
+        Ok((!edited.is_empty()).then(|| {
+            format!(
+                "in {}, {} {were} edited since the result was copied there; a new result replaces it",
+                shown(self.to.path()),
+                shortened(&edited)
+            )
+        }))
+    }
+
+    /// What to tell if the folder held the result of another pipeline file of the same name.
+    fn taken_from(&self, stamp: &Stamp) -> Option<String> {
+        if stamp.pipeline.is_empty() || stamp.pipeline == self.pipeline {
+            return None;
+        }
+        let project = self.results.path().parent()?.parent()?;
+        project.join(&stamp.pipeline).exists().then(|| {
+            format!(
+                "{} held the result of `{}`, and has that of `{}` now: give one of them another `name` in `[pipeline]`",
+                shown(self.to.path()),
+                stamp.pipeline,
+                self.pipeline
+            )
+        })
+    }
+
+    /// Copies these files, syncs them, and writes the stamp. `stamp` has the files that stay as they are.
+    fn copy(&self, names: &[String], stamp: Option<&Stamp>) -> Result<(), Diag> {
+        let mut files = Vec::new();
+        for (name, record) in self.stored.files.iter() {
+            let kept = stamp.and_then(|stamp| stamp.files.iter().find(|file| *file.name == *name));
+            files.push(match kept {
+                Some(kept) if !names.iter().any(|copied| **copied == *name) => kept.clone(),
+                _ => self.copy_file(name, record, names.len() < MANY)?,
+            });
+        }
+        fault::point("copy.sync").map_err(on("sync", self.to.path()))?;
+        if names.len() < MANY {
+            self.to.sync()?;
+        } else {
+            self.to.sync_file_system()?;
+        }
+        Stamp { key: self.stored.key.hex(), pipeline: self.pipeline.clone(), files }.write(self.to)
+    }
+
+    fn copy_file(&self, name: &str, record: &FileRecord, sync: bool) -> Result<StampedFile, Diag> {
+        let object = fs::open(&self.store.object(&record.bytes))?;
+        let file = self.to.write(name, 0o666, |file| {
+            fs::copy_into(&object, file)?;
+            if sync { file.sync_all() } else { Ok(()) }
+        })?;
+        let signature = Signature::of(&file.metadata().map_err(on("read", &self.to.path().join(name)))?);
+        let digest = record.bytes.hex();
+        Ok(StampedFile { name: name.to_owned(), digest, size: signature.size, mtime: signature.mtime })
+    }
+}
+
+/// Returns whether a copy is gone: missing, or empty where the result's file is not, as a power cut may leave it.
+fn lost(found: Option<Signature>, file: &StampedFile) -> bool {
+    found.is_none_or(|found| found.size == 0 && file.size > 0)
+}
+
+/// A few of many names.
+fn shortened(names: &[String]) -> String {
+    match names.len() {
+        0..=4 => names.join(", "),
+        many => format!("{} and {} more", names[..3].join(", "), many - 3),
+    }
 }

@@ -11,8 +11,9 @@ use crate::cli::fold::Names;
 use crate::cli::locked::LockedArgs;
 use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
 use crate::cli::render::{BAD, DIM, WARN, paint};
+use crate::cli::results::{self, Exported};
 use crate::cli::select::{SelectArgs, Selection};
-use crate::cli::{dry, render, results};
+use crate::cli::{dry, render};
 use crate::engine::event::Sink;
 use crate::engine::graph::Accept;
 use crate::engine::graph::NodeId;
@@ -136,9 +137,10 @@ pub fn run(args: &Args) -> Outcome {
     drop(sink);
     // Of a part of the graph, what no other reads.
     let named = if args.part.is_empty() { targets.clone() } else { vec![] };
-    let copied = if dry_run { vec![] } else { export(&plan, &summary, &named, &store, &folder) };
+    let copied = if dry_run { Exported::default() } else { export(&plan, &summary, &named, &store, &folder) };
     if !args.json {
-        let arrow = copied.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
+        copied.notes.iter().for_each(|note| render::err(&format!("{} {note}\n", paint(DIM, "note"))));
+        let arrow = copied.folders.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
         render::err(&format!("{}{arrow}\n", progress::summary(&plan.name, &summary.totals)));
         render::err(&rest(args, &plan, &summary));
     }
@@ -199,11 +201,11 @@ fn export(
     targets: &[NodeId],
     store: &crate::cache::Store,
     folder: &Path,
-) -> Vec<std::path::PathBuf> {
+) -> Exported {
     results::export(plan, summary, targets, store, folder).unwrap_or_else(|mut diag| {
         diag.severity = crate::base::diag::Severity::Warning;
         render::err(&render::diag(&diag.note("results are in the store, and could not be copied out of it")));
-        vec![]
+        Exported::default()
     })
 }
 

@@ -29,6 +29,7 @@ mod linkage;
 mod parity;
 mod quickstart;
 mod real_rows;
+mod results;
 mod sandbox;
 mod security;
 mod shipped_pipelines;
