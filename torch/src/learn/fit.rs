@@ -69,6 +69,15 @@ pub trait Observer {
     /// When the run is to end.
     fn check(&self) -> Result<(), Diag>;
 
+    /// The run resumes after so many steps.
+    fn resumed(&self, step: u64);
+
+    /// The snapshot to resume from is of another run: it is not used, and the run starts at its first step.
+    ///
+    /// # Errors
+    /// When the run is not to start again.
+    fn refused(&self, why: Diag) -> Result<(), Diag>;
+
     /// After each step.
     fn step(&self, row: &CurveRow, examples: i64);
 
@@ -171,9 +180,15 @@ pub fn fit(
     observer: &dyn Observer,
     resume: Option<Snapshot>,
 ) -> Result<Fitted, Diag> {
-    let mut run = Run::new(adapter, options);
+    let mut run = Run::new(adapter.copy(), options);
     if let Some(snapshot) = resume {
-        run.restore(snapshot)?;
+        match run.restore(snapshot) {
+            Ok(()) => observer.resumed(run.state.step),
+            Err(why) => {
+                observer.refused(why)?;
+                run = Run::new(adapter, options);
+            }
+        }
     }
     let training = if options.dropout > 0.0 { t5.with_dropout(options.dropout) } else { t5.shallow_clone() };
     while run.state.step < options.steps && !run.state.stopped_early {
@@ -373,6 +388,10 @@ impl Observer for Unwatched {
     fn check(&self) -> Result<(), Diag> {
         Ok(())
     }
+    fn resumed(&self, _step: u64) {}
+    fn refused(&self, why: Diag) -> Result<(), Diag> {
+        Err(why)
+    }
     fn step(&self, _row: &CurveRow, _examples: i64) {}
     fn scored(&self, _step: u64, _scores: &[Score], _best: bool) {}
     fn save(&self, _snapshot: Snapshot) -> Result<(), Diag> {
@@ -468,5 +487,47 @@ mod tests {
         let dims = Dims { virtual_tokens: 4, rank: 2, d_model: 8 };
         let other = Adapter::init(METHODS[0], dims, &Init::Uniform { scale: 0.5 }, 1, Device::Cpu).unwrap();
         assert!(fit(&nano(1.0), other, &options, &One, None, &Unwatched, Some(snapshot)).is_err());
+    }
+
+    /// Sets snapshots aside, as a stage does.
+    #[derive(Default)]
+    struct SetsAside(std::cell::RefCell<Vec<String>>);
+
+    impl Observer for SetsAside {
+        fn check(&self) -> Result<(), Diag> {
+            Ok(())
+        }
+        fn resumed(&self, step: u64) {
+            self.0.borrow_mut().push(format!("resumed after {step}"));
+        }
+        fn refused(&self, why: Diag) -> Result<(), Diag> {
+            self.0.borrow_mut().push(why.message);
+            Ok(())
+        }
+        fn step(&self, _row: &CurveRow, _examples: i64) {}
+        fn scored(&self, _step: u64, _scores: &[Score], _best: bool) {}
+        fn save(&self, _snapshot: Snapshot) -> Result<(), Diag> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn refused_snapshot_leaves_no_trace_in_the_run() {
+        let whole = fit(&nano(1.0), adapter(), &options(), &One, None, &Unwatched, None).unwrap();
+        let options = options();
+        let mut snapshot = Run::new(adapter(), &options).snapshot();
+        for (name, tensor) in &mut snapshot.tensors {
+            if name.starts_with("adapter.") {
+                *tensor = tensor.ones_like();
+            }
+        }
+        snapshot.tensors.remove("curves.loss");
+        let watch = SetsAside::default();
+        let fitted = fit(&nano(1.0), adapter(), &options, &One, None, &watch, Some(snapshot)).unwrap();
+        assert_eq!(watch.0.into_inner(), ["the snapshot is of another run"]);
+        assert_eq!(fitted.curves, whole.curves);
+        for ((name, tensor), wanted) in fitted.adapter.named().zip(whole.adapter.tensors()) {
+            assert_eq!(tensor, wanted, "{name}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! engine reads without libtorch.
 
 mod backbone;
+mod checkpoint;
 pub mod eval;
 pub mod pretrain;
 pub mod svd_init;

@@ -1,16 +1,15 @@
 //! What `pretrain` does.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Float32Array, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Tensor;
 
-use crate::artifact::{json as json_file, table, tensors as tensor_file};
+use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::data::synth;
@@ -21,6 +20,7 @@ use crate::learn::fit::CurveRow;
 use crate::learn::pretrain::{Course, PretrainOptions, Pretraining};
 use crate::model::config::{FeedForwardKind, T5Config};
 use crate::model::{device, tensors};
+use crate::stages::checkpoint::Checkpoint;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
@@ -92,16 +92,21 @@ pub fn run(ctx: &Ctx) -> StageResult {
         signs[skill as usize] = skill.sign(&tokenizer)?;
     }
 
-    let mut run = Pretraining::new(config.clone(), &courses, settings.options(signs), device)?;
-    let checkpoint = Checkpoint { folder: ctx.job.scratch.clone() };
-    if let Some((snapshot, curves)) = checkpoint.read()
-        && run.resume(&snapshot, curves).is_some()
-    {
-        ctx.progress.note(&format!("goes on from step {}", run.step()));
+    let fresh = || Pretraining::new(config.clone(), &courses, settings.options(signs), device);
+    let mut run = fresh()?;
+    let numerics = device::numerics(device);
+    let checkpoint = Checkpoint::new(ctx, "pretraining.safetensors", &numerics);
+    if let Some((state, tensors)) = checkpoint.read(ctx)? {
+        if resume(&mut run, &state, tensors).is_some() {
+            ctx.progress.note(&format!("goes on after step {} from its checkpoint", run.step()));
+        } else {
+            checkpoint.set_aside(ctx, "the snapshot is of another run")?;
+            run = fresh()?;
+        }
     }
     while run.step() < settings.steps {
         if let Err(interrupted) = ctx.check_cancel() {
-            checkpoint.write(&run)?;
+            keep(&checkpoint, &run)?;
             return Err(interrupted);
         }
         let row = run.advance()?;
@@ -114,7 +119,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         });
         let due = settings.checkpoint_every > 0 && row.step % settings.checkpoint_every == 0;
         if due && row.step < settings.steps {
-            checkpoint.write(&run)?;
+            keep(&checkpoint, &run)?;
         }
     }
 
@@ -137,7 +142,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     )?;
     Ok(Outcome {
         metrics: [("loss".to_owned(), loss), ("parameters".to_owned(), config.parameters() as f64)].into(),
-        numerics: device::numerics(device),
+        numerics,
         ..Outcome::default()
     })
 }
@@ -176,33 +181,35 @@ fn to_batch(curves: &[CurveRow]) -> RecordBatch {
     .expect("columns of one length and of the schema's types")
 }
 
-/// What a killed run left: one file, written whole, so weights, moments and curves are always of one step.
-struct Checkpoint {
-    folder: PathBuf,
+/// What a checkpoint says beside its tensors.
+#[derive(Serialize, Deserialize)]
+struct State {
+    steps: u64,
 }
 
-impl Checkpoint {
-    fn path(&self) -> PathBuf {
-        self.folder.join("pretraining.safetensors")
-    }
+/// The tensor that holds the curves.
+const CURVES: &str = "curves";
 
-    fn write(&self, run: &Pretraining) -> Result<(), Diag> {
-        let mut all = run.snapshot();
-        let flat: Vec<f32> = run.curves.iter().flat_map(|r| [r.loss, r.learning_rate as f32, r.grad_norm]).collect();
-        all.insert("curves".into(), Tensor::from_slice(&flat).view([-1, 3]));
-        tensors::write(&self.path(), &all)
-    }
+/// Keeps all that the run needs to resume: weights, moments and curves of one step.
+fn keep(checkpoint: &Checkpoint, run: &Pretraining) -> Result<(), Diag> {
+    let mut all = run.snapshot();
+    let flat: Vec<f32> = run.curves.iter().flat_map(|r| [r.loss, r.learning_rate as f32, r.grad_norm]).collect();
+    all.insert(CURVES.into(), Tensor::from_slice(&flat).view([-1, 3]));
+    checkpoint.write(&State { steps: run.step() }, all)
+}
 
-    /// `None`: there is nothing that can be read. A damaged checkpoint costs time, not correctness.
-    fn read(&self) -> Option<(BTreeMap<String, Tensor>, Vec<CurveRow>)> {
-        let mut all = tensors::read(&tensor_file::Tensors::open(&self.path()).ok()?).ok()?;
-        let flat = Vec::<f32>::try_from(all.remove("curves")?.flatten(0, 1)).ok()?;
-        let rows = flat.chunks_exact(3).enumerate().map(|(i, row)| CurveRow {
-            step: i as u64 + 1,
-            loss: row[0],
-            learning_rate: f64::from(row[1]),
-            grad_norm: row[2],
-        });
-        Some((all, rows.collect()))
+/// Resumes `run` from what [`keep`] wrote. `None`: that was another run, and `run` is not usable any more.
+fn resume(run: &mut Pretraining, State { steps }: &State, mut all: BTreeMap<String, Tensor>) -> Option<()> {
+    let flat = Vec::<f32>::try_from(all.remove(CURVES)?.flatten(0, -1)).ok()?;
+    let rows = flat.chunks_exact(3).zip(1..).map(|(row, step)| CurveRow {
+        step,
+        loss: row[0],
+        learning_rate: f64::from(row[1]),
+        grad_norm: row[2],
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.len() as u64 != *steps {
+        return None;
     }
+    run.resume(&all, rows)
 }

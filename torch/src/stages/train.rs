@@ -3,28 +3,27 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Float32Array, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tch::{Device, Tensor};
 
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
-use crate::base::fs;
 use crate::data::encoded::{self, Encoded, Tokens};
 use crate::learn::batch::{Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
-use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, SnapshotState, fit};
+use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, fit};
 use crate::learn::schedule::warmup_steps;
 use crate::model::{cache, device, t5::T5, tensors};
 use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init, Method};
 use crate::stages::backbone;
+use crate::stages::checkpoint::Checkpoint;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
@@ -117,9 +116,9 @@ pub fn run(ctx: &Ctx) -> StageResult {
         dropout: if params.frozen_dropout == "config" { t5.config().dropout_rate } else { 0.0 },
         seed: params.seed,
     };
-    let checkpoint = Checkpoint { path: ctx.job.scratch.join("checkpoint.safetensors"), numerics: &numerics };
-    let resume = checkpoint.read(ctx);
-    let watch = Watch::new(ctx, &checkpoint, steps, params.log_every, resume.as_ref().map_or(0, |s| s.state.step));
+    let checkpoint = Checkpoint::new(ctx, "checkpoint.safetensors", &numerics);
+    let resume = checkpoint.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state });
+    let watch = Watch::new(ctx, &checkpoint, steps, params.log_every);
     let scored_on = evaluator.as_ref().map(SplitEvaluator::examples);
     let evaluator = evaluator.as_ref().map(|e| e as &dyn Evaluator);
     let fitted = fit(&t5, adapter, &options, &source, evaluator, &watch, resume)?;
@@ -363,72 +362,6 @@ fn evals(fitted: &Fitted) -> RecordBatch {
         .expect("four columns of one length")
 }
 
-/// The file in the scratch folder from which a killed run goes on.
-struct Checkpoint<'a> {
-    path: PathBuf,
-    numerics: &'a BTreeMap<String, String>,
-}
-
-/// What a checkpoint says beside its tensors: kept in the same file, as bytes, so that both are replaced at once.
-#[derive(Serialize, Deserialize)]
-struct CheckpointHead {
-    numerics: BTreeMap<String, String>,
-    state: SnapshotState,
-}
-
-/// The tensor that holds the head.
-const HEAD: &str = "head";
-
-impl Checkpoint<'_> {
-    fn write(&self, snapshot: Snapshot) -> Result<(), Diag> {
-        let Snapshot { mut tensors, state } = snapshot;
-        let head = CheckpointHead { numerics: self.numerics.clone(), state };
-        let head = serde_json::to_vec(&head).expect("plain data");
-        tensors.insert(HEAD.into(), Tensor::from_slice(&head));
-        let beside = self.path.with_extension("partial");
-        tensors::write(&beside, &tensors)?;
-        fs::open(&beside)?.sync_all().map_err(fs::on("sync", &beside))?;
-        std::fs::rename(&beside, &self.path).map_err(fs::on("replace", &self.path))?;
-        Ok(fs::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?)
-    }
-
-    /// The snapshot, if there is one that this run can go on from; tells why not when there is another.
-    fn read(&self, ctx: &Ctx) -> Option<Snapshot> {
-        if !self.path.exists() {
-            return None;
-        }
-        let (head, tensors) = match self.parse() {
-            Ok(read) => read,
-            Err(error) => {
-                ctx.progress.note(&format!("the checkpoint is set aside, training starts again: {}", error.message));
-                return None;
-            }
-        };
-        if head.numerics != *self.numerics {
-            let differs: Vec<_> = self
-                .numerics
-                .iter()
-                .filter_map(|(name, now)| {
-                    let then = head.numerics.get(name).map_or("none", String::as_str);
-                    (then != now).then(|| format!("{name} was {then}, is {now}"))
-                })
-                .collect();
-            let differs = differs.join(", ");
-            ctx.progress.note(&format!("the checkpoint is set aside, training starts again: {differs}"));
-            return None;
-        }
-        ctx.progress.note(&format!("goes on after step {} from its checkpoint", head.state.step));
-        Some(Snapshot { tensors, state: head.state })
-    }
-
-    fn parse(&self) -> Result<(CheckpointHead, BTreeMap<String, Tensor>), Diag> {
-        let mut tensors = tensors::read(&Tensors::open(&self.path)?)?;
-        let strange = || Diag::error(Class::Stage, "it is no checkpoint of this version");
-        let head = tensors.remove(HEAD).and_then(|head| Vec::<u8>::try_from(head).ok()).ok_or_else(strange)?;
-        Ok((serde_json::from_slice(&head).map_err(|_| strange())?, tensors))
-    }
-}
-
 /// Tells how a run goes, and keeps its snapshots.
 struct Watch<'a> {
     ctx: &'a Ctx<'a>,
@@ -441,7 +374,7 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(ctx: &'a Ctx<'a>, checkpoint: &'a Checkpoint<'a>, total: u64, log_every: u64, done: u64) -> Self {
+    fn new(ctx: &'a Ctx<'a>, checkpoint: &'a Checkpoint<'a>, total: u64, log_every: u64) -> Self {
         let watch = Self {
             ctx,
             checkpoint,
@@ -451,7 +384,7 @@ impl<'a> Watch<'a> {
             examples: Cell::new(0),
             best: RefCell::default(),
         };
-        watch.update(done, String::new());
+        watch.update(0, String::new());
         watch
     }
 
@@ -464,6 +397,15 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn check(&self) -> Result<(), Diag> {
         self.ctx.check_cancel()
+    }
+
+    fn resumed(&self, step: u64) {
+        self.ctx.progress.note(&format!("goes on after step {step} from its checkpoint"));
+        self.update(step, String::new());
+    }
+
+    fn refused(&self, why: Diag) -> Result<(), Diag> {
+        self.checkpoint.set_aside(self.ctx, &why.message)
     }
 
     fn step(&self, row: &CurveRow, examples: i64) {
@@ -483,6 +425,6 @@ impl Observer for Watch<'_> {
     }
 
     fn save(&self, snapshot: Snapshot) -> Result<(), Diag> {
-        self.checkpoint.write(snapshot)
+        self.checkpoint.write(&snapshot.state, snapshot.tensors)
     }
 }

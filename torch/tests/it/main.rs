@@ -12,6 +12,7 @@ mod load_memory;
 #[path = "../../../tests/it/parity.rs"]
 mod parity;
 mod peft_python;
+mod pretrain_resume;
 mod stage_train;
 mod stages_chain;
 mod worker;

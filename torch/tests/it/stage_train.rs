@@ -305,6 +305,39 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 }
 
 #[test]
+fn damaged_checkpoint_is_set_aside_and_training_restarts() {
+    let bench = Bench::new();
+    let set = [("checkpoint_every", Value::Int(5))];
+    bench.run("whole", &set, NEVER).0.unwrap();
+    let path = bench.path("scratch/checkpoint.safetensors");
+    let tensors = Tensors::open(&path).unwrap().names();
+    for name in tensors {
+        std::fs::remove_dir_all(bench.path("scratch")).unwrap();
+        bench.kill("cut", &set, 8);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // One bit of the tensor's last number.
+        let at = {
+            let file = Tensors::open(&path).unwrap();
+            let tensor = file.require(&name).unwrap().bytes;
+            let last = tensor[tensor.len() - 4..].to_vec();
+            bytes.windows(tensor.len()).position(|w| w == tensor).unwrap() + tensor.len() - last.len()
+        };
+        bytes[at] ^= 0x40;
+        std::fs::write(&path, &bytes).unwrap();
+        let (result, notes) = bench.run("cut", &set, NEVER);
+        result.unwrap();
+        assert_eq!(
+            notes,
+            ["the checkpoint is set aside, training starts again: its bytes are not those that were written \
+              (it is now `checkpoint.set-aside`)"],
+            "{name}"
+        );
+        assert_eq!(bench.bytes("cut"), bench.bytes("whole"), "{name}");
+        assert_eq!(std::fs::read(path.with_extension("set-aside")).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn patience_stops_and_the_best_is_kept() {
     let bench = Bench::new();
     let set = [
