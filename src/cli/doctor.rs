@@ -11,6 +11,7 @@ use crate::cli::common::{self, DeviceArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, BAD, GOOD, WARN, paint};
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
+use crate::worker::build::Build;
 use crate::worker::device::gpu_present;
 
 /// For the end of the help text.
@@ -40,13 +41,15 @@ pub fn run(args: &Args) -> Outcome {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |name: &str, state: String, text: String| rows.push(vec![name.to_owned(), state, text]);
     let (good, warn, bad) = (|| paint(GOOD, "ok"), || paint(WARN, "look"), || paint(BAD, "bad"));
+    let build = Build::this();
     row("dpt", good(), format!("{}, {}", env!("CARGO_PKG_VERSION"), render::count(common::cpus(), "CPU")));
+    row("build", good(), build.to_string());
 
     let program = common::worker_program();
     let pool = WorkerPool::new(WorkerConfig::new(program.clone(), args.device.device, 1));
     match pool.hello() {
         Ok(hello) => {
-            row("worker", good(), common::shown(&program));
+            row("worker", good(), format!("{}, of the same build", common::shown(&program)));
             row("libtorch", good(), hello.libtorch);
             let gpu = hello.devices.iter().any(|device| device.starts_with("cuda"));
             let state = if gpu || !gpu_present() { good() } else { warn() };

@@ -34,6 +34,7 @@ use std::panic;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::base::diag::{Class, Diag};
+use crate::worker::build::Build;
 use exit::Exit;
 
 /// What a command returns: how it ended, or messages that are still to be shown.
@@ -216,8 +217,9 @@ fn with<'a>(rows: impl Iterator<Item = &'a Command>) -> clap::Command {
     })
 }
 
-/// Reads the command line, does it, prints what is left to say. Panics end here.
-pub fn main() -> Exit {
+/// Reads the command line, does it, prints what is left to say. Panics end here. `build`: what this program was built from.
+pub fn main(build: fn() -> Build) -> Exit {
+    Build::set_this(build);
     let matches = match command_for(std::env::args_os().nth(1)).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::build::Build;
 use crate::base::diag::{Class, Diag};
 use crate::base::secret::masked;
 use crate::stages::ctx::{Job, Outcome, Update};
@@ -30,7 +31,13 @@ pub enum Answer {
     Ready {
         /// This protocol's version, `PROTOCOL`.
         protocol: u32,
-        /// libtorch's version.
+        /// What it was built from; an older worker does not say.
+        #[serde(default)]
+        build: Option<Build>,
+        /// Its process: the engine speaks to the worker itself, never to a program between the two.
+        #[serde(default)]
+        pid: u32,
+        /// The version of the libtorch that it runs with.
         libtorch: String,
         /// The devices that it can use, `cpu` or `cuda:0`, `cuda:1`, …: one of them goes into each job.
         devices: Vec<String>,
@@ -59,8 +66,8 @@ pub enum Answer {
     },
 }
 
-/// The version of this protocol. Engine and worker are of one build; a difference is told, not guessed around.
-pub const PROTOCOL: u32 = 1;
+/// The version of this protocol. Engine and worker are of one build; a worker of another build is refused.
+pub const PROTOCOL: u32 = 2;
 
 /// A [`Diag`] without its span: a worker has seen no pipeline text. Secrets of addresses are masked.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -230,6 +230,8 @@ mod tests {
     fn ready() -> Answer {
         Answer::Ready {
             protocol: super::super::protocol::PROTOCOL,
+            build: None,
+            pid: std::process::id(),
             libtorch: "none".into(),
             devices: vec![],
             notes: vec![],

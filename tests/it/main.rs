@@ -36,3 +36,4 @@ mod shipped_pipelines;
 mod stage_tokenize;
 mod support;
 mod tidy;
+mod worker_build;

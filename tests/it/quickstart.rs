@@ -2,14 +2,22 @@
 //! change that reaches a part of it.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::sandbox::Sandbox;
 
 /// The pipeline and what it reads, in a sandbox of their own. `None`, and a line that says so, where `dpt-worker` was not
-/// built (`cargo test -p dpt`).
+/// built, or from other sources than `dpt` (`cargo test -p dpt`).
 pub fn sandbox() -> Option<Sandbox> {
-    if !Path::new(env!("CARGO_BIN_EXE_dpt")).with_file_name("dpt-worker").exists() {
-        eprintln!("skipped: no `dpt-worker` beside `dpt`; `cargo build --release` makes both");
+    static SKIPPED: LazyLock<Option<String>> = LazyLock::new(|| {
+        if !Path::new(env!("CARGO_BIN_EXE_dpt")).with_file_name("dpt-worker").exists() {
+            return Some("no `dpt-worker` beside `dpt`; `cargo build --release` makes both".to_owned());
+        }
+        let doctor = Sandbox::new().dpt(&["doctor", "--device", "cpu"]);
+        doctor.stderr.contains("is of another build than `dpt`").then_some(doctor.stderr)
+    });
+    if let Some(why) = SKIPPED.as_ref() {
+        eprintln!("skipped: {why}");
         return None;
     }
     let sandbox = Sandbox::new();

@@ -9,8 +9,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use dpt::worker::device::{Wanted, gpu_present};
 
-/// The version of libtorch that tch is made for and that the build links.
-pub const LIBTORCH: &str = "2.11.0";
+use crate::model::device::{self, LIBTORCH};
 
 const LIBRARY: &str = "libtorch_cuda.so";
 /// Where `cargo xtask libtorch --cuda` puts the CUDA set, below `target/libtorch`.
@@ -139,6 +138,31 @@ fn open(file: &Path) -> Option<Loaded> {
     Some(Loaded::Refused(why))
 }
 
+/// The version of the libtorch that this process runs with, which must be [`LIBTORCH`].
+///
+/// # Errors
+/// Class `Environment`: it is another one. It would give other numbers, and tch calls functions of its own version.
+pub fn check_libtorch() -> Result<String, Diag> {
+    match device::running_libtorch() {
+        Some(version) if version == LIBTORCH => Ok(version),
+        other => {
+            let other = other.unwrap_or_else(|| "an older version".to_owned());
+            let diag = Diag::error(
+                Class::Environment,
+                format!("`dpt-worker` is built for libtorch {LIBTORCH}, and {other} is loaded"),
+            );
+            let diag = match loaded_libtorch() {
+                Some(path) => diag.note(format!("it was loaded from `{}`", path.display())),
+                None => diag,
+            };
+            Err(diag.help(format!(
+                "`cargo xtask libtorch` brings {LIBTORCH}, then `cargo build --release`; \
+                 unset `LD_LIBRARY_PATH` and `LD_PRELOAD` if they name another one"
+            )))
+        }
+    }
+}
+
 /// The path of the `libtorch_cpu.so` that this process runs with.
 pub fn loaded_libtorch() -> Option<PathBuf> {
     let maps = fs::read_to_string(Path::new("/proc/self/maps")).ok()?;
@@ -168,6 +192,11 @@ fn is_ours(version_py: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libtorch_of_the_build_is_taken() {
+        assert_eq!(check_libtorch().unwrap(), LIBTORCH);
+    }
 
     #[test]
     fn the_cpu_needs_no_loading() {

@@ -6,11 +6,16 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use dpt::base::diag::{Class, Diag};
+use dpt::worker::build::Build;
 use dpt::worker::device::Wanted;
 use dpt::worker::protocol::{Answer, PROTOCOL};
 use dpt::worker::serve::{End, Serve};
 use dpt_torch::cuda;
 use dpt_torch::stages::runner;
+use include_dir::{Dir, include_dir};
+
+/// The sources of this crate, for [`Build`].
+static TORCH: Dir = include_dir!("$CARGO_MANIFEST_DIR/src");
 
 fn main() -> ExitCode {
     // Ctrl-C reaches the whole terminal group. The engine hears it and cancels our job, so that it ends in order.
@@ -23,8 +28,12 @@ fn main() -> ExitCode {
             return ExitCode::from(6);
         }
     };
-    let devices = match wanted(std::env::args().skip(1)).and_then(cuda::load) {
-        Ok(devices) => devices,
+    let ready = wanted(std::env::args().skip(1)).and_then(|wanted| {
+        let libtorch = cuda::check_libtorch()?;
+        Ok((libtorch, cuda::load(wanted)?))
+    });
+    let (libtorch, devices) = match ready {
+        Ok(ready) => ready,
         Err(diag) => {
             let code = if diag.class == Class::Usage { 2 } else { 6 };
             let answer = Answer::Failed { error: diag.into() };
@@ -36,7 +45,9 @@ fn main() -> ExitCode {
     };
     let ready = Answer::Ready {
         protocol: PROTOCOL,
-        libtorch: cuda::LIBTORCH.to_owned(),
+        build: Some(Build::of(&TORCH)),
+        pid: std::process::id(),
+        libtorch,
         devices: devices.names,
         notes: devices.notes,
     };

@@ -64,6 +64,25 @@ pub fn set_threads(threads: usize) {
     }
 }
 
+/// The version of the libtorch that this process runs with, as `major.minor.patch`. It says so itself: a path or a link may
+/// name another. `None`: it is too old to say.
+pub fn running_libtorch() -> Option<String> {
+    // SAFETY: the name is a valid C string, and the default scope has libtorch, which is linked.
+    let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"aoti_torch_abi_version".as_ptr()) };
+    if symbol.is_null() {
+        return None;
+    }
+    // SAFETY: `uint64_t aoti_torch_abi_version()` is part of libtorch's stable C interface.
+    let version: extern "C" fn() -> u64 = unsafe { std::mem::transmute(symbol) };
+    Some(version_of(version()))
+}
+
+/// `TORCH_ABI_VERSION` holds major, minor and patch in its highest three bytes.
+fn version_of(abi: u64) -> String {
+    let [major, minor, patch, ..] = abi.to_be_bytes();
+    format!("{major}.{minor}.{patch}")
+}
+
 unsafe extern "C" {
     // `at::globalContext()` and `at::Context::setDeterministicAlgorithms(bool, bool)`: tch has no call for them. Both are
     // exported by libtorch_cpu, which is pinned, and take plain pointers and bools by the C++ ABI of Linux and macOS.
@@ -90,7 +109,8 @@ pub fn seed(seed: u64) {
 /// What shaped floating-point results without being asked for: to be recorded with them.
 pub fn numerics(device: Device) -> BTreeMap<String, String> {
     let threads = tch::get_num_threads().max(1) as usize;
-    machine::numerics(matches!(device, Device::Cuda(_)), LIBTORCH, threads)
+    let libtorch = running_libtorch().unwrap_or_else(|| "unknown".to_owned());
+    machine::numerics(matches!(device, Device::Cuda(_)), &libtorch, threads)
 }
 
 #[cfg(test)]
@@ -106,6 +126,13 @@ mod tests {
             let error = parse("cuda:0").unwrap_err();
             assert_eq!((error.class, error.message.as_str()), (Class::Environment, "there is no device `cuda:0`"));
         }
+    }
+
+    #[test]
+    fn running_libtorch_says_its_version() {
+        assert_eq!(running_libtorch().as_deref(), Some(LIBTORCH));
+        assert_eq!(numerics(Device::Cpu)["libtorch"], LIBTORCH);
+        assert_eq!(version_of(0x020c_0100_0000_0007), "2.12.1");
     }
 
     #[test]

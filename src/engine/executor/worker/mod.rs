@@ -21,6 +21,7 @@ use crate::base::machine;
 use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::StageResult;
+use crate::worker::build::Build;
 use crate::worker::device::Wanted;
 use crate::worker::protocol::{Answer, Request};
 
@@ -46,12 +47,14 @@ pub struct WorkerConfig {
     pub log_dir: Option<PathBuf>,
     /// How long a cancelled job may take to end before its worker is killed.
     pub grace: Duration,
+    /// What a worker must be built from.
+    pub build: fn() -> Build,
 }
 
 impl WorkerConfig {
-    /// Workers without logs, and ten seconds of grace.
+    /// Workers of this program's build, without logs, and ten seconds of grace.
     pub fn new(program: PathBuf, device: Wanted, max_workers: usize) -> Self {
-        Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10) }
+        Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10), build: Build::this }
     }
 
     /// Keeps each node's log in `folder`.

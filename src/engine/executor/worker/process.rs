@@ -1,7 +1,6 @@
 //! [`Worker`]: one `dpt-worker` process: how it is started, spoken to and ended.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -12,17 +11,17 @@ use crate::base::process::spawn;
 use crate::stages::ctx::Cancel;
 use crate::worker::protocol::{Answer, PROTOCOL, Request};
 
-use super::failure::{cannot_start, interrupted, not_ready};
+use super::failure::{cannot_start, interrupted, not_itself, not_ready};
 use super::stderr::Stderr;
 use super::{Fit, TICK, WorkerConfig};
 
 /// How long a new worker may take to load libtorch and CUDA from a slow disk.
 const START: Duration = Duration::from_secs(300);
 
-/// What a worker says of itself when it is ready.
+/// What a worker says of itself when it is ready. It is of this program's build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// libtorch's version.
+    /// The version of the libtorch that it runs with.
     pub libtorch: String,
     /// `cpu`, or one or more of `cuda:0`, `cuda:1`, ….
     pub devices: Vec<String>,
@@ -75,24 +74,26 @@ impl Worker {
         let stdin = child.stdin.take();
         let (hello, fit) = (Hello::default(), Fit::default());
         let mut worker = Self { number, child, stdin, answers, stderr, hello, fit };
-        worker.greet(&config.program, cancel)?;
+        worker.greet(config, cancel)?;
         Ok(worker)
     }
 
     /// Waits for its first word.
-    fn greet(&mut self, program: &Path, cancel: &Cancel) -> Result<(), Diag> {
+    fn greet(&mut self, config: &WorkerConfig, cancel: &Cancel) -> Result<(), Diag> {
+        let program = config.program.as_path();
         let late = Instant::now() + START;
         loop {
             match self.answers.recv_timeout(TICK) {
-                Ok(Heard::Answer(Answer::Ready { protocol: PROTOCOL, libtorch, devices, notes })) => {
+                Ok(Heard::Answer(Answer::Ready { protocol, build, pid, libtorch, devices, notes })) => {
+                    let own = (config.build)();
+                    if protocol != PROTOCOL || build.as_ref() != Some(&own) {
+                        return Err(own.refusal(&program.display().to_string(), build.as_ref()));
+                    }
+                    if pid != self.child.id() {
+                        return Err(not_itself(program, self.child.id(), pid));
+                    }
                     self.hello = Hello { libtorch, devices, notes };
                     return Ok(());
-                }
-                Ok(Heard::Answer(Answer::Ready { protocol, .. })) => {
-                    let text = format!("`{}` is of another build than `dpt`", program.display());
-                    return Err(Diag::error(Class::Environment, text)
-                        .note(format!("it speaks protocol {protocol}, this `dpt` speaks {PROTOCOL}"))
-                        .help("build both again: `cargo build --release`"));
                 }
                 Ok(Heard::Answer(Answer::Failed { error })) => return Err(error.into()),
                 Ok(Heard::Answer(_) | Heard::Noise(_)) | Err(RecvTimeoutError::Disconnected) => {

@@ -9,7 +9,7 @@ use crate::stages::ctx::Update;
 /// A worker in shell: the job's kind says what it does. It numbers the jobs that it ran.
 const FAKE: &str = r#"#!/bin/sh
 test "$2" = cuda:7 && { echo '{"say":"failed","error":{"class":"environment","message":"no such GPU","notes":[],"help":null}}'; exit 6; }
-echo '{"say":"ready","protocol":1,"libtorch":"fake","devices":["cuda:3"],"notes":["a note of the start"]}'
+echo '{"say":"ready","protocol":2,"build":BUILD,"pid":'$$',"libtorch":"fake","devices":["cuda:3"],"notes":["a note of the start"]}'
 n=0
 while read -r line; do
   case "$line" in
@@ -31,6 +31,55 @@ while read -r line; do
 done
 "#;
 
+/// A build as it stands in the worker's first answer.
+fn build(build: &Build) -> String {
+    serde_json::to_string(build).unwrap()
+}
+
+/// What comes of a worker whose script is `FAKE` with `from` replaced by `to`.
+fn refused(from: &str, to: &str) -> Diag {
+    let fake = fake();
+    let program = &fake.pool.config.program;
+    let script = fs::read_to_string(program).unwrap();
+    assert!(script.contains(from), "{script}");
+    fs::write_atomic(program, script.replace(from, to).as_bytes()).unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let diag = run(&fake, "touch").unwrap_err();
+    assert!(fake.pool.state().idle.is_empty(), "it is not kept");
+    diag
+}
+
+#[test]
+fn worker_of_another_build_is_refused() {
+    let own = Build::this();
+    let mut other = own.clone();
+    other.sources = Digest::of(b"other sources");
+    let diag = refused(&build(&own), &build(&other));
+    assert_eq!(diag.class, Class::Environment);
+    assert!(diag.message.ends_with("worker.sh` is of another build than `dpt`"), "{diag}");
+    assert!(diag.notes[0].contains(&own.to_string()) && diag.notes[1].contains(&other.to_string()), "{diag}");
+}
+
+#[test]
+fn worker_that_does_not_say_its_build_is_refused() {
+    let field = format!("\"build\":{},", build(&Build::this()));
+    for (from, to) in [(field.as_str(), ""), (r#""protocol":2"#, r#""protocol":1"#)] {
+        let diag = refused(from, to);
+        assert_eq!(diag.class, Class::Environment);
+        assert!(diag.message.ends_with("worker.sh` is of another build than `dpt`"), "{diag}");
+    }
+}
+
+#[test]
+fn program_between_engine_and_worker_is_refused() {
+    for pid in ["1", "0"] {
+        let diag = refused("\"pid\":'$$'", &format!("\"pid\":{pid}"));
+        assert_eq!(diag.class, Class::Environment);
+        assert!(diag.message.ends_with("worker.sh` is not `dpt-worker` itself"), "{diag}");
+        assert!(diag.help.unwrap().contains("exec dpt-worker"));
+    }
+}
+
 struct Fake {
     dir: tempfile::TempDir,
     pool: WorkerPool,
@@ -39,7 +88,7 @@ struct Fake {
 fn fake_with(device: Wanted, max_workers: usize) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("worker.sh");
-    fs::write_atomic(&program, FAKE.as_bytes()).unwrap();
+    fs::write_atomic(&program, FAKE.replace("BUILD", &build(&Build::this())).as_bytes()).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut config = WorkerConfig::new(program, device, max_workers).logs_in(dir.path().join("logs"));
     config.grace = Duration::from_millis(200);
