@@ -1,8 +1,11 @@
 //! [`Tokenizer`]: text to a T5's ids and back, from `tokenizer.json` or from SentencePiece's `spiece.model` alone. From
-//! the latter it is built as Hugging Face's T5 converter does: Unigram over the pieces and 100 sentinels
-//! `<extra_id_99>` … `<extra_id_0>` after them, the model's own character map, white space as `▁`.
+//! the latter it is built as Hugging Face's T5 converter does: Unigram over the pieces and the sentinels
+//! `<extra_id_99>` … `<extra_id_0>` after them, the model's own character map, white space as `▁`. How many sentinels there
+//! are, and which tokens were added after training, is said by the files [`beside`] the model.
 
-use std::collections::BTreeMap;
+pub mod beside;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -14,11 +17,16 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
 
-/// How many sentinels a T5 tokenizer has.
+use beside::Beside;
+
+/// How many sentinels a T5 tokenizer has where nothing else is said.
 const EXTRA_IDS: usize = 100;
+/// Kinds of pieces.
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
 
 /// A T5 tokenizer. Every text ends in `</s>`; any post-processing, truncation or padding that a `tokenizer.json` asks
 /// for is not used, the lengths being the stage's own.
@@ -29,6 +37,7 @@ pub struct Tokenizer {
     pad: i32,
     eos: i32,
     unk: i32,
+    notes: Vec<String>,
 }
 
 /// The part of SentencePiece's `ModelProto` that is needed (field numbers of `sentencepiece_model.proto`).
@@ -71,17 +80,17 @@ struct NormalizerSpec {
 }
 
 impl Tokenizer {
-    /// From the files of a checkpoint, by their names: `tokenizer.json` where there is one, else `spiece.model`. Where
-    /// there is a `config.json` too, the tokenizer is held against its `vocab_size`.
+    /// From the files of a checkpoint, by their names: `tokenizer.json` where there is one, else `spiece.model` with the
+    /// files [`beside`] it. Where there is a `config.json` too, the tokenizer is held against its `vocab_size`.
     ///
     /// # Errors
-    /// Neither file is there, a file is damaged or of another kind, it lacks `<pad>`, `</s>` or `<unk>`, or it has ids
-    /// that the model has no row for.
+    /// Neither file is there, a file is damaged or of another kind, it lacks `<pad>`, `</s>` or `<unk>`, a file beside it
+    /// asks for what is not supported, or it has ids that the model has no row for.
     pub fn load(files: &BTreeMap<String, PathBuf>) -> Result<Self, Diag> {
         let tokenizer = if let Some(path) = files.get("tokenizer.json") {
             Self::from_json(&fs::read(path)?, &path.display().to_string())?
         } else if let Some(path) = files.get("spiece.model") {
-            Self::from_spiece(&fs::read(path)?, &path.display().to_string())?
+            Self::build(&fs::read(path)?, &path.display().to_string(), Beside::read(files)?)?
         } else {
             let has: Vec<_> = files.keys().map(|name| format!("`{name}`")).collect();
             let has = if has.is_empty() { "no files".to_owned() } else { has.join(", ") };
@@ -103,11 +112,15 @@ impl Tokenizer {
         Self::new(inner, Digest::of(bytes), origin)
     }
 
-    /// From the bytes of a `spiece.model`; `origin` names it in messages.
+    /// From the bytes of a `spiece.model` with nothing beside it; `origin` names it in messages.
     ///
     /// # Errors
     /// As [`Tokenizer::load`]; also a SentencePiece model that is not Unigram.
     pub fn from_spiece(bytes: &[u8], origin: &str) -> Result<Self, Diag> {
+        Self::build(bytes, origin, Beside::default())
+    }
+
+    fn build(bytes: &[u8], origin: &str, beside: Beside) -> Result<Self, Diag> {
         let model = ModelProto::decode(bytes).map_err(|e| broken(origin, &e.to_string()))?;
         let trainer = model.trainer.unwrap_or_default();
         let kind = trainer.model_type.unwrap_or(1);
@@ -115,14 +128,16 @@ impl Tokenizer {
             let kind = ["", "", "byte pairs", "words", "characters"].get(kind as usize).unwrap_or(&"an unknown kind");
             return Err(broken(origin, &format!("it is a SentencePiece model of {kind}, T5 has a Unigram model")));
         }
+        let of_model = own_tokens(&model.pieces);
         let mut vocab: Vec<(String, f64)> = Vec::with_capacity(model.pieces.len() + EXTRA_IDS);
         vocab.extend(
             model.pieces.into_iter().map(|p| (p.piece.unwrap_or_default(), f64::from(p.score.unwrap_or_default()))),
         );
-        let sentinels: Vec<String> = (0..EXTRA_IDS).rev().map(|i| format!("<extra_id_{i}>")).collect();
-        if !vocab.iter().any(|(piece, _)| *piece == sentinels[0]) {
-            vocab.extend(sentinels.iter().map(|sentinel| (sentinel.clone(), 0.0)));
-        }
+        let sentinels = sentinels(&vocab, &beside);
+        let pieces = vocab.len();
+        let own: BTreeSet<String> =
+            vocab.iter().filter(|(piece, _)| piece.starts_with('<')).map(|(piece, _)| piece.clone()).collect();
+        vocab.extend(sentinels.iter().filter(|sentinel| !own.contains(*sentinel)).map(|s| (s.clone(), 0.0)));
         let unk = usize::try_from(trainer.unk_id.unwrap_or(0)).ok();
         let unigram = Unigram::from(vocab, unk, trainer.byte_fallback.unwrap_or(false))
             .map_err(|e| broken(origin, &e.to_string()))?;
@@ -137,12 +152,42 @@ impl Tokenizer {
         let metaspace = Metaspace::new('▁', PrependScheme::Always, true);
         inner.with_pre_tokenizer(Some(Sequence::new(vec![WhitespaceSplit.into(), metaspace.clone().into()])));
         inner.with_decoder(Some(metaspace));
-        let special = ["<pad>", "</s>", "<unk>"].into_iter().map(str::to_owned).chain(sentinels);
-        let special = special.filter(|token| inner.token_to_id(token).is_some()).collect::<Vec<_>>();
-        inner
-            .add_special_tokens(special.into_iter().map(|token| AddedToken::from(token, true)))
-            .map_err(|e| broken(origin, &e.to_string()))?;
-        Self::new(inner, Digest::of(bytes), origin)
+        // Of two statements about one token the first counts: what was added after training, then what every T5 has.
+        let digest = digest(bytes, &beside, sentinels.len());
+        let every = ["<pad>", "</s>", "<unk>"].into_iter().map(str::to_owned).chain(sentinels);
+        let every = every.filter(|token| inner.token_to_id(token).is_some()).map(|token| AddedToken::from(token, true));
+        let mut tokens: Vec<AddedToken> = beside.added.iter().map(|(_, token, _)| token.clone()).collect();
+        tokens.extend(every.chain(of_model));
+        let known = |token: &AddedToken| inner.token_to_id(&token.content).is_some() || tokens.contains(token);
+        let (old, new): (Vec<_>, Vec<_>) = beside.special.into_iter().partition(|(token, _)| known(token));
+        tokens.extend(old.into_iter().chain(new.iter().cloned()).map(|(token, _)| token));
+        for some in tokens.chunk_by(|a, b| a.special == b.special) {
+            let (some, special) = (some.iter().cloned(), some[0].special);
+            let added = if special { inner.add_special_tokens(some) } else { inner.add_tokens(some) };
+            added.map_err(|e| broken(origin, &e.to_string()))?;
+        }
+        let mut notes = beside.notes;
+        for (AddedToken { content, .. }, file) in new {
+            let id = inner.token_to_id(&content).map_or("none".to_owned(), |id| id.to_string());
+            let text = content.escape_debug();
+            notes.push(format!("`{file}` names the token `{text}` without an id: it is token {id}"));
+        }
+        for (id, token, file) in &beside.added {
+            let has = inner.token_to_id(&token.content);
+            if has != Some(*id) {
+                let has = has.map_or("none".to_owned(), |id| id.to_string());
+                let text = token.content.escape_debug();
+                return Err(broken(origin, &format!("`{file}` gives the token `{text}` id {id}, and it has id {has}"))
+                    .note(format!(
+                        "the model has {pieces} pieces, and {} sentinels",
+                        inner.get_vocab_size(false) - pieces
+                    ))
+                    .help("take `spiece.model` and the files beside it from one checkpoint"));
+            }
+        }
+        let mut tokenizer = Self::new(inner, digest, origin)?;
+        tokenizer.notes = notes;
+        Ok(tokenizer)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, digest: Digest, origin: &str) -> Result<Self, Diag> {
@@ -154,7 +199,7 @@ impl Tokenizer {
         };
         let (pad, eos, unk) = (id("<pad>")?, id("</s>")?, id("<unk>")?);
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1);
-        Ok(Self { inner, digest, vocab_size, pad, eos, unk })
+        Ok(Self { inner, digest, vocab_size, pad, eos, unk, notes: Vec::new() })
     }
 
     /// Holds the tokenizer against the model of `config.json`. A model may have more rows than there are ids (T5: 32128
@@ -242,7 +287,12 @@ impl Tokenizer {
         self.unk
     }
 
-    /// blake3 of the file that it was made from.
+    /// What the user is told about the files that it was made from.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// blake3 of the file that it was made from; also of what the files beside it add to that.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -251,6 +301,52 @@ impl Tokenizer {
     pub fn id_of(&self, token: &str) -> Option<i32> {
         self.inner.token_to_id(token).map(|id| id as i32)
     }
+}
+
+/// The tokens that SentencePiece itself keeps whole: control pieces, which are special, and those that a user defined.
+fn own_tokens(pieces: &[Piece]) -> Vec<AddedToken> {
+    let own = |piece: &&Piece| matches!(piece.kind, Some(CONTROL | USER_DEFINED));
+    let token = |piece: &Piece| {
+        let text = piece.piece.clone().unwrap_or_default();
+        AddedToken::from(text, piece.kind == Some(CONTROL)).normalized(false)
+    };
+    pieces.iter().filter(own).map(token).filter(|token| !token.content.is_empty()).collect()
+}
+
+/// The sentinels that come after the pieces, in their order: as many as the files beside the model say, else 100; none
+/// where they are pieces already, as in mT5.
+fn sentinels(vocab: &[(String, f64)], beside: &Beside) -> Vec<String> {
+    let is_sentinel = |piece: &str| {
+        let number = piece.trim_start_matches('▁').strip_prefix("<extra_id_").and_then(|rest| rest.strip_suffix('>'));
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let name = |i| format!("<extra_id_{i}>");
+    match beside.extra_ids {
+        Some(count) => (0..count).rev().map(name).collect(),
+        None if vocab.iter().any(|(piece, _)| is_sentinel(piece)) => {
+            let own =
+                vocab.iter().map(|(piece, _)| piece).filter(|piece| is_sentinel(piece) && !piece.starts_with('▁'));
+            own.cloned().collect()
+        }
+        None => (0..EXTRA_IDS).rev().map(name).collect(),
+    }
+}
+
+/// The digest of the model's bytes; with what the files beside it say, where they say more than is usual.
+fn digest(bytes: &[u8], beside: &Beside, sentinels: usize) -> Digest {
+    let model = Digest::of(bytes);
+    let usual = beside.extra_ids.is_none_or(|count| count == EXTRA_IDS);
+    if usual && beside.added.is_empty() && beside.special.is_empty() {
+        return model;
+    }
+    let mut hasher = FieldHasher::new("dpt.tokenizer.1");
+    hasher.field(&model.0).number(sentinels as u64);
+    let added = beside.added.iter().map(|(id, token, _)| (u64::from(*id), token));
+    for (id, token) in added.chain(beside.special.iter().map(|(token, _)| (u64::MAX, token))) {
+        let flags = [token.special, token.normalized, token.lstrip, token.rstrip, token.single_word].map(u8::from);
+        hasher.number(id).field(token.content.as_bytes()).field(&flags);
+    }
+    hasher.finish()
 }
 
 fn broken(origin: &str, what: &str) -> Diag {
@@ -293,8 +389,141 @@ pub(crate) mod tests {
                 1
             }),
         });
+        model_of(pieces.collect(), model_type)
+    }
+
+    fn model_of(pieces: Vec<Piece>, model_type: i32) -> Vec<u8> {
         let trainer = TrainerSpec { model_type: Some(model_type), byte_fallback: None, unk_id: Some(2) };
-        ModelProto { pieces: pieces.collect(), trainer: Some(trainer), normalizer: None }.encode_to_vec()
+        ModelProto { pieces, trainer: Some(trainer), normalizer: None }.encode_to_vec()
+    }
+
+    /// The same model with these pieces of kind "user defined" at its end.
+    fn spiece_with(user_defined: &[&str]) -> Vec<u8> {
+        let mut model = ModelProto::decode(&spiece(1)[..]).unwrap();
+        let own = |piece: &&str| Piece { piece: Some((*piece).to_owned()), score: Some(0.0), kind: Some(USER_DEFINED) };
+        model.pieces.extend(user_defined.iter().map(own));
+        model_of(model.pieces, 1)
+    }
+
+    /// A tokenizer from these files.
+    fn load(model: Vec<u8>, beside: &[(&str, &str)]) -> Result<Tokenizer, Diag> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = BTreeMap::new();
+        let beside = beside.iter().map(|(name, text)| (*name, text.as_bytes()));
+        for (name, bytes) in [("spiece.model", &model[..])].into_iter().chain(beside) {
+            let path = dir.path().join(name);
+            fs::write_atomic(&path, bytes).unwrap();
+            files.insert(name.to_owned(), path);
+        }
+        Tokenizer::load(&files)
+    }
+
+    const CONFIG: &str = "tokenizer_config.json";
+
+    #[test]
+    fn extra_ids_beside_the_model_are_the_number_of_sentinels() {
+        for (text, sentinels) in [
+            (r#"{"extra_ids": 96, "tokenizer_class": "T5Tokenizer"}"#, 96),
+            (r#"{"extra_ids": 0}"#, 0),
+            (r#"{"extra_ids": null}"#, 100),
+            (r#"{"eos_token": "</s>", "pad_token": {"content": "<pad>", "lstrip": false}}"#, 100),
+        ] {
+            let t = load(spiece(1), &[(CONFIG, text)]).unwrap();
+            assert_eq!(t.vocab_size(), 8 + sentinels, "{text}");
+            let first = (sentinels > 0).then_some(7 + sentinels as i32);
+            assert_eq!(t.id_of("<extra_id_0>"), first, "{text}");
+            assert!(t.notes().is_empty(), "{:?}", t.notes());
+        }
+    }
+
+    #[test]
+    fn sentinels_that_are_pieces_are_not_added_again() {
+        let of_mt5 = spiece_with(&["▁<extra_id_1>", "▁<extra_id_0>"]);
+        for beside in [&[][..], &[(CONFIG, r#"{"extra_ids": 0}"#)]] {
+            let t = load(of_mt5.clone(), beside).unwrap();
+            assert_eq!((t.vocab_size(), t.id_of("▁<extra_id_0>"), t.id_of("<extra_id_0>")), (10, Some(9), None));
+            assert_eq!(t.encode("<extra_id_0> ab"), [9, 6, 1]);
+        }
+        let t = load(of_mt5, &[(CONFIG, r#"{"extra_ids": 2}"#)]).unwrap();
+        assert_eq!((t.vocab_size(), t.id_of("<extra_id_0>")), (12, Some(11)));
+        let t = load(spiece_with(&["<extra_id_1>", "<extra_id_0>"]), &[]).unwrap();
+        assert_eq!((t.vocab_size(), t.encode("ab <extra_id_0>")), (10, vec![6, 9, 1]));
+    }
+
+    #[test]
+    fn user_defined_pieces_are_kept_whole() {
+        let t = load(spiece_with(&["<sep>"]), &[]).unwrap();
+        assert_eq!(t.encode("ab<sep>ab <sep> b"), [6, 8, 6, 8, 3, 5, 1]);
+        assert_eq!(t.decode(&[6, 8, 6]), "ab<sep> ab", "it is no special token");
+    }
+
+    #[test]
+    fn added_tokens_have_the_ids_that_the_files_say() {
+        let older = ("added_tokens.json", "{\"<sep>\": 108, \"\\n\": 109}");
+        let newer = r#"{"added_tokens_decoder": {
+            "0": {"content": "<pad>", "special": true},
+            "108": {"content": "<sep>", "lstrip": false, "normalized": true, "rstrip": false, "single_word": false,
+                    "special": false},
+            "109": {"content": "\n", "special": false}}}"#;
+        for beside in [vec![older], vec![(CONFIG, newer)], vec![(CONFIG, newer), older]] {
+            let t = load(spiece(1), &beside).unwrap();
+            assert_eq!(t.vocab_size(), 110);
+            assert_eq!(t.encode("ab <sep> ab\nb"), [6, 108, 6, 109, 3, 5, 1]);
+            assert_eq!(t.decode(&[6, 108, 6, 0]), "ab<sep> ab");
+            assert_ne!(t.digest(), Digest::of(&spiece(1)), "other files, another tokenizer");
+            let again = Tokenizer::from_json(t.to_json().as_bytes(), "tokenizer.json").unwrap();
+            assert_eq!(again.encode("ab <sep> ab\nb"), t.encode("ab <sep> ab\nb"));
+        }
+        assert_eq!(load(spiece(1), &[(CONFIG, "{}")]).unwrap().digest(), Digest::of(&spiece(1)));
+    }
+
+    #[test]
+    fn added_token_of_another_id_is_refused() {
+        let e = load(spiece(1), &[("added_tokens.json", r#"{"<sep>": 120}"#)]).err().unwrap();
+        assert!(e.message.ends_with("`added_tokens.json` gives the token `<sep>` id 120, and it has id 108"), "{e}");
+        let newer = (CONFIG, r#"{"added_tokens_decoder": {"108": {"content": "<sep>"}}}"#);
+        for text in [r#"{"<other>": 108}"#, r#"{"<sep>": 108, "<other>": 109}"#] {
+            assert!(load(spiece(1), &[newer, ("added_tokens.json", text)]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn special_token_without_an_id_gets_the_next_one_and_is_told() {
+        let t = load(spiece(1), &[("special_tokens_map.json", r#"{"additional_special_tokens": ["<sep>", "."]}"#)]);
+        let t = t.unwrap();
+        assert_eq!(t.encode("ab <sep>"), [6, 108, 1]);
+        assert_eq!(t.decode(&[6, 108, 7]), "ab", "both are special");
+        assert_eq!(t.notes(), ["`special_tokens_map.json` names the token `<sep>` without an id: it is token 108"]);
+    }
+
+    #[test]
+    fn unknown_statement_beside_the_model_is_told() {
+        let t = load(spiece(1), &[(CONFIG, r#"{"do_lower_case": true, "legacy": true, "foo": null, "bar": false}"#)]);
+        assert_eq!(
+            t.unwrap().notes(),
+            ["`tokenizer_config.json` has `do_lower_case`, which is not known here and changes nothing"]
+        );
+    }
+
+    #[test]
+    fn unsupported_statement_beside_the_model_is_refused() {
+        for (file, text, about) in [
+            (CONFIG, "[]", "it is not a JSON object"),
+            (CONFIG, "{", "it is not JSON"),
+            (CONFIG, r#"{"extra_ids": -1}"#, "`extra_ids` is -1"),
+            (CONFIG, r#"{"extra_ids": "100"}"#, "`extra_ids` is"),
+            (CONFIG, r#"{"tokenizer_class": "ByT5Tokenizer"}"#, "`tokenizer_class` is \"ByT5Tokenizer\""),
+            (CONFIG, r#"{"sp_model_kwargs": {"enable_sampling": true}}"#, "`sp_model_kwargs` is"),
+            (CONFIG, r#"{"add_prefix_space": false}"#, "`add_prefix_space` is false"),
+            (CONFIG, r#"{"eos_token": "<eos>"}"#, "`eos_token` is `<eos>`"),
+            (CONFIG, r#"{"additional_special_tokens": "<sep>"}"#, "`additional_special_tokens` is \"<sep>\""),
+            (CONFIG, r#"{"added_tokens_decoder": ["<sep>"]}"#, "`added_tokens_decoder` is not an object"),
+            ("special_tokens_map.json", r#"{"pad_token": {"content": "<p>"}}"#, "`pad_token` is `<p>`"),
+            ("added_tokens.json", r#"{"<sep>": "108"}"#, "the id of `<sep>` is \"108\""),
+        ] {
+            let e = load(spiece(1), &[(file, text)]).err().unwrap_or_else(|| panic!("{text} is taken"));
+            assert!(e.message.starts_with(&format!("`{file}` beside `spiece.model` cannot be used: {about}")), "{e}");
+        }
     }
 
     /// The bytes of a SentencePiece model that knows `words`, each as one piece, and no others.

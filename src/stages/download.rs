@@ -44,7 +44,13 @@ pub(super) const BACKBONE_AND_TOKENIZER: &[&str] = &[
     "backbone.json",
     "spiece.model",
     "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 ];
+
+/// Of these the files of the tokenizer.
+pub(super) const TOKENIZER: &[&str] = BACKBONE_AND_TOKENIZER.split_at(6).1;
 
 /// The same without the tokenizer.
 pub(super) const BACKBONE: &[&str] = BACKBONE_AND_TOKENIZER.split_at(6).0;

@@ -1,7 +1,7 @@
 //! `eval`: scores a trained prompt on a split: by the log-likelihood of each candidate answer and by greedy generation,
 //! with the task's official metrics, beside the best constant answer and the same prompt before training.
 
-use super::download::BACKBONE_AND_TOKENIZER;
+use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
 /// The declaration.
@@ -63,7 +63,7 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "tokenizer",
             accepts: &[],
-            files: &["spiece.model", "tokenizer.json"],
+            files: TOKENIZER,
             arity: Arity::Optional,
             doc: "the data's tokenizer, where it is not the model's own",
         },

@@ -14,6 +14,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::config::{FeedForwardKind, T5Config, TensorInit, TensorSpec};
 
 use super::ctx::{Ctx, Outcome};
+use super::download::TOKENIZER;
 use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, StageResult, Type};
 
 /// The declaration.
@@ -41,7 +42,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[Port {
         role: "tokenizer",
         accepts: &[],
-        files: &["spiece.model", "tokenizer.json"],
+        files: TOKENIZER,
         arity: Arity::One,
         doc: "the tokenizer, which is passed on with the model",
     }],
@@ -52,6 +53,9 @@ pub const KIND: StageKind = StageKind {
         Output { name: "backbone.json", required: true, doc: "name and origin of the model" },
         Output { name: "spiece.model", required: false, doc: "the tokenizer, as it came" },
         Output { name: "tokenizer.json", required: false, doc: "the tokenizer, as it came" },
+        Output { name: "tokenizer_config.json", required: false, doc: "what the tokenizer had beside it" },
+        Output { name: "special_tokens_map.json", required: false, doc: "what the tokenizer had beside it" },
+        Output { name: "added_tokens.json", required: false, doc: "what the tokenizer had beside it" },
     ],
     runs: Runs::Here(run),
     identity: None,
@@ -95,7 +99,8 @@ fn run(ctx: &Ctx) -> StageResult {
     // What was just written must be readable: the same checks as for a file from elsewhere.
     let config = T5Config::parse(&params.config().to_json(), "config.json")?;
     let tokenizer = ctx.input("tokenizer")?;
-    let tokens = Tokenizer::load(&tokenizer.files)?.vocab_size();
+    let read = Tokenizer::load(&tokenizer.files)?;
+    let tokens = read.vocab_size();
     if tokens as i64 > config.vocab_size {
         return Err(Diag::error(
             Class::Stage,
@@ -126,7 +131,11 @@ fn run(ctx: &Ctx) -> StageResult {
     let parameters = config.parameters();
     Ok(Outcome {
         metrics: [("parameters".to_owned(), parameters as f64)].into(),
-        notes: vec![format!("`{name}` has {parameters} random weights: scores on it are those of chance")],
+        notes: [
+            vec![format!("`{name}` has {parameters} random weights: scores on it are those of chance")],
+            read.notes().to_vec(),
+        ]
+        .concat(),
         ..Outcome::default()
     })
 }

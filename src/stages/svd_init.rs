@@ -4,7 +4,7 @@
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 
-use super::download::BACKBONE_AND_TOKENIZER;
+use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
 /// The declaration.
@@ -24,7 +24,7 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "tokenizer",
             accepts: &[],
-            files: &["spiece.model", "tokenizer.json"],
+            files: TOKENIZER,
             arity: Arity::Optional,
             doc: "for `source = \"text\"`: a tokenizer other than the model's own",
         },

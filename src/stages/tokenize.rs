@@ -70,7 +70,14 @@ pub const KIND: StageKind = StageKind {
         Port {
             role: "tokenizer",
             accepts: &[],
-            files: &["tokenizer.json", "spiece.model", "config.json"],
+            files: &[
+                "tokenizer.json",
+                "spiece.model",
+                "tokenizer_config.json",
+                "special_tokens_map.json",
+                "added_tokens.json",
+                "config.json",
+            ],
             arity: Arity::One,
             doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
         },

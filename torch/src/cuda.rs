@@ -9,7 +9,8 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use dpt::worker::device::{Wanted, gpu_present};
 
-use crate::model::device::{self, LIBTORCH};
+/// The version of libtorch that tch is made for and that the build links, as `major.minor.patch`.
+pub const LIBTORCH: &str = "2.11.0";
 
 const LIBRARY: &str = "libtorch_cuda.so";
 /// Where `cargo xtask libtorch --cuda` puts the CUDA set, below `target/libtorch`.
@@ -138,12 +139,13 @@ fn open(file: &Path) -> Option<Loaded> {
     Some(Loaded::Refused(why))
 }
 
-/// The version of the libtorch that this process runs with, which must be [`LIBTORCH`].
+/// Takes `running`, the version of the libtorch that this process runs with (`None`: it is too old to say), if it is
+/// [`LIBTORCH`].
 ///
 /// # Errors
 /// Class `Environment`: it is another one. It would give other numbers, and tch calls functions of its own version.
-pub fn check_libtorch() -> Result<String, Diag> {
-    match device::running_libtorch() {
+pub fn check_libtorch(running: Option<String>) -> Result<String, Diag> {
+    match running {
         Some(version) if version == LIBTORCH => Ok(version),
         other => {
             let other = other.unwrap_or_else(|| "an older version".to_owned());
@@ -194,8 +196,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libtorch_of_the_build_is_taken() {
-        assert_eq!(check_libtorch().unwrap(), LIBTORCH);
+    fn only_the_libtorch_of_the_build_is_taken() {
+        assert_eq!(check_libtorch(Some(LIBTORCH.to_owned())).unwrap(), LIBTORCH);
+        for other in [Some("2.12.0".to_owned()), None] {
+            assert_eq!(check_libtorch(other).unwrap_err().class, Class::Environment);
+        }
     }
 
     #[test]

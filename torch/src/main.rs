@@ -11,6 +11,7 @@ use dpt::worker::device::Wanted;
 use dpt::worker::protocol::{Answer, PROTOCOL};
 use dpt::worker::serve::{End, Serve};
 use dpt_torch::cuda;
+use dpt_torch::model::device;
 use dpt_torch::stages::runner;
 use include_dir::{Dir, include_dir};
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         }
     };
     let ready = wanted(std::env::args().skip(1)).and_then(|wanted| {
-        let libtorch = cuda::check_libtorch()?;
+        let libtorch = cuda::check_libtorch(device::running_libtorch())?;
         Ok((libtorch, cuda::load(wanted)?))
     });
     let (libtorch, devices) = match ready {

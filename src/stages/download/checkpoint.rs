@@ -12,6 +12,7 @@ use crate::artifact::json;
 use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
+use crate::data::tokenizer::beside;
 use crate::fetch::archive::{self, describe};
 use crate::fetch::source::{At, Item, Location, Place, Source, below};
 
@@ -38,7 +39,8 @@ const WEIGHTS: &[&str] = &["model.safetensors", INDEX, "pytorch_model.bin", TORC
 /// Each index, and how the files that it names begin and end.
 const INDICES: &[(&str, &str, &str)] = &[(INDEX, "model-", ".safetensors"), (TORCH_INDEX, "pytorch_model-", ".bin")];
 /// Files with a tokenizer; all that are there are taken.
-const TOKENIZERS: &[&str] = &["spiece.model", "tokenizer.json"];
+const TOKENIZERS: &[&str] = &[SPIECE, "tokenizer.json"];
+const SPIECE: &str = "spiece.model";
 /// What else is taken when the pipeline names it.
 const OTHERS: &[&str] =
     &["generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
@@ -231,7 +233,15 @@ fn usual(kind: Kind, there: impl Fn(&str) -> bool) -> Vec<&'static str> {
         names.extend(WEIGHTS.iter().find(|n| there(n)));
     }
     names.extend(TOKENIZERS.iter().filter(|n| there(n)));
+    if is_said_beside(&names) {
+        names.extend(beside::FILES.iter().filter(|n| there(n)));
+    }
     names
+}
+
+/// Whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
+fn is_said_beside(names: &[&str]) -> bool {
+    TOKENIZERS.iter().filter(|tokenizer| names.contains(*tokenizer)).eq([&SPIECE])
 }
 
 /// The names of the files that index `name`, which lies at `path`, names, sorted.
@@ -386,8 +396,16 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
             }
         }
     }
+    let mut tokenizers = Vec::new();
     for name in TOKENIZERS {
-        ask(fetch, name, true)?;
+        if ask(fetch, name, true)? {
+            tokenizers.push(*name);
+        }
+    }
+    if is_said_beside(&tokenizers) {
+        for name in beside::FILES {
+            ask(fetch, name, true)?;
+        }
     }
     if let Some(index) = index_of(brought.keys().map(String::as_str)) {
         let (_, item) = remote(source, url, index.to_owned());
@@ -512,6 +530,10 @@ mod tests {
         let all = there(&["config.json", "model.safetensors", "pytorch_model.bin", "spiece.model"]);
         assert_eq!(usual(Kind::Checkpoint, all), ["config.json", "model.safetensors", "spiece.model"]);
         assert_eq!(usual(Kind::Tokenizer, all), ["config.json", "spiece.model"]);
+        let beside = there(&["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
+        assert_eq!(usual(Kind::Tokenizer, beside), ["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
+        let whole = there(&["tokenizer.json", "spiece.model", "tokenizer_config.json"]);
+        assert_eq!(usual(Kind::Tokenizer, whole), ["spiece.model", "tokenizer.json"], "it says all by itself");
         let old = there(&["config.json", "pytorch_model.bin"]);
         assert_eq!(usual(Kind::Checkpoint, old), ["config.json", "pytorch_model.bin"]);
         assert!(superfluous("pytorch_model.bin", Some(INDEX)));

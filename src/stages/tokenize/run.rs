@@ -315,6 +315,7 @@ impl Job<'_> {
     /// What to tell besides the files.
     fn outcome(&self, tokens: &Tokens) -> Outcome {
         let mut outcome = Outcome::default();
+        outcome.notes.extend_from_slice(self.tokenizer.notes());
         for (name, split) in &tokens.splits {
             outcome.metrics.insert(format!("{name}.rows"), split.rows as f64);
             outcome.metrics.insert(format!("{name}.truncated"), split.truncated as f64);

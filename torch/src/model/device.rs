@@ -8,9 +8,6 @@ use tch::{Cuda, Device, Kind};
 use crate::base::diag::{Class, Diag};
 use crate::base::machine;
 
-/// The libtorch that this crate is built for, as `major.minor.patch`.
-pub const LIBTORCH: &str = "2.11.0";
-
 /// The types that a backbone can be held in, by their names in a pipeline.
 pub const DTYPES: &[(&str, Kind)] = &[("float32", Kind::Float), ("bfloat16", Kind::BFloat16), ("float16", Kind::Half)];
 
@@ -116,6 +113,7 @@ pub fn numerics(device: Device) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cuda::LIBTORCH;
 
     #[test]
     fn names_of_devices() {

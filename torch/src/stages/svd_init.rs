@@ -338,6 +338,7 @@ fn source(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
             let model = ctx.input("model")?;
             let from = ctx.optional("tokenizer").unwrap_or(model);
             let tokenizer = Tokenizer::load(&from.files).map_err(|e| e.note(format!("wanted of `{}`", from.node)))?;
+            tokenizer.notes().iter().for_each(|note| ctx.progress.note(note));
             let mut ids = tokenizer.encode(params.text.as_deref().unwrap_or_default());
             ids.retain(|id| *id != tokenizer.eos());
             if ids.is_empty() {

@@ -2,7 +2,6 @@
 
 mod score;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Builder, Int32Array, ListBuilder, RecordBatch, StringArray};
@@ -13,11 +12,10 @@ use tch::Tensor;
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::Digest;
 use crate::base::fs;
 use crate::data::encoded::{self, Encoded, Tokens};
 use crate::data::task::{self, Prediction};
-use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::{Tokenizer, beside};
 use crate::learn::batch::{by_length, collate};
 use crate::learn::evaluate::{best, log_likelihoods};
 use crate::model::{cache, device, t5::T5};
@@ -203,12 +201,16 @@ fn tokenizer(ctx: &Ctx, tokens: &Tokens) -> Result<Tokenizer, Diag> {
     let mut seen = Vec::new();
     for from in ctx.optional("tokenizer").into_iter().chain([ctx.input("model")?]) {
         for name in ["spiece.model", "tokenizer.json"] {
-            let Some(path) = from.files.get(name) else { continue };
-            let digest = Digest::of(&fs::read(path)?);
-            if digest.hex() == tokens.tokenizer_digest {
-                return Tokenizer::load(&BTreeMap::from([(name.to_owned(), path.clone())]));
+            if !from.files.contains_key(name) {
+                continue;
             }
-            seen.push(format!("`{name}` of `{}` is {digest}", from.node));
+            let others = |file: &String| file == name || beside::FILES.contains(&file.as_str());
+            let files = from.files.iter().filter(|(file, _)| others(file)).map(|(file, at)| (file.clone(), at.clone()));
+            match Tokenizer::load(&files.collect()) {
+                Ok(tokenizer) if tokenizer.digest().hex() == tokens.tokenizer_digest => return Ok(tokenizer),
+                Ok(tokenizer) => seen.push(format!("`{name}` of `{}` is {}", from.node, tokenizer.digest())),
+                Err(diag) => seen.push(format!("`{name}` of `{}`: {}", from.node, diag.message)),
+            }
         }
     }
     let mut diag = Diag::error(Class::Stage, "the tokenizer that the data was made with is not at hand")
