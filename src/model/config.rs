@@ -1,6 +1,7 @@
 //! [`T5Config`]: the shape of a T5, with Hugging Face's field names and defaults, and the tensors that follow from it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use crate::base::diag::{Class, Diag};
 
@@ -46,8 +47,10 @@ pub struct T5Config {
     /// Rows of the token table.
     pub vocab_size: i64,
     /// Token that fills up a batch.
+    #[serde(deserialize_with = "one_id")]
     pub pad_token_id: i64,
     /// Token that ends a text: `</s>`.
+    #[serde(deserialize_with = "one_id")]
     pub eos_token_id: i64,
     /// Token that starts the decoder, the pad in all published models.
     #[serde(deserialize_with = "id_or_null")]
@@ -61,11 +64,31 @@ pub enum FeedForwardKind {
     /// `wo(relu(wi(x)))`.
     Relu,
     /// `wo(gelu(wi_0(x)) * wi_1(x))`, the tanh form of GELU.
+    #[serde(alias = "gated-gelu_new")]
     GatedGelu,
 }
 
+/// An id, as a number or, as `transformers` also has it, as a list of one number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    One(i64),
+    List([i64; 1]),
+}
+
+fn one_id<'de, D: serde::Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
+    match Id::deserialize(d) {
+        Ok(Id::One(id) | Id::List([id])) => Ok(id),
+        Err(_) => Err(serde::de::Error::custom("expected one whole number")),
+    }
+}
+
 fn id_or_null<'de, D: serde::Deserializer<'de>>(d: D) -> Result<i64, D::Error> {
-    Ok(Option::<i64>::deserialize(d)?.unwrap_or(0))
+    match Option::<Id>::deserialize(d) {
+        Ok(None) => Ok(0),
+        Ok(Some(Id::One(id) | Id::List([id]))) => Ok(id),
+        Err(_) => Err(serde::de::Error::custom("expected one whole number, or null")),
+    }
 }
 
 impl Default for T5Config {
@@ -91,6 +114,43 @@ impl Default for T5Config {
             eos_token_id: 1,
             decoder_start_token_id: 0,
         }
+    }
+}
+
+/// Reads each key by itself, so that a message can name the one that is wrong. Also the two that `transformers` derives from
+/// `feed_forward_proj`: they must say the same.
+fn check_keys(keys: &Map<String, Json>, origin: &str) -> Result<(), Diag> {
+    let wrong = |key: &str, value: &Json, why: &str| {
+        Diag::error(Class::Stage, format!("`{origin}` has `{key}` = {}: {why}", brief(value)))
+    };
+    for (key, value) in keys {
+        let one: Map<String, Json> = [(key.clone(), value.clone())].into_iter().collect();
+        if let Err(error) = serde_json::from_value::<T5Config>(Json::Object(one)) {
+            let why = error.to_string().replace("expected i64", "expected a whole number");
+            return Err(wrong(key, value, &why.replace("expected f64", "expected a number")));
+        }
+    }
+    let kind = keys.get("feed_forward_proj").map_or(Ok(FeedForwardKind::Relu), FeedForwardKind::deserialize);
+    let gated = kind.is_ok_and(|kind| kind == FeedForwardKind::GatedGelu);
+    let activations: &[&str] = if gated { &["gelu_new", "gelu_pytorch_tanh"] } else { &["relu"] };
+    for (key, fits) in [
+        ("dense_act_fn", keys.get("dense_act_fn").is_none_or(|v| activations.iter().any(|known| *v == *known))),
+        ("is_gated_act", keys.get("is_gated_act").is_none_or(|v| *v == gated)),
+    ] {
+        let value = &keys.get(key).cloned().unwrap_or_default();
+        if !fits && !value.is_null() {
+            return Err(wrong(key, value, "`feed_forward_proj` says otherwise"));
+        }
+    }
+    Ok(())
+}
+
+/// A value as JSON, cut if it is long.
+fn brief(value: &Json) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -120,8 +180,12 @@ impl T5Config {
     /// # Errors
     /// Text that is not such JSON, a model of another family, and sizes that no model can have.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Diag> {
-        let config: Self = serde_json::from_str(text)
-            .map_err(|e| Diag::error(Class::Stage, format!("`{origin}` is not the config of a T5: {e}")))?;
+        let no_config = |e| Diag::error(Class::Stage, format!("`{origin}` is not the config of a T5: {e}"));
+        let json: Json = serde_json::from_str(text).map_err(no_config)?;
+        if let Json::Object(keys) = &json {
+            check_keys(keys, origin)?;
+        }
+        let config: Self = serde_json::from_value(json).map_err(no_config)?;
         if !MODELS.iter().any(|m| m.name == config.model_type) {
             let known: Vec<_> = MODELS.iter().map(|m| format!("`{}`", m.name)).collect();
             return Err(Diag::error(
@@ -150,6 +214,14 @@ impl T5Config {
                 format!("`{origin}` has {buckets} relative position buckets up to distance {distance}"),
             )
             .note("expected a multiple of 4, and a distance above half of it"));
+        }
+        if !(0.0..1.0).contains(&config.dropout_rate) {
+            let text = format!("`{origin}` has `dropout_rate` = {}", config.dropout_rate);
+            return Err(Diag::error(Class::Stage, text).note("expected a number from 0 to below 1"));
+        }
+        if !config.layer_norm_epsilon.is_finite() || config.layer_norm_epsilon < 0.0 {
+            let text = format!("`{origin}` has `layer_norm_epsilon` = {}", config.layer_norm_epsilon);
+            return Err(Diag::error(Class::Stage, text).note("expected a small number, such as 1e-6"));
         }
         for (name, id) in [
             ("pad_token_id", config.pad_token_id),
@@ -279,6 +351,58 @@ mod tests {
     fn an_untied_model_saved_by_transformers_5() {
         let config = T5Config::parse(r#"{"tie_word_embeddings": true, "scale_decoder_outputs": false}"#, "c").unwrap();
         assert!(!config.tied() && !config.scales_output());
+    }
+
+    #[test]
+    fn ids_may_be_lists_of_one() {
+        let read = |text: &str| T5Config::parse(text, "c").unwrap();
+        let text = r#"{"eos_token_id": [5], "pad_token_id": [3], "decoder_start_token_id": [3]}"#;
+        assert_eq!(read(text), read(&text.replace(['[', ']'], "")));
+        assert_eq!(read(text).eos_token_id, 5);
+    }
+
+    #[test]
+    fn gelu_new_is_the_gelu_of_a_gated_feed_forward() {
+        for text in [
+            r#"{"feed_forward_proj": "gated-gelu_new"}"#,
+            r#"{"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": true}"#,
+        ] {
+            assert_eq!(T5Config::parse(text, "c").unwrap().feed_forward_proj, FeedForwardKind::GatedGelu);
+        }
+        let config = T5Config { feed_forward_proj: FeedForwardKind::GatedGelu, ..T5Config::default() };
+        assert!(config.to_json().contains("\"gated-gelu\""));
+    }
+
+    #[test]
+    fn message_about_a_value_names_its_key() {
+        for (text, message) in [
+            (r#"{"eos_token_id": [1, 2]}"#, "`eos_token_id` = [1,2]: expected one whole number"),
+            (r#"{"eos_token_id": []}"#, "`eos_token_id` = []: expected one whole number"),
+            (r#"{"pad_token_id": null}"#, "`pad_token_id` = null: expected one whole number"),
+            (
+                r#"{"decoder_start_token_id": "0"}"#,
+                "`decoder_start_token_id` = \"0\": expected one whole number, or null",
+            ),
+            (r#"{"d_model": 4.5}"#, "`d_model` = 4.5: invalid type: floating point `4.5`, expected a whole number"),
+            (r#"{"dropout_rate": null}"#, "`dropout_rate` = null: invalid type: null, expected a number"),
+            (r#"{"num_layers": null}"#, "`num_layers` = null: invalid type: null, expected a whole number"),
+            (
+                r#"{"tie_word_embeddings": 1}"#,
+                "`tie_word_embeddings` = 1: invalid type: integer `1`, expected a boolean",
+            ),
+            (r#"{"dropout_rate": 1.5}"#, "`dropout_rate` = 1.5"),
+            (r#"{"layer_norm_epsilon": -1}"#, "`layer_norm_epsilon` = -1"),
+            (r#"{"dense_act_fn": "silu"}"#, "`dense_act_fn` = \"silu\": `feed_forward_proj` says otherwise"),
+            (r#"{"is_gated_act": true}"#, "`is_gated_act` = true: `feed_forward_proj` says otherwise"),
+            (
+                r#"{"feed_forward_proj": "gated-silu"}"#,
+                "`feed_forward_proj` = \"gated-silu\": unknown variant `gated-silu`, expected one of `relu`, `gated-gelu`",
+            ),
+        ] {
+            let error = T5Config::parse(text, "config.json").unwrap_err().message;
+            assert!(error.starts_with(&format!("`config.json` has {message}")), "{error}");
+        }
+        assert!(T5Config::parse("[]", "c").is_err() && T5Config::parse("{", "c").is_err());
     }
 
     #[test]
