@@ -2,6 +2,7 @@
 //! below the same name.
 
 pub mod config;
+pub mod fit;
 
 /// A family of backbones that can be loaded.
 #[derive(Debug)]

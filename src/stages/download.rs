@@ -20,6 +20,7 @@ mod files;
 mod here;
 mod run;
 mod superglue;
+mod weights;
 
 use std::path::PathBuf;
 

@@ -15,9 +15,11 @@ use crate::base::fs::{self, on};
 use crate::data::tokenizer::beside;
 use crate::fetch::archive::{self, describe};
 use crate::fetch::source::{At, Item, Location, Place, Source, below};
+use crate::model::config::T5Config;
 
 use super::files::on_disk;
 use super::run::Fetch;
+use super::weights;
 use super::{Found, Spec, usage};
 
 /// What is wanted.
@@ -312,6 +314,9 @@ pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTre
         fetch.ctx.check_cancel()?;
         check_file(name, path)?;
     }
+    if kind == Kind::Checkpoint {
+        T5Config::parse(&fs::read_to_string(&files[CONFIG])?, CONFIG)?;
+    }
     Ok(files)
 }
 
@@ -325,6 +330,11 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
     let files = gather(fetch, kind, found)?;
     if let Some(index) = index_of(files.keys().map(String::as_str)) {
         check_shards(index, &files)?;
+    }
+    if kind == Kind::Checkpoint {
+        for note in weights::notes(&files)? {
+            fetch.ctx.progress.note(&note);
+        }
     }
     for (name, path) in &files {
         fetch.deliver(path, name)?;

@@ -16,6 +16,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 
 use super::config::T5Config;
+use super::fit::{self, Held};
 use super::t5::{T5, joined};
 
 /// A checkpoint's tensors, by name; their bytes are read when asked for.
@@ -27,27 +28,18 @@ pub struct Checkpoint {
 
 /// A tensor as it lies in a file.
 struct Stored {
-    shape: Vec<i64>,
+    held: Held,
     /// `None`: not a floating type that is read.
     kind: Option<Kind>,
-    /// The type's name in the file.
-    dtype: String,
-    /// The file that has it, under the same name.
+    /// The file that has it.
     file: Weights,
+    /// Its name there, which may have a prefix.
+    name: String,
 }
 
 /// Files that hold a checkpoint, the best first; an index names the files that do.
 const WEIGHTS: &[&str] =
     &["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
-
-/// Names under which older checkpoints repeat the token table. The table itself counts when both are there.
-const TABLE_COPIES: &[&str] = &["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
-
-/// A tensor of older checkpoints that no T5 uses: cross-attention has no position bias.
-const UNUSED: &str = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight";
-
-/// How many rows of the table are shown.
-const SHOWN: usize = 12;
 
 impl T5 {
     /// The frozen backbone in `files` (file name to path: `config.json` and the weights), on `device`, held in `dtype`. Norm
@@ -89,7 +81,19 @@ impl Checkpoint {
         } else {
             read(name, &files[*name], &mut tensors)?;
         }
-        Ok(Self { name: (*name).to_owned(), tensors })
+        let prefix = fit::prefix(tensors.keys().map(String::as_str)).to_owned();
+        let mut short = BTreeMap::new();
+        for (long, stored) in tensors {
+            if let Some(other) = short.insert(fit::without(&prefix, &long).to_owned(), stored) {
+                return Err(Diag::error(
+                    Class::Stage,
+                    format!("checkpoint `{name}` has `{}` and `{long}`", other.name),
+                )
+                .note(format!("without the prefix `{prefix}` they are one"))
+                .help("keep the tensors of one model alone"));
+            }
+        }
+        Ok(Self { name: (*name).to_owned(), tensors: short })
     }
 
     /// The tensors of a frozen model of shape `config`: all that `T5Config::tensors` lists, checked, then put on `device` in
@@ -98,10 +102,10 @@ impl Checkpoint {
     /// # Errors
     /// One message with a table of all tensors that are missing, unknown, or of another shape or type.
     pub fn load(&self, config: &T5Config, device: Device, dtype: Kind) -> Result<BTreeMap<String, Tensor>, Diag> {
-        self.check(config)?;
+        let held = self.tensors.iter().map(|(name, stored)| (name.clone(), stored.held.clone())).collect();
         let mut tensors = BTreeMap::new();
-        for spec in config.tensors() {
-            let (name, stored) = self.find(&spec.name).expect("just checked");
+        for spec in fit::check(config, &held, &self.name)? {
+            let (_, stored) = fit::find(&self.tensors, &spec.name).expect("just checked");
             let kind = match spec.shape.len() {
                 1 => Kind::Float,
                 _ if dtype == Kind::Half && spec.name.ends_with(".wo.weight") => Kind::Float,
@@ -117,7 +121,7 @@ impl Checkpoint {
                 }
                 None => tensors.entry(spec.name.clone()).or_insert_with(|| empty(rows)).shallow_clone(),
             };
-            stored.copy_to(name, &mut place)?;
+            stored.copy_to(&mut place)?;
         }
         Ok(tensors)
     }
@@ -128,127 +132,66 @@ impl Checkpoint {
     /// # Errors
     /// A type that is not read, or bytes that libtorch refuses.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, Diag> {
-        let Some((name, stored)) = self.find(name) else { return Ok(None) };
+        let Some((name, stored)) = fit::find(&self.tensors, name) else { return Ok(None) };
         if stored.kind.is_none() {
-            let found = format!("tensor `{name}` of checkpoint `{}` has type {}", self.name, stored.dtype);
+            let found = format!("tensor `{name}` of checkpoint `{}` has type {}", self.name, stored.held.dtype);
             return Err(Diag::error(Class::Stage, found).note("expected F32, F16 or BF16"));
         }
-        Ok(Some(stored.tensor(name)?.to_kind(Kind::Float)))
+        Ok(Some(finite(stored.tensor()?.to_kind(Kind::Float), name)?))
     }
-
-    /// The tensor called `name`; a token table that is stored under the name of one of its copies alone is found as well.
-    fn find(&self, name: &str) -> Option<(&str, &Stored)> {
-        let copies = if name == "shared.weight" { TABLE_COPIES } else { &[] };
-        let names = std::iter::once(name).chain(copies.iter().copied());
-        names
-            .into_iter()
-            .find_map(|name| self.tensors.get_key_value(name))
-            .map(|(name, stored)| (name.as_str(), stored))
-    }
-
-    /// Compares names, shapes and types with what `config` asks for.
-    fn check(&self, config: &T5Config) -> Result<(), Diag> {
-        let wanted = config.tensors();
-        let (mut missing, mut misshapen, mut untyped, mut unknown) = (0, 0, 0, 0);
-        let mut rows = Vec::new();
-        for spec in &wanted {
-            let want = format!("{:?}", spec.shape);
-            match self.find(&spec.name).map(|(_, stored)| stored) {
-                None => {
-                    missing += 1;
-                    rows.push([spec.name.clone(), want, "missing".into()]);
-                }
-                Some(stored) if stored.shape != spec.shape => {
-                    misshapen += 1;
-                    rows.push([spec.name.clone(), want, format!("{:?}", stored.shape)]);
-                }
-                Some(stored) if stored.kind.is_none() => {
-                    untyped += 1;
-                    rows.push([spec.name.clone(), "F32, F16 or BF16".into(), stored.dtype.clone()]);
-                }
-                Some(_) => {}
-            }
-        }
-        let table = vec![config.vocab_size, config.d_model];
-        for (name, stored) in &self.tensors {
-            let copy = TABLE_COPIES.contains(&name.as_str()) || (name == "lm_head.weight" && config.tied());
-            if copy && stored.shape != table {
-                misshapen += 1;
-                rows.push([name.clone(), format!("{table:?}"), format!("{:?}", stored.shape)]);
-            } else if !copy && name != UNUSED && !wanted.iter().any(|spec| spec.name == *name) {
-                unknown += 1;
-                rows.push([name.clone(), "no such tensor".into(), format!("{:?}", stored.shape)]);
-            }
-        }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let counts =
-            [(missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"), (untyped, "of another type")];
-        let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        let diag = Diag::error(
-            Class::Stage,
-            format!(
-                "checkpoint `{}` does not fit its `config.json`: {}",
-                self.name,
-                tensors_are(wanted.len(), &counts)
-            ),
-        )
-        .note(table_note(&rows));
-        let of_file = self.find("shared.weight").and_then(|(_, t)| t.shape.get(1).copied());
-        Err(match of_file {
-            Some(d) if d != config.d_model => diag.help(format!(
-                "the weights have d_model {d}, the config {}: take both files from the same model",
-                config.d_model
-            )),
-            _ => diag,
-        })
-    }
-}
-
-fn tensors_are(wanted: usize, counts: &[String]) -> String {
-    format!("of {wanted} tensors {}", counts.join(", "))
-}
-
-/// The rows under a head line, in columns.
-fn table_note(rows: &[[String; 3]]) -> String {
-    let head = ["tensor".to_owned(), "wanted".to_owned(), "in the file".to_owned()];
-    let shown: Vec<_> = std::iter::once(&head).chain(rows.iter().take(SHOWN)).collect();
-    let width = |column: usize| shown.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    let mut lines: Vec<_> = shown.iter().map(|[a, b, c]| format!("{a:first$}   {b:second$}   {c}")).collect();
-    if rows.len() > SHOWN {
-        lines.push(format!("and {} more", rows.len() - SHOWN));
-    }
-    lines.join("\n")
 }
 
 impl Stored {
     /// A copy on the CPU, in the file's type.
-    fn tensor(&self, name: &str) -> Result<Tensor, Diag> {
-        let weight = self.file.require(name)?;
-        let stored = tensors::Tensor { name, dtype: weight.dtype, shape: &weight.shape, bytes: &weight.bytes };
+    fn tensor(&self) -> Result<Tensor, Diag> {
+        let weight = self.file.require(&self.name)?;
+        let stored =
+            tensors::Tensor { name: &self.name, dtype: weight.dtype, shape: &weight.shape, bytes: &weight.bytes };
         super::tensors::tensor(&stored)
     }
 
     /// Copies the elements to `place`, of the same shape, whatever its type and device, and gives the file's pages back.
-    fn copy_to(&self, name: &str, place: &mut Tensor) -> Result<(), Diag> {
-        let weight = self.file.require(name)?;
+    ///
+    /// # Errors
+    /// Numbers that are not finite, in the file or in the place's type.
+    fn copy_to(&self, place: &mut Tensor) -> Result<(), Diag> {
+        let weight = self.file.require(&self.name)?;
         let kind = self.kind.expect("types are checked before anything is loaded");
         let start = weight.bytes.as_ptr();
         if start.align_offset(kind.elt_size_in_bytes()) == 0 {
-            let strides: Vec<i64> = (1..=self.shape.len()).map(|after| self.shape[after..].iter().product()).collect();
+            let shape = &self.held.shape;
+            let strides: Vec<i64> = (1..=shape.len()).map(|after| shape[after..].iter().product()).collect();
             // SAFETY: the bytes hold as many elements as the shape says (the file's header was checked), are aligned, and
             // outlive the tensor, which is only read and gone at the end of this block. On a GPU the copy waits, since
             // the memory is pageable.
-            let mapped = unsafe { Tensor::from_blob(start, &self.shape, &strides, kind, Device::Cpu) };
+            let mapped = unsafe { Tensor::from_blob(start, shape, &strides, kind, Device::Cpu) };
             place.copy_(&mapped);
         } else {
-            place.copy_(&self.tensor(name)?);
+            place.copy_(&self.tensor()?);
         }
-        self.file.release(name);
-        Ok(())
+        self.file.release(&self.name);
+        finite(place.shallow_clone(), &self.name).map(drop)
     }
+}
+
+/// Takes `tensor` if all its numbers are finite. Others would make every result of the model meaningless, and greedy
+/// decoding would not even say so.
+fn finite(tensor: Tensor, name: &str) -> Result<Tensor, Diag> {
+    if tensor.numel() == 0 {
+        return Ok(tensor);
+    }
+    // Both are NaN where any number is.
+    let (least, largest) = tensor.aminmax(None, false);
+    let (least, largest) = (least.double_value(&[]), largest.double_value(&[]));
+    if least.is_finite() && largest.is_finite() {
+        return Ok(tensor);
+    }
+    let kind = format!("{:?}", tensor.kind()).to_lowercase();
+    Err(Diag::error(Class::Stage, format!("tensor `{name}` of the checkpoint has numbers that are not finite"))
+        .note(format!("as {kind}, its numbers are from {least} to {largest}"))
+        .help(
+            "the file is damaged, or its numbers do not fit this `dtype`: try `float32`, or get the checkpoint again",
+        ))
 }
 
 /// Adds the tensors of a file.
@@ -257,10 +200,10 @@ fn read(name: &str, path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Resu
     for tensor in file.names() {
         let (dtype, shape) = file.describe(&tensor).expect("the name comes from the file");
         let stored = Stored {
-            shape: shape.iter().map(|&n| n as i64).collect(),
+            held: Held { shape: shape.iter().map(|&n| n as i64).collect(), dtype: format!("{dtype:?}") },
             kind: super::tensors::kind_of(dtype).filter(|&kind| is_read(kind)),
-            dtype: format!("{dtype:?}"),
             file: file.clone(),
+            name: tensor.clone(),
         };
         if tensors.insert(tensor.clone(), stored).is_some() {
             return Err(Diag::error(Class::Stage, format!("two files of the checkpoint have a tensor `{tensor}`"))
@@ -392,6 +335,72 @@ mod tests {
              decoder.final_layer_norm.weight                  F32, F16 or BF16   I64\n\
              lm_head.bias                                     no such tensor     [20]"
         );
+    }
+
+    fn prefixed(prefix: &str, all: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        all.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
+    }
+
+    #[test]
+    fn weights_under_a_prefix_are_loaded() {
+        let folder = Folder::new(&config());
+        folder.write("model.safetensors", &tensors(&config()));
+        let plain = folder.load(Kind::Float).unwrap();
+        for prefix in ["module.", "_orig_mod.module."] {
+            folder.write("model.safetensors", &prefixed(prefix, tensors(&config())));
+            assert_eq!(folder.load(Kind::Float).unwrap().tensors(), plain.tensors());
+            let files = BTreeMap::from([("model.safetensors".to_owned(), folder.path("model.safetensors"))]);
+            assert!(Checkpoint::open(&files).unwrap().tensor("shared.weight").unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn two_models_in_one_file_are_refused() {
+        let folder = Folder::new(&config());
+        let mut both = prefixed("module.", tensors(&config()));
+        both.insert("shared.weight".into(), both["module.shared.weight"].shallow_clone());
+        folder.write("model.safetensors", &both);
+        let error = folder.load(Kind::Float).err().unwrap();
+        let names = "`module.shared.weight` and `shared.weight`";
+        assert_eq!(error.message, format!("checkpoint `model.safetensors` has {names}"));
+    }
+
+    /// As transformers 5 writes it: tied, with outputs that are not scaled.
+    #[test]
+    fn one_table_without_scaling_gives_what_two_equal_tables_give() {
+        let five = T5Config { scale_decoder_outputs: Some(false), tie_word_embeddings: true, ..config() };
+        let four = T5Config { tie_word_embeddings: false, ..config() };
+        let mut all = tensors(&config());
+        let table = Tensor::arange(160, (Kind::Float, Device::Cpu)).view([20, 8]).sin();
+        all.insert("shared.weight".into(), table.shallow_clone());
+        let hidden = Tensor::arange(16, (Kind::Float, Device::Cpu)).view([2, 8]).cos();
+        let load = |config: &T5Config, all: &BTreeMap<String, Tensor>| {
+            let folder = Folder::new(config);
+            folder.write("model.safetensors", all);
+            folder.load(Kind::Float)
+        };
+        let one = load(&five, &all).unwrap();
+        assert!(load(&four, &all).is_err(), "transformers 4 has no output matrix to take");
+        all.insert("lm_head.weight".into(), table.shallow_clone());
+        let two = load(&four, &all).unwrap();
+        assert!(!one.config().scales_output() && !two.config().scales_output());
+        assert_eq!(one.logits(&hidden), two.logits(&hidden));
+        all.insert("lm_head.weight".into(), -&table);
+        assert_eq!(load(&five, &all).unwrap().logits(&hidden), -one.logits(&hidden), "a table of its own is taken");
+        assert_eq!(load(&config(), &all).unwrap().logits(&hidden), one.logits(&hidden), "the config ties them");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let folder = Folder::new(&config());
+        for (value, dtype) in [(f64::NAN, Kind::Float), (f64::NEG_INFINITY, Kind::Float), (1e5, Kind::Half)] {
+            let mut all = tensors(&config());
+            let _ = all.get_mut("shared.weight").unwrap().get(3).get(2).fill_(value);
+            folder.write("model.safetensors", &all);
+            let error = folder.load(dtype).err().unwrap();
+            let text = "tensor `shared.weight` of the checkpoint has numbers that are not finite";
+            assert_eq!(error.message, text, "{value}");
+        }
     }
 
     /// Some writers do not align the numbers.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 
 pub use super::config::T5Config;
+use super::fit;
 use super::layers::{Attention, CrossAttention, FeedForward, Past, PositionBias, RmsNorm, Weights};
 use super::layers::{dropout, key_mask};
 
@@ -50,7 +51,7 @@ pub struct T5 {
     dropout: f64,
     /// `[V, d]`.
     shared: Tensor,
-    /// `[V, d]`: `shared` in a tied model.
+    /// `[V, d]`: `shared` where there is no other one.
     head: Tensor,
     encoder: Encoder,
     decoder: Decoder,
@@ -204,7 +205,7 @@ struct DecoderPast {
 }
 
 impl T5 {
-    /// A model on these tensors, under Hugging Face's names: what `T5Config::tensors` lists, neither more nor less, all on one
+    /// A model on these tensors, under Hugging Face's names: what [`fit::wanted`] lists, neither more nor less, all on one
     /// device and of one floating type (norm weights may be float32 beside it). They are not copied: set `requires_grad` on
     /// those that are to be trained, before or after.
     ///
@@ -213,7 +214,8 @@ impl T5 {
     pub fn from_tensors(config: T5Config, tensors: BTreeMap<String, Tensor>) -> T5 {
         let w = Weights::new(&tensors);
         let shared = w.get("shared.weight");
-        let head = if config.tied() { shared.shallow_clone() } else { w.get("lm_head.weight") };
+        let own_head = tensors.contains_key(fit::HEAD);
+        let head = if own_head { w.get(fit::HEAD) } else { shared.shallow_clone() };
         let encoder = Encoder::new(&w.at("encoder"), &config);
         let decoder = Decoder::new(&w.at("decoder"), &config);
         T5 { config, tensors, dropout: 0.0, shared, head, encoder, decoder }
