@@ -94,6 +94,8 @@ pub struct Diag {
     pub help: Option<String>,
     /// Whether trying again cannot help: a program that is not there, a file that is not what it must be.
     pub lasting: bool,
+    /// Whether a file outside the store changed after it was counted for the key: under a new key the same work may succeed.
+    pub outdated: bool,
 }
 
 impl Diag {
@@ -108,6 +110,7 @@ impl Diag {
             notes: Vec::new(),
             help: None,
             lasting: false,
+            outdated: false,
         }
     }
 
@@ -137,6 +140,12 @@ impl Diag {
     /// Says that trying again cannot help.
     pub fn lasting(mut self) -> Self {
         self.lasting = true;
+        self
+    }
+
+    /// Says that a file outside the store is no longer what the key counts.
+    pub fn outdated(mut self) -> Self {
+        self.outdated = true;
         self
     }
 

@@ -106,6 +106,16 @@ pub struct FieldHasher {
 /// From this many bytes on, what was gathered is hashed.
 const GATHERED: usize = 16 * 1024;
 
+/// The digest of a folder: of the names and digests of all files below it, which are sorted by name.
+pub fn of_folder<'a>(files: impl ExactSizeIterator<Item = (&'a str, Digest)>) -> Digest {
+    let mut h = FieldHasher::new("dpt.folder.1");
+    h.number(files.len() as u64);
+    for (name, digest) in files {
+        h.field(name.as_bytes()).field(&digest.0);
+    }
+    h.finish()
+}
+
 impl FieldHasher {
     /// Starts a hash in `domain`, such as `dpt.recipe.1`.
     pub fn new(domain: &str) -> Self {

@@ -82,9 +82,9 @@ pub fn remove_file(path: &Path) -> Result<(), FsError> {
     gone(fs::remove_file(path)).map_err(on("remove", path))
 }
 
-/// Removes a folder with all in it. Already gone is as good.
+/// Removes a folder with all in it, however deep it is. Already gone is as good.
 pub fn remove_dir_all(path: &Path) -> Result<(), FsError> {
-    gone(fs::remove_dir_all(path)).map_err(on("remove", path))
+    gone(super::walk::remove(path)).map_err(on("remove", path))
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {

@@ -17,3 +17,4 @@ pub mod stat;
 pub mod suggest;
 pub mod torch_rng;
 pub mod value;
+pub mod walk;

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::fs::on;
+use crate::base::walk;
 
 use super::entry::Entry;
 use super::key::CacheKey;
@@ -147,9 +148,13 @@ pub fn below(path: &Path) -> Result<(usize, u64, i64), Diag> {
         return Ok((1, meta.len(), own));
     }
     let mut sum = (0, 0, own);
-    for item in list(path)? {
-        let (files, bytes, changed) = below(&item)?;
+    walk::walk(walk::open(path).map_err(on("read", path))?, path, usize::MAX, &mut |entry| {
+        // What is removed meanwhile does not count.
+        let Ok(stat) = entry.stat() else { return Ok(()) };
+        let (files, bytes) = if entry.kind.is_dir() { (0, 0) } else { (1, stat.st_size as u64) };
+        let changed = (stat.st_ctime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64);
         sum = (sum.0 + files, sum.1 + bytes, sum.2.max(changed));
-    }
+        Ok(())
+    })?;
     Ok(sum)
 }

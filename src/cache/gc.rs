@@ -17,6 +17,7 @@ use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
+use crate::base::walk;
 
 use super::census::{Census, below, list};
 use super::entry::Entry;
@@ -300,7 +301,7 @@ impl Store {
 fn remove(point: &'static str, path: &Path) -> Result<(), Diag> {
     let folder = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let removed = fault::point(point).and_then(|()| match folder {
-        true => std::fs::remove_dir_all(path),
+        true => walk::remove(path),
         false => std::fs::remove_file(path),
     });
     match removed {
@@ -309,11 +310,14 @@ fn remove(point: &'static str, path: &Path) -> Result<(), Diag> {
     }
 }
 
-/// All folders below and at `dir`, links not followed.
+/// All folders below and at `dir`, links not followed. Nothing of ours lies deeper than `walk::DEEPEST` levels.
 fn folders(dir: &Path, into: &mut Vec<PathBuf>) -> Result<(), Diag> {
-    if std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir()) {
-        into.push(dir.to_owned());
-        list(dir)?.iter().try_for_each(|path| folders(path, into))?;
+    let mut open = vec![(dir.to_owned(), 0)];
+    while let Some((dir, depth)) = open.pop() {
+        if depth <= walk::DEEPEST && std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_dir()) {
+            open.extend(list(&dir)?.into_iter().map(|path| (path, depth + 1)));
+            into.push(dir);
+        }
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
+use crate::base::walk;
 
 use super::entry::{Entry, FileRecord, Made, Stored};
 use super::index::Seen;
@@ -36,6 +37,8 @@ use super::stat::{Signature, date_back, now_ns};
 use super::store::{Damage, Store};
 use super::work::WorkFolder;
 
+/// Names of files have at most 255 bytes, so no file that can be kept lies deeper.
+const DEEPEST: usize = 128;
 /// Seconds of work from which on a result is synced to the disk before it counts as stored.
 const WORTH_SYNCING: f64 = 0.1;
 
@@ -108,8 +111,7 @@ impl<'a> Miss<'a> {
     /// # Errors
     /// When there is anything but plain files and folders, or a name that cannot be kept.
     pub fn written(&self) -> Result<Vec<String>, Diag> {
-        let mut names = Vec::new();
-        list(&self.out(), "", &mut names)?;
+        let mut names = list(&self.out())?;
         names.sort();
         Ok(names)
     }
@@ -283,21 +285,22 @@ impl Drop for Miss<'_> {
     }
 }
 
-fn list(dir: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), Diag> {
-    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let item = item.map_err(on("read", dir))?;
-        let name = format!("{prefix}{}", item.file_name().to_string_lossy());
-        let kind = item.file_type().map_err(on("read", &item.path()))?;
-        if kind.is_dir() {
-            list(&item.path(), &format!("{name}/"), names)?;
-        } else if !kind.is_file() {
-            return Err(Diag::error(Class::Stage, format!("output `{name}` is no plain file"))
+/// The names of all plain files below the output folder, which must hold nothing but them and folders.
+fn list(out: &Path) -> Result<Vec<String>, Diag> {
+    let mut names = Vec::new();
+    let top = walk::open(out).map_err(on("read", out))?;
+    walk::walk(top, out, DEEPEST, &mut |entry| {
+        let shown = walk::shortened(entry.path);
+        if entry.kind.is_dir() {
+        } else if !entry.kind.is_file() {
+            return Err(Diag::error(Class::Stage, format!("output `{shown}` is no plain file"))
                 .help("write the content itself, not a link to it"));
-        } else if !is_relative_file(&name) || item.file_name().to_str().is_none() {
-            return Err(Diag::error(Class::Stage, format!("output `{name}` has a name that cannot be kept")));
+        } else if let Some(name) = entry.path.to_str().filter(|name| is_relative_file(name)) {
+            names.push(name.to_owned());
         } else {
-            names.push(name);
+            return Err(Diag::error(Class::Stage, format!("output `{shown}` has a name that cannot be kept")));
         }
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(names)
 }

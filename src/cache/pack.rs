@@ -220,7 +220,7 @@ struct Staging(PathBuf);
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = crate::base::walk::remove(&self.0);
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::fault;
 use crate::base::fs::{self, FsError, on};
+use crate::base::walk;
 
 use super::key::CacheKey;
 use super::stat::now_ns;
@@ -71,7 +72,7 @@ impl WorkFolders {
     pub fn clear_away(&self) {
         for path in self.spare().drain(..) {
             // What stays is taken by gc.
-            let _ = fault::point("work.remove").and_then(|()| std::fs::remove_dir_all(path));
+            let _ = fault::point("work.remove").and_then(|()| walk::remove(&path));
         }
     }
 
@@ -118,7 +119,7 @@ impl WorkFolder<'_> {
             self.all.spare().push(spare);
         } else {
             // What cannot be removed now is removed by gc.
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = walk::remove(&self.path);
         }
     }
 
@@ -128,25 +129,16 @@ impl WorkFolder<'_> {
             return;
         }
         // What cannot be removed now is removed by the next holder of the key.
-        let _ = std::fs::remove_dir_all(self.out());
-        let _ = std::fs::remove_dir_all(self.reuse());
+        let _ = walk::remove(&self.out());
+        let _ = walk::remove(&self.reuse());
         let _ = std::fs::remove_dir(self.scratch());
         let _ = std::fs::remove_dir(&self.path);
     }
 }
 
-/// Removes all that is in a folder.
+/// Removes everything in a folder.
 fn empty(dir: &Path) -> Result<(), FsError> {
-    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let item = item.map_err(on("read", dir))?;
-        let path = item.path();
-        let removed = match item.file_type() {
-            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
-            _ => std::fs::remove_file(&path),
-        };
-        removed.map_err(on("remove", &path))?;
-    }
-    Ok(())
+    walk::open(dir).and_then(walk::empty).map_err(on("empty", dir))
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@ use rayon::prelude::*;
 
 use crate::artifact::digests;
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::{Digest, FieldHasher};
+use crate::base::digest::{Digest, of_folder};
 use crate::base::fs::on;
+use crate::base::walk::{DEEPEST, too_deep};
 
 use super::index::{About, Memo};
 use super::stat::{Signature, now_ns};
 use super::store::Store;
-
-/// Folders nested deeper are taken for links in a circle.
-const DEEPEST: usize = 64;
 
 impl Store {
     /// The digest of a file's bytes; of a folder: of all files below it, by relative name. Links are followed. Names,
@@ -30,7 +28,7 @@ impl Store {
             return self.file_digest(&path, Signature::of(&meta));
         }
         let mut files = Vec::new();
-        walk(&path, "", 0, &mut files)?;
+        walk(&path, &mut files)?;
         files.sort();
         let digests = files
             .par_iter()
@@ -39,12 +37,7 @@ impl Store {
                 self.file_digest(file, Signature::of(&meta))
             })
             .collect::<Result<Vec<_>, Diag>>()?;
-        let mut h = FieldHasher::new("dpt.folder.1");
-        h.number(files.len() as u64);
-        for ((name, _), digest) in files.iter().zip(digests) {
-            h.field(name.as_bytes()).field(&digest.0);
-        }
-        Ok(h.finish())
+        Ok(of_folder(files.iter().zip(digests).map(|((name, _), digest)| (name.as_str(), digest))))
     }
 
     pub(super) fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
@@ -57,7 +50,8 @@ impl Store {
         let after = Signature::at(path)?;
         if after != Some(signature) {
             return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", path.display()))
-                .help("run again when nothing writes to it"));
+                .help("run again when nothing writes to it")
+                .outdated());
         }
         let mut index = self.index();
         index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
@@ -69,23 +63,25 @@ impl Store {
     }
 }
 
-fn walk(dir: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), Diag> {
-    if depth > DEEPEST {
-        return Err(Diag::error(Class::Stage, format!("`{}` is nested too deep", dir.display()))
-            .help("look for a link to a folder above it"));
-    }
-    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let item = item.map_err(on("read", dir))?;
-        let path = item.path();
-        let Ok(name) = item.file_name().into_string() else {
-            return Err(Diag::error(Class::Stage, format!("the name of `{}` is not UTF-8", path.display()))
-                .help("rename it: names of files in a source folder are part of the key"));
-        };
-        let name = format!("{prefix}{name}");
-        if std::fs::metadata(&path).map_err(on("read", &path))?.is_dir() {
-            walk(&path, &format!("{name}/"), depth + 1, files)?;
-        } else {
-            files.push((name, path));
+/// All files below `dir` with their names from there on. Links are followed.
+fn walk(dir: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), Diag> {
+    let mut open = vec![(String::new(), dir.to_owned(), 0)];
+    while let Some((prefix, dir, depth)) = open.pop() {
+        if depth > DEEPEST {
+            return Err(too_deep(&dir, DEEPEST));
+        }
+        for item in std::fs::read_dir(&dir).map_err(on("read", &dir))? {
+            let path = item.map_err(on("read", &dir))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                return Err(Diag::error(Class::Stage, format!("the name of `{}` is not UTF-8", path.display()))
+                    .help("rename it: names of files in a source folder are part of the key"));
+            };
+            let name = format!("{prefix}{name}");
+            if std::fs::metadata(&path).map_err(on("read", &path))?.is_dir() {
+                open.push((name + "/", path, depth + 1));
+            } else {
+                files.push((name, path));
+            }
         }
     }
     Ok(())
