@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::artifact::Counted;
 use crate::base::diag::{Class, Diag};
+use crate::base::digest::Digest;
 use crate::base::fs::on;
 use crate::base::glob;
 use crate::base::value::Params;
@@ -16,10 +17,15 @@ use super::executor::Held;
 use super::graph::Node;
 use super::key::Producer;
 
-/// The job of `node`, with what it holds.
+/// The job of `node`, with what it holds. `counted` are the files outside the store as its key has them.
+///
+/// # Errors
+/// When such a file can no longer be found.
+#[allow(clippy::too_many_arguments, reason = "each is what another part of the engine knows")]
 pub fn job(
     node: &Node,
     producers: &[Producer],
+    counted: &[(String, Digest)],
     store: &Store,
     outside: &Outside,
     miss: &Miss,
@@ -42,7 +48,7 @@ pub fn job(
     }
     let base = std::path::absolute(&outside.base).or_else(|_| std::env::current_dir());
     let base = base.map_err(on("find", &outside.base))?;
-    let sources = sources(node, store, &Outside { base: base.clone(), ..outside.clone() })?;
+    let sources = sources(node, counted, store, &Outside { base: base.clone(), ..outside.clone() })?;
     Ok(Job {
         node: node.to_string(),
         kind: node.kind.name.to_owned(),
@@ -68,13 +74,22 @@ pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
     Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
 }
 
-/// What the key of `node` counts of the files outside, under the paths by which its stage finds them. A command has no use
-/// for it: it is given copies.
-fn sources(node: &Node, store: &Store, outside: &Outside) -> Result<BTreeMap<PathBuf, Counted>, Diag> {
-    let identity = node.kind.identity.filter(|_| !node.kind.writes_anything());
+/// What the key of `node` has of the files outside, under the paths by which its stage finds them. A digest speaks for a
+/// signature only if the file was not hashed again since.
+fn sources(
+    node: &Node,
+    counted: &[(String, Digest)],
+    store: &Store,
+    outside: &Outside,
+) -> Result<BTreeMap<PathBuf, Counted>, Diag> {
+    let identity = node.kind.identity.filter(|_| !counted.is_empty());
     let identity = identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let counted = |(_, path): (String, PathBuf)| store.counted(&path).map(|counted| (path, counted));
-    Ok(identity.files.into_iter().filter_map(counted).collect())
+    let source = |(name, path): (String, PathBuf)| {
+        let digest = counted.iter().find(|(counted, _)| *counted == name)?.1;
+        let known = store.counted(&path).filter(|known| known.digest == digest);
+        Some((path, known.unwrap_or(Counted { digest, signature: None, sha256: None })))
+    };
+    Ok(identity.files.into_iter().filter_map(source).collect())
 }
 
 /// Refuses a result with a file that its kind does not declare, or without one that it must have.

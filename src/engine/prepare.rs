@@ -22,6 +22,8 @@ pub struct Prepared {
     pub key: CacheKey,
     /// The numerics that count; `None`: any do.
     pub numerics: Option<Numerics>,
+    /// The files outside the store that count, by their name in the recipe, as they were counted.
+    pub sources: Vec<(String, Digest)>,
 }
 
 /// The key of a node whose producers have all been made.
@@ -155,7 +157,7 @@ pub fn prepare(
     let producers = producers(graph, id, results);
     let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
     debug_assert_eq!(recipe.key(), Keys::new(graph.node(id), &identity, &sources).key(&producers));
-    Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)? })
+    Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)?, sources })
 }
 
 /// What of the outside counts for a node: the same for all that share their parameters.

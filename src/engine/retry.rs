@@ -15,6 +15,21 @@ pub fn helps(error: &Diag) -> bool {
     !error.lasting && matches!(error.class, Class::Stage | Class::Environment)
 }
 
+/// How often a node is keyed again when a file outside the store changed after it was counted.
+pub const KEYED_AGAIN: u32 = 5;
+
+/// A node that cannot start because a file that its key counts is another each time.
+pub fn changing(node: &str) -> Diag {
+    Diag::error(Class::Stage, format!("a file that `{node}` reads changed after its key was made")).outdated()
+}
+
+/// The error of a node that was keyed again often enough.
+pub fn given_up(error: Diag) -> Diag {
+    let tried =
+        format!("its key was made {} times, and each time the file had changed before it was read", KEYED_AGAIN + 1);
+    error.note(tried).help("run again when nothing writes to the file, or leave it out of what the stage declares")
+}
+
 /// How long to wait after try number `attempt`, counted from 1: `first` seconds, doubled each time.
 pub fn pause(first: u64, attempt: u32) -> Duration {
     let factor = 2u32.saturating_pow(attempt.saturating_sub(1));

@@ -95,6 +95,7 @@ pub fn run(
         only: options.only.iter().copied().collect(),
         results: vec![None; graph.len()],
         attempts: vec![0; graph.len()],
+        keyed_again: HashMap::new(),
         again_at: HashMap::new(),
         made: HashSet::new(),
         made_keys: HashSet::new(),
@@ -188,6 +189,8 @@ struct Runner<'a> {
     results: Vec<Option<Arc<Stored>>>,
     /// Tries begun, by node.
     attempts: Vec<u32>,
+    /// How often nodes were keyed again because a file of theirs changed after it was counted.
+    keyed_again: HashMap<NodeId, u32>,
     /// When nodes that failed are tried again.
     again_at: HashMap<NodeId, Instant>,
     force: HashSet<NodeId>,
@@ -272,6 +275,7 @@ impl<'a> Runner<'a> {
             .and_then(|keyed| Ok((keyed.look(store)?, keyed.key)));
         let (found, key) = match looked {
             Ok(looked) => looked,
+            Err(error) if error.outdated => return self.key_again(id, error),
             Err(error) => return self.fail(id, error),
         };
         let shared = self.made_keys.contains(&key);
@@ -290,7 +294,7 @@ impl<'a> Runner<'a> {
         let prepared = match prepared {
             Ok(prepared) if prepared.key == key => prepared,
             // A file of the working tree was changed just now.
-            Ok(_) => return self.look_up(id),
+            Ok(_) => return self.key_again(id, retry::changing(&self.shared.name(id))),
             Err(error) => return self.fail(id, error),
         };
         if !self.may_run(id) {
@@ -383,8 +387,7 @@ impl<'a> Runner<'a> {
             // when it is looked up.
             _ => {
                 self.slots.give(held);
-                self.forget(id);
-                return self.states.set(id, NodeState::Ready);
+                return self.key_again(id, retry::changing(&self.shared.name(id)));
             }
         };
         let force = self.force.contains(&id);
@@ -410,7 +413,8 @@ impl<'a> Runner<'a> {
         let node = graph.node(id);
         let device = held.device(node.kind, executor).to_owned();
         let producers = producers(graph, id, &self.results);
-        let job = match job(node, &producers, store, &options.outside, &miss, &held, &device) {
+        let counted = &prepared.sources;
+        let job = match job(node, &producers, counted, store, &options.outside, &miss, &held, &device) {
             Ok(job) => job,
             Err(error) => {
                 self.slots.give(held);
@@ -436,6 +440,19 @@ impl<'a> Runner<'a> {
             let _ = sender.send(Ended { id, result });
         };
         self.hands.give(Box::new(node), self.running.len(), scope);
+    }
+
+    /// A file outside the store changed after it was counted: the node is keyed again, a few times only.
+    fn key_again(&mut self, id: NodeId, error: Diag) {
+        let times = self.keyed_again.entry(id).or_default();
+        *times += 1;
+        if *times > retry::KEYED_AGAIN {
+            return self.fail(id, retry::given_up(error));
+        }
+        self.forget(id);
+        if self.states.get(id) != NodeState::Ready {
+            self.states.set(id, NodeState::Ready);
+        }
     }
 
     /// A node's thread came to its end.
@@ -475,7 +492,15 @@ impl<'a> Runner<'a> {
     fn failed_try(&mut self, id: NodeId, error: Diag) {
         let attempt = self.attempts[id.index()];
         let resources = &self.shared.graph.node(id).resources;
-        if retry::helps(&error) && attempt <= resources.retries && !self.totals.interrupted {
+        if error.outdated && !self.totals.interrupted {
+            if self.keyed_again.get(&id).is_none_or(|times| *times < retry::KEYED_AGAIN) {
+                let (node, error) = (self.shared.name(id), error.clone().into());
+                self.tell(&Event::NodeRetry { node, attempt, error, after: 0.0 });
+            }
+            // It is no try of what its new key stands for.
+            self.attempts[id.index()] -= 1;
+            self.key_again(id, error);
+        } else if retry::helps(&error) && attempt <= resources.retries && !self.totals.interrupted {
             let pause = retry::pause(resources.backoff, attempt);
             let (node, after) = (self.shared.name(id), pause.as_secs_f64());
             self.tell(&Event::NodeRetry { node, attempt, error: error.into(), after });

@@ -54,7 +54,7 @@ impl NodeState {
             Ready => matches!(next, Fresh | Queued | Elsewhere | Failed | Skipped),
             Queued => matches!(next, Ready | Running | Elsewhere | Fresh | Failed | Skipped),
             Elsewhere => matches!(next, Ready | Queued | Fresh | Failed | Skipped),
-            Running => matches!(next, Made | Failed | Queued | Skipped),
+            Running => matches!(next, Made | Failed | Queued | Ready | Skipped),
             Unwanted | Fresh | Made | Failed | Skipped => false,
         }
     }

@@ -259,7 +259,8 @@ fn one(
         }
     };
     let producers = producers(graph, id, results);
-    let job = job(graph.node(id), &producers, store, &plan.outside, &miss, &place.held, &place.device)?;
+    let counted = &prepared.sources;
+    let job = job(graph.node(id), &producers, counted, store, &plan.outside, &miss, &place.held, &place.device)?;
     let stored = make(how, id, &job, *miss, prepared, place)?;
     let again = locked::made(scratch, &stored)?;
     let recorded = recorded(store, results[id.index()].as_deref().expect("the caller has looked"), &again)?;

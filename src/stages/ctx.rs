@@ -36,8 +36,8 @@ pub struct Job {
     pub base: PathBuf,
     /// `--mirror NAME=DIR`.
     pub mirrors: BTreeMap<String, PathBuf>,
-    /// The files outside the store that its key counts, by absolute path, as they were hashed for it. For stages that run in
-    /// `dpt` itself.
+    /// The files and folders outside the store that its key counts, by absolute path, as they were hashed for it. For stages
+    /// that run in `dpt` itself.
     #[serde(skip)]
     pub sources: BTreeMap<PathBuf, Counted>,
     /// How many threads it may use.

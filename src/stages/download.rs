@@ -168,6 +168,17 @@ enum Found {
     Probe(url::Url),
 }
 
+impl Found {
+    /// Each with its name in the key.
+    fn items(&self) -> Vec<(String, &Item)> {
+        match self {
+            Found::Archive(item) => vec![("archive".to_owned(), item)],
+            Found::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
+            Found::Probe(_) => Vec::new(),
+        }
+    }
+}
+
 impl Spec {
     fn read(params: &Params) -> Result<Self, Diag> {
         let text = |name: &str| params.get(name).and_then(Value::as_str);
@@ -211,6 +222,16 @@ impl Spec {
             Format::Adapter { .. } => checkpoint::find(self, checkpoint::Kind::Adapter, &place),
             Format::Files => files::find(self, &place),
         }
+    }
+
+    /// The local files among those that count by their content; what a pin proves does not.
+    fn counted(&self, found: &Found) -> Vec<(String, PathBuf)> {
+        let proven = |item: &Item| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
+        let file = |(name, item): (String, &Item)| match &item.at {
+            At::File(path) if !proven(item) => Some((name, path.clone())),
+            _ => None,
+        };
+        found.items().into_iter().filter_map(file).collect()
     }
 
     /// Where `item` is from, as `fetched.json` says it. Follows from the key alone: no path of this machine.
@@ -266,11 +287,7 @@ fn check(params: &Params) -> Result<(), Diag> {
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     let spec = Spec::read(params)?;
     let found = spec.find(outside)?;
-    let items: Vec<(String, &Item)> = match &found {
-        Found::Archive(item) => vec![("archive".to_owned(), item)],
-        Found::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
-        Found::Probe(_) => Vec::new(),
-    };
+    let items = found.items();
     let pins = |named: bool| {
         let rows = items.iter().filter(|(_, item)| named || item.pin != Default::default());
         Value::List(rows.map(|(name, item)| row(name, item, named)).collect())
@@ -282,14 +299,7 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
         ])),
         Location::Local(_) => Value::Table(Params::from([("pins".to_owned(), pins(false))])),
     };
-    let proven = |item: &Item| matches!(spec.source.location, Location::Http(_)) && item.pin.is_set();
-    let files: Vec<(String, PathBuf)> = items
-        .iter()
-        .filter_map(|(name, item)| match &item.at {
-            At::File(path) if !proven(item) => Some((name.clone(), path.clone())),
-            _ => None,
-        })
-        .collect();
+    let files = spec.counted(&found);
     let is_superglue = matches!(spec.format, Format::Superglue { .. });
     let is_checkpoint = matches!(spec.format, Format::Checkpoint);
     let mut replaced = vec![("source", Some(source)), ("file", None)];

@@ -14,6 +14,7 @@ mod cmd_run;
 mod cmd_status;
 mod cmd_verify;
 mod command;
+mod command_races;
 mod download;
 mod elf;
 mod examples_kept;

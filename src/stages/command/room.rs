@@ -27,11 +27,12 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::name::is_relative_file;
 use crate::base::stat::now_ns;
+use crate::base::walk;
 use crate::stages::ctx::{Ctx, Input};
 
 use super::settings::{Settings, file_name};
 use super::template::{Meanings, Piece};
-use super::tree::{self, Rights, Tree};
+use super::tree::{READ_ONLY, Tree};
 
 /// How the names of rooms begin.
 const ROOM: &str = "room-";
@@ -119,7 +120,7 @@ impl Room {
             let levels = self.prefix.matches('/').count() - ups(path);
             let above: String = self.prefix.split_inclusive('/').take(levels).collect();
             let to = format!("{above}{}", path.trim_start_matches("../").trim_end_matches('/'));
-            self.tree.copy(&to, &ctx.job.base.join(path), Rights::AsThere)?;
+            self.counted(ctx, &to, path)?;
         }
         Ok(())
     }
@@ -127,10 +128,20 @@ impl Room {
     fn files(&mut self, ctx: &Ctx, settings: &Settings) -> Result<(), Diag> {
         for (name, path) in &settings.files {
             let place = format!("files/{name}/{}", file_name(path));
-            self.tree.copy(&format!("{}{place}", self.prefix), &ctx.job.base.join(path), Rights::AsThere)?;
+            self.counted(ctx, &format!("{}{place}", self.prefix), path)?;
             self.meanings.files.insert(name.clone(), place);
         }
         Ok(())
+    }
+
+    /// Copies a file or folder of the user's, which must be what the key counts.
+    fn counted(&mut self, ctx: &Ctx, to: &str, path: &str) -> Result<(), Diag> {
+        ctx.check_cancel()?;
+        let from = ctx.job.base.join(path);
+        let counted = ctx.job.sources.get(&from).ok_or_else(|| {
+            Diag::error(Class::Bug, format!("`{}` is copied for a command and is not in its key", from.display()))
+        })?;
+        self.tree.copy_counted(to, &from, counted)
     }
 
     fn input(&mut self, role: &str, inputs: &[Input]) -> Result<(), Diag> {
@@ -142,7 +153,7 @@ impl Room {
             self.folder(&folder)?;
             for (name, from) in &input.files {
                 assert!(is_relative_file(name), "the store keeps no other names");
-                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, Rights::ReadOnly)?;
+                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, READ_ONLY)?;
             }
             producers.push((folder, input.files.keys().cloned().collect::<Vec<_>>()));
         }
@@ -198,7 +209,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         if self.tree.sweep().is_err() {
-            tree::remove(&self.tree.path(""));
+            let _ = walk::remove(&self.tree.path(""));
         }
     }
 }
@@ -209,7 +220,7 @@ fn place(reuse: &Path) -> Result<PathBuf, Diag> {
     for item in std::fs::read_dir(reuse).map_err(on("read", reuse))? {
         let item = item.map_err(on("read", reuse))?;
         if item.file_name().to_string_lossy().starts_with(ROOM) && std::fs::rename(item.path(), &path).is_err() {
-            tree::remove(&item.path());
+            walk::remove(&item.path()).map_err(on("remove", &item.path()))?;
         }
     }
     Ok(path)

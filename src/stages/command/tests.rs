@@ -1,12 +1,14 @@
 //! Commands on their own: settings, identity, and whole runs in a folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::artifact::Counted;
 use crate::base::diag::Class;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, of_folder};
 use crate::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
 
 fn text(s: &str) -> Value {
@@ -99,7 +101,16 @@ impl Bench {
     }
 
     fn run_until(&self, cancel: &Cancel) -> Result<Outcome, Diag> {
-        super::run::run(&Ctx { job: &self.job, progress: &Silent, cancel })
+        let job = Job { sources: self.counted(), ..self.job.clone() };
+        super::run::run(&Ctx { job: &job, progress: &Silent, cancel })
+    }
+
+    /// What the engine counts for the key.
+    fn counted(&self) -> BTreeMap<PathBuf, Counted> {
+        let outside = Outside { base: self.job.base.clone(), ..Outside::default() };
+        let files = identity(&self.job.params, &outside).map(|identity| identity.files).unwrap_or_default();
+        let counted = |path: &Path| Counted { digest: digest(path), signature: None, sha256: None };
+        files.into_iter().map(|(_, path)| (path.clone(), counted(&path))).collect()
     }
 
     fn run(&self) -> Result<Outcome, Diag> {
@@ -109,6 +120,26 @@ impl Bench {
     fn out(&self, name: &str) -> String {
         std::fs::read_to_string(self.job.out.join(name)).unwrap()
     }
+}
+
+/// The digest of a file or folder.
+fn digest(path: &Path) -> Digest {
+    if path.is_file() {
+        return Digest::of(&std::fs::read(path).unwrap());
+    }
+    let mut files = BTreeMap::new();
+    let mut open = vec![path.to_owned()];
+    while let Some(dir) = open.pop() {
+        for item in std::fs::read_dir(dir).unwrap().map(|item| item.unwrap().path()) {
+            if item.is_dir() {
+                open.push(item);
+            } else {
+                let name = item.strip_prefix(path).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, Digest::of(&std::fs::read(item).unwrap()));
+            }
+        }
+    }
+    of_folder(files.iter().map(|(name, digest)| (name.as_str(), *digest)))
 }
 
 #[test]

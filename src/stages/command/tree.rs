@@ -5,18 +5,23 @@
 //! A file is used again only if it is a plain file without a second name; links are never followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::artifact::{Counted, byte_digest};
 use crate::base::diag::{Class, Diag};
+use crate::base::digest::{Digest, of_folder};
 use crate::base::fs::{self, on};
+use crate::base::stat::Signature;
+use crate::base::walk::{self, DEEPEST};
 
-/// Folders nested deeper are taken for links in a circle.
-const DEEPEST: usize = 64;
 /// Larger files are not kept for the next program, and are copied by the system, which may share their blocks.
 const SMALL: u64 = 1 << 16;
+
+/// The rights of a file that can be read and no more.
+pub const READ_ONLY: u32 = 0o444;
 
 /// A folder, and what is wanted in it.
 #[derive(Debug)]
@@ -26,17 +31,18 @@ pub struct Tree {
     rights: u32,
     /// What was found and not asked for yet, by name below the root; whether it is a folder.
     found: BTreeMap<String, bool>,
-    /// What was asked for; whether it may stay for the next program.
-    wanted: BTreeMap<String, bool>,
+    /// What was asked for.
+    wanted: BTreeMap<String, Wanted>,
 }
 
-/// The rights of a file.
-#[derive(Clone, Copy, Debug)]
-pub enum Rights {
-    /// Those of the file that it is a copy of.
-    AsThere,
-    /// It can be read.
-    ReadOnly,
+/// What was asked for under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Folder,
+    /// A file that may stay for the next program.
+    Small,
+    /// A file that may not.
+    Large,
 }
 
 impl Tree {
@@ -50,7 +56,7 @@ impl Tree {
         let rights = std::fs::metadata(parent).map_err(on("read", parent))?.mode() & 0o777;
         match std::fs::create_dir(&root) {
             Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => list(&root, "", rights, &mut found)?,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => found = list(&root, rights)?,
             Err(e) => return Err(on("create", &root)(e).into()),
         }
         Ok(Self { root, rights, found, wanted: BTreeMap::new() })
@@ -72,7 +78,7 @@ impl Tree {
         if let Some((above, _)) = name.rsplit_once('/') {
             self.folder(above)?;
         }
-        self.wanted.insert(name.to_owned(), true);
+        self.wanted.insert(name.to_owned(), Wanted::Folder);
         let path = self.path(name);
         match self.found.remove(name) {
             Some(true) => return Ok(()),
@@ -93,50 +99,113 @@ impl Tree {
         Ok(written.and_then(|()| set_rights(&file, self.rights & 0o666)).map_err(on("write", &path))?)
     }
 
-    /// A copy of a file, or of a folder with all that is in it. Links in it are followed.
+    /// A copy of a file, with the rights `mode`.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn copy(&mut self, name: &str, from: &Path, rights: Rights) -> Result<(), Diag> {
-        self.copy_to(name, from, rights, 0)
-    }
-
-    fn copy_to(&mut self, name: &str, from: &Path, rights: Rights, depth: usize) -> Result<(), Diag> {
+    pub fn copy(&mut self, name: &str, from: &Path, mode: u32) -> Result<(), Diag> {
         let source = fs::open(from)?;
         let meta = source.metadata().map_err(on("read", from))?;
-        if !meta.is_dir() {
-            let path = self.path(name);
-            let (file, old) = self.file(name, meta.len())?;
-            if meta.len() > SMALL {
-                trim(&file, old, 0).map_err(on("write", &path))?;
-                fs::copy_into(&source, &file).map_err(on("copy", from))?;
-            } else {
-                let mut bytes = Vec::with_capacity(meta.len() as usize);
-                (&source).read_to_end(&mut bytes).map_err(on("read", from))?;
-                let written = (&file).write_all(&bytes).and_then(|()| trim(&file, old, bytes.len() as u64));
-                written.map_err(on("write", &path))?;
-            }
-            let mode = match rights {
-                Rights::AsThere => meta.mode() & 0o777,
-                Rights::ReadOnly => 0o444,
+        let (copy, _) = self.fill(name, from, &source, meta.len())?;
+        Ok(set_rights(&copy, mode).map_err(on("write", &self.path(name)))?)
+    }
+
+    /// A copy of a file or folder of the user's, which must be what the key counts. Links are followed. What was copied is
+    /// hashed, except for a large file whose signature says that it is still the counted one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written; when it changed after it was counted.
+    pub fn copy_counted(&mut self, name: &str, from: &Path, counted: &Counted) -> Result<(), Diag> {
+        let changed = |found: Digest| {
+            Diag::error(Class::Stage, format!("`{}` changed after its key was made", from.display()))
+                .note(format!("counted {}, copied {found}", counted.digest))
+                .help("run again when nothing writes to it")
+                .outdated()
+        };
+        let source = still_there(from, fs::open(from))?;
+        let meta = source.metadata().map_err(on("read", from))?;
+        let found = if meta.is_dir() {
+            self.copy_folder(name, from)?
+        } else {
+            let speaks = |meta: &Metadata| counted.signature == Some(Signature::of(meta));
+            let known = || {
+                let after = source.metadata().map_err(on("read", from))?;
+                Ok((speaks(&meta) && speaks(&after)).then_some(counted.digest))
             };
-            return Ok(set_rights(&file, mode).map_err(on("write", &path))?);
-        }
-        if depth > DEEPEST {
-            return Err(Diag::error(Class::Stage, format!("`{}` is nested too deep", from.display()))
-                .help("look for a link to a folder above it")
-                .lasting());
-        }
+            self.fill_counted(name, from, &source, &meta, &known)?
+        };
+        if found == counted.digest { Ok(()) } else { Err(changed(found)) }
+    }
+
+    /// The digest of what was copied.
+    fn copy_folder(&mut self, name: &str, from: &Path) -> Result<Digest, Diag> {
+        let mut digests: BTreeMap<String, Digest> = BTreeMap::new();
         self.folder(name)?;
-        for item in std::fs::read_dir(from).map_err(on("read", from))? {
-            let item = item.map_err(on("read", from))?;
-            let Some(own) = item.file_name().to_str().map(str::to_owned) else {
-                let message = format!("`{}` has a name that is not UTF-8", item.path().display());
-                return Err(Diag::error(Class::Stage, message).lasting());
-            };
-            self.copy_to(&format!("{name}/{own}"), &item.path(), rights, depth + 1)?;
+        let mut open = vec![(String::new(), from.to_owned(), 0)];
+        while let Some((prefix, dir, depth)) = open.pop() {
+            if depth > DEEPEST {
+                return Err(walk::too_deep(&dir, DEEPEST));
+            }
+            for item in still_there(&dir, std::fs::read_dir(&dir).map_err(on("read", &dir)))? {
+                let path = item.map_err(on("read", &dir))?.path();
+                let Some(own) = path.file_name().and_then(|own| own.to_str()) else {
+                    let message = format!("`{}` has a name that is not UTF-8", path.display());
+                    return Err(Diag::error(Class::Stage, message).lasting());
+                };
+                let own = format!("{prefix}{own}");
+                let to = format!("{name}/{own}");
+                let source = still_there(&path, fs::open(&path))?;
+                let meta = source.metadata().map_err(on("read", &path))?;
+                if meta.is_dir() {
+                    self.folder(&to)?;
+                    open.push((own + "/", path, depth + 1));
+                    continue;
+                }
+                digests.insert(own, self.fill_counted(&to, &path, &source, &meta, &|| Ok(None))?);
+            }
         }
-        Ok(())
+        Ok(of_folder(digests.iter().map(|(name, digest)| (name.as_str(), *digest))))
+    }
+
+    /// As [`Tree::fill`], with the rights of the original. The digest of what was copied; `known` is asked for that of a large
+    /// file, after the copy.
+    fn fill_counted(
+        &mut self,
+        name: &str,
+        from: &Path,
+        source: &File,
+        meta: &Metadata,
+        known: &dyn Fn() -> Result<Option<Digest>, Diag>,
+    ) -> Result<Digest, Diag> {
+        let (copy, hashed) = self.fill(name, from, source, meta.len())?;
+        let path = self.path(name);
+        let digest = match hashed {
+            Some(digest) => digest,
+            None => match known()? {
+                Some(digest) => digest,
+                None => byte_digest(&path)?,
+            },
+        };
+        set_rights(&copy, meta.mode() & 0o777).map_err(on("write", &path))?;
+        Ok(digest)
+    }
+
+    /// Fills file `name` with what `source` holds, which was opened at `from` and had `length` bytes. The digest of the bytes,
+    /// where they passed through memory.
+    fn fill(&mut self, name: &str, from: &Path, source: &File, length: u64) -> Result<(File, Option<Digest>), Diag> {
+        let path = self.path(name);
+        let (file, old) = self.file(name, length)?;
+        if length > SMALL {
+            trim(&file, old, 0).map_err(on("write", &path))?;
+            fs::copy_into(source, &file).map_err(on("copy", from))?;
+            return Ok((file, None));
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        let mut source = source;
+        source.read_to_end(&mut bytes).map_err(on("read", from))?;
+        let written = (&file).write_all(&bytes).and_then(|()| trim(&file, old, bytes.len() as u64));
+        written.map_err(on("write", &path))?;
+        Ok((file, Some(Digest::of(&bytes))))
     }
 
     /// Opens file `name` to be written from its beginning; how long it is. `length`: how long it is going to be.
@@ -145,11 +214,12 @@ impl Tree {
             self.folder(above)?;
         }
         // Two that name the same: the later one counts.
-        let again = self.wanted.insert(name.to_owned(), length <= SMALL).map(|_| false);
+        let size = if length <= SMALL { Wanted::Small } else { Wanted::Large };
+        let again = self.wanted.insert(name.to_owned(), size).map(|_| false);
         let path = self.path(name);
         match self.found.remove(name).or(again) {
             Some(true) => {
-                remove(&path);
+                walk::remove(&path).map_err(on("remove", &path))?;
                 let below = format!("{name}/");
                 self.found.retain(|other, _| !other.starts_with(&below));
             }
@@ -172,15 +242,57 @@ impl Tree {
         clear(&self.root, found.into_iter())
     }
 
-    /// Removes what came since, and what is too large to stay for the next program.
+    /// Removes what came since, and what is too large to stay for the next program. Folders get back the rights that a
+    /// program took away.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn sweep(&self) -> Result<(), Diag> {
-        let mut found = BTreeMap::new();
-        list(&self.root, "", self.rights, &mut found)?;
-        clear(&self.root, found.into_iter().filter(|(name, _)| self.wanted.get(name) != Some(&true)))
+        let folders =
+            self.wanted.iter().filter(|(_, wanted)| **wanted == Wanted::Folder).map(|(name, _)| name.as_str());
+        let mut real: BTreeSet<&str> = BTreeSet::new();
+        // Names come in order, a folder before what is in it.
+        for name in [""].into_iter().chain(folders) {
+            let above = name.rsplit_once('/').map_or("", |(above, _)| above);
+            let dir = if name.is_empty() { self.root.clone() } else { self.path(name) };
+            if !name.is_empty() && !real.contains(above) {
+                continue;
+            }
+            let Some(meta) = std::fs::symlink_metadata(&dir).ok().filter(Metadata::is_dir) else { continue };
+            real.insert(name);
+            if meta.mode() & 0o777 != self.rights {
+                std::fs::set_permissions(&dir, Permissions::from_mode(self.rights)).map_err(on("change", &dir))?;
+            }
+            for item in std::fs::read_dir(&dir).map_err(on("read", &dir))? {
+                let item = item.map_err(on("read", &dir))?;
+                let own = item.file_name().to_str().map(|own| match name {
+                    "" => own.to_owned(),
+                    _ => format!("{name}/{own}"),
+                });
+                let is_folder = item.file_type().map_err(on("read", &dir))?.is_dir();
+                let stays = match own.and_then(|own| self.wanted.get(&own)) {
+                    Some(Wanted::Folder) => is_folder,
+                    Some(Wanted::Small) => !is_folder,
+                    Some(Wanted::Large) | None => false,
+                };
+                if !stays {
+                    let path = item.path();
+                    walk::remove(&path).map_err(on("remove", &PathBuf::from(walk::shortened(&path))))?;
+                }
+            }
+        }
+        Ok(())
     }
+}
+
+/// What could be read of something that the key counts. If it is gone, it changed after it was counted.
+fn still_there<T>(path: &Path, opened: Result<T, fs::FsError>) -> Result<T, Diag> {
+    opened.map_err(|error| match error.source.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            Diag::error(Class::Stage, format!("`{}` was removed after its key was made", path.display())).outdated()
+        }
+        _ => error.into(),
+    })
 }
 
 /// Removes these; what is in a folder that goes, goes with it.
@@ -193,10 +305,7 @@ fn clear(root: &Path, names: impl Iterator<Item = (String, bool)>) -> Result<(),
             continue;
         }
         let path = root.join(&name);
-        match folder {
-            true => std::fs::remove_dir_all(&path).map_err(on("remove", &path))?,
-            false => std::fs::remove_file(&path).map_err(on("remove", &path))?,
-        }
+        walk::remove(&path).map_err(on("remove", &path))?;
         if folder {
             gone.insert(name);
         }
@@ -204,30 +313,33 @@ fn clear(root: &Path, names: impl Iterator<Item = (String, bool)>) -> Result<(),
     Ok(())
 }
 
-/// All that is below `dir`, by name; whether each is a folder. Folders get back the rights that a program took away.
-fn list(dir: &Path, prefix: &str, rights: u32, found: &mut BTreeMap<String, bool>) -> Result<(), Diag> {
-    let meta = std::fs::symlink_metadata(dir).map_err(on("read", dir))?;
-    if meta.mode() & 0o777 != rights {
-        std::fs::set_permissions(dir, Permissions::from_mode(rights)).map_err(on("change", dir))?;
-    }
-    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let item = item.map_err(on("read", dir))?;
-        let folder = item.file_type().map_err(on("read", dir))?.is_dir();
-        let Some(own) = item.file_name().to_str().map(str::to_owned) else {
-            // It cannot be wanted.
-            match folder {
-                true => remove(&item.path()),
-                false => std::fs::remove_file(item.path()).map_err(on("remove", dir))?,
-            }
-            continue;
-        };
-        let name = format!("{prefix}{own}");
-        if folder {
-            list(&item.path(), &format!("{name}/"), rights, found)?;
+/// Everything below `root`, by name; whether each is a folder. Folders get back the rights that a program took away. What
+/// cannot be wanted is removed: a name that is not UTF-8, and what lies deeper than anything of ours.
+fn list(root: &Path, rights: u32) -> Result<BTreeMap<String, bool>, Diag> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![(String::new(), root.to_owned(), 0)];
+    while let Some((prefix, dir, depth)) = open.pop() {
+        let meta = std::fs::symlink_metadata(&dir).map_err(on("read", &dir))?;
+        if meta.mode() & 0o777 != rights {
+            std::fs::set_permissions(&dir, Permissions::from_mode(rights)).map_err(on("change", &dir))?;
         }
-        found.insert(name, folder);
+        for item in std::fs::read_dir(&dir).map_err(on("read", &dir))? {
+            let item = item.map_err(on("read", &dir))?;
+            let folder = item.file_type().map_err(on("read", &dir))?.is_dir();
+            let path = item.path();
+            let Some(own) =
+                item.file_name().to_str().map(|own| format!("{prefix}{own}")).filter(|_| depth < 2 * DEEPEST)
+            else {
+                walk::remove(&path).map_err(on("remove", &dir))?;
+                continue;
+            };
+            if folder {
+                open.push((format!("{own}/"), path, depth + 1));
+            }
+            found.insert(own, folder);
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Opens a plain file without a second name, to be written over; how long it is.
@@ -258,22 +370,6 @@ fn set_rights(file: &File, mode: u32) -> std::io::Result<()> {
     if file.metadata()?.mode() & 0o777 != mode { file.set_permissions(Permissions::from_mode(mode)) } else { Ok(()) }
 }
 
-/// Removes a folder, also where a program took away the right to. What cannot be removed is removed with what it is in.
-pub fn remove(dir: &Path) {
-    fn open(dir: &Path) {
-        let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o700));
-        for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            if item.file_type().is_ok_and(|kind| kind.is_dir()) {
-                open(&item.path());
-            }
-        }
-    }
-    if std::fs::remove_dir_all(dir).is_err() && dir.exists() {
-        open(dir);
-        let _ = std::fs::remove_dir_all(dir);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +380,7 @@ mod tests {
         let mut tree = Tree::at(root.to_owned()).unwrap();
         tree.write("a/one", b"one").unwrap();
         tree.write("two", b"").unwrap();
-        tree.copy("a/copy", from, Rights::ReadOnly).unwrap();
+        tree.copy("a/copy", from, READ_ONLY).unwrap();
         tree.folder("empty/er").unwrap();
         tree.strip().unwrap();
         tree
@@ -365,7 +461,7 @@ mod tests {
         let make = || {
             let mut tree = Tree::at(root.clone()).unwrap();
             tree.write("small", b"x").unwrap();
-            tree.copy("large", &large, Rights::AsThere).unwrap();
+            tree.copy("large", &large, 0o644).unwrap();
             tree.strip().unwrap();
             tree
         };

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
+use crate::base::walk::{DEEPEST, too_deep};
 use crate::fetch::source::{At, Item, Place, below};
 
 use super::run::Fetch;
@@ -36,8 +37,7 @@ pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
         }
         Place::Local { root, .. } => {
             if paths.is_empty() {
-                walk(root, "", &mut paths)?;
-                paths.sort();
+                paths = walk(root)?;
             }
             let mut files = Vec::new();
             for path in paths {
@@ -57,27 +57,37 @@ pub(super) fn on_disk(root: &Path, path: &str, source: &str) -> Result<std::path
     })
 }
 
-fn walk(dir: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Diag> {
-    for entry in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let entry = entry.map_err(on("read", dir))?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            return Err(Diag::error(Class::Stage, format!("the name of `{}` is not UTF-8", entry.path().display())));
-        };
-        let path = format!("{prefix}{name}");
-        // Links to folders are not followed: they could lead anywhere.
-        if entry.file_type().map_err(on("read", &entry.path()))?.is_dir() {
-            walk(&entry.path(), &format!("{path}/"), paths)?;
-        } else if entry.path().is_file() {
-            paths.push(path);
-        }
-        if paths.len() > MOST {
-            return Err(
-                usage(&format!("`{}` has more than {MOST} files", dir.display())).help("list those wanted in `file`")
-            );
+/// The names of all files below `top`. Links to folders are not followed: they could lead anywhere.
+fn walk(top: &Path) -> Result<Vec<String>, Diag> {
+    let mut paths = Vec::new();
+    let mut open = vec![(String::new(), top.to_owned())];
+    while let Some((prefix, dir)) = open.pop() {
+        for entry in std::fs::read_dir(&dir).map_err(on("read", &dir))? {
+            let entry = entry.map_err(on("read", &dir))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(Diag::error(
+                    Class::Stage,
+                    format!("the name of `{}` is not UTF-8", entry.path().display()),
+                ));
+            };
+            let path = format!("{prefix}{name}");
+            if entry.file_type().map_err(on("read", &entry.path()))?.is_dir() {
+                if path.split('/').count() > DEEPEST {
+                    return Err(too_deep(&dir, DEEPEST));
+                }
+                open.push((path + "/", entry.path()));
+            } else if entry.path().is_file() {
+                paths.push(path);
+            }
+            if paths.len() > MOST {
+                return Err(usage(&format!("`{}` has more than {MOST} files", dir.display()))
+                    .help("list those wanted in `file`"));
+            }
         }
     }
-    Ok(())
+    paths.sort();
+    Ok(paths)
 }
 
 /// Brings what `found` says to `files/`.

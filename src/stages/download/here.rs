@@ -57,7 +57,8 @@ impl<'a> Here<'a> {
             Some(counted) if counted.digest != summary.blake3 => {
                 Err(Diag::error(Class::Stage, format!("`{}` changed after its key was made", self.label))
                     .note(format!("counted {}, read {}", counted.digest, summary.blake3))
-                    .help("run again when nothing writes to it"))
+                    .help("run again when nothing writes to it")
+                    .outdated())
             }
             _ => Ok(summary),
         }

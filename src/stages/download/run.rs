@@ -1,12 +1,12 @@
 //! Runs a download: fetches what was found, keeps the record of it, and lets the format make its outputs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::artifact::{Known, LARGE, json};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::base::stat::Signature;
+use crate::base::stat::{Signature, now_ns};
 use crate::base::value::Value;
 use crate::fetch::hash::{Sha256, Summary};
 use crate::fetch::http::{Client, Wanted};
@@ -17,11 +17,12 @@ use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
 use super::here::{Got, Here};
-use super::{Format, Spec, adapter, checkpoint, files, outside, superglue};
+use super::{Format, Found, Spec, adapter, checkpoint, files, outside, superglue};
 
 pub(super) fn run(ctx: &Ctx) -> StageResult {
     let spec = Spec::read(&ctx.job.params)?;
     let found = spec.find(&outside(ctx))?;
+    same_files(ctx, &spec, &found)?;
     let mut fetch = Fetch {
         ctx,
         spec: &spec,
@@ -38,6 +39,20 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
         Format::Files => files::run(&mut fetch, found)?,
     }
     fetch.finish()
+}
+
+/// That the local files are those that the key counts: none was added or removed since.
+fn same_files(ctx: &Ctx, spec: &Spec, found: &Found) -> Result<(), Diag> {
+    let now: BTreeSet<PathBuf> = spec.counted(found).into_iter().map(|(_, path)| path).collect();
+    let before: BTreeSet<PathBuf> = ctx.job.sources.keys().cloned().collect();
+    match now.symmetric_difference(&before).next() {
+        Some(path) if !before.is_empty() => {
+            let what = if now.contains(path) { "was added" } else { "was removed" };
+            let message = format!("`{}` {what} after the key was made", path.display());
+            Err(Diag::error(Class::Stage, message).help("run again when nothing writes to the folder").outdated())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A running download.
@@ -163,13 +178,18 @@ impl<'a> Fetch<'a> {
             At::Http(_) => Ok(None),
             At::File(path) => Signature::at(path),
         };
-        let before = signature()?;
+        let (before, began) = (signature()?, now_ns());
         let path = self.obtain(item, false)?.expect("an archive is not optional");
         let into = self.fresh_folder()?;
         let names = archive::unpack(&path, &into, &self.limits(), wanted, &self.watch())?;
         if signature()? != before {
             return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", self.shown(item)))
-                .help("run again when nothing writes to it"));
+                .help("run again when nothing writes to it")
+                .outdated());
+        }
+        if before.is_some_and(|signature| signature.racy(began)) {
+            // It was written so shortly before that a change would not show.
+            self.obtain(item, false)?;
         }
         Ok((into, names))
     }
