@@ -12,6 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use super::leftovers;
+
 /// What to start.
 #[derive(Debug)]
 pub struct Launch<'a> {
@@ -21,6 +23,8 @@ pub struct Launch<'a> {
     pub environment: &'a BTreeMap<String, OsString>,
     /// Its working folder.
     pub folder: &'a Path,
+    /// A directory that only this program uses, with all that is in it: by it its descendants are recognised.
+    pub room: &'a Path,
     /// Where it writes stdout and stderr. Its stdin is empty.
     pub output: BorrowedFd<'a>,
 }
@@ -56,11 +60,14 @@ pub fn launch(launch: &Launch) -> io::Result<Launched> {
         folder: CString::new(launch.folder.as_os_str().as_bytes())?,
         input: File::open("/dev/null")?,
     };
+    let starting = leftovers::starting();
     let process = match prepared.start(launch.output) {
         // A script that does not say by what it is read is read by the shell, as everywhere.
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => prepared.by_shell().start(launch.output)?,
         started => started?,
     };
+    leftovers::own(process, Some(launch.room));
+    drop(starting);
     Ok(Launched { process, ends: ends(process), waited: false })
 }
 
@@ -303,7 +310,9 @@ impl Launched {
     /// When the system does not know it any more.
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         self.waited = true;
-        wait(self.process)
+        let status = wait(self.process);
+        leftovers::disown(self.process);
+        status
     }
 }
 
@@ -312,6 +321,7 @@ impl Drop for Launched {
         if !self.waited {
             self.signal(libc::SIGKILL);
             let _ = wait(self.process);
+            leftovers::disown(self.process);
         }
     }
 }
@@ -327,7 +337,8 @@ mod tests {
         let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), OsString::from(v))).collect();
         let (mut reader, writer) = io::pipe()?;
-        let order = Launch { arguments: &arguments, environment: &environment, folder, output: writer.as_fd() };
+        let order =
+            Launch { arguments: &arguments, environment: &environment, folder, room: folder, output: writer.as_fd() };
         let started = launch(&order)?;
         drop(writer);
         let mut text = String::new();
@@ -395,8 +406,8 @@ mod tests {
         let arguments = ["sh", "-c", "sleep 600 & echo; sleep 600"].map(str::to_owned);
         let environment = BTreeMap::from([(PATH.0.to_owned(), OsString::from(PATH.1))]);
         let (mut reader, writer) = io::pipe().unwrap();
-        let order =
-            Launch { arguments: &arguments, environment: &environment, folder: dir.path(), output: writer.as_fd() };
+        let (folder, room) = (dir.path(), dir.path());
+        let order = Launch { arguments: &arguments, environment: &environment, folder, room, output: writer.as_fd() };
         let started = launch(&order).unwrap();
         drop(writer);
         reader.read_exact(&mut [0]).unwrap();

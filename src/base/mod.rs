@@ -8,6 +8,7 @@ pub mod fault;
 pub mod fs;
 pub mod glob;
 pub mod launch;
+pub mod leftovers;
 pub mod machine;
 pub mod name;
 pub mod params;

@@ -1,12 +1,28 @@
 //! Starting other programs, and saying how they ended.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-/// Starts it.
+use super::leftovers;
+
+/// Starts it. It is known to be ours for as long as this process runs.
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    unless_busy(|| command.spawn())
+    unless_busy(|| {
+        let _starting = leftovers::starting();
+        let child = command.spawn()?;
+        leftovers::own(child.id() as i32, None);
+        Ok(child)
+    })
+}
+
+/// Runs it to its end, and gives what it printed.
+pub fn output(command: &mut Command) -> std::io::Result<Output> {
+    let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let process = child.id() as i32;
+    let output = child.wait_with_output();
+    leftovers::disown(process);
+    output
 }
 
 /// Starts a program. One that is being written this moment (a build that just ends) is tried again for half a second.

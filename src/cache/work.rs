@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::fault;
-use crate::base::fs::{self, FsError, on};
+use crate::base::fs::{FsError, on};
 use crate::base::walk;
 
 use super::key::CacheKey;
@@ -54,8 +54,8 @@ impl WorkFolders {
         match fault::point("work.create").and_then(|()| std::fs::create_dir(&folder.path)) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(&folder.out())?;
-                fs::remove_dir_all(&folder.reuse())?;
+                self.put_aside(&folder.out())?;
+                self.put_aside(&folder.reuse())?;
             }
             Err(e) => return Err(on("create", &folder.path)(e)),
         }
@@ -66,6 +66,17 @@ impl WorkFolders {
             }
         }
         Ok(folder)
+    }
+
+    /// Takes away what a dead maker left, also while a program of that maker still writes there: then gc takes it.
+    fn put_aside(&self, left: &Path) -> Result<(), FsError> {
+        let aside = self.root.join(format!("{SPARE}{}-{}", std::process::id(), now_ns()));
+        match fault::point("work.remove").and_then(|()| std::fs::rename(left, &aside)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            moved => moved.map_err(on("move", left))?,
+        }
+        let _ = walk::remove(&aside);
+        Ok(())
     }
 
     /// Removes the folders that wait for a node.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::diag::{Class, Diag};
-use crate::base::process::how;
+use crate::base::process::{self, how};
 use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
 
@@ -123,7 +123,7 @@ pub fn version(argv: &[String]) -> Result<String, Diag> {
     };
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).env_clear().envs(base()).stdin(Stdio::null());
-    let output = command.output().map_err(|e| fail(format!("cannot be started: {e}")))?;
+    let output = process::output(&mut command).map_err(|e| fail(format!("cannot be started: {e}")))?;
     if !output.status.success() {
         return Err(fail(how(Some(output.status))));
     }

@@ -1,86 +1,211 @@
 //! What a command made: the files that it declares are taken, others are not, and one that is missing is an error.
+//!
+//! The output folder is opened part by part without following a link, and so is each folder in it: what a program puts in the
+//! place of one of them never leads to other files of the user's.
 
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fchmod, openat, renameat};
+use rustix::io::Errno;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
+use crate::base::walk;
 
-use super::room::shortened;
-use super::secrets::{self, Secret};
+use super::room::{Room, shortened};
+use super::secrets::{self, Clean, Secret};
 use super::settings::{Gives, Settings};
 
-/// What lies below the output folder: relative names, and whether each is a plain file.
+/// What lies below the output folder.
 struct Found {
-    name: String,
+    /// From the output folder on.
     path: PathBuf,
-    plain: bool,
+    kind: FileType,
 }
 
-/// Moves what is declared from `made` to `out`. The names of files that are left.
+impl Found {
+    /// Its name, for people.
+    fn shown(&self, clean: &Clean) -> String {
+        shown(self.path.as_os_str(), clean)
+    }
+}
+
+/// Takes what is declared from the room to `out`. The names of files that are left, for people.
 ///
 /// # Errors
-/// A declared file that is missing, is no plain file or holds a secret.
-pub fn take(settings: &Settings, secrets: &[Secret], made: &Path, out: &Path) -> Result<Vec<String>, Diag> {
+/// A declared file that is missing, is no plain file, has a name that cannot be kept, or holds a secret.
+pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) -> Result<Vec<String>, Diag> {
+    let clean = Clean::new(secrets);
+    let top = open(room)?;
     let mut found = Vec::new();
-    list(made, "", &mut found)?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let again = top.try_clone().map_err(on("read", &room.out()))?;
+    walk::walk(again, Path::new("out"), walk::DEEPEST, &mut |entry| {
+        if !entry.kind.is_dir() {
+            found.push(Found { path: entry.path.to_owned(), kind: entry.kind });
+        }
+        Ok(())
+    })?;
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     for (name, gives) in &settings.outputs {
-        let there = found.iter().any(|file| belongs(gives, &file.name));
-        if !there {
-            return Err(missing(name, gives, &found));
+        if !found.iter().any(|file| belongs(gives, file)) {
+            return Err(missing(name, gives, &found, &clean));
         }
     }
     let mut left = Vec::new();
+    let mut folder = Folder { top, name: PathBuf::new(), opened: None };
     for file in found {
-        if !settings.outputs.values().any(|gives| belongs(gives, &file.name)) {
-            left.push(file.name);
+        if !settings.outputs.values().any(|gives| belongs(gives, &file)) {
+            left.push(file.shown(&clean));
             continue;
         }
-        if !file.plain {
-            return Err(Diag::error(Class::Stage, format!("output `{}` is no plain file", shown(&file.name)))
-                .help("write the content itself, not a link to it")
-                .lasting());
-        }
-        if !is_relative_file(&file.name) {
-            let message = format!("output `{}` has a name that cannot be kept", shown(&file.name));
-            return Err(Diag::error(Class::Stage, message)
-                .help("take a shorter name, without `\\`, `:` and control characters")
-                .lasting());
-        }
-        if let Some(secret) = secrets::in_name(&file.name, secrets).or(secrets::in_file(&file.path, secrets)?) {
+        let name = kept_name(&file, &clean)?;
+        let refused = |secret: &Secret| {
+            let declared: Vec<_> = settings.outputs.values().map(Gives::shown).collect();
             let message = format!("an output holds the value of the secret `{}`", secret.name);
-            return Err(Diag::error(Class::Stage, message)
-                .note(format!("it is one of {}", shortened(&declared(settings))))
+            Diag::error(Class::Stage, message)
+                .note(format!("it is one of {}", shortened(&declared)))
                 .help("results are kept and shared: let the program leave it out")
-                .lasting());
+                .lasting()
+        };
+        if let Some(secret) = secrets::in_name(name, secrets) {
+            return Err(refused(secret));
         }
-        let to = out.join(&file.name);
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder)?;
+        let to = out.join(name);
+        if let Some(above) = to.parent() {
+            fs::create_dir_all(above)?;
         }
-        std::fs::rename(&file.path, &to).map_err(on("move", &file.path))?;
+        let folder = folder.enter(file.path.parent().unwrap_or(Path::new(""))).map_err(on("read", &file.path))?;
+        let own = Path::new(file.path.file_name().unwrap_or_default());
+        match room.alone {
+            true => renameat(folder, own, CWD, &to).map_err(|e| on("move", &file.path)(e.into()))?,
+            // Somebody may still have it open: what is kept must be another file.
+            false => copy(folder, own, &to)?,
+        }
+        if let Some(secret) = secrets::in_file(&to, secrets)? {
+            return Err(refused(secret));
+        }
     }
     Ok(left)
 }
 
-fn declared(settings: &Settings) -> Vec<String> {
-    settings.outputs.values().map(Gives::shown).collect()
+/// The output folder, which must lie where the program found it.
+fn open(room: &Room) -> Result<OwnedFd, Diag> {
+    let (root, out) = (room.root(), room.out());
+    let above = root.parent().unwrap_or(&root);
+    let mut opened = walk::open(above).map_err(on("read", above))?;
+    for part in out.strip_prefix(above).expect("it is in the room").iter() {
+        opened = walk::open_at(&opened, part).map_err(|error| {
+            let part = part.to_string_lossy();
+            let (what, why) = match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => ("removed", String::new()),
+                // A link is one or the other, as the system likes.
+                Some(Errno::NOTDIR | Errno::LOOP) => ("replaced", " by a link or a file".to_owned()),
+                _ => ("closed", format!(" ({error})")),
+            };
+            let message = format!("the program {what} the folder `{part}`, on the way to its outputs{why}");
+            Diag::error(Class::Stage, message)
+                .note("nothing was taken, since it could lead to files that are not the program's")
+                .help("let the program write into the folder `out` that it finds, and copy files there that lie elsewhere")
+                .lasting()
+        })?;
+    }
+    Ok(opened)
 }
 
-fn belongs(gives: &Gives, name: &str) -> bool {
-    match gives {
-        Gives::File(path) => path == name,
-        Gives::Folder(path) => name.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')),
+/// The folder below the output folder that was opened last: files of one folder come one after another.
+struct Folder {
+    /// The output folder.
+    top: OwnedFd,
+    name: PathBuf,
+    /// `None`: the output folder itself.
+    opened: Option<OwnedFd>,
+}
+
+impl Folder {
+    fn enter(&mut self, name: &Path) -> std::io::Result<&OwnedFd> {
+        if self.name != name {
+            let mut opened = None;
+            for part in name {
+                opened = Some(walk::open_at(opened.as_ref().unwrap_or(&self.top), part)?);
+            }
+            (self.name, self.opened) = (name.to_owned(), opened);
+        }
+        Ok(self.opened.as_ref().unwrap_or(&self.top))
     }
 }
 
-fn missing(name: &str, gives: &Gives, found: &[Found]) -> Diag {
+/// Copies a plain file.
+fn copy(folder: impl AsFd, name: &Path, to: &Path) -> Result<(), Diag> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let from: File = openat(folder, name, flags, Mode::empty()).map_err(|e| on("read", name)(e.into()))?.into();
+    let meta = from.metadata().map_err(on("read", name))?;
+    if !meta.is_file() {
+        return Err(not_plain(&name.to_string_lossy()));
+    }
+    let made = OpenOptions::new().write(true).create_new(true).open(to).map_err(on("write", to))?;
+    fs::copy_into(&from, &made).map_err(on("copy", to))?;
+    let mode = Mode::from_raw_mode(std::os::unix::fs::MetadataExt::mode(&meta) & 0o777);
+    Ok(fchmod(&made, mode).map_err(|e| on("change", to)(e.into()))?)
+}
+
+/// The name under which a declared file is kept.
+fn kept_name<'a>(file: &'a Found, clean: &Clean) -> Result<&'a str, Diag> {
+    let shown = file.shown(clean);
+    if !file.kind.is_file() {
+        return Err(not_plain(&shown));
+    }
+    let error = |message: String, help: &str| Diag::error(Class::Stage, message).help(help).lasting();
+    let Some(name) = file.path.to_str() else {
+        let message = format!("the name of output `{shown}` is not UTF-8");
+        return Err(error(message, "let the program give it a name in UTF-8; `\\x..` stands for a byte that is not"));
+    };
+    if is_relative_file(name) {
+        return Ok(name);
+    }
+    let why = match name {
+        _ if name.len() > 255 => format!("it has {} bytes, and at most 255 are kept", name.len()),
+        _ if name.chars().any(char::is_control) => "it has a control character in it".to_owned(),
+        _ => "it has a `\\` or a `:` in it".to_owned(),
+    };
+    let message = format!("output `{shown}` has a name that cannot be kept");
+    Err(error(message, "take a shorter name, without `\\`, `:` and control characters").note(why))
+}
+
+fn not_plain(shown: &str) -> Diag {
+    Diag::error(Class::Stage, format!("output `{shown}` is no plain file"))
+        .help("write the content itself, not a link to it")
+        .lasting()
+}
+
+fn belongs(gives: &Gives, file: &Found) -> bool {
+    let name = file.path.as_os_str().as_bytes();
+    match gives {
+        Gives::File(path) => path.as_bytes() == name,
+        Gives::Folder(path) => name.strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")),
+    }
+}
+
+fn missing(name: &str, gives: &Gives, found: &[Found], clean: &Clean) -> Diag {
+    if let Gives::Folder(path) = gives
+        && found.iter().any(|file| file.path == Path::new(path))
+    {
+        return Diag::error(
+            Class::Stage,
+            format!("the program put something that is no folder in the place of `{path}/`"),
+        )
+        .help(format!("let it write files into the folder that `{{out.{name}}}` stands for; links are not followed"))
+        .lasting();
+    }
     let what = match gives {
         Gives::File(path) => format!("`{path}`"),
         Gives::Folder(path) => format!("any file in `{path}/`"),
     };
-    let there: Vec<_> = found.iter().map(|file| format!("`{}`", shown(&file.name))).collect();
+    let there: Vec<_> = found.iter().map(|file| format!("`{}`", file.shown(clean))).collect();
     Diag::error(Class::Stage, format!("the program ended well, and did not make its output `{name}`, {what}"))
         .note(match there.is_empty() {
             true => "it made no file in its output folder".to_owned(),
@@ -90,22 +215,14 @@ fn missing(name: &str, gives: &Gives, found: &[Found]) -> Diag {
         .lasting()
 }
 
-/// A name that a program chose, for people.
-pub fn shown(name: &str) -> String {
-    name.escape_debug().to_string()
-}
-
-fn list(dir: &Path, prefix: &str, found: &mut Vec<Found>) -> Result<(), Diag> {
-    for item in std::fs::read_dir(dir).map_err(on("read", dir))? {
-        let item = item.map_err(on("read", dir))?;
-        let name = format!("{prefix}{}", item.file_name().to_string_lossy());
-        let kind = item.file_type().map_err(on("read", &item.path()))?;
-        if kind.is_dir() {
-            list(&item.path(), &format!("{name}/"), found)?;
-        } else {
-            let plain = kind.is_file() && item.file_name().to_str().is_some();
-            found.push(Found { name, path: item.path(), plain });
-        }
+/// A name that a program chose, for people: without secrets and without characters that drive a terminal, its middle left
+/// out where it is long. A byte that is not UTF-8 is `\x..`.
+fn shown(name: &OsStr, clean: &Clean) -> String {
+    let name = clean.bytes(name.as_bytes());
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.extend(chunk.valid().escape_debug());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
-    Ok(())
+    walk::shortened(Path::new(&text))
 }

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::launch::{Launch, Launched, launch};
+use crate::base::leftovers;
 use crate::base::process::unless_busy;
 use crate::stages::ctx::Cancel;
 
@@ -26,6 +27,8 @@ const TICK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait for the rest of the output of a program that has ended.
 const LINGER: Duration = Duration::from_secs(2);
+/// How often processes that the program left, and that have ended, are taken note of.
+const REAP: Duration = Duration::from_secs(1);
 /// How many bytes of the beginning and of the end of a log are kept.
 const KEPT: usize = 4 << 20;
 
@@ -38,6 +41,14 @@ pub enum End {
     Cancelled,
 }
 
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub end: End,
+    /// Whether certainly nothing that it started still runs.
+    pub alone: bool,
+}
+
 /// What to start.
 #[derive(Debug)]
 pub struct Program<'a> {
@@ -47,22 +58,26 @@ pub struct Program<'a> {
     pub environment: &'a BTreeMap<String, OsString>,
     /// Its working folder.
     pub folder: &'a Path,
+    /// The folder that only this program uses.
+    pub room: &'a Path,
     /// Where its output goes; a program that prints nothing makes no file.
     pub log: &'a Path,
 }
 
 impl Program<'_> {
-    /// Runs it to its end. Its stdout and stderr are one stream, in the order in which it writes; stdin is empty.
+    /// Runs it to its end, and ends what it left running. Its stdout and stderr are one stream, in the order in which it
+    /// writes; stdin is empty.
     ///
     /// # Errors
     /// When it cannot be started, or its log not be written.
-    pub fn run(&self, redactor: Redactor, cancel: &Cancel) -> Result<End, Diag> {
+    pub fn run(&self, redactor: Redactor, cancel: &Cancel) -> Result<Ended, Diag> {
         let log = Log::new(self.log, redactor)?;
         let (reader, writer) = std::io::pipe().map_err(|e| self.cannot_start(&e))?;
         let order = Launch {
             arguments: self.arguments,
             environment: self.environment,
             folder: self.folder,
+            room: self.room,
             output: writer.as_fd(),
         };
         let program = unless_busy(|| launch(&order)).map_err(|e| self.cannot_start(&e))?;
@@ -73,8 +88,9 @@ impl Program<'_> {
         // What it left running would go on writing.
         program.signal(libc::SIGKILL);
         let status = program.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
+        let alone = leftovers::end(self.room);
         output.rest()?;
-        Ok(if cancelled { End::Cancelled } else { End::Status(status) })
+        Ok(Ended { end: if cancelled { End::Cancelled } else { End::Status(status) }, alone })
     }
 
     fn cannot_start(&self, error: &std::io::Error) -> Diag {
@@ -104,7 +120,12 @@ impl Program<'_> {
 /// Reads its output until it ends; ends it when cancelled. Whether it was.
 fn follow(program: &Launched, output: &mut Output, cancel: &Cancel) -> bool {
     let mut kill_at = None;
+    let mut reaped = Instant::now();
     loop {
+        if reaped.elapsed() > REAP {
+            leftovers::reap();
+            reaped = Instant::now();
+        }
         if output.wait(Some(program), TICK) || (program.ends().is_none() && program.has_ended()) {
             return kill_at.is_some();
         }

@@ -14,11 +14,13 @@
 //! program does to them, the store's own files are not touched. All paths that the program sees start at its working
 //! folder, so that they are the same in every run and on every machine.
 //!
-//! A room is made in the one that an earlier program had, if there is one: see [`super::tree`]. Its path is another each time,
-//! so that a program that outlives its `dpt` does not find the room of the next one in the place of its own.
+//! A room is made in the one that an earlier program had (see [`super::tree`]), if certainly no process of that program still
+//! runs: see [`crate::base::leftovers`]. Otherwise it is made anew. Its path is another each time, so that a program that
+//! outlives its `dpt` does not find the room of the next one in the place of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -47,6 +49,8 @@ pub struct Room {
     pub work: PathBuf,
     /// What references stand for.
     pub meanings: Meanings,
+    /// Whether nothing can still be in it but what this process put there: then the next program may have it.
+    pub alone: bool,
 }
 
 /// One producer in a manifest. Nothing in it but what counts for the key.
@@ -67,7 +71,7 @@ impl Room {
         let ups = settings.code.iter().map(|path| ups(path)).max().unwrap_or(0);
         let prefix = format!("work/{}", "_/".repeat(ups));
         let work = tree.path(prefix.trim_end_matches('/'));
-        let mut room = Self { tree, prefix, work, meanings: Meanings::default() };
+        let mut room = Self { tree, prefix, work, meanings: Meanings::default(), alone: true };
         for folder in ["out", "in"] {
             room.folder(folder)?;
         }
@@ -98,6 +102,11 @@ impl Room {
     fn json(&mut self, place: &str, value: &impl Serialize) -> Result<(), Diag> {
         let text = json::to_text(value).expect("parameters and names are JSON") + "\n";
         self.tree.write(&format!("{}{place}", self.prefix), text.as_bytes())
+    }
+
+    /// The folder that only this program uses.
+    pub fn root(&self) -> PathBuf {
+        self.tree.path("")
     }
 
     /// HOME.
@@ -208,19 +217,33 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if self.tree.sweep().is_err() {
-            let _ = walk::remove(&self.tree.path(""));
+        if self.alone && self.tree.sweep().is_ok() {
+            handed_on().insert(name(&self.root()));
+        } else {
+            // What a program still writes there is removed with the folder of its node.
+            let _ = walk::remove(&self.root());
         }
     }
 }
 
-/// A path below `reuse` that never was one before, with what an earlier program had there, if anything.
+/// The names of the rooms that the next program may have. Those of another process are never among them.
+fn handed_on() -> MutexGuard<'static, BTreeSet<String>> {
+    static HANDED_ON: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    HANDED_ON.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn name(room: &Path) -> String {
+    room.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A path below `reuse` that never was one before, with the room that an earlier program had there, if nothing of that program
+/// can still be in it.
 fn place(reuse: &Path) -> Result<PathBuf, Diag> {
     let path = reuse.join(format!("{ROOM}{}-{}", std::process::id(), now_ns()));
     for item in std::fs::read_dir(reuse).map_err(on("read", reuse))? {
-        let item = item.map_err(on("read", reuse))?;
-        if item.file_name().to_string_lossy().starts_with(ROOM) && std::fs::rename(item.path(), &path).is_err() {
-            walk::remove(&item.path()).map_err(on("remove", &item.path()))?;
+        let item = item.map_err(on("read", reuse))?.path();
+        if !handed_on().remove(&name(&item)) || std::fs::rename(&item, &path).is_err() {
+            walk::remove(&item).map_err(on("remove", &item))?;
         }
     }
     Ok(path)

@@ -12,9 +12,9 @@ use crate::base::process::how;
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::{LOG, StageResult};
 
-use super::process::{End, Program};
+use super::process::{End, Ended, Program};
 use super::room::{Room, shortened};
-use super::secrets::{self, Redactor, Secret};
+use super::secrets::{self, Clean, Redactor, Secret};
 use super::settings::{Gives, Run, Settings};
 use super::{environment, outputs};
 
@@ -25,37 +25,47 @@ const LONGEST_LINE: usize = 400;
 /// The output whose numbers become figures of the node.
 const METRICS: &str = "metrics";
 
+/// Runs a command. Whatever it tells passes [`Clean`] here, once.
 pub(super) fn run(ctx: &Ctx) -> StageResult {
     let settings = Settings::read(&ctx.job.params)?;
     let secrets = secrets::read(&settings.secrets)?;
-    let room = Room::make(ctx, &settings)?;
+    let clean = Clean::new(&secrets);
+    run_with(ctx, &settings, &secrets).and_then(|outcome| clean.outcome(outcome)).map_err(|diag| clean.diag(diag))
+}
+
+fn run_with(ctx: &Ctx, settings: &Settings, secrets: &[Secret]) -> StageResult {
+    let mut room = Room::make(ctx, settings)?;
     let arguments = match &settings.run {
         Run::Program(pieces) => room.arguments(pieces)?,
         Run::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
     };
-    let environment = environment(ctx, &settings, &room, &secrets)?;
+    let environment = environment(ctx, settings, &room, secrets)?;
     let log = ctx.job.scratch.join(LOG);
-    let program = Program { arguments: &arguments, environment: &environment, folder: &room.work, log: &log };
-    match program.run(Redactor::new(&secrets), ctx.cancel)? {
+    let (folder, root) = (room.work.clone(), room.root());
+    let program = Program { arguments: &arguments, environment: &environment, folder: &folder, room: &root, log: &log };
+    room.alone = false;
+    let Ended { end, alone } = program.run(Redactor::new(secrets), ctx.cancel)?;
+    room.alone = alone;
+    match end {
         End::Cancelled => {
             let diag = Diag::error(Class::Interrupted, format!("`{}` was interrupted", ctx.job.node));
             Err(with_log(diag, &log))
         }
         End::Status(status) if !status.success() => {
             let diag = Diag::error(Class::Stage, format!("`{}` {}", ctx.job.node, how(Some(status))));
-            let diag = with_log(diag.note(format!("it was `{}`", line(&arguments))), &log);
-            Err(hint(diag, ctx, &settings, &arguments))
+            let diag = with_log(diag.note(format!("it was `{}`", line(&arguments, &Clean::new(secrets)))), &log);
+            Err(hint(diag, ctx, settings, &arguments))
         }
-        End::Status(_) => finish(ctx, &settings, &secrets, &room, &log).map_err(|diag| with_log(diag, &log)),
+        End::Status(_) => finish(ctx, settings, secrets, &room, &log).map_err(|diag| with_log(diag, &log)),
     }
 }
 
 /// Takes what the program made, and its log.
 fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: &Path) -> StageResult {
-    let left = outputs::take(settings, secrets, &room.out(), &ctx.job.out)?;
+    let left = outputs::take(settings, secrets, room, &ctx.job.out)?;
     let mut outcome = Outcome::default();
     if !left.is_empty() {
-        let left: Vec<_> = left.iter().map(|name| format!("`{}`", outputs::shown(name))).collect();
+        let left: Vec<_> = left.iter().map(|name| format!("`{name}`")).collect();
         outcome.notes.push(format!("not kept, since `outputs` does not name it: {}", shortened(&left)));
     }
     if let Some(Gives::File(path)) = settings.outputs.get(METRICS)
@@ -117,14 +127,15 @@ fn environment(
 }
 
 /// The program and its arguments as one would type them.
-fn line(arguments: &[String]) -> String {
+fn line(arguments: &[String], clean: &Clean) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
     let one = |argument: &String| match !argument.is_empty() && argument.chars().all(plain) {
         true => argument.clone(),
         false => format!("'{}'", argument.replace('\'', r"'\''")),
     };
     let line: Vec<_> = arguments.iter().map(one).collect();
-    clipped(&line.join(" "))
+    // Before it is cut: a part of a secret would not be recognised.
+    clipped(&clean.text(line.join(" ")))
 }
 
 /// Adds the end of the log, and where the whole is.

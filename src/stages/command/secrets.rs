@@ -10,6 +10,8 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::value::{Params, Value};
 
+use crate::stages::ctx::Outcome;
+
 use super::settings::{Declared, usage};
 
 /// A shorter value cannot be told from what is no secret.
@@ -89,6 +91,25 @@ pub fn refuse_in_params(settings: &Declared, params: &Params) -> Result<(), Diag
         }
     }
     Ok(())
+}
+
+/// That no value of an axis holds a secret: names of nodes are written into keys and journals.
+///
+/// # Errors
+/// One does. The message does not repeat it.
+pub fn refuse_in_axis(params: &Params, axis: &str, value: &str) -> Result<(), Diag> {
+    let Ok(settings) = Declared::read(params) else { return Ok(()) };
+    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+    let mut set = set;
+    match set.find(|secret| find(value.as_bytes(), &secret.value).is_some()) {
+        None => Ok(()),
+        Some(secret) => {
+            let message = format!("a value of the axis `{axis}` holds the value of the secret `{}`", secret.name);
+            Err(usage(message)
+                .note("the values of axes are in the names of nodes, which are written into keys and journals")
+                .help("let the program take it from its environment"))
+        }
+    }
 }
 
 fn holds(value: &Value, secret: &Secret) -> bool {
@@ -203,6 +224,82 @@ impl Redactor {
     }
 }
 
+/// Takes secrets out of texts that leave the stage: messages, notes, names. Also where a text has quoted one: with the
+/// escapes of Rust, of JSON or of a shell, or with a mark for bytes that are not UTF-8.
+#[derive(Debug)]
+pub struct Clean(Vec<Secret>);
+
+impl Clean {
+    /// Of these secrets.
+    pub fn new(secrets: &[Secret]) -> Self {
+        let mut forms: Vec<Secret> = Vec::new();
+        for Secret { name, value } in secrets {
+            let text = String::from_utf8_lossy(value);
+            let json = serde_json::to_string(&text).unwrap_or_default();
+            let quoted = [
+                value.clone(),
+                text.clone().into_owned().into_bytes(),
+                text.escape_debug().to_string().into_bytes(),
+                json.trim_matches('"').to_owned().into_bytes(),
+                text.replace('\'', r"'\''").into_bytes(),
+            ];
+            for value in quoted {
+                if forms.iter().all(|form| form.value != value) {
+                    forms.push(Secret { name: name.clone(), value });
+                }
+            }
+        }
+        Self(forms)
+    }
+
+    /// The same bytes without secrets.
+    pub fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut redactor = Redactor::new(&self.0);
+        let mut clean = redactor.push(bytes);
+        clean.extend(redactor.finish());
+        clean
+    }
+
+    /// The same text without secrets.
+    pub fn text(&self, text: String) -> String {
+        if self.0.iter().all(|secret| find(text.as_bytes(), &secret.value).is_none()) {
+            return text;
+        }
+        String::from_utf8_lossy(&self.bytes(text.as_bytes())).into_owned()
+    }
+
+    /// The same message without secrets.
+    pub fn diag(&self, diag: Diag) -> Diag {
+        let texts = |texts: Vec<String>| texts.into_iter().map(|text| self.text(text)).collect();
+        Diag {
+            message: self.text(diag.message),
+            label: diag.label.map(|label| self.text(label)),
+            notes: texts(diag.notes),
+            help: diag.help.map(|help| self.text(help)),
+            ..diag
+        }
+    }
+
+    /// What a stage tells besides its files, without secrets.
+    ///
+    /// # Errors
+    /// When a figure is a secret.
+    pub fn outcome(&self, outcome: Outcome) -> Result<Outcome, Diag> {
+        let shows = |value: &f64| self.0.iter().find(|s| find(format!("{value}").as_bytes(), &s.value).is_some());
+        if let Some(secret) = outcome.metrics.values().find_map(shows) {
+            let message = format!("a figure of `metrics` holds the value of the secret `{}`", secret.name);
+            return Err(Diag::error(Class::Stage, message)
+                .help("results are kept and shared: let the program leave it out")
+                .lasting());
+        }
+        Ok(Outcome {
+            metrics: outcome.metrics.into_iter().map(|(name, value)| (self.text(name), value)).collect(),
+            notes: outcome.notes.into_iter().map(|note| self.text(note)).collect(),
+            ..outcome
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +351,36 @@ mod tests {
         assert_eq!(in_file(&path, &secrets).unwrap().unwrap().name, "S0");
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(in_file(&path, &secrets).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_a_text_that_quotes_it() {
+        let clean = Clean::new(&secrets(&["it's \"a\\b\"\n"]));
+        let value = "it's \"a\\b\"\n";
+        let quotes = [
+            value.to_owned(),
+            value.escape_debug().to_string(),
+            serde_json::to_string(value).unwrap(),
+            value.replace('\'', r"'\''"),
+        ];
+        for text in quotes {
+            let cleaned = clean.text(format!("before {text} after"));
+            assert!(cleaned.contains("[secret S0]") && !cleaned.contains("a\\b"), "{text}: {cleaned}");
+            let diag = Diag::error(Class::Stage, &text).note(&text).help(&text).label(&text);
+            assert!(!format!("{:?}", clean.diag(diag)).contains("it's"), "{text}");
+        }
+        assert_eq!(clean.text("nothing".to_owned()), "nothing");
+    }
+
+    #[test]
+    fn names_of_figures_are_cleaned_and_a_figure_that_is_a_secret_is_refused() {
+        let clean = Clean::new(&secrets(&["1234567", "sesame"]));
+        let told =
+            |name: &str, value: f64| Outcome { metrics: [(name.to_owned(), value)].into(), ..Outcome::default() };
+        let outcome = clean.outcome(told("of sesame", 1.0)).unwrap();
+        assert_eq!(outcome.metrics.keys().next().unwrap(), "of [secret S1]");
+        let error = clean.outcome(told("a", 1.234567e6)).unwrap_err();
+        assert_eq!(error.message, "a figure of `metrics` holds the value of the secret `S0`");
     }
 
     #[test]
