@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::diag::{Class, Diag, Severity, SourceText, Span};
-use crate::base::value::Value;
+use crate::base::value::{Params, Value};
 use crate::engine::graph::{Graph, Node, NodeId};
+use crate::stages::command;
 use crate::stages::stage::{Outside, StageKind, Type};
 
 use super::edges::Stages;
@@ -14,7 +15,7 @@ use super::expand::{self, Sweep};
 use super::pattern::{self, Pattern, Pick};
 use super::settings::{self, Settings, warning};
 use super::source::{Diags, Source, list, place, suggest, wrong};
-use super::spec::{Axis, Spec, Word};
+use super::spec::{Axis, AxisValue, Spec, Word};
 use super::subst::Scope;
 use super::tolerance::Tolerance;
 
@@ -166,6 +167,9 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
                     span,
                 }));
             }
+            if let Some(first) = ids.first().filter(|_| kind.writes_anything()) {
+                refuse_secrets(&spec, sweep, &graph.node(*first).params, diags);
+            }
         }
         nodes.push(ids);
     }
@@ -207,6 +211,16 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         spec: Arc::new(spec),
         index,
     })
+}
+
+/// Tells a value of an axis that holds a secret of the stage. Its line is not shown.
+fn refuse_secrets(spec: &Spec, sweep: &Sweep, params: &Params, diags: &mut Diags) {
+    for axis in sweep.axes.iter().map(|id| &spec.axes[*id]) {
+        let refused = |value: &AxisValue| command::refuse_in_axis(params, &axis.name.text, &value.text).err();
+        if let Some(diag) = axis.values.iter().find_map(refused) {
+            diags.push(diag);
+        }
+    }
 }
 
 fn find_kind(kind: &Word, stage: &Word, kinds: &[&'static StageKind]) -> Result<&'static StageKind, Diag> {

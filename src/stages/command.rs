@@ -38,6 +38,7 @@ use super::stage::{ANY_ROLE, Arity, Identity, LOG, Output, Outside, Param, Port,
 
 use settings::{Declared, Run, Settings};
 
+pub use secrets::refuse_in_axis;
 pub use settings::Gives;
 pub use template::HEADS;
 
