@@ -1,6 +1,8 @@
 //! JSON artifacts: pretty, keys sorted, one newline at the end.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -8,11 +10,12 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::content::{Content, START};
 use crate::base::diag::Diag;
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::{self, on};
 
-use super::{malformed, replace, unwritable};
+use super::{CUT_SHORT, Unfit, loose, malformed, replace, unwritable};
 
 /// Writes `value`, canonically: keys sorted, two spaces of indentation. JSON has no NaN: a float that is not finite is
 /// written as `null`, so use `Option<f64>` where that can be.
@@ -33,13 +36,20 @@ pub fn to_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&Sorted(&serde_json::to_value(value)?))
 }
 
-/// Reads a value.
+/// Reads a value. It is read by way of what the [`logical_digest`] covers, so that two files with one digest give one value:
+/// of equal keys the last counts, and a number is read as 64 bits hold it.
 ///
 /// # Errors
 /// When the file cannot be read, is not JSON, or lacks what `T` needs: names file, line and column.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Diag> {
+    const WANTED: &str = "the JSON that is wanted here";
     let bytes = fs::read(path)?;
-    serde_json::from_slice(&bytes).map_err(|e| malformed(path, "the JSON that is wanted here", e))
+    let value = parse(&bytes).map_err(|unfit| Unfit { what: WANTED, ..unfit }.diag(path))?;
+    serde_json::from_value(value).map_err(|error| {
+        // Read again as text, it is also said where it is wrong.
+        let error = serde_json::from_slice::<T>(&bytes).err().unwrap_or(error);
+        malformed(path, WANTED, error)
+    })
 }
 
 /// The digest of the value: independent of layout and key order.
@@ -47,13 +57,106 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Diag> {
 /// # Errors
 /// When the file cannot be read or is not JSON.
 pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
-    let bytes = fs::read(path)?;
-    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    meaning(path)?.map_err(|unfit| unfit.diag(path))
+}
+
+/// As [`logical_digest`]; the outer error is the disk's.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn meaning(path: &Path) -> Result<Result<Digest, Unfit>, Diag> {
+    Ok(parse(&fs::read(path)?).map(|value| {
+        let mut h = FieldHasher::new("dpt.json.1");
+        hash_value(&value, &mut h);
+        h.finish()
+    }))
+}
+
+/// The one value that is in `bytes`.
+fn parse(bytes: &[u8]) -> Result<Value, Unfit> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Value::deserialize(&mut reader).and_then(|v| reader.end().map(|()| v));
-    let value = value.map_err(|e| malformed(path, "JSON", e))?;
-    let mut h = FieldHasher::new("dpt.json.1");
-    hash_value(&value, &mut h);
-    Ok(h.finish())
+    value.map_err(|error| unfit(bytes, &error))
+}
+
+/// The numbers of the JSON object in the file at `path`, by name, in whichever form a program writes them: also those that
+/// are not finite, which JSON does not have. Values that are no numbers are left out.
+///
+/// # Errors
+/// When the file cannot be read. The inner error says why it is no JSON object.
+pub fn numbers(path: &Path) -> Result<Result<BTreeMap<String, f64>, Unfit>, Diag> {
+    let bytes = fs::read(path)?;
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => loose::without_mark(text),
+        Err(_) => return Ok(parse(&bytes).map(|_| BTreeMap::new())),
+    };
+    let places = loose::not_finite(text);
+    // A number that is not finite stands as a text behind a mark that the file does not have.
+    let mark = (0..).map(|n| format!("number {n} ")).find(|mark| !text.contains(mark)).expect("some number will do");
+    let finite = loose::replaced(text, &places, |word| format!("\"{mark}{word}\""));
+    let number = |value: &Value| match value {
+        Value::String(text) => text.strip_prefix(&mark)?.parse().ok(),
+        value => value.as_f64(),
+    };
+    Ok(match parse(finite.as_bytes()) {
+        Ok(Value::Object(fields)) => {
+            Ok(fields.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect())
+        }
+        Ok(_) => Err(Unfit { what: OBJECT, why: "it holds another value".to_owned(), help: None }),
+        Err(unfit) => Err(Unfit { what: OBJECT, ..unfit }),
+    })
+}
+
+/// What a set of figures is called in messages.
+const OBJECT: &str = "a JSON object";
+
+/// Why `bytes` are not JSON, after a parser has said `error`.
+fn unfit(bytes: &[u8], error: &serde_json::Error) -> Unfit {
+    let new = |why: String, help: Option<&str>| Unfit { what: "JSON", why, help: help.map(str::to_owned) };
+    if let Some(content) = Content::instead_of_text(&bytes[..bytes.len().min(START)]) {
+        return Unfit::by("JSON", content);
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let line = bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            return new(format!("line {line} is no text in UTF-8"), Some("write the file as UTF-8"));
+        }
+    };
+    if text.starts_with('\u{feff}') {
+        return new("it begins with a byte order mark".to_owned(), Some("write the file as UTF-8 without that mark"));
+    }
+    if text.trim().is_empty() {
+        return Unfit::by("JSON", Content::Empty);
+    }
+    let said = error.to_string();
+    let said = said.as_str();
+    // Before the place of the error the text is right, so that the first such number is the cause if it is there.
+    let here = |at: &Range<usize>| text[..at.start].matches('\n').count() + 1 == error.line();
+    if (said.starts_with("expected") || said.starts_with("invalid number") || said.starts_with("number out of range"))
+        && let Some(at) = loose::not_finite(text).into_iter().find(here)
+    {
+        let (line, word) = (error.line(), &text[at]);
+        return match word.contains(|c: char| c.is_ascii_digit()) {
+            true => new(format!("line {line} has `{word}`, a number that is too large for 64 bits"), None),
+            false => {
+                new(format!("line {line} has `{word}`, which JSON does not have"), Some("write `null` in its place"))
+            }
+        };
+    }
+    if said.starts_with("trailing characters") {
+        let why = match error.line() {
+            1 => format!("behind its value more follows, from column {} on", error.column()),
+            line => format!("it holds one JSON value a line: call it `.jsonl` (the second begins on line {line})"),
+        };
+        return new(why, None);
+    }
+    if said.contains("surrogate") || said.starts_with("unexpected end of hex escape") {
+        let why = format!("line {} has half of a pair of surrogates, which is no character ({said})", error.line());
+        return new(why, None);
+    }
+    let help = error.is_eof().then_some(CUT_SHORT);
+    new(said.to_owned(), help)
 }
 
 fn hash_value(value: &Value, h: &mut FieldHasher) {
@@ -158,5 +261,80 @@ mod tests {
         assert!(error.message.contains("cut.json` is not JSON: EOF") && error.message.contains("line 1"), "{error}");
         std::fs::write(&path, "{} {}").unwrap();
         assert!(logical_digest(&path).is_err());
+    }
+
+    #[test]
+    fn files_with_one_digest_are_read_as_one_value() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Wanted {
+            a: f64,
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let both = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            (logical_digest(&path).unwrap(), read::<Wanted>(&path).unwrap())
+        };
+        for (one, other) in [
+            (r#"{"a": 1, "a": 2}"#, r#"{"a": 2}"#),
+            (r#"{"a": 123456789012345678901}"#, r#"{"a": 123456789012345678902}"#),
+            (r#"{"a": 0.1}"#, r#"{"a": 0.10000000000000000001}"#),
+        ] {
+            assert_eq!(both(one), both(other));
+        }
+        std::fs::write(&path, "{\n\"a\": \"x\"}").unwrap();
+        let error = read::<Wanted>(&path).unwrap_err();
+        assert!(
+            error.message.contains("the JSON that is wanted here: invalid type") && error.message.contains("line 2")
+        );
+        assert_eq!(error.help, None);
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_said_to_be_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let cases: [(&[u8], &str); 12] = [
+            (b"[1, NaN]", "line 1 has `NaN`, which JSON does not have"),
+            (b"[1,\n -Infinity]", "line 2 has `-Infinity`"),
+            (b"[1e999]", "line 1 has `1e999`, a number that is too large for 64 bits"),
+            (b"{}\n{}\n", "it holds one JSON value a line: call it `.jsonl`"),
+            (b"{} {}", "behind its value more follows, from column 4 on"),
+            (b"\xef\xbb\xbf{}", "it begins with a byte order mark"),
+            (b" \n", "it is empty"),
+            (b"", "it is empty"),
+            (b"\xff\xfe{\0}\0", "it is text in UTF-16LE"),
+            (b"[\"caf\xe9\"]", "line 1 is no text in UTF-8"),
+            (b"[\"\\ud83d\"]", "half of a pair of surrogates"),
+            (b"\x1f\x8b\x08\0", "it is compressed with gzip"),
+        ];
+        for (bytes, why) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let error = logical_digest(&path).unwrap_err();
+            assert!(error.message.contains(why), "{error}");
+            assert!(!error.to_string().contains("cut short"), "{error}");
+            assert!(read::<Value>(&path).unwrap_err().message.contains(why));
+        }
+        std::fs::write(&path, "[1, 2").unwrap();
+        assert_eq!(logical_digest(&path).unwrap_err().help.as_deref(), Some(CUT_SHORT));
+    }
+
+    #[test]
+    fn numbers_of_an_object_are_found_in_whichever_form_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.json");
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            numbers(&path).unwrap()
+        };
+        let found = of(
+            "\u{feff}{\"a\": NaN, \"b\": -Infinity, \"c\": 3, \"d\": \"NaN\", \"e\": \"number 0 NaN\", \"f\": 1e999}",
+        );
+        let found = found.unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "b", "c", "f"]);
+        assert!(found["a"].is_nan());
+        assert_eq!((found["b"], found["c"], found["f"]), (f64::NEG_INFINITY, 3.0, f64::INFINITY));
+        assert_eq!(of("[1]").unwrap_err().why, "it holds another value");
+        assert_eq!((of("").unwrap_err().what, of("").unwrap_err().why.as_str()), (OBJECT, "it is empty"));
     }
 }

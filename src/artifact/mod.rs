@@ -7,12 +7,20 @@
 //! | `.json`        | json    | the value: keys sorted, whole numbers and floats apart, floats by bits   |
 //! | any other      | bytes   | the bytes                                                                |
 //!
-//! So a new compressor, row group size, header order or indentation stales nothing. What a logical digest leaves out on
-//! purpose: parquet and safetensors metadata, and everything about the container. Knows no store and no stage.
+//! So a new compressor, row group size, header order or indentation makes no stage of ours run again. What a logical digest
+//! leaves out on purpose: parquet and safetensors metadata, the order of keys in JSON and which of two equal keys was not the
+//! last, digits of a number that no 64 bits hold, and everything about the container. The readers of this module return
+//! nothing of that either, so that two files with one logical digest are the same to every stage of ours. A program of the
+//! user's may read more: what it is given counts by its bytes.
+//!
+//! A file that is not what its ending says has no meaning in this sense ([`Unfit`] says why), and counts by its bytes where
+//! the file is not of our own making ([`meaning`]). Knows no store and no stage.
 //!
 //! Tensors that others wrote are read from safetensors and from what `torch.save` writes ([`weights`]).
 
+pub mod columns;
 pub mod json;
+pub mod loose;
 pub mod pass;
 mod pickle;
 pub mod table;
@@ -25,6 +33,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::base::content::{Content, START};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
@@ -39,16 +48,16 @@ pub struct ArtifactKind {
     pub name: &'static str,
     /// The ending of its files, with the dot; empty: any other file.
     pub ending: &'static str,
-    /// The digest of what the file means.
-    pub digest: fn(&Path) -> Result<Digest, Diag>,
+    /// The digest of what the file means. The outer error is the disk's.
+    pub digest: fn(&Path) -> Result<Result<Digest, Unfit>, Diag>,
 }
 
 /// Every kind. The last takes whatever no other does.
 pub const KINDS: &[ArtifactKind] = &[
-    ArtifactKind { name: "table", ending: ".parquet", digest: table::logical_digest },
-    ArtifactKind { name: "tensors", ending: ".safetensors", digest: tensors::logical_digest },
-    ArtifactKind { name: "json", ending: ".json", digest: json::logical_digest },
-    ArtifactKind { name: "bytes", ending: "", digest: byte_digest },
+    ArtifactKind { name: "table", ending: ".parquet", digest: table::meaning },
+    ArtifactKind { name: "tensors", ending: ".safetensors", digest: tensors::meaning },
+    ArtifactKind { name: "json", ending: ".json", digest: json::meaning },
+    ArtifactKind { name: "bytes", ending: "", digest: |path| byte_digest(path).map(Ok) },
 ];
 
 /// The kind of a file called `name`.
@@ -62,7 +71,22 @@ pub fn kind_of(name: &str) -> &'static ArtifactKind {
 /// # Errors
 /// When the file cannot be read, or is not what its ending says.
 pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
-    (kind_of(name).digest)(path)
+    (kind_of(name).digest)(path)?.map_err(|unfit| unfit.diag(path))
+}
+
+/// As [`logical_digest`], but a file that is not what its ending says counts by its bytes. The second part is then a note for
+/// the user: what the file is instead.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn meaning(name: &str, path: &Path) -> Result<(Digest, Option<String>), Diag> {
+    match (kind_of(name).digest)(path)? {
+        Ok(digest) => Ok((digest, None)),
+        Err(Unfit { what, why, .. }) => {
+            let note = format!("`{name}` counts by its bytes, since it is not {what}: {why}");
+            Ok((byte_digest(path)?, Some(note)))
+        }
+    }
 }
 
 /// Files at least this large are hashed through a memory map.
@@ -151,10 +175,65 @@ fn release(map: &memmap2::Mmap, range: Range<usize>) {
     }
 }
 
+/// Why a file is not what its ending says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// What was expected, with its article: `a parquet table`.
+    pub what: &'static str,
+    /// What it is instead, as a clause.
+    pub why: String,
+    /// What to do about it, where that can be said.
+    pub help: Option<String>,
+}
+
+/// The help for a file whose end is missing.
+const CUT_SHORT: &str = "the file is cut short: make it again, or get it again from where it comes";
+
+impl Unfit {
+    /// The file at `path` is not `what`: for the reason `why`, unless its first bytes say what it is.
+    fn new(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Self {
+        match Content::of(&start_of(path)) {
+            Some(content) if content != Content::Format(what) => Self::by(what, content),
+            _ => Self { what, why: why.to_string(), help: None },
+        }
+    }
+
+    /// The file is `content`, and not `what`.
+    fn by(what: &'static str, content: Content) -> Self {
+        Self { what, why: content.clause(), help: Some(content.help().to_owned()) }
+    }
+
+    /// With this help, if it has none.
+    fn or_help(mut self, help: &str) -> Self {
+        self.help.get_or_insert_with(|| help.to_owned());
+        self
+    }
+
+    /// As a message about the file at `path`.
+    pub fn diag(self, path: &Path) -> Diag {
+        let Self { what, why, help } = self;
+        let diag = Diag::error(Class::Stage, format!("`{}` is not {what}: {why}", path.display()));
+        match help {
+            Some(help) => diag.help(help),
+            None => diag,
+        }
+    }
+}
+
+/// The first bytes of a file; none where it cannot be read.
+fn start_of(path: &Path) -> Vec<u8> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    if let Ok(file) = fs::open(path) {
+        // A part is as good: it serves a message alone.
+        let _ = file.take(START as u64).read_to_end(&mut start);
+    }
+    start
+}
+
 /// A file that is not what its ending says.
-fn malformed(path: &Path, what: &str, why: impl std::fmt::Display) -> Diag {
-    Diag::error(Class::Stage, format!("`{}` is not {what}: {why}", path.display()))
-        .help("the file is cut short or of another format: make or download it again")
+fn malformed(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Diag {
+    Unfit::new(path, what, why).diag(path)
 }
 
 /// A value that cannot be written to `path`.

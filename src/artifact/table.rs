@@ -1,12 +1,12 @@
 //! Table artifacts: parquet, zstd, a fixed row group size and our own `created_by`, so that equal tables give equal
-//! bytes. Column types: booleans, whole numbers, floats, text, binary, and lists and structs of these.
+//! bytes. Types of columns that are written: booleans, whole numbers, floats, text, binary, and lists and structs of these.
+//! Tables of others are read in whichever of parquet's compressions and types they are written.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
@@ -16,7 +16,11 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
 
-use super::{malformed, replace, unwritable};
+use super::columns::{self, Column};
+use super::{CUT_SHORT, Unfit, malformed, replace, unwritable};
+
+/// What a table is called in messages.
+const WHAT: &str = "a parquet table";
 
 /// Rows in a row group, whatever the version of the parquet crate prefers.
 const ROW_GROUP: usize = 64 * 1024;
@@ -26,7 +30,7 @@ const ROW_GROUP: usize = 64 * 1024;
 /// # Errors
 /// When the file cannot be written; a bug when a column has a type that tables do not have.
 pub fn write(path: &Path, batch: &RecordBatch) -> Result<(), Diag> {
-    let schema = plain_schema(&batch.schema());
+    let schema = columns::plain_schema(&batch.schema());
     for field in schema.fields() {
         supported(field.data_type())
             .map_err(|t| unwritable(path, format_args!("column `{}` has type {t}", field.name())))?;
@@ -61,14 +65,15 @@ fn failed(path: &Path, error: parquet::errors::ParquetError) -> Diag {
     }
 }
 
-/// Reads the whole table.
+/// Reads the whole table, each column as its plain type ([`columns`]), whoever wrote it.
 ///
 /// # Errors
 /// When the file cannot be read or is not parquet.
 pub fn read(path: &Path) -> Result<RecordBatch, Diag> {
-    let (schema, reader) = open(path)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| malformed(path, "a parquet table", e))?;
-    concat_batches(&schema, &batches).map_err(|e| malformed(path, "a parquet table", e))
+    let (schema, reader) = open(path)?.map_err(|unfit| unfit.diag(path))?;
+    let plain = |batch: Result<RecordBatch, _>| batch.and_then(|batch| columns::plain_batch(&schema, &batch));
+    let batches = reader.map(plain).collect::<Result<Vec<_>, _>>().map_err(|e| malformed(path, WHAT, e))?;
+    concat_batches(&schema, &batches).map_err(|e| malformed(path, WHAT, e))
 }
 
 /// Column `name` as an array of type `A` (`StringArray`, `ListArray`, …).
@@ -89,61 +94,81 @@ pub fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Res
     })
 }
 
-/// The digest of schema and values: independent of compression, row groups, encodings and metadata.
+/// The digest of schema and values: independent of compression, row groups, encodings, metadata, and of which of several
+/// forms of a type a writer prefers ([`columns`]).
 ///
 /// # Errors
-/// When the file cannot be read, is not parquet, or has a column type that tables do not have.
+/// When the file cannot be read, is not parquet, or has a column type that has no digest.
 pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
-    let (schema, reader) = open(path)?;
-    let mut columns = Vec::new();
+    meaning(path)?.map_err(|unfit| unfit.diag(path))
+}
+
+/// As [`logical_digest`]; the outer error is the disk's.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn meaning(path: &Path) -> Result<Result<Digest, Unfit>, Diag> {
+    let (schema, reader) = match open(path)? {
+        Ok(opened) => opened,
+        Err(unfit) => return Ok(Err(unfit)),
+    };
+    let mut hashers = Vec::new();
     for field in schema.fields() {
-        supported(field.data_type())
-            .map_err(|t| malformed(path, "a table of ours", format_args!("column `{}` has type {t}", field.name())))?;
-        columns.push(Column::new(field.data_type()));
+        match Column::new(field.data_type()) {
+            Ok(column) => hashers.push(column),
+            Err(ty) => {
+                let why = format!("column `{}` has type {ty}", field.name());
+                return Ok(Err(Unfit { what: "a table with a digest of its values", why, help: None }));
+            }
+        }
     }
     let mut rows = 0;
     for batch in reader {
-        let batch = batch.map_err(|e| malformed(path, "a parquet table", e))?;
+        let batch = match batch.and_then(|batch| columns::plain_batch(&schema, &batch)) {
+            Ok(batch) => batch,
+            Err(e) => return Ok(Err(Unfit::new(path, WHAT, e))),
+        };
         rows += batch.num_rows() as u64;
-        for (column, values) in columns.iter_mut().zip(batch.columns()) {
+        for (column, values) in hashers.iter_mut().zip(batch.columns()) {
             column.add(values.as_ref());
         }
     }
     let mut h = FieldHasher::new("dpt.table.1");
-    h.number(rows).number(columns.len() as u64);
-    for (field, column) in schema.fields().iter().zip(&columns) {
+    h.number(rows).number(hashers.len() as u64);
+    for (field, column) in schema.fields().iter().zip(&hashers) {
         h.field(field.name().as_bytes()).field(&[u8::from(field.is_nullable())]);
         column.finish(&mut h);
     }
-    Ok(h.finish())
+    Ok(Ok(h.finish()))
 }
 
-fn open(path: &Path) -> Result<(SchemaRef, ParquetRecordBatchReader), Diag> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(fs::open(path)?).map_err(|e| malformed(path, "a parquet table", e))?;
-    let schema = builder.schema().clone();
-    let reader = builder.with_batch_size(16 * 1024).build().map_err(|e| malformed(path, "a parquet table", e))?;
-    Ok((schema, reader))
+/// The plain schema, and the batches as they lie in the file. The outer error is the disk's.
+fn open(path: &Path) -> Result<Result<(SchemaRef, ParquetRecordBatchReader), Unfit>, Diag> {
+    let file = fs::open(path)?;
+    let unfit = |e| {
+        let unfit = Unfit::new(path, WHAT, e);
+        if ends_as_parquet(path) { unfit } else { unfit.or_help(CUT_SHORT) }
+    };
+    let opened = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| {
+        let schema = columns::plain_schema(builder.schema());
+        Ok((schema, builder.with_batch_size(16 * 1024).build()?))
+    });
+    Ok(opened.map_err(unfit))
 }
 
-/// The schema without metadata, lists' elements called `item` and nullable.
-fn plain_schema(schema: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().map(|f| plain_field(f)).collect::<Fields>()))
+/// Whether the file ends as a parquet file does, or does not even begin as one.
+fn ends_as_parquet(path: &Path) -> bool {
+    use std::io::{Read, Seek, SeekFrom};
+    let magic = |from: SeekFrom| {
+        let mut four = [0; 4];
+        let mut file = fs::open(path).ok()?;
+        file.seek(from).and_then(|_| file.read_exact(&mut four)).ok()?;
+        Some(four == *b"PAR1")
+    };
+    magic(SeekFrom::Start(0)) != Some(true) || magic(SeekFrom::End(-4)) == Some(true)
 }
 
-fn plain_field(field: &Field) -> Field {
-    Field::new(field.name(), plain_type(field.data_type()), field.is_nullable())
-}
-
-fn plain_type(ty: &DataType) -> DataType {
-    match ty {
-        DataType::List(item) => DataType::List(Arc::new(Field::new("item", plain_type(item.data_type()), true))),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| plain_field(f)).collect()),
-        other => other.clone(),
-    }
-}
-
-/// The first type below `ty` that tables do not have.
+/// The first type below `ty` that tables of ours do not have.
 fn supported(ty: &DataType) -> Result<(), DataType> {
     use DataType::*;
     match ty {
@@ -155,107 +180,10 @@ fn supported(ty: &DataType) -> Result<(), DataType> {
     }
 }
 
-/// Hashes one column as it comes, in batches of any size: which rows are null, the lengths of what has a length, and
-/// the values of the rows that are not null, each a stream of its own.
-struct Column {
-    ty: String,
-    valid: blake3::Hasher,
-    lengths: blake3::Hasher,
-    values: blake3::Hasher,
-    fields: Vec<(String, Column)>,
-}
-
-impl Column {
-    fn new(ty: &DataType) -> Self {
-        let (name, fields) = match ty {
-            DataType::List(item) => ("list".to_owned(), vec![(String::new(), Column::new(item.data_type()))]),
-            DataType::Struct(fields) => {
-                ("struct".to_owned(), fields.iter().map(|f| (f.name().clone(), Column::new(f.data_type()))).collect())
-            }
-            plain => (format!("{plain:?}"), Vec::new()),
-        };
-        let hasher = blake3::Hasher::new;
-        Self { ty: name, valid: hasher(), lengths: hasher(), values: hasher(), fields }
-    }
-
-    fn add(&mut self, array: &dyn Array) {
-        let valid: Vec<u8> = (0..array.len()).map(|i| u8::from(array.is_valid(i))).collect();
-        self.valid.update(&valid);
-        let rows = || (0..valid.len()).filter(|i| valid[*i] == 1);
-        macro_rules! plain {
-            ($($ty:ident => $arrow:ident),*) => {
-                match array.data_type() {
-                    DataType::Boolean => {
-                        let a = array.as_boolean();
-                        let bytes: Vec<u8> = rows().map(|i| u8::from(a.value(i))).collect();
-                        self.values.update(&bytes);
-                    }
-                    $(DataType::$ty => {
-                        let a = array.as_primitive::<arrow::datatypes::$arrow>();
-                        let bytes: Vec<u8> = rows().flat_map(|i| a.value(i).to_le_bytes()).collect();
-                        self.values.update(&bytes);
-                    })*
-                    DataType::Utf8 => {
-                        let a = array.as_string::<i32>();
-                        rows().for_each(|i| self.blob(a.value(i).as_bytes()));
-                    }
-                    DataType::Binary => {
-                        let a = array.as_binary::<i32>();
-                        rows().for_each(|i| self.blob(a.value(i)));
-                    }
-                    DataType::List(_) => {
-                        let a = array.as_list::<i32>();
-                        for i in rows() {
-                            self.lengths.update(&(a.value_length(i) as u64).to_le_bytes());
-                        }
-                        let offsets = a.value_offsets();
-                        let item = &mut self.fields[0].1;
-                        if a.null_count() == 0 && !a.is_empty() {
-                            let (from, to) = (offsets[0] as usize, offsets[a.len()] as usize);
-                            item.add(a.values().slice(from, to - from).as_ref());
-                        } else {
-                            rows().for_each(|i| item.add(a.value(i).as_ref()));
-                        }
-                    }
-                    DataType::Struct(_) => {
-                        let a = array.as_struct();
-                        for ((_, field), values) in self.fields.iter_mut().zip(a.columns()) {
-                            if a.null_count() == 0 {
-                                field.add(values.as_ref());
-                            } else {
-                                rows().for_each(|i| field.add(values.slice(i, 1).as_ref()));
-                            }
-                        }
-                    }
-                    other => unreachable!("`supported` let {other} pass"),
-                }
-            };
-        }
-        plain!(Int8 => Int8Type, Int16 => Int16Type, Int32 => Int32Type, Int64 => Int64Type,
-               UInt8 => UInt8Type, UInt16 => UInt16Type, UInt32 => UInt32Type, UInt64 => UInt64Type,
-               Float32 => Float32Type, Float64 => Float64Type);
-    }
-
-    fn blob(&mut self, bytes: &[u8]) {
-        self.lengths.update(&(bytes.len() as u64).to_le_bytes());
-        self.values.update(bytes);
-    }
-
-    fn finish(&self, h: &mut FieldHasher) {
-        h.field(self.ty.as_bytes());
-        for stream in [&self.valid, &self.lengths, &self.values] {
-            h.field(stream.finalize().as_bytes());
-        }
-        h.number(self.fields.len() as u64);
-        for (name, field) in &self.fields {
-            h.field(name.as_bytes());
-            field.finish(h);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use arrow::array::{ArrayRef, Float32Array, Int32Array, ListArray, StringArray};
     use arrow::datatypes::Int32Type;
@@ -341,5 +269,176 @@ mod tests {
         let dates: ArrayRef = Arc::new(arrow::array::Date32Array::from(vec![1]));
         let error = write(&path, &RecordBatch::try_from_iter([("day", dates)]).unwrap()).unwrap_err();
         assert!(error.message.contains("column `day` has type Date32"), "{error}");
+    }
+
+    /// A file as another writer makes it: compression, and the types as they are.
+    fn write_as(path: &Path, batch: &RecordBatch, compression: Compression) {
+        let properties = WriterProperties::builder().set_compression(compression).build();
+        let mut writer =
+            ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+        writer.write(batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn digest_of_a_table_does_not_change_between_releases() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        write(&path, &sample(50)).unwrap();
+        assert_eq!(
+            logical_digest(&path).unwrap().hex(),
+            "a56fe485b8af75d4014af7d6a23428657099a98ed30ba327ea431e5ce19dd77f"
+        );
+    }
+
+    #[test]
+    fn every_compression_gives_the_same_table() {
+        use parquet::basic::{BrotliLevel, GzipLevel};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let batch = sample(50);
+        write(&path, &batch).unwrap();
+        let ours = logical_digest(&path).unwrap();
+        for compression in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(GzipLevel::default()),
+            Compression::BROTLI(BrotliLevel::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
+            Compression::ZSTD(ZstdLevel::default()),
+        ] {
+            write_as(&path, &batch, compression);
+            assert_eq!(logical_digest(&path).unwrap(), ours, "{compression:?}");
+            assert_eq!(read(&path).unwrap().columns(), batch.columns(), "{compression:?}");
+        }
+    }
+
+    /// A nullable column of each type that other writers have, by a name; those of one group mean the same.
+    fn foreign() -> Vec<(&'static str, Vec<ArrayRef>)> {
+        use arrow::array::{
+            BinaryViewArray, DictionaryArray, FixedSizeListArray, LargeBinaryArray, LargeListArray, LargeStringArray,
+            StringViewArray,
+        };
+        let texts = vec![Some("a"), None, Some("ü"), Some("a")];
+        let bytes: Vec<Option<&[u8]>> = vec![Some(b"a"), None, Some(b"\xff"), Some(b"")];
+        let lists = vec![Some(vec![Some(1), Some(2)]), None, Some(vec![Some(3), None]), Some(vec![Some(4), Some(5)])];
+        let one = |array: ArrayRef| vec![array];
+        let of = |ty: DataType, numbers: [Option<i64>; 4]| {
+            let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from(numbers.to_vec()));
+            one(arrow::compute::cast(&numbers, &ty).unwrap())
+        };
+        let ints = [Some(1), None, Some(3), Some(100)];
+        let (nano, milli) = (arrow::datatypes::TimeUnit::Nanosecond, arrow::datatypes::TimeUnit::Millisecond);
+        vec![
+            (
+                "text",
+                vec![
+                    Arc::new(StringArray::from(texts.clone())),
+                    Arc::new(LargeStringArray::from(texts.clone())),
+                    Arc::new(StringViewArray::from(texts.clone())),
+                    Arc::new(texts.iter().copied().collect::<DictionaryArray<Int32Type>>()),
+                ],
+            ),
+            (
+                "binary",
+                vec![
+                    Arc::new(arrow::array::BinaryArray::from(bytes.clone())),
+                    Arc::new(LargeBinaryArray::from(bytes.clone())),
+                    Arc::new(bytes.iter().copied().collect::<BinaryViewArray>()),
+                ],
+            ),
+            (
+                "list",
+                vec![
+                    Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists.clone())),
+                    Arc::new(LargeListArray::from_iter_primitive::<Int32Type, _, _>(lists.clone())),
+                    Arc::new(FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(lists, 2)),
+                ],
+            ),
+            ("bool", one(Arc::new(arrow::array::BooleanArray::from(vec![Some(true), None, Some(false), None])))),
+            ("null", one(Arc::new(arrow::array::NullArray::new(4)))),
+            ("int8", of(DataType::Int8, ints)),
+            ("uint64", of(DataType::UInt64, ints)),
+            ("float16", of(DataType::Float16, ints)),
+            ("date32", of(DataType::Date32, ints)),
+            ("time", of(DataType::Time64(nano), ints)),
+            ("timestamp", of(DataType::Timestamp(nano, None), ints)),
+            ("timestamp ms", of(DataType::Timestamp(milli, None), ints)),
+            ("timestamp with a zone", of(DataType::Timestamp(nano, Some("UTC".into())), ints)),
+            ("duration", of(DataType::Duration(nano), ints)),
+            ("decimal128", of(DataType::Decimal128(20, 2), ints)),
+            ("decimal256", of(DataType::Decimal256(50, 2), ints)),
+            ("struct", one(structs())),
+            ("map", one(maps())),
+        ]
+    }
+
+    fn structs() -> ArrayRef {
+        let inner: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c", "d"]));
+        let field = arrow::datatypes::Field::new("x", DataType::Utf8, true);
+        let nulls = vec![true, false, true, true].into();
+        Arc::new(arrow::array::StructArray::new(vec![field].into(), vec![inner], Some(nulls)))
+    }
+
+    fn maps() -> ArrayRef {
+        use arrow::array::{Int32Builder, MapBuilder, StringBuilder};
+        let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
+        for row in 0..4 {
+            for n in 0..row {
+                map.keys().append_value(format!("k{n}"));
+                map.values().append_value(n);
+            }
+            map.append(row != 1).unwrap();
+        }
+        Arc::new(map.finish())
+    }
+
+    #[test]
+    fn every_type_that_others_write_has_a_digest_of_its_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        let digest = |array: &ArrayRef, compression| {
+            let batch = RecordBatch::try_from_iter_with_nullable([("c", array.clone(), true)]).unwrap();
+            write_as(&path, &batch, compression);
+            logical_digest(&path).unwrap_or_else(|e| panic!("{:?}: {e}", array.data_type()))
+        };
+        let mut seen = Vec::new();
+        for (name, forms) in foreign() {
+            let first = digest(&forms[0], Compression::SNAPPY);
+            for form in &forms {
+                assert_eq!(digest(form, Compression::UNCOMPRESSED), first, "{name}: {:?}", form.data_type());
+                let read = read(&path).unwrap();
+                assert_eq!(*read.column(0).data_type(), columns::plain_type(forms[0].data_type()), "{name}");
+            }
+            assert!(!seen.contains(&first), "{name} has the digest of another type");
+            seen.push(first);
+            if name == "null" {
+                continue;
+            }
+            let other = arrow::compute::take(&forms[0], &Int32Array::from(vec![3, 1, 2, 0]), None).unwrap();
+            assert!(name == "text" || name == "bool" || digest(&other, Compression::SNAPPY) != first, "{name}");
+        }
+    }
+
+    #[test]
+    fn file_that_is_no_table_is_said_to_be_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        write(&path, &sample(9)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let said = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path).unwrap_err();
+            assert_eq!(logical_digest(&path).unwrap_err().message, error.message);
+            error
+        };
+        let pointer = said(b"version https://git-lfs.github.com/spec/v1\n");
+        assert!(pointer.message.contains("is not a parquet table: it is a Git LFS pointer"), "{pointer}");
+        assert!(said(b"<html>").message.contains("it is a web page"));
+        assert!(said(b"").message.contains("it is empty"));
+        assert_eq!(said(&whole[..whole.len() / 2]).help.as_deref(), Some(CUT_SHORT));
+        let other = said(b"a,b\n1,2\n3,4\n");
+        assert_eq!(other.help, None, "{other}");
     }
 }

@@ -17,9 +17,14 @@ use crate::base::fs::{self, on};
 
 use super::pass::{Taker, update};
 use super::tally::{self, For};
-use super::{malformed, unwritable};
+use super::{Unfit, unwritable};
 
 pub use safetensors::Dtype;
+
+/// What a file of tensors is called in messages.
+const WHAT: &str = "a safetensors file";
+/// The help for a file whose bytes are not as many as its header says.
+const CUT_SHORT_OR_OTHER: &str = "the file is cut short or of another format: make it again, or get it again";
 
 /// A tensor: its name, type, shape and bytes (little endian, row major, without gaps).
 #[derive(Clone, Copy, Debug)]
@@ -99,12 +104,26 @@ impl Tensors {
     /// # Errors
     /// When the file cannot be read, or its header does not describe its bytes.
     pub fn open(path: &Path) -> Result<Self, Diag> {
+        Self::try_open(path)?.map_err(|unfit| unfit.diag(path))
+    }
+
+    /// As [`Tensors::open`]; the outer error is the disk's.
+    fn try_open(path: &Path) -> Result<Result<Self, Unfit>, Diag> {
         let file = fs::open(path)?;
         // SAFETY: a map is undefined behaviour when the file shrinks or changes below it. Artifacts in the store are
         // read-only and never changed in place; a stage maps its own output after it was renamed into place.
         let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
-        let (len, header) = SafeTensors::read_metadata(&map).map_err(|e| malformed(path, "a safetensors file", e))?;
-        Ok(Self { path: path.to_owned(), map: Arc::new(map), header: Arc::new(header), data_at: 8 + len })
+        Ok(match SafeTensors::read_metadata(&map) {
+            Ok((len, header)) => {
+                Ok(Self { path: path.to_owned(), map: Arc::new(map), header: Arc::new(header), data_at: 8 + len })
+            }
+            Err(error) => {
+                use safetensors::SafeTensorError::{HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
+                let cut = matches!(error, HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer);
+                let unfit = Unfit::new(path, WHAT, error);
+                Err(if cut { unfit.or_help(CUT_SHORT_OR_OTHER) } else { unfit })
+            }
+        })
     }
 
     /// How many tensors.
@@ -160,7 +179,18 @@ impl Tensors {
 /// # Errors
 /// When the file cannot be read or is not a safetensors file.
 pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
-    let file = Tensors::open(path)?;
+    meaning(path)?.map_err(|unfit| unfit.diag(path))
+}
+
+/// As [`logical_digest`]; the outer error is the disk's.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn meaning(path: &Path) -> Result<Result<Digest, Unfit>, Diag> {
+    let file = match Tensors::try_open(path)? {
+        Ok(file) => file,
+        Err(unfit) => return Ok(Err(unfit)),
+    };
     let names = file.names();
     let digests: Vec<_> = names
         .par_iter()
@@ -172,7 +202,7 @@ pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
             one(name, tensor.dtype, tensor.shape, bytes.finalize())
         })
         .collect();
-    Ok(all(&digests))
+    Ok(Ok(all(&digests)))
 }
 
 /// The digest of one tensor.

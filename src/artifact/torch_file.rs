@@ -12,10 +12,11 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::Dtype;
 
+use crate::base::content::{Content, START};
 use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
 
-use super::malformed;
+use super::Unfit;
 use super::pickle::{self, Heap, Refused, Value, View};
 
 /// The most that the description of the tensors may take; that of the largest T5 takes less than a hundredth.
@@ -53,9 +54,14 @@ impl TorchFile {
         // SAFETY: as for `Tensors::open`: files of the store and inputs of a command are not changed while they are read.
         let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
         let tensors = parse(&map).map_err(|why| {
-            let diag = malformed(path, "a file of tensors that `torch.save` wrote", why);
-            Diag { help: None, ..diag }
-                .help("take the safetensors file of the same model, or write one with `safetensors.torch.save_file`")
+            const WHAT: &str = "a file of tensors that `torch.save` wrote";
+            // Such a file is an archive itself, so that only what stands in the place of any file tells more than `why`.
+            let unfit = match Content::stand_in(&map[..map.len().min(START)]) {
+                Some(content) => Unfit::by(WHAT, content),
+                None => Unfit { what: WHAT, why, help: None },
+            };
+            let help = "take the safetensors file of the same model, or write one with `safetensors.torch.save_file`";
+            unfit.or_help(help).diag(path)
         })?;
         Ok(Self { map: Arc::new(map), tensors: Arc::new(tensors) })
     }

@@ -26,6 +26,11 @@ impl Digest {
         Ok(Self(*blake3::Hasher::new().update_reader(reader)?.finalize().as_bytes()))
     }
 
+    /// The digest of the same file where it is executable: a program can tell the two apart.
+    pub fn executable(&self) -> Self {
+        FieldHasher::new("dpt.executable.1").field(&self.0).finish()
+    }
+
     /// All 64 hex digits, without the `b3:` prefix.
     pub fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()

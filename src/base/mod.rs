@@ -1,6 +1,7 @@
 //! L0: what every layer may use. Knows nothing of stages, pipelines or terminals.
 
 pub mod closed_dir;
+pub mod content;
 pub mod diag;
 pub mod digest;
 pub mod draw;

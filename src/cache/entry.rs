@@ -21,12 +21,27 @@ pub const ENTRY_SCHEMA: u32 = 1;
 /// One file of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// The digest of what it means: this is what keys of consumers hold.
+    /// The digest of what it means: this is what keys of consumers hold, unless they are commands.
     pub logical: Digest,
     /// The digest of its bytes: this names its object.
     pub bytes: Digest,
     /// How many bytes.
     pub size: u64,
+    /// Whether its owner may execute it. Objects never are executable: the bit is set on each copy of the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+impl FileRecord {
+    /// The digest of all that a program can tell of the file: its bytes, and whether it is executable.
+    pub fn for_programs(&self) -> Digest {
+        if self.executable { self.bytes.executable() } else { self.bytes }
+    }
+
+    /// The digest by which two results are compared: what the file means, and whether it is executable.
+    pub fn for_comparison(&self) -> Digest {
+        if self.executable { self.logical.executable() } else { self.logical }
+    }
 }
 
 /// One making of a result.
@@ -173,7 +188,8 @@ pub(super) mod tests {
             run: "r".into(),
             at: 1,
             seconds: 0.1,
-            files: [("a.json".to_owned(), FileRecord { logical: digest, bytes: digest, size: 1 })].into(),
+            files: [("a.json".to_owned(), FileRecord { logical: digest, bytes: digest, size: 1, executable: false })]
+                .into(),
             metrics: [("loss".to_owned(), 0.1 + 0.2)].into(),
             numerics: numerics.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             notes: vec![],

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn sorted_however_they_come_and_found_by_name() {
-        let file = |size| FileRecord { logical: Digest::of(b"x"), bytes: Digest::of(b"x"), size };
+        let file = |size| FileRecord { logical: Digest::of(b"x"), bytes: Digest::of(b"x"), size, executable: false };
         let of = |names: &[(&str, u64)]| names.iter().map(|(n, s)| ((*n).to_owned(), file(*s))).collect::<Files>();
         let files = of(&[("b", 1), ("a", 2), ("b", 3)]);
         assert_eq!(files, of(&[("a", 2), ("b", 3)]));

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::artifact::{Counted, Known, LARGE, digests, kind_of, logical_digest};
+use crate::artifact::{Counted, Known, LARGE, digests, kind_of, logical_digest, meaning};
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 
@@ -21,18 +21,25 @@ impl Store {
     }
 
     /// The digests of the bytes of the file `name`, which lies at `path`, and of what it means: as far as they are `known`
-    /// they are not taken again.
-    pub(super) fn digests(&self, name: &str, path: &Path, known: Option<&Known>) -> Result<(Digest, Digest), Diag> {
+    /// they are not taken again. A `foreign` file that is not what its ending says counts by its bytes, and the note says so.
+    pub(super) fn digests(
+        &self,
+        name: &str,
+        path: &Path,
+        known: Option<&Known>,
+        foreign: bool,
+    ) -> Result<(Digest, Digest, Option<String>), Diag> {
         let (bytes, logical) = match known {
             Some(known) => (known.bytes, known.logical.or_else(|| self.learn(name, known))),
             None => digests(name, path)?,
         };
-        let logical = match logical {
-            Some(logical) => logical,
-            None if kind_of(name).name == "bytes" => bytes,
-            None => logical_digest(name, path)?,
+        let (logical, note) = match logical {
+            Some(logical) => (logical, None),
+            None if kind_of(name).name == "bytes" => (bytes, None),
+            None if foreign => meaning(name, path)?,
+            None => (logical_digest(name, path)?, None),
         };
-        Ok((bytes, logical))
+        Ok((bytes, logical, note))
     }
 
     /// Keeps the SHA-256 of what is `known`, and tells what the bytes mean if that was found out before.

@@ -73,6 +73,9 @@ pub struct Work {
     pub hashed: BTreeMap<String, Known>,
     /// Files that were not written, as their bytes.
     pub given: BTreeMap<String, Vec<u8>>,
+    /// Whether others than the stage wrote its files: one that is not what its ending says then counts by its bytes, with a
+    /// note, and is no error.
+    pub foreign: bool,
 }
 
 impl<'a> Miss<'a> {
@@ -119,23 +122,45 @@ impl<'a> Miss<'a> {
     /// Takes the files in and files them under the key.
     ///
     /// # Errors
-    /// When a file is not what its ending says, or the store cannot be written. Nothing is stored then, and the scratch
-    /// folder stays.
-    pub fn commit(mut self, recipe: &Recipe, work: Work) -> Result<Arc<Stored>, Diag> {
+    /// When a file is not what its ending says and is not foreign, or the store cannot be written. Nothing is stored then,
+    /// and the scratch folder stays.
+    pub fn commit(self, recipe: &Recipe, work: Work) -> Result<Arc<Stored>, Diag> {
+        self.commit_and_tell(recipe, work, &|_| ())
+    }
+
+    /// As [`Miss::commit`]; `tell` hears the notes that come of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit_and_tell(
+        mut self,
+        recipe: &Recipe,
+        mut work: Work,
+        tell: &dyn Fn(&str),
+    ) -> Result<Arc<Stored>, Diag> {
         assert_eq!(recipe.key(), self.key, "a result is filed under the key of its own recipe");
         let out = self.out();
         let names = self.written()?;
         let durable = work.seconds >= WORTH_SYNCING;
-        let take =
-            |name: &String| Ok((name.clone(), self.take(name, &out.join(name), durable, work.hashed.get(name))?));
+        let take = |name: &String| {
+            let known = work.hashed.get(name);
+            Ok((name.clone(), self.take(name, &out.join(name), durable, known, work.foreign)?))
+        };
         // To wake the pool costs more than to hash what is small.
         let size = |name: &String| std::fs::metadata(out.join(name)).map_or(0, |file| file.len());
-        let files: Result<BTreeMap<_, _>, Diag> = if names.len() < 2 || names.iter().map(size).sum::<u64>() < 1 << 20 {
+        let taken: Result<BTreeMap<_, _>, Diag> = if names.len() < 2 || names.iter().map(size).sum::<u64>() < 1 << 20 {
             names.iter().map(take).collect()
         } else {
             names.par_iter().map(take).collect()
         };
-        let mut files = files?;
+        let mut files = BTreeMap::new();
+        for (name, (file, note)) in taken? {
+            files.insert(name, file);
+            if let Some(note) = note {
+                tell(&note);
+                work.notes.push(note);
+            }
+        }
         for (name, bytes) in &work.given {
             files.insert(name.clone(), self.give(name, bytes, durable)?);
         }
@@ -174,7 +199,7 @@ impl<'a> Miss<'a> {
     fn give(&self, name: &str, bytes: &[u8], durable: bool) -> Result<FileRecord, Diag> {
         assert!(kind_of(name).name == "bytes" && is_relative_file(name), "`{name}` cannot be handed over");
         let digest = Digest::of(bytes);
-        let record = FileRecord { logical: digest, bytes: digest, size: bytes.len() as u64 };
+        let record = FileRecord { logical: digest, bytes: digest, size: bytes.len() as u64, executable: false };
         if !self.store.has_object(&digest, record.size)? {
             let path = self.out().join(name);
             fs::replace(&path, bytes, false)?;
@@ -183,10 +208,19 @@ impl<'a> Miss<'a> {
         Ok(record)
     }
 
-    /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already.
-    fn take(&self, name: &str, path: &Path, durable: bool, hashed: Option<&Known>) -> Result<FileRecord, Diag> {
+    /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already. With a note where it is `foreign`, and
+    /// not what its ending says.
+    fn take(
+        &self,
+        name: &str,
+        path: &Path,
+        durable: bool,
+        hashed: Option<&Known>,
+        foreign: bool,
+    ) -> Result<(FileRecord, Option<String>), Diag> {
+        let meta = std::fs::symlink_metadata(path).map_err(on("read", path))?;
         // A link to a file that others use must not become an object: it would change when they write.
-        if std::fs::symlink_metadata(path).map_err(on("read", path))?.nlink() > 1 {
+        if meta.nlink() > 1 {
             let copy = fs::beside(&self.out()).map_err(on("write", path))?;
             fs::copy_into(&fs::open(path)?, copy.as_file()).map_err(on("copy", path))?;
             copy.persist(path).map_err(|e| on("write", path)(e.error))?;
@@ -194,14 +228,15 @@ impl<'a> Miss<'a> {
         let file = prepare_object(path, durable)?;
         let before = Signature::of(&file.metadata().map_err(on("read", path))?);
         let hashed = hashed.filter(|known| known.size == before.size);
-        let (bytes, logical) = self.store.digests(name, path, hashed)?;
+        let (bytes, logical, note) = self.store.digests(name, path, hashed, foreign)?;
         if Signature::at(path)? != Some(before) {
             return Err(Diag::error(
                 Class::Stage,
                 format!("`{name}` was still being written when its stage had ended"),
             ));
         }
-        Ok(FileRecord { logical, bytes, size: before.size })
+        let executable = meta.mode() & 0o100 != 0;
+        Ok((FileRecord { logical, bytes, size: before.size, executable }, note))
     }
 }
 

@@ -7,10 +7,10 @@
 //! | `schema`               | [`recipe::SCHEMA`], bumped when this table changes                       |
 //! | `stage`, `version`     | the stage kind's name and semantic version                               |
 //! | `param.NAME`           | a typed parameter that can change the result (floats by their bits)      |
-//! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path |
+//! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path. Of a `command`: the digest of its bytes, with a mark where it is executable |
 //! | `input.ROLE[AXES]/FILE`| the same in a gather, where the coordinates say which is which           |
 //! | `stage.ROLE[AXES]`     | in a gather, the producer's stage: what gathers (a report) shows names   |
-//! | `file.NAME`            | the content of a file or folder of the working tree                      |
+//! | `file.NAME`            | the content of a file or folder of the working tree; of a `command` also which files are executable |
 //!
 //! Left out on purpose: names of stages (but in a gather) and pipelines, paths, times, resources, retries, checkpoint cadence, host, user,
 //! executor, the layout of the TOML, secrets, upstream *keys* (equal content stops a rebuild), and numerics (device,

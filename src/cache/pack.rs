@@ -21,7 +21,7 @@ use flate2::write::GzEncoder;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{kind_of, logical_digest};
+use crate::artifact::{kind_of, meaning};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault;
@@ -169,7 +169,7 @@ impl Store {
             let bytes = hex.parse().expect("checked when it was read");
             drop(prepare_object(&here(hex), true)?);
             fault::point("import.object").map_err(on("write", self.root()))?;
-            if self.place(&here(hex), &FileRecord { logical: bytes, bytes, size: *size }, true)? {
+            if self.place(&here(hex), &FileRecord { logical: bytes, bytes, size: *size, executable: false }, true)? {
                 imported.new_objects += 1;
                 folders.extend(self.own_object(&bytes).parent().map(Path::to_owned));
             }
@@ -365,7 +365,7 @@ fn check_file(
     if objects.get(&file.bytes.hex()) != Some(&file.size) {
         return Err(bad(archive, format!("`{name}` of a result is not in it")));
     }
-    let logical = if kind_of(name).name == "bytes" { file.bytes } else { logical_digest(name, path)? };
+    let logical = if kind_of(name).name == "bytes" { file.bytes } else { meaning(name, path)?.0 };
     if logical != file.logical {
         return Err(bad(archive, format!("`{name}` does not mean what its manifest says")));
     }

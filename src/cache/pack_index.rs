@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 
-use super::entry::Stored;
+use super::entry::{FileRecord, Stored};
 use super::files::Files;
 use super::index::{About, Index, Memo, Seen};
 use super::key::CacheKey;
@@ -59,19 +59,19 @@ pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<
     }
     at.results.rows.iter().for_each(|row| w.short(*row));
     for sorted in &at.results.order {
-        let mut put = |logical: Digest, size: u64, object: u32| {
-            w.digest(&logical);
-            w.number(size);
+        let mut put = |file: &FileRecord, object: u32| {
+            w.digest(&file.logical);
+            w.number(file.size);
             w.short(at.objects.rows[object as usize]);
-            w.short(0);
+            w.short(u32::from(file.executable));
         };
         match &results[*sorted as usize].1 {
             Known::Row(row) => packed.outputs(*row).for_each(|output| {
                 let file = packed.output(output);
-                put(file.logical, file.size, at.moved[packed.output_object(output) as usize]);
+                put(&file, at.moved[packed.output_object(output) as usize]);
             }),
             Known::New(stored) => {
-                stored.files.values().for_each(|file| put(file.logical, file.size, place(&objects, &file.bytes)));
+                stored.files.values().for_each(|file| put(file, place(&objects, &file.bytes)));
             }
         }
     }

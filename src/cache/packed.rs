@@ -7,7 +7,7 @@
 //! magic, boot
 //! objects     DIGEST FLAGS SIGNATURE      FLAGS: 1 seen, 2 settled; then all ROWs by digest
 //! results     KEY SECONDS NAMES NUMERICS FIRST  NAMES, NUMERICS: lists; FIRST: the first of its files; then all ROWs by key
-//! outputs     LOGICAL SIZE OBJECT         the files of results, each in the order of its names
+//! outputs     LOGICAL SIZE OBJECT FLAGS   the files of results, each in the order of its names; FLAGS: 1 executable
 //! files       PLACE LENGTH HASHED-AT SIGNATURE DIGEST   of the working tree, by path
 //! pipelines   PLACE LENGTH FIRST COUNT    names, and their part of the next
 //! nodes       SLOT RESULT KEY             under which key each was last found or made, in the order of its pipeline
@@ -30,7 +30,7 @@ use super::index::{About, Memo, Seen};
 use super::key::CacheKey;
 use super::stat::Signature;
 
-pub(super) const MAGIC: &[u8] = b"dpt.index.4\n";
+pub(super) const MAGIC: &[u8] = b"dpt.index.5\n";
 /// In the place of a row: none.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -260,7 +260,8 @@ impl Packed {
     pub fn output(&self, row: u32) -> FileRecord {
         let at = self.outputs.at + row as usize * OUTPUT;
         let bytes = self.object(self.output_object(row));
-        FileRecord { logical: Digest(*self.digest(at)), size: self.number(at + 32), bytes }
+        let executable = self.short(at + 44) & 1 != 0;
+        FileRecord { logical: Digest(*self.digest(at)), size: self.number(at + 32), bytes, executable }
     }
 
     pub fn output_object(&self, row: u32) -> u32 {

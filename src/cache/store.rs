@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -20,7 +21,7 @@ use super::key::CacheKey;
 use super::lock::{Holder, InUse, KeyLocks};
 use super::miss::Miss;
 use super::objects::Objects;
-use super::stat::{Signature, now_ns};
+use super::stat::now_ns;
 use super::work::WorkFolders;
 
 /// Which of the makings under a key count, by their numerics.
@@ -212,7 +213,9 @@ impl Store {
         let mut paths = Vec::new();
         for (name, file) in stored.files.iter() {
             let to = folder.join(name);
-            let there = Signature::at(&to)?.is_some_and(|s| s.size == file.size);
+            let there = std::fs::metadata(&to).is_ok_and(|meta| {
+                meta.is_file() && meta.len() == file.size && (meta.mode() & 0o100 != 0) == file.executable
+            });
             if !there || byte_digest(&to)? != file.bytes {
                 let dir = to.parent().expect("a file lies in a folder");
                 fs::create_dir_all(dir)?;
@@ -220,6 +223,9 @@ impl Store {
                 let beside = fs::beside(dir).map_err(on("write", &to))?;
                 let object = fs::open(&self.object(&file.bytes))?;
                 fs::copy_into(&object, beside.as_file()).map_err(on("write", &to))?;
+                if file.executable {
+                    make_executable(beside.as_file()).map_err(on("write", &to))?;
+                }
                 fault::point("copy.rename").map_err(on("write", &to))?;
                 beside.persist(&to).map_err(|e| on("write", &to)(e.error))?;
             }
@@ -409,6 +415,12 @@ impl Store {
 /// Where the manifest of `key` lies below a store's folder of this layout.
 pub(super) fn manifest_in(root: &Path, key: CacheKey) -> PathBuf {
     split(root.join("entries"), &key.hex(), ".json")
+}
+
+/// Lets those execute a file who may read it.
+fn make_executable(file: &File) -> std::io::Result<()> {
+    let mode = file.metadata()?.mode() & 0o777;
+    file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
 }
 
 /// `folder/ab/cdef…` and an ending.

@@ -1,6 +1,8 @@
 //! Digests of files and folders of the working tree, by their content. What was hashed before is not hashed again while
 //! its signature holds. The same reading finds out what large files of tensors mean (see [`super::known`]).
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -22,10 +24,23 @@ impl Store {
     /// # Errors
     /// When there is nothing at `path`, or a part of it cannot be read.
     pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
+        self.digest_of(path, |digest, _| digest)
+    }
+
+    /// As [`Store::content_digest`], but an executable file has another digest than the same file that is not.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn program_digest(&self, path: &Path) -> Result<Digest, Diag> {
+        self.digest_of(path, |digest, meta| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest })
+    }
+
+    /// The digest of a file, or of all files below a folder; `with` adds to the digest of each what else counts of it.
+    fn digest_of(&self, path: &Path, with: impl Fn(Digest, &Metadata) -> Digest + Sync) -> Result<Digest, Diag> {
         let path = self.absolute(path);
         let meta = std::fs::metadata(&path).map_err(on("read", &path))?;
         if !meta.is_dir() {
-            return self.file_digest(&path, Signature::of(&meta));
+            return Ok(with(self.file_digest(&path, Signature::of(&meta))?, &meta));
         }
         let mut files = Vec::new();
         walk(&path, &mut files)?;
@@ -34,7 +49,7 @@ impl Store {
             .par_iter()
             .map(|(_, file)| {
                 let meta = std::fs::metadata(file).map_err(on("read", file))?;
-                self.file_digest(file, Signature::of(&meta))
+                Ok(with(self.file_digest(file, Signature::of(&meta))?, &meta))
             })
             .collect::<Result<Vec<_>, Diag>>()?;
         Ok(of_folder(files.iter().zip(digests).map(|((name, _), digest)| (name.as_str(), digest))))

@@ -191,12 +191,13 @@ impl Copy<'_> {
 
     fn copy_file(&self, name: &str, record: &FileRecord, sync: bool) -> Result<StampedFile, Diag> {
         let object = fs::open(&self.store.object(&record.bytes))?;
-        let file = self.to.write(name, 0o666, |file| {
+        let mode = if record.executable { 0o777 } else { 0o666 };
+        let file = self.to.write(name, mode, |file| {
             fs::copy_into(&object, file)?;
             if sync { file.sync_all() } else { Ok(()) }
         })?;
         let signature = Signature::of(&file.metadata().map_err(on("read", &self.to.path().join(name)))?);
-        let digest = record.bytes.hex();
+        let digest = record.for_programs().hex();
         Ok(StampedFile { name: name.to_owned(), digest, size: signature.size, mtime: signature.mtime })
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::cache::recipe::{Content, Field, Name};
-use crate::cache::{CacheKey, Entry, Recipe, StaleReason, Store, Stored, reason};
+use crate::cache::{CacheKey, Entry, FileRecord, Recipe, StaleReason, Store, Stored, reason};
 
 use super::executor::Executor;
 use super::freshness::{Freshness, status};
 use super::graph::{Graph, NodeId};
 use super::history::{History, Run};
 use super::key::{Producer, recipe};
-use super::prepare::{prepare, producers};
+use super::prepare::{prepare, producers, sources};
 use super::run::RunOptions;
 
 /// What a node is compared with.
@@ -179,8 +179,7 @@ impl Looker<'_> {
         let node = self.graph.node(id);
         let identity = node.kind.identity.map(|of| of(&node.params, &self.options.outside)).transpose()?;
         let identity = identity.unwrap_or_default();
-        let sources = identity.files.iter().map(|(name, path)| Ok((name.clone(), self.store.content_digest(path)?)));
-        Ok(recipe(node, &identity, &sources.collect::<Result<Vec<_>, Diag>>()?, &[]))
+        Ok(recipe(node, &identity, &sources(node, &identity, self.store)?, &[]))
     }
 
     /// What to compare with.
@@ -240,7 +239,8 @@ impl Looker<'_> {
                     let of = |p: &&Producer| p.port.role == role && p.at() == *at;
                     for producer in feeding.iter().filter(of) {
                         let had = |entry: &Entry| {
-                            entry.made.iter().any(|m| m.files.get(file).is_some_and(|f| f.logical == *old))
+                            let is_old = |f: &FileRecord| [f.logical, f.for_programs()].contains(old);
+                            entry.made.iter().any(|m| m.files.get(file).is_some_and(is_old))
                         };
                         causes.push(self.cause(producer, &had)?);
                     }

@@ -44,6 +44,7 @@ pub fn job(
             key: producer.stored.key.digest(),
             files: files().map(|(name, file)| (name.clone(), store.object(&file.bytes))).collect(),
             digests: files().map(|(name, file)| (name.clone(), file.logical)).collect(),
+            executable: files().filter(|(_, file)| file.executable).map(|(name, _)| name.clone()).collect(),
         });
     }
     let base = std::path::absolute(&outside.base).or_else(|_| std::env::current_dir());
@@ -86,8 +87,9 @@ fn sources(
     let identity = identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
     let source = |(name, path): (String, PathBuf)| {
         let digest = counted.iter().find(|(counted, _)| *counted == name)?.1;
-        let known = store.counted(&path).filter(|known| known.digest == digest);
-        Some((path, known.unwrap_or(Counted { digest, signature: None, sha256: None })))
+        let same = |known: &Counted| known.digest == digest || known.digest.executable() == digest;
+        let known = store.counted(&path).filter(same).unwrap_or(Counted { digest, signature: None, sha256: None });
+        Some((path, Counted { digest, ..known }))
     };
     Ok(identity.files.into_iter().filter_map(source).collect())
 }

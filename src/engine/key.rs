@@ -7,7 +7,7 @@ use crate::base::glob;
 use crate::base::value::Value;
 use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
 use crate::cache::{CacheKey, FileRecord, Stored};
-use crate::stages::stage::{Arity, Identity, LOG, Param, Port, Type};
+use crate::stages::stage::{Arity, Identity, LOG, Param, Port, StageKind, Type};
 
 use super::graph::Node;
 
@@ -65,12 +65,13 @@ pub fn sort(producers: &mut [Producer]) {
 pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], producers: &[Producer]) -> Recipe {
     let mut recipe = Recipe::new(node.kind.name, node.kind.version);
     own(node, identity, sources, &mut recipe);
-    read(producers, &mut recipe);
+    read(node.kind, producers, &mut recipe);
     recipe
 }
 
 /// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read alone.
 pub struct Keys {
+    kind: &'static StageKind,
     own: SharedFields,
     read: KeyHasher,
 }
@@ -80,13 +81,13 @@ impl Keys {
     pub fn new(node: &Node, identity: &Identity, sources: &[(String, Digest)]) -> Self {
         let mut fields = KeyHasher::new(node.kind.name, node.kind.version);
         own(node, identity, sources, &mut fields);
-        Self { own: SharedFields::new(fields), read: KeyHasher::part() }
+        Self { kind: node.kind, own: SharedFields::new(fields), read: KeyHasher::part() }
     }
 
     /// The key of the one that reads `producers`, which are [`sort`]ed.
     pub fn key(&mut self, producers: &[Producer]) -> CacheKey {
         self.read.clear();
-        read(producers, &mut self.read);
+        read(self.kind, producers, &mut self.read);
         self.own.key(&self.read)
     }
 }
@@ -116,7 +117,7 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
 }
 
 /// The fields of what is read.
-fn read(producers: &[Producer], fields: &mut impl Fields) {
+fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     for producer in producers {
         let role = producer.port.role;
@@ -134,7 +135,8 @@ fn read(producers: &[Producer], fields: &mut impl Fields) {
             fields.field(Name::Named { role, at: &at }, Content::Text(&producer.node.stage));
         }
         for (file, record) in producer.files() {
-            fields.field(Name::Input { role, at: &at, file }, Content::Digest(record.logical));
+            let digest = if kind.runs_programs() { record.for_programs() } else { record.logical };
+            fields.field(Name::Input { role, at: &at, file }, Content::Digest(digest));
         }
     }
 }

@@ -36,7 +36,10 @@ pub(super) fn work(
         let outcome = shared.executor.run(job, kind, &reporter, cancel)?;
         let seconds = started.elapsed().as_secs_f64();
         check_outputs(kind, &made(&miss, &outcome)?)?;
-        let Outcome { metrics, numerics, notes, hashed, given } = outcome;
+        let Outcome { metrics, numerics, mut notes, hashed, given } = outcome;
+        // Neither JSON nor a journal has a number for them: they are told in words.
+        let (metrics, odd): (BTreeMap<_, _>, BTreeMap<_, _>) = metrics.into_iter().partition(|(_, v)| v.is_finite());
+        notes.extend(odd.into_iter().map(|(name, value)| format!("metric `{name}` is {value}")));
         notes.iter().for_each(|note| reporter.note(note));
         let told = Work {
             node: shared.name(id),
@@ -47,8 +50,10 @@ pub(super) fn work(
             notes,
             hashed,
             given,
+            foreign: kind.brings_foreign_files(),
         };
-        Ok(Finished { stored: miss.commit(recipe, told)?, metrics })
+        let stored = miss.commit_and_tell(recipe, told, &|note| reporter.note(note))?;
+        Ok(Finished { stored, metrics })
     });
     catch_unwind(stage).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());

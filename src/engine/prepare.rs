@@ -1,7 +1,7 @@
 //! What running and looking share: a node's recipe from what its producers made, which results count, and why none does.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
@@ -177,9 +177,20 @@ impl Outer {
 /// Finds it out. Files are hashed, unless their signatures hold.
 pub(super) fn outer(node: &Node, store: &Store, outside: &Outside) -> Result<Outer, Diag> {
     let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let digest = |(name, path): &(String, PathBuf)| Ok((name.clone(), store.content_digest(path)?));
-    let sources = identity.files.iter().map(digest).collect::<Result<Vec<_>, Diag>>()?;
+    let sources = sources(node, &identity, store)?;
     Ok(Outer { identity, sources })
+}
+
+/// The digests of the files of an identity. Of what a program is given, it counts whether it is executable.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn sources(node: &Node, identity: &Identity, store: &Store) -> Result<Vec<(String, Digest)>, Diag> {
+    let of = |path: &Path| match node.kind.runs_programs() {
+        true => store.program_digest(path),
+        false => store.content_digest(path),
+    };
+    identity.files.iter().map(|(name, path)| Ok((name.clone(), of(path)?))).collect()
 }
 
 pub(super) fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {

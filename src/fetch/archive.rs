@@ -12,6 +12,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use super::{Watch, size};
+use crate::base::content::Content;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
@@ -404,18 +405,9 @@ fn no_archive(path: &Path) -> Result<Diag, Diag> {
     })
 }
 
-/// What the first bytes of a file that is not what it should be say of it: a web page, a Git LFS pointer, nothing.
-pub fn describe(start: &[u8]) -> Option<&'static str> {
-    let text = start.trim_ascii_start();
-    if start.is_empty() {
-        Some("it is empty")
-    } else if start.starts_with(b"version https://git-lfs") {
-        Some("it is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
-    } else if text.get(..5).is_some_and(|t| t.eq_ignore_ascii_case(b"<html") || t.eq_ignore_ascii_case(b"<!doc")) {
-        Some("it is a web page, perhaps of a login or an error")
-    } else {
-        None
-    }
+/// What stands in the place of a file that begins with `start`: a web page, a Git LFS pointer, nothing.
+pub fn describe(start: &[u8]) -> Option<String> {
+    Content::stand_in(start).map(Content::clause)
 }
 
 fn beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use crate::stages::stage::LOG;
 /// What is compared of a result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// Logical digests of its files, by name.
+    /// Logical digests of its files by name; an executable file has another than the same file that is not.
     pub files: BTreeMap<String, Digest>,
     /// Its figures.
     pub metrics: BTreeMap<String, f64>,
@@ -22,7 +22,7 @@ impl Facts {
     /// Of a making. What a program printed is no part of it: two runs of one program seldom print the same.
     pub fn of(made: &Made) -> Self {
         let results = made.files.iter().filter(|(name, _)| *name != LOG);
-        let files = results.map(|(name, file)| (name.clone(), file.logical)).collect();
+        let files = results.map(|(name, file)| (name.clone(), file.for_comparison())).collect();
         Self { files, metrics: made.metrics.clone(), numerics: made.numerics.clone() }
     }
 }

@@ -9,6 +9,7 @@ use crate::cache::Store;
 use crate::cache::recipe::Content;
 use crate::engine::graph::{Graph, NodeId};
 use crate::engine::key;
+use crate::engine::prepare::sources;
 use crate::stages::stage::Outside;
 
 /// Kind, version, parameters, digests of files of the working tree, and for each input its role and coordinates: by the name that
@@ -19,11 +20,7 @@ use crate::stages::stage::Outside;
 pub fn asks(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Result<BTreeMap<String, String>, Diag> {
     let node = graph.node(id);
     let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let sources = identity
-        .files
-        .iter()
-        .map(|(name, path)| Ok((name.clone(), store.content_digest(path)?)))
-        .collect::<Result<Vec<_>, Diag>>()?;
+    let sources = sources(node, &identity, store)?;
     let recipe = key::recipe(node, &identity, &sources, &[]);
     let mut asks: BTreeMap<String, String> = recipe
         .fields()

@@ -318,6 +318,7 @@ fn make(
         // Here nothing is taken at anybody's word.
         hashed: BTreeMap::new(),
         given: outcome.given,
+        foreign: kind.brings_foreign_files(),
     };
     let stored = miss.commit(&prepared.recipe, work)?;
     how.sink.event(&Event::NodeDone { node: node.to_owned(), key, seconds, bytes: stored.size(), metrics });

@@ -1,12 +1,12 @@
 //! `command`: any program, between the stages of our own. `docs/command.md` explains it by example.
 //!
-//! What enters the key, besides the content of its inputs:
+//! What enters the key, besides the bytes of its inputs and whether they are executable:
 //!
 //! | of a command | in the key |
 //! |--------------|------------|
 //! | `run`        | the arguments after substitution, references to inputs and outputs as they are written: no path |
-//! | `code`       | the content of each file or folder, and its path as written (scripts import each other by it) |
-//! | `files`      | the content of each, its name in the table, and its file name without the folder |
+//! | `code`       | the content of each file or folder, which files are executable, and its path as written (scripts import each other by it) |
+//! | `files`      | the same of each, its name in the table, and its file name without the folder |
 //! | `params`     | names and typed values |
 //! | `env`        | names and values; that one is not set counts as well |
 //! | `outputs`    | names and paths |
@@ -45,7 +45,7 @@ pub use template::HEADS;
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "command",
-    version: 1,
+    version: 2,
     about: "runs a program of yours on the files of other stages",
     params: &[
         Param::required(

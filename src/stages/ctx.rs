@@ -1,6 +1,6 @@
 //! [`Ctx`]: all that a running stage may touch. It knows no graph, no key and no terminal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,6 +59,9 @@ pub struct Input {
     pub files: BTreeMap<String, PathBuf>,
     /// File name to logical digest.
     pub digests: BTreeMap<String, Digest>,
+    /// The names of the files that are executable. In the store they are not.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub executable: BTreeSet<String>,
 }
 
 impl Input {

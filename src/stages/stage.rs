@@ -59,6 +59,18 @@ impl StageKind {
         self.name == what || self.provides.iter().any(|provision| provision.what == what && provision.holds(params))
     }
 
+    /// Whether it hands its files to a program of the user's: a kind that takes any role. Nobody knows what of a file such
+    /// a program reads, so its inputs count by their bytes and by whether they are executable. Our own stages read nothing of
+    /// a file but what its logical digest covers.
+    pub fn runs_programs(&self) -> bool {
+        self.any_role().is_some()
+    }
+
+    /// Whether it brings files that others wrote: from outside, or by a program of the user's. Their endings promise nothing.
+    pub fn brings_foreign_files(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Whether the pipeline says which files it writes.
     pub fn writes_anything(&self) -> bool {
         self.outputs.iter().any(|output| output.name == "*")

@@ -30,6 +30,7 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
         key: Digest::of(b""),
         files,
         digests: BTreeMap::new(),
+        executable: Default::default(),
     };
     let tokenizer = BTreeMap::from([("spiece.model".to_owned(), spiece.to_owned())]);
     let defaults: [(&str, Value); 6] = [

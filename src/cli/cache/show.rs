@@ -93,7 +93,9 @@ fn making(store: &Store, entry: &Entry, made: &Made) -> String {
         let there = std::fs::metadata(&path).is_ok_and(|meta| meta.len() == file.size);
         let place = if there { paint(DIM, crate::cli::common::shown(&path)) } else { paint(BAD, "is not there") };
         let logical = if file.logical == file.bytes { String::new() } else { format!("means {}", file.logical) };
-        vec![format!("  {name}"), render::bytes(file.size), file.bytes.to_string(), logical, place]
+        let bit = if file.executable { "executable".to_owned() } else { String::new() };
+        let more: Vec<_> = [logical, bit].into_iter().filter(|text| !text.is_empty()).collect();
+        vec![format!("  {name}"), render::bytes(file.size), file.bytes.to_string(), more.join(", "), place]
     });
     text.push_str(&render::table(&rows.collect::<Vec<_>>(), &[Align::Left, Align::Right]));
     text

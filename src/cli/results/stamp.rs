@@ -31,7 +31,7 @@ pub struct Stamp {
 pub struct StampedFile {
     /// A relative path of plain components.
     pub name: String,
-    /// The blake3 of its bytes, in hex.
+    /// The blake3 of its bytes and of whether it is executable, in hex.
     pub digest: String,
     /// Its size when it was copied, in bytes.
     pub size: u64,
@@ -42,7 +42,7 @@ pub struct StampedFile {
 impl Stamp {
     /// Returns whether it is of this very result: the same key may stand for new bytes after a repair.
     pub fn is_of(&self, stored: &Stored) -> bool {
-        let digests = stored.files.iter().map(|(name, file)| (name.to_string(), file.bytes.hex()));
+        let digests = stored.files.iter().map(|(name, file)| (name.to_string(), file.for_programs().hex()));
         let ours = self.files.iter().map(|file| (file.name.clone(), file.digest.clone()));
         self.key == stored.key.hex() && digests.eq(ours)
     }

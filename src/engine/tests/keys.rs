@@ -23,7 +23,7 @@ fn key(params: &[(&str, Value)]) -> CacheKey {
 fn stored(files: &[(&str, &str)]) -> Stored {
     let files = files.iter().map(|(name, content)| {
         let digest = Digest::of(content.as_bytes());
-        ((*name).to_owned(), FileRecord { logical: digest, bytes: Digest::of(b"any"), size: 1 })
+        ((*name).to_owned(), FileRecord { logical: digest, bytes: Digest::of(b"any"), size: 1, executable: false })
     });
     Stored { key: key(&[]), files: files.collect(), numerics: Default::default(), seconds: 0.0 }
 }

@@ -34,7 +34,7 @@ use crate::stages::ctx::{Ctx, Input};
 
 use super::settings::{Settings, file_name};
 use super::template::{Meanings, Piece};
-use super::tree::{READ_ONLY, Tree};
+use super::tree::{READ_AND_EXECUTE, READ_ONLY, Tree};
 
 /// How the names of rooms begin.
 const ROOM: &str = "room-";
@@ -162,7 +162,8 @@ impl Room {
             self.folder(&folder)?;
             for (name, from) in &input.files {
                 assert!(is_relative_file(name), "the store keeps no other names");
-                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, READ_ONLY)?;
+                let mode = if input.executable.contains(name) { READ_AND_EXECUTE } else { READ_ONLY };
+                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, mode)?;
             }
             producers.push((folder, input.files.keys().cloned().collect::<Vec<_>>()));
         }

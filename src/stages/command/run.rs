@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use crate::artifact::json;
+use crate::artifact::{Unfit, json};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::process::how;
@@ -71,7 +71,13 @@ fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: 
     if let Some(Gives::File(path)) = settings.outputs.get(METRICS)
         && path.ends_with(".json")
     {
-        outcome.metrics = figures(&ctx.out(path))?;
+        // The work of the program is not lost over its figures.
+        match json::numbers(&ctx.out(path))? {
+            Ok(figures) => outcome.metrics = figures,
+            Err(Unfit { what, why, .. }) => {
+                outcome.notes.push(format!("no figures: the output `{METRICS}`, `{path}`, is not {what}: {why}"));
+            }
+        }
     }
     match std::fs::rename(log, ctx.out(LOG)) {
         // It printed nothing.
@@ -79,14 +85,6 @@ fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: 
         moved => moved.map_err(on("move", log))?,
     }
     Ok(outcome)
-}
-
-/// The numbers of a JSON object.
-fn figures(path: &Path) -> Result<BTreeMap<String, f64>, Diag> {
-    let object: BTreeMap<String, serde_json::Value> = json::read(path).map_err(|diag| {
-        Diag::error(Class::Stage, "the output `metrics` is no JSON object").note(diag.message).lasting()
-    })?;
-    Ok(object.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?))).collect())
 }
 
 /// All that the program finds in its environment.

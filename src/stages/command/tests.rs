@@ -96,7 +96,14 @@ impl Bench {
         };
         let files = files.iter().map(|(name, text)| path(name, text)).collect();
         let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        let input = Input { node: "n".into(), axes, key: Digest::of(b"k"), files, digests: Default::default() };
+        let input = Input {
+            node: "n".into(),
+            axes,
+            key: Digest::of(b"k"),
+            files,
+            digests: Default::default(),
+            executable: Default::default(),
+        };
         self.job.inputs.entry(role.to_owned()).or_default().push(input);
     }
 

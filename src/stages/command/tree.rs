@@ -22,6 +22,8 @@ const SMALL: u64 = 1 << 16;
 
 /// The rights of a file that can be read and no more.
 pub const READ_ONLY: u32 = 0o444;
+/// The rights of a copy that may be read and started as a program.
+pub const READ_AND_EXECUTE: u32 = 0o555;
 
 /// A folder, and what is wanted in it.
 #[derive(Debug)]
@@ -179,11 +181,13 @@ impl Tree {
     ) -> Result<Digest, Diag> {
         let (copy, hashed) = self.fill(name, from, source, meta.len())?;
         let path = self.path(name);
+        // A program can tell whether a file is executable, so the key has it too.
+        let marked = |digest: Digest| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest };
         let digest = match hashed {
-            Some(digest) => digest,
+            Some(digest) => marked(digest),
             None => match known()? {
                 Some(digest) => digest,
-                None => byte_digest(&path)?,
+                None => marked(byte_digest(&path)?),
             },
         };
         set_rights(&copy, meta.mode() & 0o777).map_err(on("write", &path))?;

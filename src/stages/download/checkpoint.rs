@@ -462,7 +462,7 @@ fn check_file(name: &str, path: &Path) -> Result<(), Diag> {
     };
     let start = beginning(path)?;
     if let Some(why) = describe(&start) {
-        return wrong(why);
+        return wrong(&why);
     }
     if name.ends_with(".safetensors") || name.ends_with(".bin") {
         let file = Weights::open(name, path).map_err(|e| by_name(e, name, path))?;

@@ -387,6 +387,7 @@ mod tests {
                 key: Digest::of(b""),
                 files: names.into_iter().map(|name| (name.clone(), dir.path().join(name))).collect(),
                 digests: BTreeMap::new(),
+                executable: Default::default(),
             };
             let inputs = [("data", input(tables)), ("tokenizer", input(vec!["spiece.model".into()]))];
             let params = [

@@ -50,7 +50,14 @@ impl Bench {
             files.insert(name, path);
         }
         let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        Input { node: node.into(), axes, key: Digest::of(node.as_bytes()), files, digests }
+        Input {
+            node: node.into(),
+            axes,
+            key: Digest::of(node.as_bytes()),
+            files,
+            digests,
+            executable: Default::default(),
+        }
     }
 
     /// Runs `kind` as `node`, with its defaults and `set` (TOML), on the outputs of earlier nodes.

@@ -98,7 +98,14 @@ fn input(node: &str, dir: &Path) -> Input {
         digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
         files.insert(name, path);
     }
-    Input { node: node.into(), axes: vec![], key: Digest::of(node.as_bytes()), files, digests }
+    Input {
+        node: node.into(),
+        axes: vec![],
+        key: Digest::of(node.as_bytes()),
+        files,
+        digests,
+        executable: Default::default(),
+    }
 }
 
 /// Asks a run to end when it has come to a step, or ends it at once; keeps its notes.
