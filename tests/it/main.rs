@@ -29,6 +29,7 @@ mod golden_tokenize;
 mod interrupt;
 mod kill;
 mod linkage;
+mod meaning;
 mod parity;
 mod quickstart;
 mod real_rows;

@@ -74,10 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn class_numbers_are_no_labels_of_the_file_form() {
-        let bad = r#"{"premise": "p", "hypothesis": "h", "idx": 0, "label": 0}"#;
-        let e = (&Cb as &dyn Task).parse_jsonl(bad, "f").unwrap_err();
-        assert_eq!(e.message, "`f`, line 1: field `label` is `0`, not a label of `cb`");
+    fn class_numbers_are_taken_and_others_refused() {
+        let row = |label: &str| format!(r#"{{"premise": "p", "hypothesis": "h", "idx": 0, "label": {label}}}"#);
+        let rows: Vec<_> = ["0", "1", "2", "\"neutral\""].map(row).into();
+        let labels = render(&Cb, &rows.join("\n"), Template::Plain).into_iter().map(|e| e.label.unwrap());
+        assert_eq!(labels.collect::<Vec<_>>(), [0, 1, 2, 2]);
+        let e = (&Cb as &dyn Task).parse_jsonl(&row("3"), "f").unwrap_err();
+        assert_eq!(e.message, "`f`, line 1: field `label` is `3`, not a label of `cb`");
     }
 
     #[test]

@@ -6,17 +6,20 @@
 mod boolq;
 mod cb;
 mod copa;
+mod jsonl;
 mod multirc;
 mod read;
 mod record;
 mod rte;
+mod table;
 mod wic;
 mod wsc;
 
 use arrow::record_batch::RecordBatch;
 use serde_json::{Value as Json, json};
 
-pub use read::{Cell, Column, Fields, Kind, LABEL, LabelForm, Row, rows, schema};
+pub use read::{Cell, Column, Fields, Kind, LABEL, LabelForm};
+pub use table::{Row, conform, rows, schema};
 
 use super::template::{Example, Rendering, Template};
 use crate::base::diag::{Class, Diag};
@@ -73,6 +76,9 @@ pub trait Task: Sync {
         Ok(lines)
     }
 }
+
+/// The split whose rows need no labels, and have none where all of them are `-1`.
+pub const UNLABELLED: &str = "test";
 
 /// Which definitions of the metrics count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +141,16 @@ impl<'t> dyn Task + 't {
     /// Malformed JSON, missing fields, wrong types, labels that the task does not have: the first ten of all problems,
     /// each with its line. A file without examples.
     pub fn parse_jsonl(&self, text: &str, origin: &str) -> Result<RecordBatch, Diag> {
-        read::parse(self, text, origin)
+        self.read_jsonl(text.as_bytes(), origin, UNLABELLED)
+    }
+
+    /// As [`parse_jsonl`](Self::parse_jsonl), from the bytes of the file of `split`. In a split `test`, `-1` in all rows
+    /// stands for no label; elsewhere a row with `-1` has no label, which is an error.
+    ///
+    /// # Errors
+    /// As there; also a file that is no text in UTF-8, or something else in its place: says what.
+    pub fn read_jsonl(&self, bytes: &[u8], origin: &str, split: &str) -> Result<RecordBatch, Diag> {
+        jsonl::parse(self, jsonl::text(bytes, origin)?, origin, split)
     }
 }
 
@@ -193,7 +208,7 @@ mod tests {
             }
         }
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/task")).unwrap();
-        assert_eq!(files.count(), TASKS.len() + 2, "one file a task, `mod.rs` and `read.rs`");
+        assert_eq!(files.count(), TASKS.len() + 4, "one file a task, `mod.rs`, `jsonl.rs`, `read.rs` and `table.rs`");
     }
 
     #[test]
@@ -300,5 +315,162 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A row of each task with classes, without its label.
+    fn unlabelled(task: &str, label: &str) -> String {
+        let row = match task {
+            "boolq" => r#"{"question": "q", "passage": "p", "idx": 0, "label": L}"#,
+            "cb" | "rte" => r#"{"premise": "p", "hypothesis": "h", "idx": 0, "label": L}"#,
+            "copa" => r#"{"premise": "p", "choice1": "a", "choice2": "b", "question": "cause", "idx": 0, "label": L}"#,
+            "multirc" => {
+                r#"{"idx": 0, "passage": {"text": "p", "questions": [{"question": "q", "idx": 0, "answers": [{"text": "a", "idx": 0, "label": L}]}]}}"#
+            }
+            "wic" => {
+                r#"{"word": "w", "sentence1": "a", "sentence2": "b", "idx": 0, "start1": 0, "end1": 1, "start2": 0, "end2": 1, "label": L}"#
+            }
+            "wsc" => {
+                r#"{"text": "a b", "target": {"span1_index": 0, "span1_text": "a", "span2_index": 1, "span2_text": "b"}, "idx": 0, "label": L}"#
+            }
+            other => panic!("{other}"),
+        };
+        row.replace('L', label)
+    }
+
+    #[test]
+    fn labels_by_number_are_taken_for_every_task_with_classes() {
+        for task in TASKS.iter().filter(|task| !task.labels().is_empty()) {
+            let of = |labels: &[&str], split: &str| {
+                let lines: Vec<_> = labels.iter().map(|label| unlabelled(task.name(), label)).collect();
+                let batch = task.read_jsonl(lines.join("\n").as_bytes(), "f", split)?;
+                Ok::<_, Diag>(rows(*task, &batch, "f")?.map(|row| row.label()).collect::<Vec<_>>())
+            };
+            let numbers: Vec<String> = (0..task.labels().len()).map(|n| n.to_string()).collect();
+            let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
+            let classes: Vec<_> = (0..numbers.len() as i64).map(Some).collect();
+            assert_eq!(of(&numbers, "train").unwrap(), classes, "{}", task.name());
+            let beyond = numbers.len().to_string();
+            assert!(of(&[&beyond], "train").unwrap_err().message.contains("not a label of"));
+            assert_eq!(of(&["-1", "-1"], "test").unwrap(), [None, None], "{}", task.name());
+            for (labels, split) in [(["-1", "-1"], "train"), (["0", "-1"], "test"), (["0", "-1"], "validation")] {
+                let error = of(&labels, split).unwrap_err();
+                assert!(error.to_string().contains("line 2: the row has no label (-1)"), "{error}");
+                assert!(error.notes.iter().any(|note| note.starts_with("only a split `test`")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_hugging_faces_copy_are_the_rows_of_the_official_files() {
+        let pairs = [
+            (
+                "wsc",
+                unlabelled("wsc", "true"),
+                r#"{"text": "a b", "span1_index": 0, "span1_text": "a", "span2_index": 1, "span2_text": "b", "idx": 0, "label": 1}"#,
+            ),
+            (
+                "multirc",
+                unlabelled("multirc", "1"),
+                r#"{"paragraph": "p", "question": "q", "answer": "a", "idx": {"paragraph": 0, "question": 0, "answer": 0}, "label": 1}"#,
+            ),
+            (
+                "record",
+                r#"{"idx": 3, "passage": {"text": "Bob ran", "entities": [{"start": 0, "end": 2}]}, "qas": [{"query": "@placeholder", "idx": 7, "answers": [{"start": 0, "end": 2, "text": "Bob"}]}]}"#.to_owned(),
+                r#"{"passage": "Bob ran", "query": "@placeholder", "entities": ["Bob"], "answers": ["Bob"], "idx": {"passage": 3, "query": 7}}"#,
+            ),
+        ];
+        for (name, official, hub) in pairs {
+            let task = find(name).unwrap();
+            let of = |text: &str| task.read_jsonl(text.as_bytes(), "f", "train").unwrap();
+            assert_eq!(of(&official), of(hub), "{name}");
+        }
+        let record = find("record").unwrap();
+        let bare = r#"{"passage": "Bob ran", "query": "@placeholder", "entities": ["Bob"], "answers": [], "idx": {"passage": 3, "query": 7}}"#;
+        let answers = |split: &str| {
+            let batch = record.read_jsonl(bare.as_bytes(), "f", split).unwrap();
+            rows(record, &batch, "f").unwrap().next().unwrap().texts("answers")
+        };
+        assert_eq!((answers("test"), answers("train")), (None, Some(vec![])));
+    }
+
+    #[test]
+    fn file_of_rows_that_is_something_else_is_said_to_be_what_it_is() {
+        let boolq = find("boolq").unwrap();
+        let said = |bytes: &[u8]| boolq.read_jsonl(bytes, "train.jsonl", "train").unwrap_err();
+        let cases: [(&[u8], &str); 9] = [
+            (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+            (b"<!DOCTYPE html>", "it is a web page"),
+            (b"\x1f\x8b\x08\0", "it is compressed with gzip"),
+            (b"PK\x03\x04", "it is a zip archive"),
+            (b"PAR1\x15", "it is a parquet table"),
+            (b"\xff\xfe{\0}\0", "it is text in UTF-16LE"),
+            (b"[\n{\"a\": 1},\n{\"a\": 2}\n]\n", "one JSON value over several lines, a list of 2: one object a line"),
+            (b"[{\"a\": 1}]", "one JSON value in one line, a list of 1: one object a line is expected"),
+            (b"{\n\"a\": 1\n}\n", "one JSON value over several lines: one object a line is expected"),
+        ];
+        for (bytes, what) in cases {
+            let error = said(bytes);
+            assert!(error.message.contains(what) && error.help.is_some(), "{error}");
+        }
+        assert_eq!(said(b"{}\n\xff\n").message, "`train.jsonl`, line 2: not UTF-8");
+        let row = unlabelled("boolq", "true");
+        let two = format!("\u{feff}{row}\n\u{feff}{row}\n");
+        assert_eq!(boolq.read_jsonl(two.as_bytes(), "f", "train").unwrap().num_rows(), 2);
+        let odd = row.replace("}", ", \"score\": NaN}");
+        assert_eq!(boolq.read_jsonl(odd.as_bytes(), "f", "train").unwrap().num_rows(), 1);
+        let odd = row.replace("\"q\"", "NaN");
+        let problem = said(odd.as_bytes()).message;
+        assert!(problem.contains("field `question` is `null`") && problem.contains("`NaN`, which JSON does not have"));
+    }
+
+    #[test]
+    fn table_of_another_writer_is_read_as_rows() {
+        use arrow::array::{
+            ArrayRef, BooleanArray, Float64Array, Int8Array, Int32Array, NullArray, StringArray, StructArray,
+        };
+        use arrow::datatypes::{DataType, Field};
+        use std::sync::Arc;
+        let text = || Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef;
+        let short = || Arc::new(Int32Array::from(vec![0, 1])) as ArrayRef;
+        let boolq = find("boolq").unwrap();
+        let read = |label: ArrayRef, split: &str| {
+            let columns = [("question", text()), ("passage", text()), ("idx", short()), ("label", label)];
+            let batch = conform(boolq, &RecordBatch::try_from_iter(columns).unwrap(), "f", split)?;
+            Ok::<_, Diag>(rows(boolq, &batch, "f")?.map(|row| (row.int("idx"), row.label())).collect::<Vec<_>>())
+        };
+        let labelled = vec![(0, Some(1)), (1, Some(0))];
+        for label in [
+            Arc::new(Int8Array::from(vec![1, 0])) as ArrayRef,
+            Arc::new(BooleanArray::from(vec![true, false])),
+            Arc::new(Float64Array::from(vec![1.0, 0.0])),
+            Arc::new(StringArray::from(vec!["true", "False"])),
+        ] {
+            assert_eq!(read(label, "train").unwrap(), labelled);
+        }
+        let bare = vec![(0, None), (1, None)];
+        for label in [
+            Arc::new(Int8Array::from(vec![-1, -1])) as ArrayRef,
+            Arc::new(NullArray::new(2)),
+            Arc::new(Float64Array::from(vec![f64::NAN, f64::NAN])),
+        ] {
+            assert_eq!(read(label, "test").unwrap(), bare);
+        }
+        let error = |label: ArrayRef, split: &str| read(label, split).unwrap_err().message;
+        let minus: ArrayRef = Arc::new(Int8Array::from(vec![0, -1]));
+        for split in ["train", "test"] {
+            assert_eq!(error(minus.clone(), split), "`f`, row 2: the row has no label (-1)");
+        }
+        assert!(error(Arc::new(Float64Array::from(vec![0.5, 1.0])), "train").contains("column `label` has label 0.5"));
+        assert!(error(Arc::new(Int8Array::from(vec![7, 0])), "train").contains("it has label 7"));
+        assert!(error(Arc::new(StringArray::from(vec!["a", "b"])), "train").contains("has label `a`"));
+
+        let multirc = find("multirc").unwrap();
+        let part = |name: &str| (Arc::new(Field::new(name, DataType::Int32, true)), short());
+        let idx: ArrayRef = Arc::new(StructArray::from(vec![part("paragraph"), part("question"), part("answer")]));
+        let texts = ["paragraph", "question", "answer"].map(|name| (name, text()));
+        let columns = texts.into_iter().chain([("idx", idx), ("label", short())]);
+        let batch = conform(multirc, &RecordBatch::try_from_iter(columns).unwrap(), "f", "train").unwrap();
+        let row = rows(multirc, &batch, "f").unwrap().nth(1).unwrap();
+        assert_eq!((row.int("question_idx"), row.text("answer"), row.label()), (1, "b", Some(1)));
     }
 }

@@ -44,6 +44,10 @@ impl Task for MultiRc {
     }
 
     fn read(&self, fields: &Fields, rows: &mut Vec<Vec<Cell>>) {
+        if fields.has("paragraph") {
+            rows.extend(flat(self, fields));
+            return;
+        }
         let (paragraph_idx, passage) = (fields.int("idx"), fields.object("passage"));
         let Some(passage) = passage else { return };
         let (paragraph, questions) = (passage.text("text"), passage.objects("questions"));
@@ -123,6 +127,17 @@ impl Task for MultiRc {
         }
         Ok(lines)
     }
+}
+
+/// A row as Hugging Face's copy has it: one line an answer.
+fn flat(task: &dyn Task, fields: &Fields) -> Option<Vec<Cell>> {
+    let texts = ["paragraph", "question", "answer"].map(|name| fields.text(name));
+    let (idx, label) = (fields.object("idx"), fields.label(task, LabelForm::Index));
+    let idx = idx.map(|idx| ["paragraph", "question", "answer"].map(|name| idx.int(name)));
+    let ([Some(paragraph), Some(question), Some(answer)], Some([Some(p), Some(q), Some(a)])) = (texts, idx) else {
+        return None;
+    };
+    Some(vec![p.into(), q.into(), a.into(), paragraph.into(), question.into(), answer.into(), label?.into()])
 }
 
 /// The list under `key`, made at the end where there is none. Predictions come in file order, so the last one is tried

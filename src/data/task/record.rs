@@ -44,6 +44,10 @@ impl Task for Record {
     }
 
     fn read(&self, fields: &Fields, rows: &mut Vec<Vec<Cell>>) {
+        if fields.is_text("passage") {
+            rows.extend(flat(fields));
+            return;
+        }
         let (passage_idx, passage, queries) = (fields.int("idx"), fields.object("passage"), fields.objects("qas"));
         let Some(passage) = passage else { return };
         let (text, spans) = (passage.text("text"), passage.objects("entities"));
@@ -141,6 +145,16 @@ impl Task for Record {
         }
         Ok(lines)
     }
+}
+
+/// A row as Hugging Face's copy has it: one line a query, with entities and answers as texts.
+fn flat(fields: &Fields) -> Option<Vec<Cell>> {
+    let (passage, query, idx) = (fields.text("passage"), fields.text("query"), fields.object("idx"));
+    let entities = fields.texts("entities");
+    let answers = if fields.has("answers") { fields.texts("answers").map(Cell::Texts) } else { Some(Cell::Null) };
+    let idx = idx.map(|idx| ["passage", "query"].map(|name| idx.int(name)));
+    let Some([Some(p), Some(q)]) = idx else { return None };
+    Some(vec![p.into(), q.into(), passage?.into(), query?.into(), Cell::Texts(entities?), answers?])
 }
 
 fn once_an_answer(whole: &Example) -> Vec<Example> {

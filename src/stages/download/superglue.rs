@@ -196,11 +196,7 @@ pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], 
     let mut data = Data { task: task.name(), source: fetch.spec.source.origin(), splits: BTreeMap::new() };
     for Text { split, origin, bytes, sha256 } in &texts {
         fetch.ctx.check_cancel()?;
-        let text = std::str::from_utf8(bytes).map_err(|e| {
-            let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            Diag::error(Class::Stage, format!("`{origin}`, line {line}: not UTF-8"))
-        })?;
-        let batch = task.parse_jsonl(text, origin)?;
+        let batch = task.read_jsonl(bytes, origin, &split.name)?;
         table::write(&fetch.ctx.out(&format!("{}.parquet", split.name)), &batch)?;
         let known = SplitData { rows: batch.num_rows(), sha256: *sha256 };
         fetch.outcome.metrics.insert(format!("rows_{}", split.name), batch.num_rows() as f64);

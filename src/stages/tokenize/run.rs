@@ -167,9 +167,12 @@ impl Job<'_> {
         let (typed, text) = (format!("{split}.parquet"), format!("{split}.jsonl"));
         match data.files.get(&text) {
             Some(path) if !data.files.contains_key(&typed) => {
-                self.task.parse_jsonl(&fs::read_to_string(path)?, &format!("{text} of {}", data.node))
+                self.task.read_jsonl(&fs::read(path)?, &format!("{text} of {}", data.node), split)
             }
-            _ => table::read(data.file(&typed)?),
+            _ => {
+                let table = table::read(data.file(&typed)?)?;
+                task::conform(self.task, &table, &format!("{typed} of {}", data.node), split)
+            }
         }
     }
 
