@@ -2,6 +2,7 @@
 //! the two are different tasks under one name, never to be compared.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Value as Json, json};
@@ -44,9 +45,14 @@ impl Task for Wsc {
     }
 
     fn read(&self, fields: &Fields, rows: &mut Vec<Vec<Cell>>) {
-        let (text, target, idx) = (fields.text("text"), fields.object("target"), fields.int("idx"));
-        let label = fields.label(self, LabelForm::Bool);
-        let Some(target) = target else { return };
+        let (text, idx, label) = (fields.text("text"), fields.int("idx"), fields.label(self, LabelForm::Bool));
+        // Hugging Face's copy has the spans beside the text.
+        let nested = if fields.has("span1_text") { None } else { Some(fields.object("target")) };
+        let target = match &nested {
+            None => fields,
+            Some(Some(target)) => target,
+            Some(None) => return,
+        };
         let (at1, at2) = (target.index("span1_index"), target.index("span2_index"));
         let (span1, span2) = (target.text("span1_text"), target.text("span2_text"));
         let (Some(text), Some(idx), Some(label)) = (text, idx, label) else { return };
@@ -127,18 +133,52 @@ impl Span {
         Self { text: text.trim_end_matches('.').replace('\n', " "), index }
     }
 
-    /// Where it stands: at the word of its index, else its occurrence nearest to that.
+    /// Where it stands: at the word of its index, else its occurrence nearest to that. It begins and ends where a word does;
+    /// where it stands nowhere as it is written, its first letter may be of the other case.
     fn find(&self, whole: &str) -> Option<Range<usize>> {
+        self.find_text(whole, &self.text).or_else(|| self.find_text(whole, &other_case(&self.text)))
+    }
+
+    fn find_text(&self, whole: &str, text: &str) -> Option<Range<usize>> {
+        if text.is_empty() {
+            return None;
+        }
         let starts: Vec<usize> =
             whole.split_whitespace().map(|word| word.as_ptr() as usize - whole.as_ptr() as usize).collect();
         let word_of = |byte: usize| starts.partition_point(|start| *start <= byte).saturating_sub(1);
-        let at = starts.get(self.index).copied().filter(|start| whole[*start..].starts_with(&self.text));
+        let words = |at: &usize| is_words(whole, *at..*at + text.len());
+        let at = starts.get(self.index).copied().filter(|start| whole[*start..].starts_with(text)).filter(words);
         let at = at.or_else(|| {
-            let all = whole.match_indices(&self.text).map(|(byte, _)| byte);
-            all.min_by_key(|byte| word_of(*byte).abs_diff(self.index))
+            // Occurrences may overlap: each place where the text stands is tried.
+            let all = whole.char_indices().map(|(byte, _)| byte).filter(|byte| whole[*byte..].starts_with(text));
+            all.filter(words).min_by_key(|byte| word_of(*byte).abs_diff(self.index))
         })?;
-        Some(at..at + self.text.len())
+        Some(at..at + text.len())
     }
+}
+
+/// The text with its first letter in the other case.
+fn other_case(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| match c.is_uppercase() {
+        true => c.to_lowercase().to_string(),
+        false => c.to_uppercase().to_string(),
+    });
+    first.unwrap_or_default() + letters.as_str()
+}
+
+/// Whether a range begins and ends where words do. `'s` and other punctuation may follow; what stands behind an apostrophe
+/// (the `t` of `don't`) is no word of its own.
+fn is_words(whole: &str, at: Range<usize>) -> bool {
+    static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\w").expect("a valid pattern"));
+    let of_word = |c: Option<char>| c.is_some_and(|c| WORD.is_match(c.encode_utf8(&mut [0; 4])));
+    let (mut before, mut inside) = (whole[..at.start].chars().rev(), whole[at.clone()].chars());
+    let (last, next) = (inside.clone().next_back(), whole[at.end..].chars().next());
+    let previous = before.next();
+    let begins = !of_word(inside.next())
+        || !(of_word(previous) || matches!(previous, Some('\'' | '’')) && of_word(before.next()));
+    let ends = !(of_word(last) && of_word(next));
+    begins && ends
 }
 
 /// The noun as `* noun *`, the pronoun as `# pronoun #`. Spans that overlap or are not found stay unmarked; the source
@@ -211,6 +251,32 @@ mod tests {
         assert_eq!(span("he", 99).find(whole), Some(12..14));
         assert_eq!(span("she", 0).find(whole), None);
         assert_eq!(mark_both("a b", &span("b", 1), &span("b", 1)), "a b", "overlapping spans stay unmarked");
+    }
+
+    #[test]
+    fn spans_begin_and_end_where_words_do() {
+        let marked = |text: &str, noun: (&str, i64), pronoun: (&str, i64)| {
+            let span = |(part, index)| Span::new(text, part, index);
+            mark_both(text, &span(noun), &span(pronoun))
+        };
+        let rows = [
+            (
+                "The mother told Sam that the heir left because he was tired.",
+                ("Sam", 3),
+                ("he", 0),
+                "The mother told * Sam * that the heir left because # he # was tired.",
+            ),
+            ("Anna saw the theater when she left.", ("Anna", 0), ("he", 2), "* Anna * saw the theater when she left."),
+            ("Ann told her that he left.", ("Ann", 0), ("he", 2), "* Ann * told her that # he # left."),
+            ("Sam's hat is where he's put it.", ("Sam", 0), ("he", 4), "* Sam *'s hat is where # he #'s put it."),
+            ("\"He left,\" said Al.", ("Al", 3), ("He", 0), "\"# He # left,\" said * Al *."),
+            ("I don't see it: t is lost.", ("I", 0), ("t", 1), "* I * don't see it: # t # is lost."),
+            ("Zoë met Zo\u{eb}lle; Zo\u{eb} left.", ("Zo", 0), ("left", 3), "Zoë met Zoëlle; Zoë # left #."),
+            ("Hector said he left.", ("Hector", 0), ("He", 0), "* Hector * said # he # left."),
+        ];
+        for (text, noun, pronoun, expected) in rows {
+            assert_eq!(marked(text, noun, pronoun), expected);
+        }
     }
 
     #[test]
