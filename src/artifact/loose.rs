@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-/// The text without a byte order mark at its beginning.
+/// The text without byte order marks at its beginning: files that were put together have several.
 pub fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+    text.trim_start_matches('\u{feff}')
 }
 
 /// The places of numbers that are not finite, or that no float of 64 bits can hold: `NaN`, `-Infinity`, `1e999`.

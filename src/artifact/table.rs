@@ -7,17 +7,20 @@ use std::path::Path;
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use crate::base::caught::caught;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
 
 use super::columns::{self, Column};
-use super::{CUT_SHORT, Unfit, malformed, replace, unwritable};
+use super::{CUT_SHORT, Unfit, replace, unwritable};
 
 /// What a table is called in messages.
 const WHAT: &str = "a parquet table";
@@ -54,10 +57,9 @@ pub fn write(path: &Path, batch: &RecordBatch) -> Result<(), Diag> {
 }
 
 /// A parquet error while writing: most are the disk's.
-fn failed(path: &Path, error: parquet::errors::ParquetError) -> Diag {
-    use parquet::errors::ParquetError::External;
+fn failed(path: &Path, error: ParquetError) -> Diag {
     match error {
-        External(source) => match source.downcast::<std::io::Error>() {
+        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
             Ok(io) => fs::on("write", path)(*io).into(),
             Err(other) => unwritable(path, other),
         },
@@ -70,10 +72,11 @@ fn failed(path: &Path, error: parquet::errors::ParquetError) -> Diag {
 /// # Errors
 /// When the file cannot be read or is not parquet.
 pub fn read(path: &Path) -> Result<RecordBatch, Diag> {
-    let (schema, reader) = open(path)?.map_err(|unfit| unfit.diag(path))?;
-    let plain = |batch: Result<RecordBatch, _>| batch.and_then(|batch| columns::plain_batch(&schema, &batch));
-    let batches = reader.map(plain).collect::<Result<Vec<_>, _>>().map_err(|e| malformed(path, WHAT, e))?;
-    concat_batches(&schema, &batches).map_err(|e| malformed(path, WHAT, e))
+    let read = by_batches(path, |schema, batches| {
+        let plain = |batch: Result<RecordBatch, _>| batch.and_then(|batch| columns::plain_batch(schema, &batch));
+        concat_batches(schema, &batches.map(plain).collect::<Result<Vec<_>, _>>()?).map_err(Into::into)
+    })?;
+    read.map_err(|unfit| unfit.diag(path))
 }
 
 /// Column `name` as an array of type `A` (`StringArray`, `ListArray`, …).
@@ -108,52 +111,79 @@ pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
 /// # Errors
 /// When the file cannot be read.
 pub fn meaning(path: &Path) -> Result<Result<Digest, Unfit>, Diag> {
-    let (schema, reader) = match open(path)? {
-        Ok(opened) => opened,
-        Err(unfit) => return Ok(Err(unfit)),
-    };
-    let mut hashers = Vec::new();
-    for field in schema.fields() {
-        match Column::new(field.data_type()) {
-            Ok(column) => hashers.push(column),
-            Err(ty) => {
+    by_batches(path, |schema, batches| {
+        let mut hashers = Vec::new();
+        for field in schema.fields() {
+            hashers.push(Column::new(field.data_type()).map_err(|ty| {
                 let why = format!("column `{}` has type {ty}", field.name());
-                return Ok(Err(Unfit { what: "a table with a digest of its values", why, help: None }));
+                Unfit { what: "a table whose values have a digest", why, help: None }
+            })?);
+        }
+        let mut rows = 0;
+        for batch in batches {
+            let batch = columns::plain_batch(schema, &batch?)?;
+            rows += batch.num_rows() as u64;
+            for (column, values) in hashers.iter_mut().zip(batch.columns()) {
+                column.add(values.as_ref());
             }
         }
-    }
-    let mut rows = 0;
-    for batch in reader {
-        let batch = match batch.and_then(|batch| columns::plain_batch(&schema, &batch)) {
-            Ok(batch) => batch,
-            Err(e) => return Ok(Err(Unfit::new(path, WHAT, e))),
-        };
-        rows += batch.num_rows() as u64;
-        for (column, values) in hashers.iter_mut().zip(batch.columns()) {
-            column.add(values.as_ref());
+        let mut h = FieldHasher::new("dpt.table.1");
+        h.number(rows).number(hashers.len() as u64);
+        for (field, column) in schema.fields().iter().zip(&hashers) {
+            h.field(field.name().as_bytes()).field(&[u8::from(field.is_nullable())]);
+            column.finish(&mut h);
         }
-    }
-    let mut h = FieldHasher::new("dpt.table.1");
-    h.number(rows).number(hashers.len() as u64);
-    for (field, column) in schema.fields().iter().zip(&hashers) {
-        h.field(field.name().as_bytes()).field(&[u8::from(field.is_nullable())]);
-        column.finish(&mut h);
-    }
-    Ok(Ok(h.finish()))
+        Ok(h.finish())
+    })
 }
 
-/// The plain schema, and the batches as they lie in the file. The outer error is the disk's.
-fn open(path: &Path) -> Result<Result<(SchemaRef, ParquetRecordBatchReader), Unfit>, Diag> {
+/// Why a table could not be read to its end.
+enum Stop {
+    Said(Unfit),
+    By(String),
+}
+
+impl From<ArrowError> for Stop {
+    fn from(error: ArrowError) -> Self {
+        Stop::By(error.to_string())
+    }
+}
+
+impl From<ParquetError> for Stop {
+    fn from(error: ParquetError) -> Self {
+        Stop::By(error.to_string())
+    }
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        Stop::Said(unfit)
+    }
+}
+
+/// Hands the plain schema, and the batches as they lie in the file, to `take`. The outer error is the disk's. The library
+/// panics over some damaged files: that is an answer like its errors.
+fn by_batches<T>(
+    path: &Path,
+    take: impl FnOnce(&SchemaRef, ParquetRecordBatchReader) -> Result<T, Stop>,
+) -> Result<Result<T, Unfit>, Diag> {
     let file = fs::open(path)?;
-    let unfit = |e| {
-        let unfit = Unfit::new(path, WHAT, e);
+    let unfit = |why: &dyn std::fmt::Display| {
+        let unfit = Unfit::new(path, WHAT, why);
         if ends_as_parquet(path) { unfit } else { unfit.or_help(CUT_SHORT) }
     };
-    let opened = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| {
+    let result = caught(|| {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let schema = columns::plain_schema(builder.schema());
-        Ok((schema, builder.with_batch_size(16 * 1024).build()?))
+        let reader = builder.with_batch_size(16 * 1024).build()?;
+        take(&schema, reader)
     });
-    Ok(opened.map_err(unfit))
+    Ok(match result {
+        Ok(Ok(taken)) => Ok(taken),
+        Ok(Err(Stop::Said(unfit))) => Err(unfit),
+        Ok(Err(Stop::By(error))) => Err(unfit(&error)),
+        Err(panic) => Err(unfit(&format_args!("it is damaged ({panic})"))),
+    })
 }
 
 /// Whether the file ends as a parquet file does, or does not even begin as one.
@@ -419,6 +449,23 @@ mod tests {
             let other = arrow::compute::take(&forms[0], &Int32Array::from(vec![3, 1, 2, 0]), None).unwrap();
             assert!(name == "text" || name == "bool" || digest(&other, Compression::SNAPPY) != first, "{name}");
         }
+    }
+
+    #[test]
+    fn no_damage_to_a_table_makes_its_reader_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.parquet");
+        write_as(&path, &sample(9), Compression::SNAPPY);
+        let whole = std::fs::read(&path).unwrap();
+        let ours = logical_digest(&path).unwrap();
+        let damaged = |at: &usize| {
+            let mut damaged = whole.clone();
+            damaged[*at] ^= 0xff;
+            std::fs::write(&path, damaged).unwrap();
+            meaning(&path).unwrap() != Ok(ours)
+        };
+        let told = (0..whole.len()).filter(damaged).count();
+        assert!(told > whole.len() / 4, "{told} of {}", whole.len());
     }
 
     #[test]

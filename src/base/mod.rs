@@ -1,5 +1,6 @@
 //! L0: what every layer may use. Knows nothing of stages, pipelines or terminals.
 
+pub mod caught;
 pub mod closed_dir;
 pub mod content;
 pub mod diag;

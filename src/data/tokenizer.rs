@@ -16,6 +16,8 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 
+use crate::artifact::json;
+use crate::base::content::{Content, START};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
@@ -108,6 +110,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_json(bytes: &[u8], origin: &str) -> Result<Self, Diag> {
+        check_start(bytes, Content::instead_of_text, origin)?;
         let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| broken(origin, &e.to_string()))?;
         Self::new(inner, Digest::of(bytes), origin)
     }
@@ -121,6 +124,7 @@ impl Tokenizer {
     }
 
     fn build(bytes: &[u8], origin: &str, beside: Beside) -> Result<Self, Diag> {
+        check_start(bytes, Content::of, origin)?;
         let model = ModelProto::decode(bytes).map_err(|e| broken(origin, &e.to_string()))?;
         let trainer = model.trainer.unwrap_or_default();
         let kind = trainer.model_type.unwrap_or(1);
@@ -205,9 +209,7 @@ impl Tokenizer {
     /// Holds the tokenizer against the model of `config.json`. A model may have more rows than there are ids (T5: 32128
     /// for 32100), never fewer.
     fn check_config(&self, path: &Path) -> Result<(), Diag> {
-        let text = fs::read_to_string(path)?;
-        let config: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|e| Diag::error(Class::Stage, format!("`{}` is not JSON: {e}", path.display())))?;
+        let config: serde_json::Value = json::read(path)?;
         let Some(rows) = config.get("vocab_size").and_then(serde_json::Value::as_u64) else {
             return Err(Diag::error(Class::Stage, format!("`{}` has no whole number `vocab_size`", path.display())));
         };
@@ -347,6 +349,14 @@ fn digest(bytes: &[u8], beside: &Beside, sentinels: usize) -> Digest {
         hasher.number(id).field(token.content.as_bytes()).field(&flags);
     }
     hasher.finish()
+}
+
+/// Whether a file that begins like another, by `of`, may be a tokenizer: says what it is instead.
+fn check_start(bytes: &[u8], of: fn(&[u8]) -> Option<Content>, origin: &str) -> Result<(), Diag> {
+    match of(&bytes[..bytes.len().min(START)]) {
+        Some(content) => Err(broken(origin, &content.clause()).help(content.help())),
+        None => Ok(()),
+    }
 }
 
 fn broken(origin: &str, what: &str) -> Diag {
@@ -576,6 +586,11 @@ pub(crate) mod tests {
         assert!(e(Tokenizer::from_spiece(&spiece(1)[..20], "m")).starts_with("`m` is not a tokenizer"));
         assert!(e(Tokenizer::from_spiece(b"", "m")).starts_with("`m` is not a tokenizer"));
         assert!(e(Tokenizer::from_json(b"{}", "m")).starts_with("`m` is not a tokenizer"));
+        let pointer = b"version https://git-lfs.github.com/spec/v1\n";
+        for read in [Tokenizer::from_json, Tokenizer::from_spiece] {
+            assert!(e(read(pointer, "m")).contains("it is a Git LFS pointer"));
+            assert!(e(read(b"<html>", "m")).contains("it is a web page"));
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
 /// The fields of what is read.
 fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
+    let by_bytes = kind.runs_programs();
     for producer in producers {
         let role = producer.port.role;
         let mut at = producer.at();
@@ -135,7 +136,7 @@ fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
             fields.field(Name::Named { role, at: &at }, Content::Text(&producer.node.stage));
         }
         for (file, record) in producer.files() {
-            let digest = if kind.runs_programs() { record.for_programs() } else { record.logical };
+            let digest = if by_bytes { record.for_programs() } else { record.logical };
             fields.field(Name::Input { role, at: &at, file }, Content::Digest(digest));
         }
     }

@@ -95,7 +95,8 @@ fn without_odd_numbers(text: &str) -> Option<(Json, &str)> {
 /// As `Task::read_jsonl` says.
 pub fn parse(task: &dyn Task, text: &str, origin: &str, split: &str) -> Result<RecordBatch, Diag> {
     let text = loose::without_mark(text);
-    let numbered: Vec<_> = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).collect();
+    let blank = |line: &str| loose::without_mark(line).trim().is_empty();
+    let numbered: Vec<_> = text.lines().enumerate().filter(|(_, line)| !blank(line)).collect();
     let mut lines: Vec<Line> = numbered.par_iter().map(|(i, line)| read_line(task, i + 1, line)).collect();
     if lines.iter().any(|line| line.no_object)
         && let Some(diag) = whole(text, origin)
