@@ -11,6 +11,20 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     (0..=name.len()).filter(|i| name.is_char_boundary(*i)).any(|i| matches(rest, &name[i..]))
 }
 
+/// Whether there can be a name that matches both patterns.
+pub fn meet(a: &str, b: &str) -> bool {
+    let only_stars = |pattern: &str| pattern.bytes().all(|byte| byte == b'*');
+    let (Some(first), Some(second)) = (a.chars().next(), b.chars().next()) else {
+        return only_stars(a) && only_stars(b);
+    };
+    let (rest, other) = (&a[first.len_utf8()..], &b[second.len_utf8()..]);
+    match (first, second) {
+        ('*', _) => meet(rest, b) || meet(a, other),
+        (_, '*') => meet(a, other) || meet(rest, b),
+        _ => first == second && meet(rest, other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +35,15 @@ mod tests {
         assert!(matches("*", "") && matches("*.parquet", "x/y.parquet") && !matches("*.parquet", "parquet"));
         assert!(matches("model*.safetensors", "model-1-of-2.safetensors") && matches("*é*", "xéy"));
         assert!(!matches("a*b", "ba") && !matches("ab*", "a"));
+    }
+
+    #[test]
+    fn two_patterns_meet_where_a_name_fits_both() {
+        for (a, b) in [("a", "a"), ("*", ""), ("files/*", "*.txt"), ("*b", "a*"), ("a*", "*a"), ("p*s/x", "plots/*")] {
+            assert!(meet(a, b) && meet(b, a), "{a} {b}");
+        }
+        for (a, b) in [("a", "b"), ("files/*", "a.txt"), ("*.json", "*.txt"), ("a*", "b*"), ("", "a")] {
+            assert!(!meet(a, b) && !meet(b, a), "{a} {b}");
+        }
     }
 }

@@ -12,6 +12,18 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// As [`nearest`], of files with their folders: one that is called alike in another folder counts as near.
+pub fn nearest_file<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
+    let known: Vec<&str> = known.into_iter().collect();
+    let own = typed.rsplit('/').next().unwrap_or(typed);
+    let same = known.iter().copied().find(|path| last(path) == own);
+    same.or_else(|| nearest(typed, known.iter().copied())).or_else(|| {
+        let near = nearest(own, known.iter().copied().map(last))?;
+        known.iter().copied().find(|path| last(path) == near)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +34,14 @@ mod tests {
         assert_eq!(nearest("virtaul_tokens", known), Some("virtual_tokens"));
         assert_eq!(nearest("ranks", known), Some("rank"));
         assert_eq!(nearest("banana", known), None);
+    }
+
+    #[test]
+    fn a_file_in_another_folder_is_near() {
+        let known = ["one.txt", "sub/two.txt", "files/data.json"];
+        assert_eq!(nearest_file("data.json", known), Some("files/data.json"));
+        assert_eq!(nearest_file("tow.txt", known), Some("sub/two.txt"));
+        assert_eq!(nearest_file("sub/tow.txt", known), Some("sub/two.txt"));
+        assert_eq!(nearest_file("strange.png", known), None);
     }
 }

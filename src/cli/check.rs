@@ -109,7 +109,11 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     let mut problems = Vec::new();
     for path in &args.pipelines {
         let (plan, diags) = match pipeline::load(path, &options) {
-            Ok(plan) => (Some(plan.clone()), plan.warnings),
+            Ok(plan) if plan.lacking.is_empty() => (Some(plan.clone()), plan.warnings),
+            Ok(plan) => {
+                let lacking = plan.lacking.into_iter().map(|(_, diag)| diag);
+                (None, plan.warnings.into_iter().chain(lacking).collect())
+            }
             Err(diags) => (None, diags),
         };
         if args.json {

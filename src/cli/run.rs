@@ -98,6 +98,10 @@ pub fn run(args: &Args) -> Outcome {
     let open = if dry_run { StoreArgs::peek } else { StoreArgs::open };
     let (plan, store) = common::plan_and_store(&args.pipeline, &args.store, open)?;
     let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
+    let lacking = plan.lacking_for(&targets);
+    if !lacking.is_empty() {
+        return Err(lacking);
+    }
     let force = match (args.force, args.targets.is_empty() && only.is_empty()) {
         (false, _) => vec![],
         (true, true) => plan.graph.ids().collect(),

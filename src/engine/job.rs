@@ -8,10 +8,11 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs::on;
 use crate::base::glob;
+use crate::base::suggest;
 use crate::base::value::Params;
 use crate::cache::{Miss, Store};
 use crate::stages::ctx::{Input, Job, Outcome};
-use crate::stages::stage::{Outside, StageKind};
+use crate::stages::stage::{LOG, Outside, StageKind};
 
 use super::executor::Held;
 use super::graph::Node;
@@ -37,6 +38,9 @@ pub fn job(
         let files = || producer.files();
         // Where a role has any name, the stage sees of its producers what counts for its key, and no more.
         let declared = node.kind.inputs.iter().any(|port| port.role == producer.port.role);
+        if !declared {
+            has_what_is_named(producer)?;
+        }
         let axes = if declared || producer.gathered() { producer.coordinates() } else { Vec::new() };
         inputs.entry(producer.port.role.to_owned()).or_default().push(Input {
             node: producer.node.to_string(),
@@ -65,6 +69,34 @@ pub fn job(
         threads: held.cpus,
         device: device.to_owned(),
     })
+}
+
+/// That a producer in a role of the consumer's choice has every file that the consumer names.
+fn has_what_is_named(producer: &Producer) -> Result<(), Diag> {
+    let files = &producer.stored.files;
+    let reads = |pattern: &str, name: &str| glob::matches(pattern, name) && (name != LOG || pattern == LOG);
+    let lacks = |pattern: &&&str| **pattern != "*" && !files.keys().any(|name| reads(pattern, name));
+    let Some(pattern) = producer.port.files.iter().find(lacks) else { return Ok(()) };
+    let names: Vec<&str> = files.keys().map(String::as_str).filter(|name| *name != LOG).collect();
+    let message = format!("role `{}` has no file `{pattern}`", producer.port.role);
+    let diag =
+        Diag::error(Class::Stage, message).note(format!("`{}` has {}", producer.node, shortened(&names))).lasting();
+    Err(match suggest::nearest_file(pattern, names.iter().copied()) {
+        Some(near) => diag.help(format!("did you mean `{near}`?")),
+        None => diag.help("correct the name in `run`"),
+    })
+}
+
+/// A few of many names.
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let mut shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0 => shown.push("no files".to_owned()),
+        more if more > SHOWN => shown.push(format!("and {} more", more - SHOWN)),
+        _ => {}
+    }
+    shown.join(", ")
 }
 
 /// The names of all files that a stage made: those that it wrote, and those that it hands over.

@@ -3,15 +3,18 @@
 //!
 //! Producers are grouped once a need by the axes that are matched, so that the cost is linear in nodes and edges.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
+use crate::base::glob;
 use crate::base::name::is_name;
+use crate::base::suggest::nearest_file;
 use crate::base::value::Params;
 use crate::engine::graph::{Graph, NodeId};
 use crate::stages::command::{self, Gives};
-use crate::stages::stage::{ANY_ROLE, Arity, Port, StageKind};
+use crate::stages::stage::{ANY_ROLE, Arity, LOG, Port, StageKind};
 
 use super::doc::Item;
 use super::expand::{Cell, Sweep};
@@ -36,6 +39,8 @@ pub struct Stages<'a> {
     pub by_name: &'a HashMap<&'a str, usize>,
     /// What `needs` may refer to.
     pub scope: &'a Scope<'a>,
+    /// Stages that name a file which its producer never makes: wrong only where such a stage is to run.
+    pub lacking: &'a RefCell<Vec<(String, Diag)>>,
 }
 
 /// A checked producer of one role.
@@ -199,6 +204,37 @@ impl Stages<'_> {
         )));
     }
 
+    /// What is wrong where `run` names a file that the producer, of `kind` and with `params`, never makes.
+    fn lacks(&self, consumer: usize, want: &Want, port: &Port, kind: &StageKind, params: &Params) -> Option<Diag> {
+        let makes: Vec<String> = match kind.writes_anything() {
+            true => Gives::of(params).iter().map(Gives::pattern).collect(),
+            false => kind.outputs.iter().map(|output| output.name.to_owned()).collect(),
+        };
+        if makes.is_empty() {
+            // Its settings are wrong, and that is told.
+            return None;
+        }
+        let fits = |pattern: &str| pattern == LOG || makes.iter().any(|made| glob::meet(made, pattern));
+        let pattern = port.files.iter().find(|pattern| !fits(pattern))?;
+        let (stage, producer) = (&self.spec.stages[consumer].name.text, &self.spec.stages[want.producer].name.text);
+        let message = format!(
+            "`run` of stage `{stage}` names `{{in.{}/{pattern}}}`, which `{producer}` does not make",
+            port.role
+        );
+        // What is in a folder may have any name.
+        let in_folder = |made: &String| {
+            let folder = made.strip_suffix('*').filter(|folder| folder.ends_with('/'))?;
+            Some(format!("{folder}{}", pattern.rsplit('/').next().unwrap_or(pattern)))
+        };
+        let near = nearest_file(pattern, makes.iter().map(String::as_str)).map(str::to_owned);
+        let near = near.or_else(|| makes.iter().find_map(in_folder));
+        let diag = wrong(&want.item.span, message).label(format!("makes {}", list(&makes)));
+        Some(match near {
+            Some(near) => diag.help(format!("did you mean `{near}`?")),
+            None => diag.help("correct the name in `run`, or what the other stage makes"),
+        })
+    }
+
     /// Draws the edges of one role.
     fn port(
         &self,
@@ -223,11 +259,14 @@ impl Stages<'_> {
         let mut complete = wants.len() == need.producers.len();
         let any = self.kinds[consumer].is_some_and(|kind| !kind.inputs.iter().any(|p| p.role == port.role));
         // The last answer: most instances share their parameters.
-        let mut asked: Option<(Arc<Params>, &'static Port)> = None;
+        let mut asked: Option<(Arc<Params>, &'static Port)>;
+        let mut told;
         for want in &wants {
             if !any {
                 self.check_fit(want, port, nodes, graph, diags);
             }
+            // One message for each producer, and each producer is asked.
+            (asked, told) = (None, false);
             let groups = self.groups(consumer, want);
             self.check_provides(want, port, &groups, nodes, graph, diags);
             let mut starved: Vec<usize> = Vec::new();
@@ -246,6 +285,13 @@ impl Stages<'_> {
                             (Some((of, port)), params) if Arc::ptr_eq(of, params) => port,
                             (_, params) => {
                                 let own = command::port(port.role, port.arity, params);
+                                if !told {
+                                    let made = graph.node(*p);
+                                    let lack = self.lacks(consumer, want, own, made.kind, &made.params);
+                                    told = lack.is_some();
+                                    let stage = || self.spec.stages[consumer].name.text.clone();
+                                    self.lacking.borrow_mut().extend(lack.map(|diag| (stage(), diag)));
+                                }
                                 asked = Some((Arc::clone(params), own));
                                 own
                             }

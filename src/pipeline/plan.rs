@@ -1,5 +1,6 @@
 //! [`Plan`]: spec and stage kinds → the engine's [`Graph`], with every problem of names and edges.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub targets: Vec<NodeId>,
     /// What is odd, though not wrong.
     pub warnings: Vec<Diag>,
+    /// Stages that cannot run, since they name a file that another stage never makes.
+    pub lacking: Vec<(String, Diag)>,
     /// Where paths start, and local copies of sources.
     pub outside: Outside,
     /// The axes, with all their values.
@@ -52,6 +55,22 @@ pub(super) struct Index {
 }
 
 impl Plan {
+    /// What is wrong with the stages that `targets` need.
+    pub fn lacking_for(&self, targets: &[NodeId]) -> Vec<Diag> {
+        if self.lacking.is_empty() {
+            return Vec::new();
+        }
+        let mut needed: HashSet<NodeId> = HashSet::new();
+        let mut open = targets.to_vec();
+        while let Some(id) = open.pop() {
+            if needed.insert(id) {
+                open.extend(self.graph.producers(id).map(|(from, _)| from));
+            }
+        }
+        let stages: HashSet<&str> = needed.iter().map(|id| self.graph.node(*id).stage.as_str()).collect();
+        self.lacking.iter().filter(|(stage, _)| stages.contains(stage.as_str())).map(|(_, diag)| diag.clone()).collect()
+    }
+
     /// The nodes that `targets` name, each once, in graph order: `train`, `train[rte,dpt,42]`, `train[task=rte]`,
     /// `train[*,dpt,*]`, `train[rte|cb,*,42]`.
     ///
@@ -175,8 +194,16 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     }
     let by_name: HashMap<&str, usize> =
         spec.stages.iter().enumerate().map(|(i, s)| (s.name.text.as_str(), i)).collect();
-    let stages =
-        Stages { spec: &spec, sweeps: &sweeps, kinds: &kinds, known: setup.kinds, by_name: &by_name, scope: &scope };
+    let lacking = RefCell::default();
+    let stages = Stages {
+        spec: &spec,
+        sweeps: &sweeps,
+        kinds: &kinds,
+        known: setup.kinds,
+        by_name: &by_name,
+        scope: &scope,
+        lacking: &lacking,
+    };
     for consumer in 0..spec.stages.len() {
         stages.connect(consumer, &nodes, &mut graph, diags);
     }
@@ -205,6 +232,7 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         graph,
         targets,
         warnings: Vec::new(),
+        lacking: lacking.into_inner(),
         outside: setup.outside,
         axes,
         tolerance: spec.tolerance.clone(),

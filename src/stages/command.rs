@@ -17,6 +17,7 @@
 //! unless `version = ["python3", "--version"]` says that its version counts.
 
 mod environment;
+mod limits;
 mod outputs;
 mod process;
 mod room;

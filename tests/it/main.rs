@@ -14,6 +14,7 @@ mod cmd_run;
 mod cmd_status;
 mod cmd_verify;
 mod command;
+mod command_inputs;
 mod command_leftovers;
 mod command_outputs;
 mod command_races;

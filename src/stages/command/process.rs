@@ -109,6 +109,10 @@ impl Program<'_> {
                     .help("install it, or name it by its whole path")
                     .lasting()
             }
+            std::io::ErrorKind::ArgumentListTooLong => diag
+                .note("the system takes no more, with all variables and what `#!` adds")
+                .help("let the program read what is long from a file: `{in.ROLE.manifest}`, `{params}`, or one of `files`")
+                .lasting(),
             std::io::ErrorKind::PermissionDenied => {
                 diag.help("make it executable (`chmod +x`), or start it by its interpreter").lasting()
             }

@@ -12,6 +12,7 @@ use crate::base::process::how;
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::{LOG, StageResult};
 
+use super::limits::{self, Start};
 use super::process::{End, Ended, Program};
 use super::room::{Room, shortened};
 use super::secrets::{self, Clean, Redactor, Secret};
@@ -40,6 +41,7 @@ fn run_with(ctx: &Ctx, settings: &Settings, secrets: &[Secret]) -> StageResult {
         Run::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
     };
     let environment = environment(ctx, settings, &room, secrets)?;
+    limits::check(&Start { run: &settings.run, room: &room, arguments: &arguments, environment: &environment })?;
     let log = ctx.job.scratch.join(LOG);
     let (folder, root) = (room.work.clone(), room.root());
     let program = Program { arguments: &arguments, environment: &environment, folder: &folder, room: &root, log: &log };

@@ -97,11 +97,19 @@ impl Gives {
         }
     }
 
+    /// What the names of its files match.
+    pub fn pattern(&self) -> String {
+        match self {
+            Gives::File(path) => path.clone(),
+            Gives::Folder(path) => format!("{path}/*"),
+        }
+    }
+
     /// Whether a port that reads files of this pattern may find one.
     pub fn may_fit(&self, pattern: &str) -> bool {
         match self {
             Gives::File(path) => crate::base::glob::matches(pattern, path),
-            Gives::Folder(path) => pattern.starts_with('*') || pattern.starts_with(&format!("{path}/")),
+            Gives::Folder(path) => crate::base::glob::meet(pattern, &format!("{path}/*")),
         }
     }
 

@@ -156,12 +156,7 @@ impl Meanings {
                     let fits = names.iter().filter(|name| crate::base::glob::matches(file, name));
                     paths.extend(fits.map(|name| format!("{folder}/{name}")));
                     if paths.len() == before {
-                        return Err((
-                            format!("role `{role}` has no file `{file}`"),
-                            "correct the name; the files of a result are listed by `dpt run PIPELINE STAGE --json`, or \
-                             lie in `results/`"
-                                .to_owned(),
-                        ));
+                        return Err((format!("role `{role}` has no file `{file}`"), "correct the name".to_owned()));
                     }
                 }
                 paths
