@@ -77,6 +77,12 @@ pub fn create_dir_all(path: &Path) -> Result<(), FsError> {
     fs::create_dir_all(path).map_err(on("create", path))
 }
 
+/// How many bytes this user may still write to the disk of `path`; `None` if the system does not say.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
 /// Removes a file. Already gone is as good.
 pub fn remove_file(path: &Path) -> Result<(), FsError> {
     gone(fs::remove_file(path)).map_err(on("remove", path))

@@ -1,7 +1,5 @@
 //! `dpt doctor`: is all there that a run needs?
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::diag::Diag;
@@ -67,7 +65,7 @@ pub fn run(args: &Args) -> Outcome {
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     match writable(there) {
         Ok(()) => {
-            let free = free_space(there);
+            let free = fs::free_space(there);
             let state = if free.is_some_and(|free| free < LITTLE) { warn() } else { good() };
             let free = free.map(|free| format!(", {} free", render::bytes(free))).unwrap_or_default();
             row("store", state, format!("{}{free}", common::shown(&folder)));
@@ -102,15 +100,5 @@ fn copies(folder: &Path) -> &'static str {
     match tried {
         Ok(Copied::Reflink) => "results are copied out as reflinks: without moving bytes",
         _ => "results are copied out byte by byte: this file system has no reflinks",
-    }
-}
-
-/// How many bytes this user may still write there; `None` where the system does not say.
-fn free_space(folder: &Path) -> Option<u64> {
-    let name = CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: a zeroed `statvfs` is a valid one, and the name is a valid C string.
-    unsafe {
-        let mut stat: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(name.as_ptr(), &mut stat) == 0).then(|| stat.f_bavail * stat.f_frsize)
     }
 }

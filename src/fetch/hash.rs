@@ -164,6 +164,11 @@ impl Hashes {
         self.bytes
     }
 
+    /// The blake3 of all bytes so far.
+    pub fn so_far(&self) -> Digest {
+        self.blake3.finish()
+    }
+
     /// What is known of all of them.
     pub fn finish(self) -> Summary {
         Summary {

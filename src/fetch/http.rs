@@ -1,15 +1,19 @@
 //! One file over HTTP(S): resumed where the server allows it, retried with back-off, checked while it arrives.
 //!
-//! What has arrived lies at [`Wanted::to`], with a note of what it is beside it (`.state`). After an interruption the
-//! rest is asked for with `Range`, on the condition (`If-Range`) that the file is still the same; a server that knows no
-//! ranges, or has another file by now, sends the whole again. A file that is all there is not fetched again, only its
-//! digest (or, without a pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5 s, 1 s, 2 s, …
-//! or what the server says in `Retry-After`.
+//! What has arrived lies at [`Wanted::to`], with a note of what it is beside it (`.state`): its version, its length and its
+//! digest. After an interruption the rest is asked for with `Range`, on the condition (`If-Range`) that the file is still the
+//! same; a server that knows no ranges, or has another file by now, sends the whole again. Not every server knows `If-Range`,
+//! so the answer is compared too (`version`). A file that is all there is not fetched again, only its digest (or, without a
+//! pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5 s, 1 s, 2 s, … or what the server says in
+//! `Retry-After`.
 //!
 //! The network is read on a thread of its own, so that a stalled server does not keep an interruption waiting.
 
 mod answer;
+mod bounds;
+mod coding;
 mod part;
+mod version;
 
 use std::fmt;
 use std::path::Path;
@@ -25,6 +29,8 @@ use super::source::{Pin, shown};
 use super::{Watch, size};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
+
+pub use bounds::Bounds;
 
 use answer::{Head, Message, Problem, explain, next, pass_on};
 use part::Part;
@@ -70,6 +76,7 @@ pub struct Client {
     agent: ureq::Agent,
     token: Option<String>,
     policy: Policy,
+    bounds: Bounds,
 }
 
 /// Without the token.
@@ -115,7 +122,12 @@ impl Client {
             .timeout_recv_response(Some(policy.silence))
             .timeout_per_read(Some(policy.silence))
             .build();
-        Self { agent: config.new_agent(), token: token.filter(|t| !t.is_empty()), policy }
+        Self { agent: config.new_agent(), token: token.filter(|t| !t.is_empty()), policy, bounds: Bounds::default() }
+    }
+
+    /// The same client with these bounds for the sizes of files.
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// A client with the default [`Policy`] and what the environment says: `HF_TOKEN`, a token for huggingface.co (read
@@ -152,9 +164,10 @@ impl Client {
     /// As [`Client::fetch`].
     pub fn fetch_if_there(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Option<Summary>, Diag> {
         let (mut failures, mut hashes) = (0, None);
+        // The most that was ever there: a file that is thrown away and fetched again up to the same byte is no progress.
+        let mut most = length(wanted.to);
         loop {
             watch.check()?;
-            let before = length(wanted.to);
             let (why, wait) = match self.attempt(wanted, &mut hashes, watch) {
                 Ok(found) => return Ok(found),
                 Err(Problem::Final(diag)) if diag.class == Class::Stage => return Err(diag.lasting()),
@@ -162,7 +175,9 @@ impl Client {
                 Err(Problem::Lasting(why)) => return Err(cannot(wanted, &why).lasting()),
                 Err(Problem::Passing { why, wait }) => (why, wait),
             };
-            failures = if length(wanted.to) > before { 1 } else { failures + 1 };
+            let arrived = length(wanted.to);
+            failures = if arrived > most { 1 } else { failures + 1 };
+            most = most.max(arrived);
             if failures >= self.policy.tries {
                 return Err(gave_up(wanted, &why, failures));
             }
@@ -198,6 +213,7 @@ impl Client {
     /// Asks for what `part` lacks, and checks it.
     fn complete(&self, part: &mut Part, watch: &dyn Watch) -> Result<Option<Summary>, Problem> {
         let wanted = part.wanted;
+        part.check_kept(watch)?;
         if let Some(summary) = part.already_whole(watch)? {
             return Ok(Some(summary));
         }
@@ -207,20 +223,17 @@ impl Client {
             Message::Failed(why) => return Err(why),
             Message::Chunk(_) | Message::End => return Err(Problem::passing("the server said nothing")),
         };
-        let total = match head.status.as_u16() {
-            200 => {
-                part.restart(&head)?;
-                head.length
-            }
+        let brings = match head.status.as_u16() {
+            200 => part.restart(&head)?,
             206 => part.accept_range(&head)?,
             416 if part.len > 0 => return part.nothing_left(&head, watch),
             404 | 410 => return Ok(None),
             code => return Err(self.refused(wanted, code, &head)),
         };
-        if let Some(total) = total {
+        if let Some(total) = brings.total {
             wanted.pin.check_announced(total, wanted.label, wanted.source)?;
         }
-        part.receive(&messages, total.or(wanted.pin.bytes), watch)?;
+        part.receive(&messages, brings, &self.bounds, watch)?;
         part.verify(watch).map(Some)
     }
 
@@ -239,7 +252,7 @@ impl Client {
         }
         if part.len > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", part.len));
-            if let Some(validator) = part.state.validator() {
+            if let Some(validator) = part.validator() {
                 request = request.header(header::IF_RANGE, validator);
             }
         }
@@ -297,9 +310,12 @@ fn cannot(wanted: &Wanted, why: &str) -> Diag {
 }
 
 fn gave_up(wanted: &Wanted, why: &str, tries: u32) -> Diag {
-    let kept = length(wanted.to);
     let diag = cannot(wanted, why).note(format!("tried {tries} times"));
-    if kept > 0 { diag.note(format!("{} are kept: the next run goes on from there", size(kept))) } else { diag }
+    match (part::kept(wanted), length(wanted.to)) {
+        (0, 0) => diag,
+        (0, _) => diag.note("the next run begins anew: the server gives no way to continue what has arrived"),
+        (kept, _) => diag.note(format!("{} are kept: the next run goes on from there", size(kept))),
+    }
 }
 
 fn mirror_help(source: &str) -> String {
@@ -353,42 +369,44 @@ fn length(path: &Path) -> u64 {
 mod tests {
     use ureq::http::HeaderMap;
 
+    use super::answer::Range;
     use super::*;
-    use part::State;
 
     fn head(headers: &[(&'static str, &'static str)]) -> Head {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
+            map.append(*name, value.parse().unwrap());
         }
-        Head::read(StatusCode::OK, &map)
+        Head::read(StatusCode::OK, &"http://h/f?signed=1".parse().unwrap(), &map)
     }
 
     #[test]
     fn content_range_is_read() {
-        assert_eq!(head(&[("content-range", "bytes 5-9/10")]).range(), (Some(5), Some(10)));
-        assert_eq!(head(&[("content-range", "bytes */10")]).range(), (None, Some(10)));
-        assert_eq!(head(&[("content-range", "bytes 5-9/*")]).range(), (Some(5), None));
-        assert_eq!(head(&[("content-range", "rows 1-2/3")]).range(), (None, None));
-        assert_eq!(head(&[]).range(), (None, None));
+        let range = |text: &'static str| head(&[("content-range", text)]).range();
+        let read = |bytes, total| Some(Range { bytes, total });
+        assert_eq!(range("bytes 5-9/10"), read(Some((5, 9)), Some(10)));
+        assert_eq!(range("bytes */10"), read(None, Some(10)));
+        assert_eq!(range("bytes 5-9/*"), read(Some((5, 9)), None));
+        for bad in ["rows 1-2/3", "bytes 5-9/9", "bytes 9-5/10", "bytes -5/10", "bytes 5-9", "bytes 5-9/x"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+        assert_eq!(head(&[]).range(), None);
+    }
+
+    #[test]
+    fn a_head_says_its_place_its_coding_and_whether_there_are_ranges() {
+        let plain = head(&[]);
+        assert_eq!((plain.place.as_str(), plain.encoding, plain.no_ranges), ("http://h/f", None, false));
+        let odd = [("content-encoding", "gzip"), ("content-encoding", "br"), ("accept-ranges", "None")];
+        let odd = head(&odd);
+        assert_eq!((odd.encoding.as_deref(), odd.no_ranges), (Some("gzip, br"), true));
+        assert!(head(&[("content-type", "Multipart/byteranges; boundary=x")]).multipart);
     }
 
     #[test]
     fn retry_after_in_seconds() {
         assert_eq!(head(&[("retry-after", "7")]).retry_after, Some(Duration::from_secs(7)));
         assert_eq!(head(&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")]).retry_after, None);
-    }
-
-    #[test]
-    fn a_weak_etag_does_not_continue_a_file() {
-        let state = |etag: &str, date: Option<&str>| State {
-            url: String::new(),
-            etag: Some(etag.to_owned()),
-            last_modified: date.map(str::to_owned),
-        };
-        assert_eq!(state("\"a\"", None).validator(), Some("\"a\""));
-        assert_eq!(state("W/\"a\"", None).validator(), None);
-        assert_eq!(state("W/\"a\"", Some("then")).validator(), Some("then"));
     }
 
     #[test]

@@ -92,6 +92,13 @@ pub const KIND: StageKind = StageKind {
             "how many bytes an archive may unpack to; by default 300 times its own size, or 256 MiB if that is more",
         )
         .not_in_key(),
+        Param::optional(
+            "download_limit",
+            Type::Int(1, i64::MAX),
+            "how many bytes a file may have whose size is not pinned; by default 64 GiB, or 4 GiB if the server does not \
+             announce its size",
+        )
+        .not_in_key(),
     ],
     inputs: &[],
     provides: &[

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dpt::base::diag::{Class, Diag};
 use dpt::fetch::archive::{self, Limits};
 use dpt::fetch::hash::{Sha256, Summary};
-use dpt::fetch::http::{Client, Policy, Wanted};
+use dpt::fetch::http::{Bounds, Client, Policy, Wanted};
 use dpt::fetch::source::Pin;
 use dpt::fetch::{Watch, local};
 use tempfile::TempDir;
@@ -19,8 +19,8 @@ use crate::support::pack;
 
 /// Keeps what it is told, and ends the work on request.
 #[derive(Default)]
-struct Listener {
-    notes: Mutex<Vec<String>>,
+pub struct Listener {
+    pub notes: Mutex<Vec<String>>,
     last: Mutex<Option<(String, u64, Option<u64>)>>,
     /// Ends at the first progress of so many bytes.
     end_at: Option<u64>,
@@ -51,57 +51,66 @@ fn policy() -> Policy {
 }
 
 /// One file to be fetched from a server, and all that came of it.
-struct Case {
-    server: Server,
+pub struct Case {
+    pub server: Server,
     dir: TempDir,
     pin: Pin,
-    listener: Listener,
+    pub listener: Listener,
     policy: Policy,
+    bounds: Bounds,
+    /// The last part of the address.
+    pub name: &'static str,
 }
 
 impl Case {
-    fn new(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn new(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::default();
-        Self { server: Server::start(answer), dir, pin: Pin::default(), listener, policy: policy() }
+        let (server, bounds) = (Server::start(answer), Bounds::default());
+        Self { server, dir, pin: Pin::default(), listener, policy: policy(), bounds, name: "f.bin" }
     }
 
-    fn pinned(mut self, body: &[u8]) -> Self {
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    pub fn pinned(mut self, body: &[u8]) -> Self {
         self.pin = Pin { sha256: Some(Sha256::of(body)), bytes: Some(body.len() as u64) };
         self
     }
 
-    fn to(&self) -> PathBuf {
-        self.dir.path().join("sub/f.bin")
+    pub fn to(&self) -> PathBuf {
+        self.dir.path().join("sub").join(self.name)
+    }
+
+    fn by<T>(&self, fetch: impl Fn(&Client, &Wanted) -> Result<T, Diag>) -> Result<T, Diag> {
+        let url = Url::parse(&format!("{}/v2/{}", self.server.url, self.name)).unwrap();
+        let client = Client::new(self.policy, Some("hf_secret".to_owned())).bounded(self.bounds);
+        fetch(&client, &Wanted { url: &url, label: self.name, source: "s", to: &self.to(), pin: self.pin })
     }
 
     fn fetch_if_there(&self) -> Result<Option<Summary>, Diag> {
-        let url = Url::parse(&format!("{}/v2/f.bin", self.server.url)).unwrap();
-        let client = Client::new(self.policy, Some("hf_secret".to_owned()));
-        let wanted = Wanted { url: &url, label: "f.bin", source: "s", to: &self.to(), pin: self.pin };
-        client.fetch_if_there(&wanted, &self.listener)
+        self.by(|client, wanted| client.fetch_if_there(wanted, &self.listener))
     }
 
-    fn fetch(&self) -> Result<Summary, Diag> {
-        let url = Url::parse(&format!("{}/v2/f.bin", self.server.url)).unwrap();
-        let client = Client::new(self.policy, Some("hf_secret".to_owned()));
-        client.fetch(&Wanted { url: &url, label: "f.bin", source: "s", to: &self.to(), pin: self.pin }, &self.listener)
+    pub fn fetch(&self) -> Result<Summary, Diag> {
+        self.by(|client, wanted| client.fetch(wanted, &self.listener))
     }
 
     /// Fetches, and compares with `body`.
-    fn brings(&self, body: &[u8]) {
+    pub fn brings(&self, body: &[u8]) {
         let summary = self.fetch().unwrap();
         assert_eq!(summary.sha256, Some(Sha256::of(body)));
         assert!(std::fs::read(self.to()).unwrap() == body);
     }
 
     /// Where each request began.
-    fn starts(&self) -> Vec<Option<u64>> {
+    pub fn starts(&self) -> Vec<Option<u64>> {
         self.server.requests().iter().map(|r| r.from).collect()
     }
 }
 
-fn body() -> Vec<u8> {
+pub fn body() -> Vec<u8> {
     (0..300_000u32).flat_map(|i| i.to_le_bytes()).collect()
 }
 

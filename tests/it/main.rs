@@ -23,6 +23,8 @@ mod elf;
 mod examples_kept;
 mod faults;
 mod fetch;
+mod fetch_bounds;
+mod fetch_versions;
 mod golden;
 mod golden_metrics;
 mod golden_preprocess;

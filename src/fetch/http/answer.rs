@@ -5,7 +5,8 @@ use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::ResponseExt;
+use ureq::http::{HeaderMap, StatusCode, Uri, header};
 
 use super::{CHUNK, TICK};
 use crate::base::diag::Diag;
@@ -49,43 +50,76 @@ pub(super) enum Message {
 }
 
 /// What matters of a response's head.
+#[derive(Default)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
+    /// The address that answered, after redirects and without its query.
+    pub(super) place: String,
     /// `Content-Length`.
     pub(super) length: Option<u64>,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
+    /// When the answer was made.
+    pub(super) date: Option<String>,
     pub(super) content_range: Option<String>,
+    /// `Content-Encoding`.
+    pub(super) encoding: Option<String>,
+    /// Whether the server says that it sends no parts: `Accept-Ranges: none`.
+    pub(super) no_ranges: bool,
+    /// Whether the body is several parts in one.
+    pub(super) multipart: bool,
     pub(super) retry_after: Option<Duration>,
 }
 
+/// What `Content-Range` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The first and the last byte that follow; `None` where there is nothing to send.
+    pub(super) bytes: Option<(u64, u64)>,
+    /// The size of the whole file.
+    pub(super) total: Option<u64>,
+}
+
 impl Head {
-    pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Self {
+    pub(super) fn read(status: StatusCode, uri: &Uri, headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let encodings: Vec<_> =
+            headers.get_all(header::CONTENT_ENCODING).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+        let multipart =
+            text(header::CONTENT_TYPE).is_some_and(|t| t.trim().to_ascii_lowercase().starts_with("multipart/"));
         Self {
             status,
+            place: uri.to_string().split(['?', '#']).next().unwrap_or_default().to_owned(),
             length: text(header::CONTENT_LENGTH).and_then(|t| t.trim().parse().ok()),
             etag: text(header::ETAG),
             last_modified: text(header::LAST_MODIFIED),
+            date: text(header::DATE),
             content_range: text(header::CONTENT_RANGE),
+            encoding: Some(encodings.join(", ")).filter(|t| !t.is_empty()),
+            no_ranges: text(header::ACCEPT_RANGES).is_some_and(|t| t.trim().eq_ignore_ascii_case("none")),
+            multipart,
             retry_after: text(header::RETRY_AFTER).and_then(|t| t.trim().parse().ok()).map(Duration::from_secs),
         }
     }
 
-    /// `bytes 5-9/10` → (Some(5), Some(10)); `bytes */10` → (None, Some(10)).
-    pub(super) fn range(&self) -> (Option<u64>, Option<u64>) {
-        let Some((range, total)) =
-            self.content_range.as_deref().and_then(|t| t.trim().strip_prefix("bytes ")?.split_once('/'))
-        else {
-            return (None, None);
-        };
-        (range.split_once('-').and_then(|(first, _)| first.trim().parse().ok()), total.trim().parse().ok())
+    /// `bytes 5-9/10`, `bytes 5-9/*` or `bytes */10`. `None`: it says nothing that can be true.
+    pub(super) fn range(&self) -> Option<Range> {
+        let (range, total) = self.content_range.as_deref()?.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let total = if total.trim() == "*" { None } else { Some(number(total)?) };
+        if range.trim() == "*" {
+            return Some(Range { bytes: None, total });
+        }
+        let (first, last) = range.split_once('-')?;
+        let (first, last) = (number(first)?, number(last)?);
+        let fits = first <= last && last < total.unwrap_or(u64::MAX);
+        fits.then_some(Range { bytes: Some((first, last)), total })
     }
 }
 
 /// Reads a response to its end. Returns the last message.
 pub(super) fn pass_on(response: ureq::http::Response<ureq::Body>, send: &SyncSender<Message>) -> Message {
-    let head = Head::read(response.status(), response.headers());
+    let head = Head::read(response.status(), response.get_uri(), response.headers());
     let wanted = matches!(head.status.as_u16(), 200 | 206);
     if send.send(Message::Head(head)).is_err() || !wanted {
         return Message::End;

@@ -9,7 +9,7 @@ use crate::base::fs;
 use crate::base::stat::{Signature, now_ns};
 use crate::base::value::Value;
 use crate::fetch::hash::{Sha256, Summary};
-use crate::fetch::http::{Client, Wanted};
+use crate::fetch::http::{Bounds, Client, Wanted};
 use crate::fetch::record::{Fetched, FetchedFile};
 use crate::fetch::source::{At, Item, Location};
 use crate::fetch::{Watch, archive, local};
@@ -195,18 +195,23 @@ impl<'a> Fetch<'a> {
     }
 
     fn limits(&self) -> archive::Limits {
-        archive::Limits::allowing(match self.ctx.job.params.get("unpack_limit") {
+        archive::Limits::allowing(self.bytes_param("unpack_limit"))
+    }
+
+    fn bytes_param(&self, name: &str) -> Option<u64> {
+        match self.ctx.job.params.get(name) {
             Some(Value::Int(bytes)) => u64::try_from(*bytes).ok(),
             _ => None,
-        })
+        }
     }
 
     fn download(&mut self, item: &Item, optional: bool) -> Result<Option<(PathBuf, Summary)>, Diag> {
         let At::Http(url) = &item.at else { unreachable!("a download has a URL") };
         let to = self.ctx.job.scratch.join("fetch").join(&item.path);
+        let bounds = Bounds::allowing(self.bytes_param("download_limit"));
         let client = match &mut self.client {
             Some(client) => client,
-            none => none.insert(Client::from_env()?),
+            none => none.insert(Client::from_env()?.bounded(bounds)),
         };
         let wanted = Wanted { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
         let summary = if optional {

@@ -15,6 +15,7 @@ pub struct Request {
     pub from: Option<u64>,
     pub if_range: Option<String>,
     pub authorization: Option<String>,
+    pub accept_encoding: Option<String>,
     /// How many requests came before it.
     pub number: usize,
 }
@@ -124,6 +125,7 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Requ
                     value.strip_prefix("bytes=").and_then(|v| v.strip_suffix('-')).and_then(|v| v.parse().ok());
             }
             "if-range" => request.if_range = Some(value.to_owned()),
+            "accept-encoding" => request.accept_encoding = Some(value.to_owned()),
             "authorization" => request.authorization = Some(value.to_owned()),
             _ => {}
         }
