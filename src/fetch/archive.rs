@@ -1,21 +1,26 @@
 //! Members of archives, read so that nothing can be written outside the folder given and nothing can grow without bound.
 //!
 //! An archive is told by its first bytes, not by its name. It is refused as a whole when any member's name is absolute
-//! or has `..` in it, when a link leads outside, or when it would unpack to more than [`Limits`] allow, whether it
-//! announces that (checked first) or not (checked while it unpacks). Links and devices are never made.
+//! or has `..` in it, when two of its members have one name, when a link leads outside, or when it would unpack to more than
+//! [`Limits`] allow, whether it announces that (checked first) or not (checked while it unpacks). Links and devices are never
+//! made.
 
-use std::collections::BTreeMap;
+mod listing;
+mod names;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use zip::CompressionMethod;
 
 use super::{Watch, size};
 use crate::base::content::Content;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
-use crate::base::name::is_relative_file;
+
+use names::{DISTRUST, Names, Refusal};
 
 /// How much is unpacked at a time.
 const CHUNK: usize = 256 * 1024;
@@ -104,8 +109,8 @@ pub fn sniff(path: &Path) -> Result<Option<Format>, Diag> {
 /// without its ending.
 ///
 /// # Errors
-/// When `path` is no archive, is cut short or damaged, or breaks a rule above; when a wanted member is no plain file or
-/// comes twice; when something cannot be written; when `watch` ends it.
+/// When `path` is no archive, is cut short or damaged, or breaks a rule above; when a wanted member is no plain file, is
+/// encrypted or is packed by a method that is not read; when something cannot be written; when `watch` ends it.
 pub fn unpack(
     path: &Path,
     into: &Path,
@@ -126,7 +131,7 @@ pub fn unpack(
         most_of_one: limits.file,
         done: 0,
         names: Vec::new(),
-        taken: BTreeMap::new(),
+        all: Names::default(),
     };
     match format {
         Format::Zip => unpacker.zip(file)?,
@@ -151,24 +156,43 @@ struct Unpacker<'a> {
     done: u64,
     /// All files of the archive.
     names: Vec<String>,
-    /// Those that were written, by their names in lower case: some file systems know no other.
-    taken: BTreeMap<String, String>,
+    /// All members of it.
+    all: Names,
 }
 
 impl Unpacker<'_> {
     fn zip(&mut self, file: File) -> Result<(), Diag> {
         let mut zip = zip::ZipArchive::new(BufReader::new(file)).map_err(|e| self.broken_zip(e))?;
+        let mut raw = BufReader::new(fs::open(self.path)?);
+        let listed = listing::names(&mut raw, zip.central_directory_start()).map_err(|e| self.damaged(&e))?;
+        for name in &listed {
+            self.count_member()?;
+            let is_folder = name.ends_with(b"/");
+            let name = self.name(name)?;
+            self.all.add(&name, is_folder).map_err(|refusal| self.refuse(refusal))?;
+        }
+        if listed.len() != zip.len() {
+            let why = format!("it lists {} members, of which {} have a name of their own", listed.len(), zip.len());
+            return Err(self.refused(why));
+        }
         // All names and sizes first: a bad archive is refused before anything is written.
         let mut announced = 0u64;
         for i in 0..zip.len() {
-            self.count_member()?;
             let member = zip.by_index_raw(i).map_err(|e| self.broken_zip(e))?;
             let name = self.name(member.name_raw())?;
+            let header = listing::header_name(&mut raw, member.header_start()).map_err(|e| self.damaged(&e))?;
+            if self.name(&header)? != name {
+                let shown = String::from_utf8_lossy(&header).into_owned();
+                return Err(self.refused(format!("its member `{name}` is called `{shown}` where its bytes begin")));
+            }
             announced = announced.saturating_add(member.size());
             if announced > self.most {
                 return Err(self.too_large(announced));
             }
             self.check_one(&name, member.size())?;
+            if member.is_symlink() || (!member.is_dir() && (self.wanted)(&name)) {
+                self.check_readable(&name, member.encrypted(), member.compression())?;
+            }
             if member.is_symlink() {
                 drop(member);
                 let mut target = Vec::new();
@@ -210,6 +234,7 @@ impl Unpacker<'_> {
                 continue;
             }
             let name = self.name(&raw)?;
+            self.all.add(&name, kind.is_dir()).map_err(|refusal| self.refuse(refusal))?;
             last_was_file = true;
             if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
                 if entry.size() > self.most - self.done.min(self.most) {
@@ -248,12 +273,6 @@ impl Unpacker<'_> {
 
     /// Writes one member, counting its bytes.
     fn write(&mut self, name: &str, reader: &mut dyn Read) -> Result<(), Diag> {
-        if let Some(other) = self.taken.insert(name.to_lowercase(), name.to_owned()) {
-            return Err(self.refused(match other == name {
-                true => format!("`{name}` is in it twice"),
-                false => format!("`{other}` and `{name}` differ in upper and lower case alone"),
-            }));
-        }
         let to = self.into.join(name);
         if let Some(dir) = to.parent() {
             fs::create_dir_all(dir)?;
@@ -299,20 +318,27 @@ impl Unpacker<'_> {
         }
     }
 
-    /// A member's name: relative, in plain form, without `.` parts and the `/` of folders.
+    /// A member's name in plain form.
     fn name(&self, raw: &[u8]) -> Result<String, Diag> {
-        let shown = String::from_utf8_lossy(raw);
-        let Ok(text) = std::str::from_utf8(raw) else {
-            return Err(self.refused(format!("the name of its member `{shown}` is not UTF-8")));
-        };
-        let trimmed = text.strip_suffix('/').unwrap_or(text);
-        let parts: Vec<_> = trimmed.split('/').filter(|p| *p != ".").collect();
-        let name = parts.join("/");
-        // `./` is the folder itself.
-        if !name.is_empty() && !is_relative_file(&name) {
-            return Err(self.refused(format!("its member `{}` would lie outside its folder", shown.escape_debug())));
+        names::plain(raw).map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// Whether a member of a zip archive can be unpacked at all.
+    fn check_readable(&self, name: &str, encrypted: bool, method: CompressionMethod) -> Result<(), Diag> {
+        if encrypted {
+            return Err(self.unread(format!("its member `{name}` is encrypted")).help(
+                "nothing of it was used; unpack it by a program that asks for the password, and pack it again without one",
+            ));
         }
-        Ok(name)
+        let by = match method {
+            CompressionMethod::Stored | CompressionMethod::Deflated => return Ok(()),
+            #[allow(deprecated)]
+            CompressionMethod::Unsupported(number) => listing::method(number),
+            other => other.to_string(),
+        };
+        Err(self
+            .unread(format!("its member `{name}` is packed by {by}, which is not read"))
+            .help("nothing of it was used; unpack it and pack it again by deflate, as zip programs do by default"))
     }
 
     /// Whether a link stays inside. A symbolic link starts at its own folder, a hard link at the archive's.
@@ -339,8 +365,18 @@ impl Unpacker<'_> {
     }
 
     fn refused(&self, why: String) -> Diag {
-        Diag::error(Class::Stage, format!("archive `{}` is refused: {why}", self.shown()))
-            .help("nothing of it was used; get it from a place that you trust")
+        self.refuse(Refusal { why, help: DISTRUST })
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Diag {
+        let message = format!("archive `{}` is refused: {}", self.shown(), refusal.why);
+        Diag::error(Class::Stage, message).help(refusal.help).lasting()
+    }
+
+    /// It is right, and not for this reader.
+    fn unread(&self, why: String) -> Diag {
+        Diag::error(Class::Stage, format!("archive `{}` cannot be read: {why}", self.shown()))
+            .note(format!("it lies at `{}`", self.path.display()))
             .lasting()
     }
 
@@ -366,12 +402,13 @@ impl Unpacker<'_> {
     }
 
     fn broken_zip(&self, error: zip::result::ZipError) -> Diag {
+        use zip::result::ZipError as E;
+        const AGAIN: &str =
+            "nothing of it was used; unpack it by another program and pack it again as a plain zip archive";
         match error {
-            zip::result::ZipError::UnsupportedArchive(what) => {
-                self.refused(format!("it needs what is not read: {what}"))
-            }
-            zip::result::ZipError::CompressionMethodNotSupported(n) => {
-                self.refused(format!("it is packed by a method that is not read (number {n})"))
+            E::UnsupportedArchive(what) => self.unread(format!("it needs what is not read: {what}")).help(AGAIN),
+            E::CompressionMethodNotSupported(n) => {
+                self.unread(format!("it is packed by {}, which is not read", listing::method(n))).help(AGAIN)
             }
             other => self.damaged(&other),
         }
@@ -405,9 +442,20 @@ fn no_archive(path: &Path) -> Result<Diag, Diag> {
     })
 }
 
-/// What stands in the place of a file that begins with `start`: a web page, a Git LFS pointer, nothing.
+/// How archives of other kinds begin.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"Rar!\x1a\x07", "it is a RAR archive, which is not read: unpack it and pack it again"),
+    (b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive, which is not read: unpack it and pack it again"),
+    (b"\xfd7zXZ\0", "it is packed by xz, which is not read: unpack it and pack it again by gzip"),
+    (b"BZh", "it is packed by bzip2, which is not read: unpack it and pack it again by gzip"),
+    (b"\x28\xb5\x2f\xfd", "it is packed by zstd, which is not read: unpack it and pack it again by gzip"),
+];
+
+/// What the first bytes of a file that is not what it should be say of it: a web page, a Git LFS pointer, an archive of a kind
+/// that is not read, nothing.
 pub fn describe(start: &[u8]) -> Option<String> {
-    Content::stand_in(start).map(Content::clause)
+    let other = OTHERS.iter().find(|(mark, _)| start.starts_with(mark)).map(|(_, what)| (*what).to_owned());
+    other.or_else(|| Content::stand_in(start).map(Content::clause))
 }
 
 fn beginning(reader: &mut impl Read) -> io::Result<Vec<u8>> {

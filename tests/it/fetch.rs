@@ -578,6 +578,92 @@ fn too_many_members_and_members_that_come_twice() {
 }
 
 #[test]
+fn names_are_compared_over_all_members_wanted_or_not() {
+    let message = |name: &str, bytes: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let result = archive::unpack(&path, dir.path(), &Limits::default(), &|n| n == "good", &Listener::default());
+        result.map(|names| names.join(" ")).map_err(|diag| diag.message).unwrap_or_else(|message| message)
+    };
+    let files: &[(&str, &[u8])] = &[("good", b"1"), ("x", b"2"), ("X", b"3")];
+    let differ = "is refused: `x` and `X` differ in upper and lower case alone";
+    assert_eq!(message("f.zip", &pack::zip(files)), format!("archive `f.zip` {differ}"));
+    assert_eq!(message("f.tar", &pack::tar(files)), format!("archive `f.tar` {differ}"));
+    // The zip library writes no name twice: the second is renamed to the first, in its header and in the directory.
+    let mut zip = pack::zip(&[("good", b"1"), ("x", b"2"), ("y", b"3")]);
+    for mark in [&b"PK\x03\x04"[..], &b"PK\x01\x02"[..]] {
+        let last = zip.windows(4).rposition(|w| w == mark).unwrap();
+        let at = last + if mark[2] == 3 { 30 } else { 46 };
+        assert_eq!(zip[at], b'y');
+        zip[at] = b'x';
+    }
+    assert_eq!(message("f.zip", &zip), "archive `f.zip` is refused: `x` is in it twice");
+    assert_eq!(
+        message("f.tar", &pack::tar(&[("good", b"1"), ("x", b"2"), ("./x", b"3")])),
+        "archive `f.tar` is refused: `x` is in it twice"
+    );
+    for bytes in [pack::zip(&[("x", b"1"), ("x/y", b"2")]), pack::tar(&[("x/y", b"1"), ("x", b"2")])] {
+        assert!(message("f", &bytes).contains("`x` is in it as a file and as a folder"));
+    }
+    assert_eq!(message("f.zip", &pack::zip(&[("good", b"1"), ("x", b"2")])), "good x");
+}
+
+#[test]
+fn a_member_with_two_names_is_refused() {
+    // Programs that read a zip archive from its beginning see another name than those that read its directory.
+    let mut zip = pack::zip(&[("train", b"1"), ("other", b"2")]);
+    let at = zip.windows(4).position(|w| w == b"PK\x03\x04").unwrap() + 30;
+    zip[at..at + 5].copy_from_slice(b"trick");
+    assert_eq!(
+        refused("f.zip", &zip),
+        "archive `f.zip` is refused: its member `train` is called `trick` where its bytes begin"
+    );
+}
+
+#[test]
+fn a_zip_archive_that_is_not_read_is_reported_for_what_it_is() {
+    /// Sets two bytes of every header (the first offset) and of every record of the directory (the second one).
+    fn patched(zip: &[u8], (header, record): (usize, usize), value: u16) -> Vec<u8> {
+        let mut zip = zip.to_vec();
+        for (mark, at) in [(b"PK\x03\x04", header), (b"PK\x01\x02", record)] {
+            let starts: Vec<_> = (0..zip.len() - 4).filter(|i| zip[*i..].starts_with(mark)).collect();
+            for start in starts {
+                zip[start + at..start + at + 2].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        zip
+    }
+    let zip = pack::zip(&[("RTE/train.jsonl", b"{}")]);
+    let diag = |bytes: &[u8]| unpack("RTE.zip", bytes, &Limits::default()).1.unwrap_err();
+    for (method, name) in [(12, "bzip2"), (14, "lzma"), (9, "deflate64"), (93, "zstd"), (95, "xz"), (77, "method 77")] {
+        let diag = diag(&patched(&zip, (8, 10), method));
+        let what = format!("its member `RTE/train.jsonl` is packed by {name}, which is not read");
+        assert_eq!(diag.message, format!("archive `RTE.zip` cannot be read: {what}"));
+        assert!(diag.help.unwrap().contains("pack it again by deflate"));
+    }
+    let encrypted = diag(&patched(&zip, (6, 8), 1));
+    assert_eq!(encrypted.message, "archive `RTE.zip` cannot be read: its member `RTE/train.jsonl` is encrypted");
+    assert!(encrypted.help.unwrap().contains("without one"));
+    // What is not wanted may be packed as it likes.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.zip");
+    std::fs::write(&path, patched(&zip, (8, 10), 12)).unwrap();
+    let names = archive::unpack(&path, dir.path(), &Limits::default(), &|_| false, &Listener::default());
+    assert_eq!(names.unwrap(), ["RTE/train.jsonl"]);
+    // Names as some Windows programs write them.
+    let zip = pack::zip(&[("RTE/train.jsonl", b"{}")]);
+    let backslash: Vec<u8> = zip.iter().map(|b| if *b == b'/' { b'\\' } else { *b }).collect();
+    let diag = diag(&backslash);
+    assert_eq!(
+        diag.message,
+        "archive `RTE.zip` is refused: its names are divided by `\\`, as some Windows programs write them: \
+         `RTE\\train.jsonl`"
+    );
+    assert!(diag.help.unwrap().contains("divides names by `/`"));
+}
+
+#[test]
 fn one_member_that_is_too_large() {
     let files: &[(&str, &[u8])] = &[("a", &[1; 100]), ("b", &[2; 5000])];
     let small = Limits { file: 1000, ..Limits::default() };
@@ -619,4 +705,13 @@ fn what_is_no_archive_is_told_by_what_it_is() {
     assert_eq!(notes(b""), "it is empty");
     assert!(notes(b"version https://git-lfs.github.com/spec/v1\n").starts_with("it is a Git LFS pointer"));
     assert_eq!(notes(b"Rar!"), "it begins with [52, 61, 72, 21]");
+    for (start, what) in [
+        (&b"Rar!\x1a\x07\x01"[..], "it is a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive"),
+        (b"\xfd7zXZ\0", "it is packed by xz"),
+        (b"BZh91AY", "it is packed by bzip2"),
+        (b"\x28\xb5\x2f\xfd", "it is packed by zstd"),
+    ] {
+        assert!(notes(start).starts_with(what), "{what}");
+    }
 }
