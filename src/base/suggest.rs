@@ -3,9 +3,14 @@
 /// The one of `known` nearest to `typed`, when it is near enough to be a slip of the fingers (at most a third of the
 /// length in edits, transpositions counted once).
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (typed.chars().count() / 3).max(1);
+    /// A longer text is no name, and to compare two of them takes the product of their lengths.
+    const LONGEST: usize = 300;
+    let length = typed.chars().count();
+    let limit = (length / 3).max(1);
     known
         .into_iter()
+        // Each edit changes the length by one at most.
+        .filter(|name| length <= LONGEST && name.chars().count().abs_diff(length) <= limit)
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
         .filter(|(distance, _)| *distance <= limit)
         .min()
@@ -34,6 +39,8 @@ mod tests {
         assert_eq!(nearest("virtaul_tokens", known), Some("virtual_tokens"));
         assert_eq!(nearest("ranks", known), Some("rank"));
         assert_eq!(nearest("banana", known), None);
+        let (long, other) = ("x".repeat(1_000_000), "y".repeat(1_000_000));
+        assert_eq!(nearest(&long, [other.as_str(), long.as_str()]), None);
     }
 
     #[test]

@@ -162,6 +162,9 @@ fn syntax(source: &Source, error: &toml::de::Error) -> Diag {
             }
         };
     }
+    if what.contains("recursion limit") || what.contains("recursion depth") {
+        return wrong(&source.span(span), "invalid TOML: values, tables or keys are nested more than 80 deep");
+    }
     let diag = wrong(&source.span(span), format!("invalid TOML: {what}"));
     match expected {
         "" => diag,

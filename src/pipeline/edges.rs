@@ -3,7 +3,7 @@
 //!
 //! Producers are grouped once a need by the axes that are matched, so that the cost is linear in nodes and edges.
 
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use super::pattern::{Pattern, Pick};
 use super::settings::instance_name;
 use super::source::{Diags, count, list, suggest, wrong};
 use super::spec::{Need, Spec, StageSpec};
-use super::subst::{Scan, Scope, axis_names};
+use super::subst::{Scan, Scope, Texts, axis_names};
 
 /// What the edges are drawn between.
 pub struct Stages<'a> {
@@ -41,7 +41,12 @@ pub struct Stages<'a> {
     pub scope: &'a Scope<'a>,
     /// Stages that name a file which its producer never makes: wrong only where such a stage is to run.
     pub lacking: &'a RefCell<Vec<(String, Diag)>>,
+    /// How many edges were looked for and drawn.
+    pub edges: cell::Cell<usize>,
 }
+
+/// How many edges a pipeline may have, with one for each instance that looks for its producers.
+const MOST_EDGES: usize = 10_000_000;
 
 /// A checked producer of one role.
 struct Want<'a> {
@@ -76,13 +81,18 @@ fn numbered(cell: &[u32], axes: &[(usize, u64)]) -> u64 {
 }
 
 impl Stages<'_> {
+    /// Whether there are more edges than a pipeline may have.
+    pub fn too_many(&self) -> bool {
+        self.edges.get() > MOST_EDGES
+    }
+
     /// Checks the `needs` of stage number `consumer` and draws its edges. `nodes` has the nodes of every stage, by cell.
     pub fn connect(&self, consumer: usize, nodes: &[Vec<NodeId>], graph: &mut Graph, diags: &mut Diags) {
         let stage = &self.spec.stages[consumer];
         let Some(kind) = self.kinds[consumer] else {
             // Its ports are not known; the names in `needs` can still be looked up.
             for item in stage.needs.iter().flat_map(|n| &n.producers) {
-                self.pattern(stage, item, diags).and_then(|p| diags.ok(self.find(&p, item)));
+                self.pattern(stage, item, Some(diags)).and_then(|p| diags.ok(self.find(&p, item)));
             }
             return;
         };
@@ -117,7 +127,7 @@ impl Stages<'_> {
             return;
         }
         // What is wrong with them is told when the edges are drawn.
-        let pattern = |item| self.pattern(&self.spec.stages[consumer], item, &mut Diags::new());
+        let pattern = |item| self.pattern(&self.spec.stages[consumer], item, None);
         let patterns: Vec<_> = need.producers.iter().filter_map(pattern).collect();
         let optional = !patterns.is_empty() && patterns.iter().all(|p| p.optional);
         let arity = match (need.producers.len() > 1 || patterns.iter().any(Pattern::gathers), optional) {
@@ -269,9 +279,21 @@ impl Stages<'_> {
             (asked, told) = (None, false);
             let groups = self.groups(consumer, want);
             self.check_provides(want, port, &groups, nodes, graph, diags);
+            // All read all: the number is known before one is drawn.
+            let (consumers, each) = (self.sweeps[consumer].cells.len(), groups.producers.len());
+            if groups.here.is_empty() && consumers.saturating_mul(each) > MOST_EDGES {
+                self.edges.set(usize::MAX);
+                diags.push(self.crowded(consumer, want, 0, each));
+                return;
+            }
             let mut starved: Vec<usize> = Vec::new();
             for (number, cell) in self.sweeps[consumer].cells.iter().enumerate() {
                 let producers = groups.of(cell);
+                self.edges.set(self.edges.get().saturating_add(1 + producers.len()));
+                if self.too_many() {
+                    diags.push(self.crowded(consumer, want, number, producers.len()));
+                    return;
+                }
                 if producers.is_empty() && !want.optional && port.arity != Arity::OptionalMany {
                     starved.push(number);
                 }
@@ -317,6 +339,15 @@ impl Stages<'_> {
         }
     }
 
+    /// There are too many edges; instance `number` of `consumer` reads `each` nodes.
+    fn crowded(&self, consumer: usize, want: &Want, number: usize, each: usize) -> Diag {
+        let message = format!("the pipeline has more than {MOST_EDGES} edges between its nodes");
+        let name = self.instance(consumer, number);
+        wrong(&want.item.span, message)
+            .note(format!("`{name}` alone reads {} here", count(each, "node")))
+            .help("share an axis, so that its values are matched, or gather once in a stage without axes")
+    }
+
     fn missing(&self, stage: &StageSpec, port: &Port) -> Diag {
         let message = format!("stage `{}` does not say who gives its `{}`", stage.name.text, port.role);
         let diag = wrong(&stage.needs_span, message).note(format!("`{}`: {}", port.role, port.doc));
@@ -332,14 +363,18 @@ impl Stages<'_> {
         }
     }
 
-    /// The pattern of one entry of `needs`, with `{params.x}` filled in.
-    fn pattern(&self, stage: &StageSpec, item: &Item, diags: &mut Diags) -> Option<Pattern> {
+    /// The pattern of one entry of `needs`, with `{params.x}` filled in. Without `diags`, nothing that is wrong is told.
+    fn pattern(&self, stage: &StageSpec, item: &Item, diags: Option<&mut Diags>) -> Option<Pattern> {
         let owner = format!("`needs` of stage `{}`", stage.name.text);
-        if self.scope.scan(item, &owner, &[], diags) == Scan::Bad {
-            return None;
-        }
-        let text = crate::pipeline::subst::plain_text(&self.scope.resolve(item, &|_| 0).value);
-        diags.ok(Pattern::parse(&text, &item.span))
+        let parse = || {
+            let text = crate::pipeline::subst::plain_text(&self.scope.resolve(item, &|_| 0).value);
+            Pattern::parse(&text, &item.span)
+        };
+        let Some(diags) = diags else {
+            let scan = self.scope.scan_quietly(Texts::Plain, item, &owner, &[]);
+            return if scan == Scan::Bad { None } else { parse().ok() };
+        };
+        if self.scope.scan(item, &owner, &[], diags) == Scan::Bad { None } else { diags.ok(parse()) }
     }
 
     /// The number of the stage that `pattern` names.
@@ -354,7 +389,7 @@ impl Stages<'_> {
     /// One entry of `needs`, checked.
     fn want<'i>(&self, consumer: usize, item: &'i Item, port: &Port, diags: &mut Diags) -> Option<Want<'i>> {
         let stage = &self.spec.stages[consumer];
-        let pattern = self.pattern(stage, item, diags)?;
+        let pattern = self.pattern(stage, item, Some(diags))?;
         let producer = diags.ok(self.find(&pattern, item))?;
         if let Some(kind) = self.kinds[producer]
             && !accepts(port, kind)

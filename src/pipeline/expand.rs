@@ -11,6 +11,10 @@ use super::spec::{Axis, Condition, Row, Spec, Word};
 
 /// How many nodes a pipeline may have.
 pub const MOST_NODES: usize = 1_000_000;
+/// How many values of axes all nodes may have together.
+const MOST_VALUES: usize = 32_000_000;
+/// How often instances may be compared with rows of conditions.
+pub const MOST_CHECKS: usize = 100_000_000;
 
 /// One instance: for each axis of its stage, in axis order, the index of its value.
 pub type Cell = Box<[u32]>;
@@ -36,13 +40,14 @@ impl Sweep {
 pub struct Filter {
     /// In the cell.
     pub position: usize,
-    allowed: Vec<bool>,
+    /// Sorted.
+    allowed: Vec<u32>,
 }
 
 impl Filter {
     /// Whether the cell has one of the values.
     pub fn holds(&self, cell: &[u32]) -> bool {
-        self.allowed[cell[self.position] as usize]
+        self.allowed.binary_search(&cell[self.position]).is_ok()
     }
 }
 
@@ -81,7 +86,7 @@ pub fn include_values(spec: &mut Spec, diags: &mut Diags) {
                         diags.push(diag.label(format!("its first value is `{}`", first.value)));
                         good = false;
                     }
-                    _ => axis.values.push(value),
+                    _ => axis.push(value),
                 }
             }
         }
@@ -129,24 +134,26 @@ pub fn filter(condition: &Condition, axes: &[Axis], owned: &[usize], owner: &str
         ]);
     };
     let axis = &axes[id];
-    let mut allowed = vec![false; axis.values.len()];
+    let mut allowed = Vec::new();
     let mut problems = Vec::new();
     for item in &condition.values {
         match axis_value(&axis.name.text, item).and_then(|v| find_value(axis, &v.text, &v.span)) {
-            Ok(Some(index)) => allowed[index] = true,
+            Ok(Some(index)) => allowed.push(index as u32),
             Ok(None) => {}
             Err(diag) => problems.push(diag),
         }
     }
+    allowed.sort_unstable();
     if problems.is_empty() { Ok(Filter { position, allowed }) } else { Err(problems) }
 }
 
-/// The sweep of every stage, in file order.
-pub fn expand(spec: &Spec, diags: &mut Diags) -> Vec<Sweep> {
+/// The sweep of every stage, in file order; `None` if the pipeline is too large, which is told.
+pub fn expand(spec: &Spec, diags: &mut Diags) -> Option<Vec<Sweep>> {
     for row in &spec.exclude {
         check_row(row, spec, diags);
     }
-    let mut total = 0_usize;
+    let included: Vec<_> = spec.include.iter().map(|row| picks(row, &spec.axes)).collect();
+    let (mut total, mut values, mut checks) = (0_usize, 0_usize, 0_usize);
     let mut sweeps = Vec::new();
     for stage in &spec.stages {
         let owner = format!("stage `{}`", stage.name.text);
@@ -163,18 +170,39 @@ pub fn expand(spec: &Spec, diags: &mut Diags) -> Vec<Sweep> {
         axes.sort_unstable();
         let when: Vec<Filter> =
             stage.when.iter().filter_map(|c| keep(filter(c, &spec.axes, &axes, &owner), diags)).collect();
-        let size = axes.iter().try_fold(1_usize, |n, a| n.checked_mul(spec.axes[*a].declared)).unwrap_or(usize::MAX);
+        let size = size(spec, &axes, &included);
         total = total.saturating_add(size);
-        if total > MOST_NODES {
-            let diag = wrong(&stage.name.span, format!("the pipeline expands to more than {MOST_NODES} nodes"));
-            diags.push(diag.note(format!("{owner} alone has {size} combinations of its axes")));
-            break;
-        }
-        let cells = cells(spec, &axes, &when);
-        sweeps.push(Sweep { axes, cells });
+        values = values.saturating_add(size.saturating_mul(axes.len()));
+        checks = checks.saturating_add(size.saturating_mul(spec.exclude.len() + when.len()));
+        let what = match () {
+            () if total > MOST_NODES => format!("more than {MOST_NODES} nodes"),
+            () if values > MOST_VALUES => format!("nodes with more than {MOST_VALUES} values of axes"),
+            () if checks > MOST_CHECKS => {
+                format!("more than {MOST_CHECKS} comparisons with the rows of `exclude` and `when`")
+            }
+            () => {
+                let cells = cells(spec, &axes, &included, &when);
+                sweeps.push(Sweep { axes, cells });
+                continue;
+            }
+        };
+        let diag = wrong(&stage.name.span, format!("the pipeline expands to {what}"));
+        diags.push(diag.note(format!("{owner} alone has {size} combinations of its axes")));
+        return None;
     }
-    sweeps.resize_with(spec.stages.len(), Sweep::default);
-    sweeps
+    Some(sweeps)
+}
+
+/// How many combinations a stage with these axes has: those of the declared values, and those of every `include` row.
+fn size(spec: &Spec, axes: &[usize], included: &[HashMap<usize, Vec<u32>>]) -> usize {
+    let product = |values: &dyn Fn(&usize) -> usize| {
+        axes.iter().try_fold(1_usize, |n, a| n.checked_mul(values(a))).unwrap_or(usize::MAX)
+    };
+    let declared = product(&|a| spec.axes[*a].declared);
+    let rows = included.iter().filter(|picked| axes.iter().any(|a| picked.contains_key(a)));
+    rows.fold(declared, |sum, picked| {
+        sum.saturating_add(product(&|a| picked.get(a).map_or(spec.axes[*a].declared, Vec::len)))
+    })
 }
 
 fn keep<T>(result: Result<T, Vec<Diag>>, diags: &mut Diags) -> Option<T> {
@@ -189,7 +217,7 @@ fn check_row(row: &Row, spec: &Spec, diags: &mut Diags) {
 }
 
 /// All combinations, without those of `exclude`, with those of `include`, where `when` holds.
-fn cells(spec: &Spec, axes: &[usize], when: &[Filter]) -> Vec<Cell> {
+fn cells(spec: &Spec, axes: &[usize], included: &[HashMap<usize, Vec<u32>>], when: &[Filter]) -> Vec<Cell> {
     let declared: Vec<Vec<u32>> = axes.iter().map(|a| (0..spec.axes[*a].declared as u32).collect()).collect();
     let mut cells = product(&declared);
     for row in &spec.exclude {
@@ -198,8 +226,7 @@ fn cells(spec: &Spec, axes: &[usize], when: &[Filter]) -> Vec<Cell> {
             cells.retain(|cell| !filters.iter().all(|f| f.holds(cell)));
         }
     }
-    for row in &spec.include {
-        let picked = picks(row, &spec.axes);
+    for picked in included {
         if axes.iter().any(|a| picked.contains_key(a)) {
             let values: Vec<_> =
                 axes.iter().zip(&declared).map(|(a, all)| picked.get(a).unwrap_or(all).clone()).collect();

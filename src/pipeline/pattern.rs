@@ -122,13 +122,22 @@ impl Pattern {
     }
 }
 
-/// A target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`.
-pub fn each(text: &str) -> Vec<String> {
+/// How many targets one target with alternatives may stand for.
+pub const MOST_ALTERNATIVES: usize = 100_000;
+
+/// A target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`. `None` if they are more than
+/// [`MOST_ALTERNATIVES`].
+pub fn each(text: &str) -> Option<Vec<String>> {
     let (head, tail) = match text.split_once('[') {
         Some((head, tail)) if tail.contains('|') => (head, tail),
-        _ => return vec![text.to_owned()],
+        _ => return Some(vec![text.to_owned()]),
     };
     let (inner, end) = tail.split_at(tail.find(']').unwrap_or(tail.len()));
+    let alternatives = inner.split(',').map(|part| part.matches('|').count() + 1);
+    let number = alternatives.fold(1_usize, usize::saturating_mul);
+    if number.saturating_mul(text.len()) > MOST_ALTERNATIVES * 100 || number > MOST_ALTERNATIVES {
+        return None;
+    }
     let mut all = vec![format!("{head}[")];
     for (i, part) in inner.split(',').enumerate() {
         let (axis, values) = part.split_at(part.find('=').map_or(0, |at| at + 1));
@@ -138,7 +147,7 @@ pub fn each(text: &str) -> Vec<String> {
         };
         all = all.iter().flat_map(longer).collect();
     }
-    all.into_iter().map(|one| one + end).collect()
+    Some(all.into_iter().map(|one| one + end).collect())
 }
 
 fn picks(inner: &str) -> Option<Picks> {
@@ -197,9 +206,12 @@ mod tests {
 
     #[test]
     fn alternatives_are_targets_of_their_own() {
+        let each = |text: &str| each(text).unwrap_or_default();
         assert_eq!(each("a[x|y,*]"), ["a[x,*]", "a[y,*]"]);
         assert_eq!(each("a[t=x|y,s=1|2]?"), ["a[t=x,s=1]?", "a[t=x,s=2]?", "a[t=y,s=1]?", "a[t=y,s=2]?"]);
         assert_eq!(each("a"), ["a"]);
         assert_eq!(each("a[x|"), ["a[x", "a["]);
+        assert_eq!(each(&format!("a[{}]", ["x|y"; 10].join(","))).len(), 1024);
+        assert!(super::each(&format!("a[{}]", ["x|y"; 40].join(","))).is_none());
     }
 }

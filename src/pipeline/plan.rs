@@ -1,6 +1,6 @@
 //! [`Plan`]: spec and stage kinds → the engine's [`Graph`], with every problem of names and edges.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::edges::Stages;
 use super::expand::{self, Sweep};
 use super::pattern::{self, Pattern, Pick};
 use super::settings::{self, Settings, warning};
-use super::source::{Diags, Source, list, place, suggest, wrong};
+use super::source::{Diags, Source, list_of, place, suggest, wrong};
 use super::spec::{Axis, AxisValue, Spec, Word};
 use super::subst::Scope;
 use super::tolerance::Tolerance;
@@ -89,8 +89,16 @@ impl Plan {
             let source = SourceText { path: from.into(), text: text.clone() };
             Word { span: Span { source: source.into(), range: 0..text.len() }, text }
         };
-        let words: Vec<_> = targets.iter().flat_map(|text| pattern::each(text)).map(word).collect();
-        let mut diags = Vec::new();
+        let (mut words, mut diags) = (Vec::new(), Vec::new());
+        for text in targets {
+            match pattern::each(text) {
+                Some(alternatives) => words.extend(alternatives.into_iter().map(word)),
+                None => diags.push(wrong(
+                    &word(text.clone()).span,
+                    format!("this {from} stands for more than {} targets", pattern::MOST_ALTERNATIVES),
+                )),
+            }
+        }
         let nodes = self.index.select(&words, &mut |d| diags.push(d));
         if diags.is_empty() { Ok(nodes) } else { Err(diags) }
     }
@@ -99,8 +107,9 @@ impl Plan {
 impl Index {
     fn select(&self, targets: &[Word], bad: &mut dyn FnMut(Diag)) -> Vec<NodeId> {
         let mut nodes = Vec::new();
+        let mut checks = 0_usize;
         for target in targets {
-            match self.one(target) {
+            match self.one(target, &mut checks) {
                 Ok(found) => nodes.extend(found),
                 Err(diag) => bad(diag),
             }
@@ -110,7 +119,8 @@ impl Index {
         nodes
     }
 
-    fn one(&self, target: &Word) -> Result<Vec<NodeId>, Diag> {
+    /// `checks` counts how many instances were looked at for all targets.
+    fn one(&self, target: &Word, checks: &mut usize) -> Result<Vec<NodeId>, Diag> {
         let pattern = Pattern::parse(&target.text, &target.span)?;
         let Some((name, sweep, nodes)) = self.stages.iter().find(|(name, ..)| *name == pattern.stage) else {
             let diag = wrong(&target.span, format!("there is no stage `{}`", pattern.stage));
@@ -120,6 +130,11 @@ impl Index {
         if nodes.len() < sweep.cells.len() {
             // Its kind is unknown, which was told.
             return Ok(Vec::new());
+        }
+        *checks = checks.saturating_add(sweep.cells.len());
+        if *checks > expand::MOST_CHECKS {
+            let message = format!("up to here, the targets take more than {} comparisons", expand::MOST_CHECKS);
+            return Err(wrong(&target.span, message).help("name fewer targets, with `*` for all values of an axis"));
         }
         let fits = |cell: &[u32]| picks.iter().zip(cell).all(|(p, v)| !matches!(p, Pick::Value(w) if w != v));
         let found: Vec<NodeId> =
@@ -131,10 +146,9 @@ impl Index {
                     sweep.axes.iter().zip(cell).map(|(a, v)| self.axes[*a].values[*v as usize].text.as_str()).collect();
                 if values.is_empty() { name.clone() } else { format!("{name}[{}]", values.join(",")) }
             };
-            let there: Vec<_> = sweep.cells.iter().map(shown).collect();
-            return Err(match there.is_empty() {
+            return Err(match sweep.cells.is_empty() {
                 true => diag.note(format!("stage `{name}` has no instances")),
-                false => diag.note(format!("there are {}", list(&there))),
+                false => diag.note(format!("there are {}", list_of(sweep.cells.iter().map(shown), sweep.cells.len()))),
             });
         }
         Ok(found)
@@ -156,7 +170,8 @@ pub struct Setup<'a> {
 /// Expands and connects `spec`. `None` when anything is wrong: it is in `diags`.
 pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     expand::include_values(&mut spec, diags);
-    let sweeps = expand::expand(&spec, diags);
+    // Of a pipeline that is too large nothing else can be said.
+    let sweeps = expand::expand(&spec, diags)?;
     let kinds: Vec<_> = spec.stages.iter().map(|s| diags.ok(find_kind(&s.kind, &s.name, setup.kinds))).collect();
     let scope = Scope::new(&spec.axes, &spec.params);
     let sources = settings::sources(&spec, &scope, diags);
@@ -165,10 +180,13 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     for ((stage, sweep), kind) in spec.stages.iter().zip(&sweeps).zip(&kinds) {
         let mut ids = Vec::new();
         if let Some(kind) = kind {
-            let settings = Settings::new(&spec, stage, kind, sweep, &scope, &sources, diags);
+            let settings = Settings::new(&spec, stage, kind, sweep, &scope, &sources, diags)?;
             ids.reserve(sweep.cells.len());
             for cell in &sweep.cells {
                 let params = settings.params(cell, diags).unwrap_or_default();
+                if scope.is_full() {
+                    return None;
+                }
                 let (resources, accept) = settings.resources(cell);
                 let value = |(id, v): (&usize, &u32)| {
                     let axis = &spec.axes[*id];
@@ -203,9 +221,13 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         by_name: &by_name,
         scope: &scope,
         lacking: &lacking,
+        edges: Cell::new(0),
     };
     for consumer in 0..spec.stages.len() {
         stages.connect(consumer, &nodes, &mut graph, diags);
+        if stages.too_many() {
+            return None;
+        }
     }
     if graph.topological().is_err() {
         diags.push(circle(&graph, &spec));

@@ -12,26 +12,39 @@ use crate::stages::stage::{Param, Runs, StageKind, Type};
 
 use super::coerce::coerce;
 use super::doc::{self, Entry, Item};
-use super::expand::{Filter, Sweep, filter};
+use super::expand::{Filter, MOST_CHECKS, Sweep, filter};
 use super::parse::{RESOURCE_KEYS, unknown_key};
 use super::source::{Diags, Source, list, place, suggest, wrong};
 use super::spec::{ByRow, Condition, ResourcesSpec, Spec, StageSpec, Word};
-use super::subst::{Resolved, Scan, Scope, Texts};
+use super::subst::{Fill, MOST_FILLED, PART, Resolved, Scan, Scope, Texts};
 
 /// The resolved `[source.NAME]` tables.
 pub type Sources = BTreeMap<String, Value>;
 
 /// Where a parameter's value comes from, for instances that no later row overrides.
 enum Origin<'a> {
-    /// The same for all instances; `None`: wrong, and told.
-    Fixed(Option<Value>),
-    /// Depends on the instance.
-    Varies(&'a Item),
+    /// The same for all instances, and how large it is; `None`: wrong, and told.
+    Fixed(Option<Value>, u64),
+    /// Depends on the instance, and how large it may become.
+    Varies(&'a Item, u64),
     /// The axis of the same name, at this position in the cell.
     Axis(usize),
     /// Not set, and may be absent.
     Absent,
 }
+
+impl Origin<'_> {
+    /// How many bytes each instance has of it.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Fixed(_, bytes) | Self::Varies(_, bytes) => *bytes,
+            Self::Axis(_) | Self::Absent => 0,
+        }
+    }
+}
+
+/// How many bytes of parameters an instance may have that count nowhere.
+const FREE: u64 = 4096;
 
 /// One parameter: its base, and the rows that override it.
 struct Setting<'a> {
@@ -99,7 +112,8 @@ pub fn sources(spec: &Spec, scope: &Scope, diags: &mut Diags) -> Sources {
 }
 
 impl<'a> Settings<'a> {
-    /// Checks all settings of `stage` and what does not depend on the instance.
+    /// Checks all settings of `stage` and what does not depend on the instance; `None` if its instances are too large, which
+    /// is told.
     pub fn new(
         spec: &'a Spec,
         stage: &'a StageSpec,
@@ -108,8 +122,28 @@ impl<'a> Settings<'a> {
         scope: &'a Scope<'a>,
         sources: &'a Sources,
         diags: &mut Diags,
-    ) -> Self {
+    ) -> Option<Self> {
         let owner = format!("stage `{}`", stage.name.text);
+        let number = sweep.cells.len();
+        if number.saturating_mul(stage.by.len()) > MOST_CHECKS {
+            let rows = stage.by.len();
+            let message =
+                format!("{owner} has {rows} `by` rows for {number} instances, which takes too long to compare");
+            diags.push(wrong(&stage.name.span, message).help(format!("there may be {MOST_CHECKS} comparisons")));
+            return None;
+        }
+        let longest = |id: &usize| {
+            let axis = &spec.axes[*id];
+            axis.name.text.len() + axis.values.iter().map(|v| v.text.len()).max().unwrap_or(0)
+        };
+        let name = sweep.axes.iter().map(longest).sum::<usize>() as u64 + PART * sweep.axes.len() as u64;
+        let names = name.saturating_sub(FREE).saturating_mul(number as u64);
+        if scope.fill(names) != Fill::Fits {
+            let limit = crate::fetch::size(MOST_FILLED);
+            let message = format!("the values of the axes of all instances together become larger than {limit}");
+            diags.push(wrong(&stage.name.span, message).note(format!("{owner} has {number} instances")));
+            return None;
+        }
         let mut it = Self {
             owner,
             spec,
@@ -125,7 +159,7 @@ impl<'a> Settings<'a> {
         it.check_keys(diags);
         it.rules = stage.by.iter().filter_map(|row| it.rule(row, diags)).collect();
         it.settings = kind.params.iter().map(|p| it.setting(p, diags)).collect();
-        it
+        Some(it)
     }
 
     fn param(&self, name: &str) -> Option<&'static Param> {
@@ -208,7 +242,7 @@ impl<'a> Settings<'a> {
         let own = self.stage.settings.iter().find(|e| e.key == param.name);
         let axis = self.has_axis(param.name);
         if let (Some(entry), Some(_)) = (own, axis)
-            && self.scope.scan(&entry.item, &self.owner, &self.sweep.axes, &mut Diags::new()) == Scan::Fixed
+            && self.scope.scan_quietly(texts_of(param), &entry.item, &self.owner, &self.sweep.axes) == Scan::Fixed
         {
             let message =
                 format!("`{}` is an axis of {}, and is set to one value for all of it", param.name, self.owner);
@@ -219,8 +253,8 @@ impl<'a> Settings<'a> {
             (Some(entry), ..) => self.origin(param, &entry.item, diags),
             (None, Some(position), _) => Origin::Axis(position),
             (None, None, Some("")) => Origin::Absent,
-            (None, None, Some(text)) => Origin::Fixed(Some(self.default(param, text))),
-            (None, None, None) => Origin::Fixed(None),
+            (None, None, Some(text)) => Origin::Fixed(Some(self.default(param, text)), 0),
+            (None, None, None) => Origin::Fixed(None, 0),
         };
         let mut by = Vec::new();
         if axis.is_none() {
@@ -265,12 +299,13 @@ impl<'a> Settings<'a> {
 
     fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
         let texts = texts_of(param);
-        match self.scope.scan_as(texts, item, &self.owner, &self.sweep.axes, diags) {
-            Scan::Bad => Origin::Fixed(None),
-            Scan::Varies => Origin::Varies(item),
+        let found = self.scope.scan_as(texts, item, &self.owner, &self.sweep.axes, diags);
+        match found.scan {
+            Scan::Bad => Origin::Fixed(None, 0),
+            Scan::Varies => Origin::Varies(item, found.bytes),
             Scan::Fixed => {
                 let resolved = self.scope.resolve_as(texts, item, &|_| 0);
-                Origin::Fixed(diags.ok(self.typed(param, &resolved, item)))
+                Origin::Fixed(diags.ok(self.typed(param, &resolved, item)), found.bytes)
             }
         }
     }
@@ -305,7 +340,7 @@ impl<'a> Settings<'a> {
 
     /// The parameters of one instance; `None` when one is wrong, and was told.
     pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Arc<Params>> {
-        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(_) | Origin::Absent);
+        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(..) | Origin::Absent);
         if !self.settings.iter().all(fixed) {
             return self.own(cell, diags).map(Arc::new);
         }
@@ -314,15 +349,32 @@ impl<'a> Settings<'a> {
 
     fn own(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
         let holding: Vec<bool> = self.rules.iter().map(|r| r.filters.iter().all(|f| f.holds(cell))).collect();
+        let origins = self.settings.iter().map(|setting| {
+            let row = setting.by.iter().rev().find(|(n, _)| holding[*n]);
+            (setting, row.map_or(&setting.base, |(_, origin)| origin))
+        });
+        let bytes = origins.clone().fold(0, |sum: u64, (_, origin)| sum.saturating_add(origin.bytes()));
+        match self.scope.fill(bytes.saturating_sub(FREE)) {
+            Fill::Fits => {}
+            Fill::TooMuch => {
+                let limit = crate::fetch::size(MOST_FILLED);
+                let message = format!("the parameters of all instances together become larger than {limit}");
+                let diag = wrong(&self.stage.name.span, message);
+                diags.push(
+                    diag.note(format!("`{}` alone has {}", self.name(cell), crate::fetch::size(bytes)))
+                        .help("write long texts into a file that the stage reads, or give it fewer instances"),
+                );
+                return None;
+            }
+            Fill::Told => return None,
+        }
         let mut params = Params::new();
         let mut good = true;
-        for setting in &self.settings {
-            let row = setting.by.iter().rev().find(|(n, _)| holding[*n]);
-            let origin = row.map_or(&setting.base, |(_, origin)| origin);
+        for (setting, origin) in origins {
             let value = match origin {
                 Origin::Absent => continue,
-                Origin::Fixed(value) => value.clone(),
-                Origin::Varies(item) => {
+                Origin::Fixed(value, _) => value.clone(),
+                Origin::Varies(item, _) => {
                     let of = |axis: usize| cell[self.sweep.position(axis).expect("scanned")] as usize;
                     let resolved = self.scope.resolve_as(texts_of(setting.param), item, &of);
                     diags.ok(self.typed(setting.param, &resolved, item))

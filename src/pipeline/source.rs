@@ -57,10 +57,15 @@ pub fn suggest<'a>(diag: Diag, typed: &str, what: &str, known: impl IntoIterator
 
 /// `` `a`, `b`, `c` ``, cut after a dozen.
 pub fn list<S: AsRef<str>>(names: &[S]) -> String {
+    list_of(names.iter().map(AsRef::as_ref), names.len())
+}
+
+/// As [`list`], of `number` names of which only a dozen are made.
+pub fn list_of(names: impl Iterator<Item = impl std::fmt::Display>, number: usize) -> String {
     const SHOWN: usize = 12;
-    let mut text: Vec<_> = names.iter().take(SHOWN).map(|n| format!("`{}`", n.as_ref())).collect();
-    if names.len() > SHOWN {
-        text.push(format!("and {} more", names.len() - SHOWN));
+    let mut text: Vec<_> = names.take(SHOWN).map(|n| format!("`{n}`")).collect();
+    if number > SHOWN {
+        text.push(format!("and {} more", number - SHOWN));
     }
     text.join(", ")
 }
@@ -69,6 +74,9 @@ pub fn list<S: AsRef<str>>(names: &[S]) -> String {
 pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
+
+/// How many problems are kept: one for each instance of a sweep would be a million.
+const MOST_PROBLEMS: usize = 10_000;
 
 /// All problems found, in any order.
 #[derive(Debug, Default)]
@@ -80,9 +88,11 @@ impl Diags {
         Self::default()
     }
 
-    /// One more.
+    /// One more. Beyond ten thousand, no more are kept.
     pub fn push(&mut self, diag: Diag) {
-        self.0.push(diag);
+        if self.0.len() < MOST_PROBLEMS {
+            self.0.push(diag);
+        }
     }
 
     /// Keeps the value, or the problem.

@@ -1,5 +1,8 @@
 //! [`Spec`]: the pipeline as typed: shaped and spanned, nothing resolved. Knows no stage kinds.
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use crate::base::diag::Span;
 use crate::base::value::Value;
 use crate::engine::graph::Accept;
@@ -50,12 +53,32 @@ pub struct Axis {
     pub declared: usize,
     /// The values that the file had, where `--set` gave others: conditions may still name them.
     pub former: Option<Vec<String>>,
+    /// The values by their texts, where they are many and one was looked for.
+    by_text: OnceLock<HashMap<String, usize>>,
 }
 
 impl Axis {
+    /// An axis with these values, all of them declared.
+    pub fn new(name: Word, values: Vec<AxisValue>) -> Self {
+        Self { name, declared: values.len(), values, former: None, by_text: OnceLock::new() }
+    }
+
+    /// Adds a value that only an `include` row has.
+    pub fn push(&mut self, value: AxisValue) {
+        if let Some(by_text) = self.by_text.get_mut() {
+            by_text.entry(value.text.clone()).or_insert(self.values.len());
+        }
+        self.values.push(value);
+    }
+
     /// The index of the value that prints as `text`.
     pub fn find(&self, text: &str) -> Option<usize> {
-        self.values.iter().position(|v| v.text == text)
+        const FEW: usize = 32;
+        if self.values.len() <= FEW {
+            return self.values.iter().position(|v| v.text == text);
+        }
+        let values = || self.values.iter().enumerate().rev().map(|(i, v)| (v.text.clone(), i)).collect();
+        self.by_text.get_or_init(values).get(text).copied()
     }
 }
 

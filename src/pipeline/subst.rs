@@ -3,20 +3,30 @@
 //!
 //! The arguments of a command have references of their own (`{in.data}`, see `stages::command`). In these
 //! ([`Texts::Arguments`]) they stay as they are written, with the doubled braces; one text for a shell stays whole.
+//!
+//! Parameters may refer to one another, so a short file can ask for a value of any size. Before anything is filled in,
+//! `scan` finds out how large it becomes; what is too large is an error.
 
-use std::cell::RefCell;
+mod scan;
+
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;
-use crate::base::suggest::nearest;
 use crate::base::value::{Params, Value};
 use crate::stages::command::HEADS;
 
 use super::doc::{Item, Node, Table};
-use super::source::{Diags, list, place, suggest, wrong};
+use super::source::{Diags, list};
 use super::spec::Axis;
+
+use scan::{Facts, Scanner};
+pub use scan::{Found, PART};
+
+/// How many bytes all values together may have once references are filled in, counted as in [`Found::bytes`].
+pub const MOST_FILLED: u64 = 200_000_000;
 
 /// A part of a text.
 #[derive(Debug, PartialEq)]
@@ -32,6 +42,12 @@ pub struct Scope<'a> {
     used: RefCell<BTreeSet<String>>,
     /// Texts that were cut before: the instances of a stage share theirs.
     cut: RefCell<HashMap<String, Rc<[Piece]>>>,
+    /// Everything below `[params]`, by path.
+    index: HashMap<String, &'a Item>,
+    /// What is known of each parameter: it is scanned once for each owner.
+    facts: RefCell<Facts>,
+    /// How many bytes of [`MOST_FILLED`] are used.
+    filled: Cell<u64>,
 }
 
 /// Which texts are meant.
@@ -54,6 +70,17 @@ pub enum Scan {
     Varies,
 }
 
+/// Whether a value fits among all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// It does.
+    Fits,
+    /// It is the first that does not.
+    TooMuch,
+    /// An earlier one did not, which was told.
+    Told,
+}
+
 /// A value after substitution.
 #[derive(Clone, Debug)]
 pub struct Resolved {
@@ -68,20 +95,62 @@ pub struct Resolved {
 impl<'a> Scope<'a> {
     /// `params`: the `[params]` table.
     pub fn new(axes: &'a [Axis], params: &'a Table) -> Self {
-        Self { axes, params, used: RefCell::default(), cut: RefCell::default() }
+        Self {
+            axes,
+            params,
+            used: RefCell::default(),
+            cut: RefCell::default(),
+            index: index(params),
+            facts: RefCell::default(),
+            filled: Cell::new(0),
+        }
     }
 
     /// Checks every reference in `item`, which belongs to `owner` (`` stage `train` ``) with the axes `owned` (indices).
+    /// What is wrong with a parameter is told once for each owner.
     pub fn scan(&self, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Scan {
-        Scanner { scope: self, owner, owned, path: Vec::new(), diags, texts: Texts::Plain }.item(item)
+        self.scan_as(Texts::Plain, item, owner, owned, diags).scan
     }
 
-    /// The same for texts of either kind.
-    pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Scan {
+    /// The same for texts of either kind, with the size of the value.
+    pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Found {
+        let found = match (texts, &item.node) {
+            (Texts::Arguments, Node::Str(text)) => Found { bytes: text.len() as u64, ..Found::FIXED },
+            _ => Scanner::new(self, texts, owner, owned, diags).root(item),
+        };
+        if !found.refers || found.scan == Scan::Bad {
+            return found;
+        }
+        match self.fill(found.bytes) {
+            Fill::Fits => return found,
+            Fill::TooMuch => diags.push(scan::too_much(&item.span)),
+            Fill::Told => {}
+        }
+        Found { scan: Scan::Bad, ..found }
+    }
+
+    /// [`Self::scan`] that tells nothing; what is wrong is told when the same is scanned aloud.
+    pub fn scan_quietly(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize]) -> Scan {
         match (texts, &item.node) {
             (Texts::Arguments, Node::Str(_)) => Scan::Fixed,
-            _ => Scanner { scope: self, owner, owned, path: Vec::new(), diags, texts }.item(item),
+            _ => Scanner::quiet(self, texts, owner, owned, &mut Diags::new()).root(item).scan,
         }
+    }
+
+    /// Counts `bytes` that are about to be filled in.
+    pub fn fill(&self, bytes: u64) -> Fill {
+        let before = self.filled.get();
+        self.filled.set(before.saturating_add(bytes));
+        match (before > MOST_FILLED, self.filled.get() > MOST_FILLED) {
+            (true, _) => Fill::Told,
+            (false, true) => Fill::TooMuch,
+            (false, false) => Fill::Fits,
+        }
+    }
+
+    /// Whether more than [`MOST_FILLED`] was asked for, which was told.
+    pub fn is_full(&self) -> bool {
+        self.filled.get() > MOST_FILLED
     }
 
     /// [`Self::resolve`] for texts of either kind.
@@ -115,7 +184,7 @@ impl<'a> Scope<'a> {
     pub fn resolve(&self, item: &Item, axis: &dyn Fn(usize) -> usize) -> Resolved {
         let plain = |value| Resolved { value, span: item.span.clone(), substituted: false };
         match &item.node {
-            Node::Str(text) if text.contains(['{', '}']) => self.text(item, text, axis),
+            Node::Str(text) if has_braces(text) => self.text(item, text, axis),
             Node::List(items) => {
                 let parts: Vec<_> = items.iter().map(|i| self.resolve(i, axis)).collect();
                 let substituted = parts.iter().any(|r| r.substituted);
@@ -179,26 +248,37 @@ impl<'a> Scope<'a> {
 
     /// The item at `a.b` below `[params]`.
     fn param(&self, path: &str) -> Option<&'a Item> {
-        let mut parts = path.split('.');
-        let mut item = &self.params.get(parts.next()?)?.item;
-        for part in parts {
-            item = &item.as_table()?.get(part)?.item;
-        }
-        Some(item)
+        self.index.get(path).copied()
     }
 
     /// A warning for each parameter that nothing refers to.
     pub fn unused(&self, diags: &mut Diags) {
         for (path, span) in leaves(self.params, "") {
             let used = self.used.borrow();
-            let whole = |u: &String| path == *u || path.strip_prefix(u.as_str()).is_some_and(|r| r.starts_with('.'));
-            if !used.iter().any(whole) {
+            let mut above = path.match_indices('.').map(|(at, _)| &path[..at]).chain([path.as_str()]);
+            if !above.any(|path| used.contains(path)) {
                 let mut diag = Diag::warning(format!("nothing uses the parameter `{path}`")).at(span);
                 diag.class = crate::base::diag::Class::Usage;
                 diags.push(diag.help(format!("refer to it as `{{params.{path}}}`, or remove it")));
             }
         }
     }
+}
+
+/// All items below `table`, by path. A key with a dot in it cannot be referred to.
+fn index(table: &Table) -> HashMap<String, &Item> {
+    let mut all = HashMap::new();
+    let mut open = vec![(String::new(), table)];
+    while let Some((above, table)) = open.pop() {
+        for e in table.entries.iter().filter(|e| !e.key.contains('.')) {
+            let path = if above.is_empty() { e.key.clone() } else { format!("{above}.{}", e.key) };
+            if let Some(table) = e.item.as_table() {
+                open.push((path.clone(), table));
+            }
+            all.insert(path, &e.item);
+        }
+    }
+    all
 }
 
 /// The paths of all values below `table` that are no tables.
@@ -214,121 +294,14 @@ fn leaves(table: &Table, above: &str) -> Vec<(String, Span)> {
     found
 }
 
-struct Scanner<'s, 'a> {
-    scope: &'s Scope<'a>,
-    owner: &'s str,
-    owned: &'s [usize],
-    /// The parameters that led here.
-    path: Vec<String>,
-    diags: &'s mut Diags,
-    texts: Texts,
-}
-
 /// Whether a reference in an argument is the command's own.
 fn is_own(name: &str) -> bool {
     name == "params" || HEADS.iter().any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
 }
 
-impl Scanner<'_, '_> {
-    fn item(&mut self, item: &Item) -> Scan {
-        match &item.node {
-            Node::Str(text) if text.contains(['{', '}']) => self.text(item, text),
-            Node::List(items) => self.all(items.iter()),
-            Node::Table(table) => self.all(table.entries.iter().map(|e| &e.item)),
-            _ => Scan::Fixed,
-        }
-    }
-
-    fn all<'i>(&mut self, items: impl Iterator<Item = &'i Item>) -> Scan {
-        items.fold(Scan::Fixed, |so_far, item| worse(so_far, self.item(item)))
-    }
-
-    fn text(&mut self, item: &Item, text: &str) -> Scan {
-        match pieces(text, self.texts) {
-            Err((message, help)) => self.bad(wrong(&item.span, message).help(help)),
-            Ok(pieces) => {
-                let alone = pieces.len() == 1 && self.texts == Texts::Plain;
-                pieces.iter().fold(Scan::Fixed, |so_far, piece| match piece {
-                    Piece::Text(_) => so_far,
-                    Piece::Reference(name) if self.texts == Texts::Arguments && is_own(name) => so_far,
-                    Piece::Reference(name) => worse(so_far, self.reference(item, name, alone)),
-                })
-            }
-        }
-    }
-
-    fn reference(&mut self, item: &Item, name: &str, alone: bool) -> Scan {
-        let Some(path) = name.strip_prefix("params.") else { return self.axis(item, name) };
-        let Some(param) = self.scope.param(path) else {
-            let diag = wrong(&item.span, format!("there is no parameter `{path}`"));
-            let known: Vec<_> = leaves(self.scope.params, "").into_iter().map(|(p, _)| p).collect();
-            return self.bad(suggest(diag, path, "`[params]` has", known.iter().map(String::as_str)));
-        };
-        self.scope.used.borrow_mut().insert(path.to_owned());
-        if let Some(start) = self.path.iter().position(|p| p == path) {
-            let mut circle = self.path[start..].to_vec();
-            circle.push(path.to_owned());
-            let circle: Vec<_> = circle.iter().map(|p| format!("`{p}`")).collect();
-            return self
-                .bad(wrong(&item.span, format!("parameters refer to each other in a circle: {}", circle.join(" → "))));
-        }
-        if !alone && matches!(param.node, Node::List(_) | Node::Table(_)) {
-            let diag =
-                wrong(&item.span, format!("`{{params.{path}}}` is {} and cannot stand inside a text", param.is_a()));
-            return self.bad(diag.note(format!("it is written at {}", place(&param.span))));
-        }
-        self.path.push(path.to_owned());
-        // What stands in `[params]` has no references of a command.
-        let texts = std::mem::replace(&mut self.texts, Texts::Plain);
-        let scan = self.item(param);
-        self.texts = texts;
-        self.path.pop();
-        scan
-    }
-
-    fn axis(&mut self, item: &Item, name: &str) -> Scan {
-        let axes = self.scope.axes;
-        let owned: Vec<&str> = self.owned.iter().map(|i| axes[*i].name.text.as_str()).collect();
-        if owned.contains(&name) {
-            return Scan::Varies;
-        }
-        let owner = self.owner;
-        if axes.iter().any(|a| a.name.text == name) {
-            if !owner.starts_with("stage") {
-                let diag = wrong(&item.span, format!("{owner} cannot depend on an axis, and so not use `{{{name}}}`"));
-                return self.bad(diag.help("only the parameters of a stage can"));
-            }
-            let diag = wrong(&item.span, format!("{owner} has no axis `{name}`, so `{{{name}}}` stands for nothing"));
-            return self.bad(diag.help(match owned.is_empty() {
-                true => format!("give it `axes = [\"{name}\"]`"),
-                false => format!("add `\"{name}\"` to its `axes`"),
-            }));
-        }
-        let diag = wrong(&item.span, format!("`{{{name}}}` stands for nothing"));
-        let params: Vec<_> = leaves(self.scope.params, "").into_iter().map(|(p, _)| p).collect();
-        let known = || params.iter().map(String::as_str);
-        let diag = if let Some(param) = nearest(name.strip_prefix("param.").unwrap_or(name), known()) {
-            diag.label(format!("did you mean `{{params.{param}}}`?"))
-        } else if owned.is_empty() {
-            diag.help("write `{params.NAME}` for a parameter, and `{{` for a brace")
-        } else {
-            suggest(diag, name, "axes here are", owned).note("a brace is written `{{`")
-        };
-        self.bad(diag)
-    }
-
-    fn bad(&mut self, diag: Diag) -> Scan {
-        self.diags.push(diag);
-        Scan::Bad
-    }
-}
-
-fn worse(a: Scan, b: Scan) -> Scan {
-    match (a, b) {
-        (Scan::Bad, _) | (_, Scan::Bad) => Scan::Bad,
-        (Scan::Varies, _) | (_, Scan::Varies) => Scan::Varies,
-        _ => Scan::Fixed,
-    }
+/// Whether a text may have references. (Two searches for one byte each are faster than one for either.)
+fn has_braces(text: &str) -> bool {
+    text.contains('{') || text.contains('}')
 }
 
 /// A scalar as it stands inside a text.

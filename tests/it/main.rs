@@ -34,6 +34,7 @@ mod kill;
 mod linkage;
 mod meaning;
 mod parity;
+mod pipeline_bounds;
 mod quickstart;
 mod real_rows;
 mod results;

@@ -11,12 +11,13 @@ use crate::pipeline::spec::{Axis, AxisValue, Condition, Row, Spec, Word};
 
 use super::shape::{bad_name, tables, unknown_key, whole};
 
-/// How many values `{ from, count }` may make.
+/// How many values all axes may have together.
 const MOST_VALUES: i64 = 1_000_000;
 /// How many bytes a value may have: it becomes part of names.
 const LONGEST_VALUE: usize = 200;
 
 pub(super) fn axes(table: &Table, replaced: &Table, spec: &mut Spec, diags: &mut Diags) {
+    let mut left = MOST_VALUES;
     for entry in &table.entries {
         match entry.key.as_str() {
             "exclude" => spec.exclude = rows(&entry.item, "`axes.exclude`", diags),
@@ -27,8 +28,8 @@ pub(super) fn axes(table: &Table, replaced: &Table, spec: &mut Spec, diags: &mut
                 diags.push(diag.help("`{params.NAME}` stands for a parameter"));
             }
             name => {
-                let mut axis = axis(entry, diags);
-                let former = replaced.get(name).map(|e| self::axis(e, &mut Diags::new()));
+                let mut axis = axis(entry, &mut left, diags);
+                let former = replaced.get(name).map(|e| self::axis(e, &mut MOST_VALUES.clone(), &mut Diags::new()));
                 axis.former = former.map(|a| a.values.into_iter().map(|v| v.text).collect());
                 spec.axes.push(axis);
             }
@@ -36,11 +37,11 @@ pub(super) fn axes(table: &Table, replaced: &Table, spec: &mut Spec, diags: &mut
     }
 }
 
-/// One axis: a list of scalars, one scalar, or `{ from, count }`.
-fn axis(entry: &Entry, diags: &mut Diags) -> Axis {
+/// One axis: a list of scalars, one scalar, or `{ from, count }`. It may have `left` values, and takes them from there.
+fn axis(entry: &Entry, left: &mut i64, diags: &mut Diags) -> Axis {
     let name = Word { text: entry.key.clone(), span: entry.key_span.clone() };
     let mut values = match &entry.item.node {
-        Node::Table(table) => counted(&entry.key, table, &entry.item.span, diags),
+        Node::Table(table) => counted(&entry.key, table, &entry.item.span, left, diags),
         _ => entry.item.one_or_more().iter().filter_map(|i| diags.ok(axis_value(&entry.key, i))).collect(),
     };
     // Whole numbers among fractions are fractions: `[0, 0.5]`.
@@ -68,7 +69,7 @@ fn axis(entry: &Entry, diags: &mut Diags) -> Axis {
     if values.is_empty() && matches!(&entry.item.node, Node::List(items) if items.is_empty()) {
         diags.push(wrong(&entry.item.span, format!("axis `{}` has no values", entry.key)));
     }
-    Axis { name, declared: values.len(), values, former: None }
+    Axis::new(name, values)
 }
 
 /// Whether two axis values may stand in one axis.
@@ -103,7 +104,7 @@ pub fn axis_value(axis: &str, item: &Item) -> Result<AxisValue, Diag> {
 }
 
 /// `{ from = 42, count = 3 }`.
-fn counted(axis: &str, table: &Table, span: &Span, diags: &mut Diags) -> Vec<AxisValue> {
+fn counted(axis: &str, table: &Table, span: &Span, left: &mut i64, diags: &mut Diags) -> Vec<AxisValue> {
     let mut misspelt = false;
     for entry in table.entries.iter().filter(|e| !["from", "count"].contains(&e.key.as_str())) {
         misspelt = true;
@@ -122,6 +123,12 @@ fn counted(axis: &str, table: &Table, span: &Span, diags: &mut Diags) -> Vec<Axi
     };
     let (from, count) = (number("from", i64::MIN / 2, i64::MAX / 2), number("count", 1, MOST_VALUES));
     let (Some(from), Some(count)) = (from, count) else { return Vec::new() };
+    if count > *left {
+        let diag = wrong(span, format!("the axes have more than {MOST_VALUES} values together"));
+        diags.push(diag.note(format!("axis `{axis}` alone has {count}")));
+        return Vec::new();
+    }
+    *left -= count;
     let value = |i: i64| AxisValue { value: Value::Int(i), text: i.to_string(), span: span.clone() };
     (from..from + count).map(value).collect()
 }
