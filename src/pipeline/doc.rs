@@ -134,6 +134,15 @@ pub fn read(source: &Source) -> (Table, Vec<Diag>) {
     (table, problems)
 }
 
+/// What is wrong with the values of `source`, where its TOML is right: a number that is not finite or does not fit, a date.
+/// `None`: it is no TOML.
+pub fn wrong_values(source: &Source) -> Option<Vec<Diag>> {
+    let (document, errors) = DeTable::parse_recoverable(source.text());
+    let mut problems = Vec::new();
+    table(source, document.get_ref(), &mut problems);
+    errors.is_empty().then_some(problems)
+}
+
 /// The first of each line, or the one that says what was left open: the others follow from it.
 fn one_a_line(problems: Vec<Diag>) -> Vec<Diag> {
     let mut kept: BTreeMap<usize, Diag> = BTreeMap::new();

@@ -7,7 +7,7 @@ use crate::base::diag::{Class, Diag};
 use crate::stages::stage::StageKind;
 
 use super::doc::{self, Entry, Item, Node, Table};
-use super::source::{Diags, Source, list, suggest, wrong};
+use super::source::{Diags, Source, list, place, suggest, wrong};
 
 /// Applies `--set KEY=VALUE` for each pair, in order, and returns the `axes` entries as the file had them where they were
 /// replaced.
@@ -20,14 +20,77 @@ pub fn apply(
     let mut replaced = Table::default();
     for (key, value) in sets {
         let Some(param) = key.strip_prefix(EVERY) else {
-            diags.ok(read(key, value).and_then(|path| set(document, &path, &mut replaced)));
+            one(document, key, value, &mut replaced, diags);
             continue;
         };
         for key in diags.ok(everywhere(document, param, kinds)).into_iter().flatten() {
-            diags.ok(read(&key, value).and_then(|path| set(document, &path, &mut replaced)));
+            one(document, &key, value, &mut replaced, diags);
         }
     }
     replaced
+}
+
+/// Applies `--set KEY=VALUE`.
+fn one(document: &mut Table, key: &str, value: &str, replaced: &mut Table, diags: &mut Diags) {
+    let Some(typed) = diags.ok(read(key, value)) else { return };
+    let before = typed.bare.then(|| at(document, &typed.path)).flatten().and_then(|old| odd_text(value, old, &typed));
+    if diags.ok(set(document, &typed.path, replaced)).is_some() {
+        before.into_iter().for_each(|note| diags.push(note));
+    }
+}
+
+/// What the document has at a path.
+fn at<'t>(document: &'t Table, path: &[Entry]) -> Option<&'t Item> {
+    let (last, above) = path.split_last()?;
+    let table = above.iter().try_fold(document, |table, entry| table.get(&entry.key)?.item.as_table())?;
+    Some(&table.get(&last.key)?.item)
+}
+
+/// A note on a text without quotes that takes the place of something else than a text: it was perhaps meant as that.
+fn odd_text(value: &str, old: &Item, typed: &Typed) -> Option<Diag> {
+    let was = match &old.node {
+        Node::Str(_) => return None,
+        Node::List(items) if items.is_empty() || items.iter().any(|item| item.as_str().is_some()) => return None,
+        _ => old.is_a(),
+    };
+    let numbers = |item: &Item| matches!(item.node, Node::Int(_) | Node::Float(_));
+    let written = match &old.node {
+        Node::Bool(_) => match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Some("; a boolean is written `true`".to_owned()),
+            "false" | "no" | "off" => Some("; a boolean is written `false`".to_owned()),
+            _ => None,
+        },
+        Node::List(items) if !items.iter().all(numbers) => None,
+        _ => number(value).map(|number| format!("; a number is written `{number}`")),
+    };
+    let message = format!("`{value}` is taken as a text{}", written.unwrap_or_default());
+    let mut diag = Diag::warning(message).at(typed.path.last()?.item.span.clone());
+    diag.class = Class::Usage;
+    diag = diag.note(format!("the file has {was} there, at {}", place(&old.span)));
+    Some(diag.help(format!("if it is meant as a text, put it in quotes: `--set '{}=\"…\"'`", keys(&typed.path))))
+}
+
+/// `.5`, `5.`, `01` or `0,5` as TOML writes that number.
+fn number(text: &str) -> Option<String> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits(unsigned) {
+        return text.parse::<i64>().ok().map(|number| number.to_string());
+    }
+    // `1,000` may be a thousand or one.
+    let point = match unsigned.split_once(',') {
+        Some((whole, part)) if digits(whole) && digits(part) && part.len() != 3 => text.replace(',', "."),
+        Some(_) => return None,
+        None => text.to_owned(),
+    };
+    let number =
+        point.parse::<f64>().ok().filter(|number| number.is_finite() && unsigned.contains(char::is_numeric))?;
+    Some(format!("{number:?}"))
+}
+
+/// `params.lr`.
+fn keys(path: &[Entry]) -> String {
+    path.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>().join(".")
 }
 
 /// Before a parameter: of every stage that has it.
@@ -61,15 +124,34 @@ fn everywhere(document: &Table, param: &str, kinds: &[&'static StageKind]) -> Re
     Err(suggest(diag, name, "they have", known))
 }
 
-/// The entries from the outermost key to the last, whose item is the value.
-fn read(key: &str, value: &str) -> Result<Vec<Entry>, Diag> {
+/// What `--set` says.
+struct Typed {
+    /// The entries from the outermost key to the last, whose item is the value.
+    path: Vec<Entry>,
+    /// Whether the value is no TOML, and so a text without quotes.
+    bare: bool,
+}
+
+/// Reads a key and its value.
+///
+/// # Errors
+/// The key is none, or the value is TOML that no pipeline may have: a number that is not finite or does not fit. A date is
+/// taken as a text: a pipeline has no other use for it, and on the command line a text needs no quotes.
+fn read(key: &str, value: &str) -> Result<Typed, Diag> {
     let source = Source::new(Path::new("--set"), format!("{key}={value}"));
     let (document, problems) = doc::read(&source);
     if problems.is_empty()
         && !value.contains('\n')
         && let Some(path) = chain(&document)
     {
-        return Ok(path);
+        return Ok(Typed { path, bare: false });
+    }
+    let is_date = value.parse::<toml::value::Datetime>().is_ok();
+    if !is_date
+        && !value.contains('\n')
+        && let Some(problem) = doc::wrong_values(&source).and_then(|problems| problems.into_iter().next())
+    {
+        return Err(problem);
     }
     // Not TOML, so a text; the key must still be one.
     let quoted = Source::new(Path::new("--set"), format!("{key}=''"));
@@ -85,7 +167,7 @@ fn read(key: &str, value: &str) -> Result<Vec<Entry>, Diag> {
         let start = (key.len() + 1).min(source.text().len());
         last.item = Item { span: source.span(start..source.text().len()), node: Node::Str(value.to_owned()) };
     }
-    Ok(path)
+    Ok(Typed { path, bare: true })
 }
 
 /// `a.b.c = value` as its three entries; `None` when the document holds anything else.

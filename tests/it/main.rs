@@ -40,6 +40,7 @@ mod real_rows;
 mod results;
 mod sandbox;
 mod security;
+mod set_values;
 mod shipped_pipelines;
 mod stage_tokenize;
 mod support;

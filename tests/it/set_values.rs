@@ -1,0 +1,82 @@
+//! `--set`: a value that no pipeline may have is an error as in the file, and a number that TOML does not have is reported.
+
+use std::path::Path;
+
+use dpt::base::diag::Diag;
+use dpt::pipeline::{LoadOptions, Plan, load_text};
+
+/// A pipeline whose parameters have these values.
+fn load(values: &str, sets: &[(&str, &str)]) -> Result<Plan, Vec<Diag>> {
+    let text = format!(
+        "schema = 1\n[axes]\nseed = {{ from = 1, count = 2 }}\ntask = [\"rte\"]\n[params]\n{values}\n\
+         [stage.s]\nkind = \"command\"\naxes = [\"seed\", \"task\"]\nparams = {{ x = \"{{params.x}}\" }}\n\
+         run = [\"cp\", \"params.json\", \"{{out.t}}\"]\noutputs = {{ t = \"t.json\" }}\n"
+    );
+    let sets = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    load_text(Path::new("p.toml"), text, &LoadOptions { sets, ..LoadOptions::default() })
+}
+
+/// The message of `--set params.x=VALUE`, an error or a note, and its help; the file has `old`.
+fn said(old: &str, value: &str) -> Option<String> {
+    let diags = load(&format!("x = {old}"), &[("params.x", value)]).map_or_else(|diags| diags, |plan| plan.warnings);
+    assert!(diags.len() <= 1, "{diags:?}");
+    diags.into_iter().next().map(|diag| diag.message)
+}
+
+#[test]
+fn a_number_that_no_pipeline_may_have_is_the_same_error_as_in_the_file() {
+    for value in ["nan", "inf", "-inf", "+nan", "1e999", "99999999999999999999", "[1, nan]", "{ a = inf }"] {
+        let file = load(&format!("x = {value}"), &[]).unwrap_err().remove(0);
+        for old in ["0.3", "\"text\"", "[1]"] {
+            let errors = load(&format!("x = {old}"), &[("params.x", value)]).unwrap_err();
+            assert_eq!((errors.len(), &errors[0].message), (1, &file.message), "{value}");
+            assert_eq!(errors[0].span.as_ref().unwrap().source.path, Path::new("--set"));
+        }
+    }
+    let errors = load("x = 1", &[("axes.seed", "nan")]).unwrap_err();
+    assert_eq!(errors[0].message, "`nan` is not a finite number");
+    let errors = load("x = 1", &[("stage.*.params", "{ x = inf }")]).unwrap_err();
+    assert_eq!(errors[0].message, "`inf` is not a finite number");
+}
+
+#[test]
+fn a_number_in_another_form_is_a_text_with_a_note() {
+    for (typed, written) in
+        [(".5", "0.5"), ("5.", "5.0"), ("1.e-5", "1e-5"), ("-.5", "-0.5"), ("01", "1"), ("-007", "-7"), ("0,5", "0.5")]
+    {
+        for old in ["0.3", "3", "[1, 2]"] {
+            let expected = format!("`{typed}` is taken as a text; a number is written `{written}`");
+            assert_eq!(said(old, typed), Some(expected), "{old}");
+        }
+        assert_eq!(said("\"text\"", typed), None, "the file has a text");
+    }
+    assert_eq!(said("3", "1,000").unwrap(), "`1,000` is taken as a text");
+    assert_eq!(said("3", "many").unwrap(), "`many` is taken as a text");
+    assert_eq!(said("true", "False").unwrap(), "`False` is taken as a text; a boolean is written `false`");
+    assert_eq!(said("[1]", "[1,").unwrap(), "`[1,` is taken as a text");
+    let diag = load("x = 3", &[("params.x", ".5")]).unwrap().warnings.remove(0);
+    assert_eq!(diag.notes, ["the file has a whole number there, at p.toml:6:5"]);
+    assert_eq!(diag.help.unwrap(), "if it is meant as a text, put it in quotes: `--set 'params.x=\"…\"'`");
+    let diag = load("x = 3", &[("axes.seed", "01")]).unwrap().warnings.remove(0);
+    assert_eq!(diag.message, "`01` is taken as a text; a number is written `1`");
+}
+
+#[test]
+fn what_is_meant_as_it_stands_has_no_note() {
+    for (old, value) in [
+        ("3", "4"),
+        ("3", "0.5"),
+        ("0.3", "1e-5"),
+        ("3", "\".5\""),
+        ("3", "'nan'"),
+        ("\"a\"", "nan.txt"),
+        ("\"2023-01-01\"", "2024-01-01"),
+        ("\"a\"", "a,b"),
+        ("[\"a\"]", "b"),
+        ("[]", "b"),
+        ("true", "false"),
+    ] {
+        assert_eq!(said(old, value), None, "{old} {value}");
+    }
+    assert!(load("x = 3", &[("axes.task", "cb")]).unwrap().warnings.is_empty());
+}
