@@ -1,7 +1,11 @@
 //! [`Names`]: many nodes as few patterns, `train[*,dpt,42]`, so that a sweep can be read. Patterns without a count of values
 //! can be typed as targets.
+//!
+//! A stage may have nodes with different axes, where nodes of two pipelines are compared: `tokenize` of one, and
+//! `tokenize[task=rte]` of the other. Nodes with the same axes are folded together, and their patterns name the axes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use crate::engine::graph::Graph;
 
@@ -11,8 +15,24 @@ const LISTED: usize = 4;
 /// All nodes that there are: what a `*` stands for.
 #[derive(Debug, Default)]
 pub struct Names<'a> {
-    nodes: Vec<(&'a str, Vec<&'a str>)>,
-    by_stage: HashMap<&'a str, Vec<usize>>,
+    nodes: Vec<Node<'a>>,
+    /// The nodes of each shape: those of one stage with the same axes.
+    shapes: Vec<Vec<usize>>,
+    by_stage: HashMap<&'a str, Stage>,
+}
+
+#[derive(Debug)]
+struct Node<'a> {
+    stage: &'a str,
+    axes: &'a [(String, String)],
+    shape: usize,
+}
+
+/// How many nodes and how many shapes a stage has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stage {
+    nodes: usize,
+    shapes: usize,
 }
 
 /// What a pattern says of one axis.
@@ -26,9 +46,18 @@ impl<'a> Names<'a> {
     /// From stage and axes of each node.
     pub fn new(nodes: impl IntoIterator<Item = (&'a str, &'a [(String, String)])>) -> Self {
         let mut names = Self::default();
+        let mut known: HashMap<(&str, Vec<&str>), usize> = HashMap::new();
         for (stage, axes) in nodes {
-            names.by_stage.entry(stage).or_default().push(names.nodes.len());
-            names.nodes.push((stage, axes.iter().map(|(_, value)| value.as_str()).collect()));
+            let of = names.by_stage.entry(stage).or_default();
+            of.nodes += 1;
+            let shape =
+                *known.entry((stage, axes.iter().map(|(axis, _)| axis.as_str()).collect())).or_insert_with(|| {
+                    of.shapes += 1;
+                    names.shapes.push(Vec::new());
+                    names.shapes.len() - 1
+                });
+            names.shapes[shape].push(names.nodes.len());
+            names.nodes.push(Node { stage, axes, shape });
         }
         names
     }
@@ -43,23 +72,22 @@ impl<'a> Names<'a> {
 
     /// The patterns of `some` nodes, stage by stage in the order of their first nodes.
     pub fn patterns(&self, some: &[usize]) -> Vec<String> {
-        let mut stages: Vec<(&str, Vec<usize>)> = Vec::new();
-        let mut at: HashMap<&str, usize> = HashMap::new();
-        for node in some {
-            let stage = self.nodes[*node].0;
-            let at = *at.entry(stage).or_insert_with(|| {
-                stages.push((stage, Vec::new()));
-                stages.len() - 1
-            });
-            stages[at].1.push(*node);
-        }
         let mut patterns = Vec::new();
-        for (stage, some) in stages {
-            let all = &self.by_stage[stage];
-            if all.len() == some.len() {
+        for (stage, some) in grouped(some, |node| self.nodes[node].stage) {
+            let of = self.by_stage[stage];
+            if of.nodes == some.len() {
                 patterns.push(stage.to_owned());
-            } else {
-                patterns.extend(self.split(all, &some, 0).iter().map(|parts| text(stage, parts)));
+                continue;
+            }
+            for (shape, some) in grouped(&some, |node| self.nodes[node].shape) {
+                let axes = self.nodes[some[0]].axes;
+                if axes.is_empty() {
+                    patterns.push(stage.to_owned());
+                    continue;
+                }
+                let named = of.shapes > 1;
+                let split = self.split(&self.shapes[shape], &some, 0);
+                patterns.extend(split.iter().map(|parts| text(stage, parts, axes, named)));
             }
         }
         patterns
@@ -72,7 +100,7 @@ impl<'a> Names<'a> {
 
     /// What distinguishes `some` from `all`, from axis number `axis` on.
     fn split(&self, all: &[usize], some: &[usize], axis: usize) -> Vec<Vec<Part<'a>>> {
-        let axes = self.nodes[some[0]].1.len();
+        let axes = self.nodes[some[0]].axes.len();
         if axis >= axes {
             return vec![Vec::new()];
         }
@@ -100,27 +128,36 @@ impl<'a> Names<'a> {
 
     /// Nodes by their value of an axis, in order of appearance.
     fn by_value(&self, nodes: &[usize], axis: usize) -> Vec<(&'a str, Vec<usize>)> {
-        let mut found: Vec<(&'a str, Vec<usize>)> = Vec::new();
-        let mut at: HashMap<&str, usize> = HashMap::new();
-        for node in nodes {
-            let value = self.nodes[*node].1[axis];
-            let at = *at.entry(value).or_insert_with(|| {
-                found.push((value, Vec::new()));
-                found.len() - 1
-            });
-            found[at].1.push(*node);
-        }
-        found
+        grouped(nodes, |node| self.nodes[node].axes[axis].1.as_str())
     }
 }
 
-fn text(stage: &str, parts: &[Part]) -> String {
-    let part = |part: &Part| match part {
-        Part::All => "*".to_owned(),
-        Part::Some(values) if values.len() > LISTED => format!("{} values", values.len()),
-        Part::Some(values) => values.join("|"),
+/// Nodes by what `key` says of them, in order of appearance.
+fn grouped<K: Copy + Eq + Hash>(nodes: &[usize], key: impl Fn(usize) -> K) -> Vec<(K, Vec<usize>)> {
+    let mut found: Vec<(K, Vec<usize>)> = Vec::new();
+    let mut at: HashMap<K, usize> = HashMap::new();
+    for node in nodes {
+        let key = key(*node);
+        let at = *at.entry(key).or_insert_with(|| {
+            found.push((key, Vec::new()));
+            found.len() - 1
+        });
+        found[at].1.push(*node);
+    }
+    found
+}
+
+/// A pattern; with `named`, each part with the name of its axis.
+fn text(stage: &str, parts: &[Part], axes: &[(String, String)], named: bool) -> String {
+    let part = |(part, (axis, _)): (&Part, &(String, String))| {
+        let values = match part {
+            Part::All => "*".to_owned(),
+            Part::Some(values) if values.len() > LISTED => format!("{} values", values.len()),
+            Part::Some(values) => values.join("|"),
+        };
+        if named { format!("{axis}={values}") } else { values }
     };
-    format!("{stage}[{}]", parts.iter().map(part).collect::<Vec<_>>().join(","))
+    format!("{stage}[{}]", parts.iter().zip(axes).map(part).collect::<Vec<_>>().join(","))
 }
 
 /// At most `most` texts in one line.
@@ -173,6 +210,49 @@ mod tests {
         let odd = |_: &str, a: &Axes| a.len() == 3 && (a[0].1 == "cb" || (a[1].1 == "pt" && a[2].1 == "1"));
         assert_eq!(folded(odd), ["train[boolq|rte,pt,1]", "train[cb,*,*]"]);
         assert_eq!(folded(|_, _| false), [""; 0]);
+    }
+
+    #[test]
+    fn nodes_of_one_stage_with_other_axes_are_folded_apart() {
+        let axes = |pairs: &[(&str, &str)]| -> Axes {
+            pairs.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect()
+        };
+        let nodes = [
+            ("tokenize", axes(&[])),
+            ("tokenize", axes(&[("task", "rte")])),
+            ("tokenize", axes(&[("task", "cb")])),
+            ("tokenize", axes(&[("seed", "1")])),
+            ("tokenize", axes(&[("task", "rte"), ("seed", "1")])),
+        ];
+        let names = Names::new(nodes.iter().map(|(stage, axes)| (*stage, axes.as_slice())));
+        assert_eq!(names.patterns(&[0, 1, 2, 3, 4]), ["tokenize"]);
+        assert_eq!(names.patterns(&[0]), ["tokenize"]);
+        assert_eq!(names.patterns(&[1, 2]), ["tokenize[task=*]"]);
+        assert_eq!(names.patterns(&[1]), ["tokenize[task=rte]"]);
+        assert_eq!(
+            names.patterns(&[0, 2, 3, 4]),
+            ["tokenize", "tokenize[task=cb]", "tokenize[seed=*]", "tokenize[task=*,seed=*]"]
+        );
+    }
+
+    proptest::proptest! {
+        /// Any nodes, some of them: no panic, and no pattern without a node.
+        #[test]
+        fn any_nodes_are_folded(
+            nodes in proptest::collection::vec(
+                ("[ab]", proptest::collection::vec(("[xyz]", "[12]"), 0..4), proptest::bool::ANY),
+                0..24,
+            ),
+        ) {
+            let names = Names::new(nodes.iter().map(|(stage, axes, _)| (stage.as_str(), axes.as_slice())));
+            let some: Vec<_> = (0..nodes.len()).filter(|i| nodes[*i].2).collect();
+            let patterns = names.patterns(&some);
+            assert_eq!(patterns.is_empty(), some.is_empty());
+            assert!(patterns.len() <= some.len(), "{patterns:?}");
+            let all: Vec<_> = (0..nodes.len()).collect();
+            let stages: std::collections::HashSet<_> = nodes.iter().map(|(stage, ..)| stage.clone()).collect();
+            assert_eq!(names.patterns(&all).len(), stages.len());
+        }
     }
 
     #[test]

@@ -136,3 +136,26 @@ fn two_files_and_wrong_words() {
     sandbox.dpt(&["diff", "a", "b", "c"]).code(2);
     sandbox.dpt(&["diff", "none.jsonl", "none.jsonl"]).code(2);
 }
+
+#[test]
+fn runs_of_two_pipelines_are_compared_by_the_names_of_their_nodes() {
+    let sandbox = Sandbox::new();
+    let pipeline = |axes: &str, stage: &str| {
+        format!(
+            "schema = 1\n{axes}\n[stage.note]\nkind = \"command\"\n{stage}\nrun = [\"cp\", \"params.json\", \"{{out.n}}\"]\n\
+             outputs = {{ n = \"n.json\" }}\n"
+        )
+    };
+    sandbox.write("one.toml", &pipeline("", "params = { a = 1 }"));
+    let axes = "[axes]\ntask = [\"rte\", \"cb\"]";
+    sandbox.write("two.toml", &pipeline(axes, "axes = [\"task\"]\nparams = { a = \"{task}\" }"));
+    sandbox.dpt(&["run", "one.toml"]).code(0);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    sandbox.dpt(&["run", "two.toml"]).code(0);
+    for what in [["last~1", "last"], ["one.toml", "two.toml"]] {
+        let diff = sandbox.dpt(&["diff", what[0], what[1]]).code(0);
+        assert!(diff.stdout.contains("note: these are two pipelines, `one` and `two`"), "{}", diff.stdout);
+        assert!(diff.stdout.contains("  added    note[task=*]\n  removed  note\n"), "{}", diff.stdout);
+    }
+    sandbox.dpt(&["diff", "last", "last~1"]).code(0);
+}

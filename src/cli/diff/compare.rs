@@ -274,4 +274,41 @@ mod tests {
         assert_eq!(Diff::of(&old, &new, "seed", true).metrics.len(), 3);
         assert!(Diff::of(&old, &old, "seed", true).is_empty());
     }
+
+    /// A side of nodes with these stages, axes, parameters and figures, under the names that such nodes have.
+    fn drawn(nodes: &[(String, Vec<(String, String)>, i64)]) -> Side {
+        let node = |(stage, axes, number): &(String, Vec<(String, String)>, i64)| {
+            let values: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+            let name = if axes.is_empty() { stage.clone() } else { format!("{stage}[{}]", values.join(",")) };
+            let item = Item {
+                stage: stage.clone(),
+                axes: axes.clone(),
+                kind: (number % 3 > 0).then(|| "eval".to_owned()),
+                params: (number % 5 > 0).then(|| [("rate".to_owned(), Value::Int(*number))].into()),
+                metrics: [("score".to_owned(), *number as f64)].into(),
+                failed: number % 7 == 0,
+                ..Item::default()
+            };
+            (name, item)
+        };
+        Side { nodes: nodes.iter().map(node).collect(), ..Side::default() }
+    }
+
+    fn drawn_nodes() -> impl proptest::strategy::Strategy<Value = Vec<(String, Vec<(String, String)>, i64)>> {
+        use proptest::collection::vec;
+        vec(("[ab]", vec(("[xyz]", "[12]"), 0..3), 0..30_i64), 0..12)
+    }
+
+    proptest::proptest! {
+        /// Two sides may be of any two pipelines.
+        #[test]
+        fn any_two_sides_are_compared(old in drawn_nodes(), new in drawn_nodes(), all in proptest::bool::ANY) {
+            let (old, new) = (drawn(&old), drawn(&new));
+            let diff = Diff::of(&old, &new, "x", all);
+            for shown in [super::super::show::text, super::super::show::markdown, super::super::show::json] {
+                assert!(!shown(&old, &new, &diff).is_empty());
+            }
+            assert!(Diff::of(&old, &old, "x", all).is_empty());
+        }
+    }
 }

@@ -65,7 +65,14 @@ pub struct Args {
 /// # Errors
 /// A run or a revision that is not there, an invalid pipeline, a store that cannot be read.
 pub fn run(args: &Args) -> Outcome {
-    let (old, new) = sides(args)?;
+    let (mut old, new) = sides(args)?;
+    if old.pipeline != new.pipeline {
+        old.notes.push(format!(
+            "these are two pipelines, `{}` and `{}`: nodes that have the same name in both are compared, the others are \
+             added or removed",
+            old.pipeline, new.pipeline
+        ));
+    }
     let diff = Diff::of(&old, &new, &args.over, args.all);
     render::out(&match (args.json, args.format.as_str()) {
         (true, _) => show::json(&old, &new, &diff),

@@ -40,6 +40,8 @@ pub struct Item {
 pub struct Side {
     /// What to call it.
     pub title: String,
+    /// The pipeline's name.
+    pub pipeline: String,
     /// By full name.
     pub nodes: BTreeMap<String, Item>,
     /// What is not known of it.
@@ -53,7 +55,7 @@ impl Side {
     /// When the store cannot be read.
     pub fn of_run(run: &Run, store: &Store) -> Result<Self, Diag> {
         let title = format!("run {} of {}, {}", run.id, run.pipeline, date(run.at));
-        let mut side = Self { title, ..Self::default() };
+        let mut side = Self { title, pipeline: run.pipeline.clone(), ..Self::default() };
         let mut lost = 0;
         for (name, seen) in &run.nodes {
             let (stage, axes) = parts(name);
@@ -98,7 +100,7 @@ impl Side {
             ..RunOptions::default()
         };
         let executor = common::local(Wanted::Auto, 1, store, &plan.name);
-        let mut side = Self { title, ..Self::default() };
+        let mut side = Self { title, pipeline: plan.name.clone(), ..Self::default() };
         for status in status(&plan.graph, store, &options, &executor) {
             let node = plan.graph.node(status.id);
             let counts = |name: &str| node.kind.params.iter().any(|p| p.name == name && p.in_key);
