@@ -662,6 +662,22 @@ fn files_that_are_not_what_they_are_called() {
 }
 
 #[test]
+fn a_wrong_file_is_to_be_replaced_here_and_looked_up_where_it_was_fetched() {
+    let mut files = checkpoint();
+    files.insert("config.json".to_owned(), b"<!DOCTYPE html>".to_vec());
+    let here = fails(&mut on_disk(&files));
+    assert_eq!(
+        here.message,
+        "`config.json` is not what its name says: it is a web page, perhaps of a login or an error"
+    );
+    assert_eq!(here.help.unwrap(), "put the right file in its place");
+    let server = serving_all(files);
+    let there = fails(&mut of("checkpoint", source(&server.url, &[])));
+    assert_eq!(there.message, here.message);
+    assert!(there.help.unwrap().contains("look at what the `url` of its source serves"));
+}
+
+#[test]
 fn the_reference_models_are_checkpoints() {
     let Some(dir) = golden::dir("t5") else { return };
     for model in golden::folders(&dir) {

@@ -23,6 +23,7 @@ mod elf;
 mod examples_kept;
 mod faults;
 mod fetch;
+mod fetch_archives;
 mod fetch_bounds;
 mod fetch_versions;
 mod golden;

@@ -308,11 +308,17 @@ pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTre
         Found::Probe(url) => probe(fetch, kind, &url)?,
         Found::Archive(item) => from_archive(fetch, kind, &item)?,
     };
-    let place = format!("source `{}`", fetch.spec.source.name);
+    let source = &fetch.spec.source;
+    let place = format!("source `{}`", source.name);
+    let is_remote = matches!(source.location, Location::Http(_)) && !fetch.ctx.job.mirrors.contains_key(&source.name);
+    let advice = match is_remote {
+        true => "it came whole from the server: look at what the `url` of its source serves under this name",
+        false => "put the right file in its place",
+    };
     check_names(kind, &files.keys().map(String::as_str).collect(), &place)?;
     for (name, path) in &files {
         fetch.ctx.check_cancel()?;
-        check_file(name, path)?;
+        check_file(name, path, advice)?;
     }
     if kind == Kind::Checkpoint {
         T5Config::parse(&fs::read_to_string(&files[CONFIG])?, CONFIG)?;
@@ -456,10 +462,10 @@ fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<S
 }
 
 /// Whether a file is what its name says, as far as its header tells.
-fn check_file(name: &str, path: &Path) -> Result<(), Diag> {
-    let wrong = |why: &str| {
-        Err(Diag::error(Class::Stage, format!("`{name}` is not what its name says: {why}")).help("get the file again"))
-    };
+/// `advice` says what to do where it is not.
+fn check_file(name: &str, path: &Path, advice: &str) -> Result<(), Diag> {
+    let wrong =
+        |why: &str| Err(Diag::error(Class::Stage, format!("`{name}` is not what its name says: {why}")).help(advice));
     let start = beginning(path)?;
     if let Some(why) = describe(&start) {
         return wrong(&why);
