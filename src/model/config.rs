@@ -180,12 +180,12 @@ impl T5Config {
     /// # Errors
     /// Text that is not such JSON, a model of another family, and sizes that no model can have.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Diag> {
-        let no_config = |e| Diag::error(Class::Stage, format!("`{origin}` is not the config of a T5: {e}"));
-        let json: Json = serde_json::from_str(text).map_err(no_config)?;
-        if let Json::Object(keys) = &json {
-            check_keys(keys, origin)?;
-        }
-        let config: Self = serde_json::from_value(json).map_err(no_config)?;
+        let no_config =
+            |e: &dyn std::fmt::Display| Diag::error(Class::Stage, format!("`{origin}` is not the config of a T5: {e}"));
+        let json: Json = serde_json::from_str(text).map_err(|e| no_config(&e))?;
+        let Json::Object(keys) = &json else { return Err(no_config(&"it is not a JSON object")) };
+        check_keys(keys, origin)?;
+        let config: Self = serde_json::from_value(json).map_err(|e| no_config(&e))?;
         if !MODELS.iter().any(|m| m.name == config.model_type) {
             let known: Vec<_> = MODELS.iter().map(|m| format!("`{}`", m.name)).collect();
             return Err(Diag::error(
