@@ -152,7 +152,8 @@ pub fn below(path: &Path) -> Result<(usize, u64, i64), Diag> {
         // What is removed meanwhile does not count.
         let Ok(stat) = entry.stat() else { return Ok(()) };
         let (files, bytes) = if entry.kind.is_dir() { (0, 0) } else { (1, stat.st_size as u64) };
-        let changed = stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64);
+        #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+        let changed = (stat.st_ctime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64);
         sum = (sum.0 + files, sum.1 + bytes, sum.2.max(changed));
         Ok(())
     })?;

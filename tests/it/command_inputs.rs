@@ -28,7 +28,8 @@ fn a_file_that_the_producer_never_makes_is_told_by_check() {
             assert!(told.contains(&message) && told.contains("`one.txt`, `sub/two.txt`"), "{told}");
             assert!(told.contains(&format!("did you mean `{meant}`?")), "{told}");
         }
-        assert!(!sandbox.path().join("cache/v1/entries").exists(), "nothing ran");
+        let entries = std::fs::read_dir(sandbox.path().join("cache/v1/entries"));
+        assert_eq!(entries.map_or(0, |entries| entries.count()), 0, "nothing ran");
     }
     for file in ["one.txt", "*.txt", "sub/*", "d/three.txt", "d/*", "command.log"] {
         sandbox.write("p.toml", &reads(file));
@@ -71,7 +72,7 @@ fn what_is_too_long_for_a_program_is_told_with_its_length_and_what_to_do() {
         format!("[stage.{name}]\nkind = \"command\"\noutputs = {{ t = \"t.txt\" }}\n{more}\n").replace("WORD", &word)
     };
     let many = "mkdir -p out/d; cd out/d; i=0; while [ $i -lt 1300 ]; do : > long-name-$P-$i; i=$((i+1)); done";
-    let many = many.replace("$P", &"x".repeat(150));
+    let many = many.replace("$P", &"x".repeat(200));
     let parts = [
         stage("argument", "run = [\"cp\", \"{out.t}\", \"WORD\"]"),
         stage("variable", "run = [\"touch\", \"{out.t}\"]\nparams = { text = \"WORD\" }"),

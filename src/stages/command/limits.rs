@@ -66,7 +66,7 @@ pub fn check(start: &Start) -> Result<(), Diag> {
     }
     if let Some((name, value)) = start.environment.iter().find(|(name, value)| length(name, value) > limits.one) {
         let (what, help) = start.variable(name);
-        return Err(too_long(&what, length(name, value), limits.one).help(help));
+        return Err(too_long(&what, length(name, value), limits.one, limits).help(help));
     }
     if all > limits.all {
         return Err(start.long_together(all, limits));
@@ -79,9 +79,15 @@ fn length(name: &str, value: &OsStr) -> usize {
     name.len() + 1 + value.len()
 }
 
-fn too_long(what: &str, bytes: usize, limit: usize) -> Diag {
+fn too_long(what: &str, bytes: usize, limit: usize, limits: Limits) -> Diag {
     let message = format!("{what} is too long: {} bytes, and the system takes {}", grouped(bytes), grouped(limit));
-    Diag::error(Class::Environment, message).lasting()
+    let kib = |bytes: usize| grouped(bytes.div_ceil(1024));
+    let note = format!(
+        "one argument or variable may have {} KiB, all of them together {} KiB",
+        kib(limits.one),
+        kib(limits.all)
+    );
+    Diag::error(Class::Environment, message).note(note).lasting()
 }
 
 const FILE: &str = "write it into a file that `files` names; or into `params` as a list, which is no variable: `{params}` is a \
@@ -98,7 +104,7 @@ impl Start<'_> {
     fn long_argument(&self, at: usize, limits: Limits) -> Diag {
         let bytes = self.arguments[at].len();
         if matches!(self.run, Run::Shell(_)) {
-            return too_long("the text of `run`", bytes, limits.one)
+            return too_long("the text of `run`", bytes, limits.one, limits)
                 .help("write it into a script that `code` names, and start that");
         }
         let mut before = 0;
@@ -107,13 +113,7 @@ impl Start<'_> {
             at < before
         });
         let text = from.map_or_else(String::new, |(text, ..)| text);
-        too_long(&format!("the argument `{text}` of `run`"), bytes, limits.one)
-            .note(format!(
-                "one argument may have {} bytes, all arguments and variables together {}",
-                grouped(limits.one),
-                grouped(limits.all)
-            ))
-            .help(FILE)
+        too_long(&format!("the argument `{text}` of `run`"), bytes, limits.one, limits).help(FILE)
     }
 
     /// A variable as a person knows it, and what to do when it is too long.
@@ -126,7 +126,8 @@ impl Start<'_> {
     }
 
     fn long_together(&self, all: usize, limits: Limits) -> Diag {
-        let diag = too_long("what the program is given as arguments and variables, all together,", all, limits.all);
+        let diag =
+            too_long("what the program is given as arguments and variables, all together,", all, limits.all, limits);
         let size = |became: &[String]| became.iter().map(|text| text.len() + 1 + size_of::<usize>()).sum::<usize>();
         let argument = self.written().into_iter().max_by_key(|(_, _, became)| size(became));
         let variable = self.environment.iter().max_by_key(|(name, value)| length(name, value));
