@@ -1,8 +1,8 @@
 //! [`Checkpoint`]: the file in a stage's scratch folder from which a killed run resumes. Its last 32 bytes are the digest of
 //! all bytes before them, so that a file which was damaged, cut or never synced is seen and not used.
 //!
-//! It is a safetensors file: the state that is no tensor is a tensor of bytes, [`HEAD`], and the digest is the tensor
-//! [`DIGEST`], which the format places last.
+//! It is a safetensors file. The state that is no tensor is the one tensor of bytes, [`HEAD`], which the format places last:
+//! JSON, and then the digest.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -21,10 +21,8 @@ use crate::base::fs;
 use crate::model::tensors;
 use crate::stages::ctx::Ctx;
 
-/// The tensor that holds the state.
+/// The tensor that holds the state and the digest.
 const HEAD: &str = "head";
-/// The tensor that holds the digest. Tensors of bytes come last in a safetensors file, and `~` after any letter.
-const DIGEST: &str = "~digest";
 /// How many bytes the digest has.
 const DIGEST_BYTES: usize = 32;
 
@@ -52,9 +50,15 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn write(&self, state: &impl Serialize, mut tensors: BTreeMap<String, Tensor>) -> Result<(), Diag> {
-        let head = serde_json::to_vec(&Head { numerics: self.numerics.clone(), state }).expect("plain data");
+        if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.kind() == Kind::Uint8) {
+            return Err(Diag::error(
+                Class::Bug,
+                format!("tensor `{name}` of a checkpoint has bytes, as the head alone may"),
+            ));
+        }
+        let mut head = serde_json::to_vec(&Head { numerics: self.numerics.clone(), state }).expect("plain data");
+        head.extend([0; DIGEST_BYTES]);
         tensors.insert(HEAD.into(), Tensor::from_slice(&head));
-        tensors.insert(DIGEST.into(), Tensor::zeros([DIGEST_BYTES as i64], (Kind::Uint8, tch::Device::Cpu)));
         let beside = self.path.with_extension("partial");
         fault::point(FILE.write).map_err(fs::on("write", &beside))?;
         tensors::write(&beside, &tensors)?;
@@ -114,18 +118,26 @@ impl<'a> Checkpoint<'a> {
         let fail = |why: &str| Diag::error(Class::Stage, why);
         let whole = sealed(&self.path).map_err(fs::on("read", &self.path))?;
         if !whole {
-            let old = Tensors::open(&self.path).is_ok_and(|file| file.get(DIGEST).is_none());
-            return Err(fail(match old {
+            return Err(fail(match has_no_digest(&self.path) {
                 true => "it has no digest: another version of dpt wrote it",
                 false => "its bytes are not those that were written",
             }));
         }
         let mut tensors = tensors::read(&Tensors::open(&self.path)?)?;
-        tensors.remove(DIGEST);
         let head = tensors.remove(HEAD).and_then(|head| Vec::<u8>::try_from(head).ok());
-        let head = head.and_then(|head| serde_json::from_slice(&head).ok());
+        let head = head.and_then(|head| {
+            let json = head.len().checked_sub(DIGEST_BYTES)?;
+            serde_json::from_slice(&head[..json]).ok()
+        });
         Ok((head.ok_or_else(|| fail("another version of dpt wrote it"))?, tensors))
     }
+}
+
+/// Whether this is a whole file of a version that wrote no digest: the head, if there is one, is JSON to its end.
+fn has_no_digest(path: &Path) -> bool {
+    Tensors::open(path).is_ok_and(|file| {
+        file.get(HEAD).is_none_or(|head| serde_json::from_slice::<serde::de::IgnoredAny>(head.bytes).is_ok())
+    })
 }
 
 /// Puts the digest of all other bytes into the last ones of the file, and syncs it.
@@ -213,8 +225,7 @@ mod tests {
     fn tensors() -> BTreeMap<String, Tensor> {
         BTreeMap::from([
             ("weight".to_owned(), Tensor::from_slice(&[1.5f32, -2.0, 0.25])),
-            ("bytes".to_owned(), Tensor::from_slice(&[1u8, 2, 3])),
-            ("zzz".to_owned(), Tensor::from_slice(&[1u8])),
+            ("zzz".to_owned(), Tensor::from_slice(&[1i32])),
         ])
     }
 
@@ -264,10 +275,22 @@ mod tests {
     #[test]
     fn checkpoint_without_a_digest_is_set_aside() {
         let scratch = Scratch::new();
-        tensors::write(&scratch.path(), &tensors()).unwrap();
-        let (read, notes) = scratch.read(&scratch.numerics);
-        assert!(read.is_none());
-        assert!(notes[0].contains(": it has no digest: another version of dpt wrote it ("), "{notes:?}");
+        let json = Tensor::from_slice(br#"{"numerics": {"threads": "1"}, "state": 7}"#);
+        let with_head = tensors().into_iter().chain([(HEAD.to_owned(), json)]).collect();
+        for old in [tensors(), with_head] {
+            tensors::write(&scratch.path(), &old).unwrap();
+            let (read, notes) = scratch.read(&scratch.numerics);
+            assert!(read.is_none());
+            assert!(notes[0].contains(": it has no digest: another version of dpt wrote it ("), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn second_tensor_of_bytes_is_refused() {
+        let scratch = Scratch::new();
+        let bytes = [("a".to_owned(), Tensor::from_slice(&[1u8]))];
+        let written = scratch.with(&scratch.numerics, |_, checkpoint| checkpoint.write(&7u64, bytes.into()));
+        assert_eq!(written.unwrap_err().class, Class::Bug);
     }
 
     #[test]
