@@ -20,6 +20,7 @@ const TRIVIAL: StageKind = StageKind {
     version: 1,
     about: "",
     params: &[Param::required("n", Type::Int(0, i64::MAX), "")],
+    variants: None,
     inputs: &[FROM],
     provides: &[],
     outputs: &[Output { name: "out.txt", required: true, doc: "" }],

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod adapter;
 pub mod data;
 pub mod fetch;
+pub mod learn;
 pub mod metrics;
 pub mod model;
 pub mod report;

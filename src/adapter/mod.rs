@@ -1,6 +1,9 @@
-//! L2: adapters, the trained tensors of one run: what a folder of ours says of them ([`AdapterInfo`]), the soft prompt that
-//! comes of them ([`prompt`]), and the same as Hugging Face PEFT has it ([`peft`]). Knows no training and no libtorch.
+//! L2: adapters, the trained tensors of one run: the prompt methods that they are of ([`method`], [`methods`]), what a folder of
+//! ours says of them ([`AdapterInfo`]), the soft prompt that comes of them ([`prompt`]), and the same as Hugging Face PEFT has it
+//! ([`peft`]). Knows no training and no libtorch.
 
+pub mod method;
+pub mod methods;
 pub mod peft;
 
 use std::path::Path;
@@ -9,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::json;
 use crate::artifact::tensors::{Dtype, Tensor, Tensors, f32_bytes, write};
+use crate::base::choice::choice;
 use crate::base::diag::{Class, Diag};
+use crate::base::value::{Params, Value};
 use crate::svd::matrix::Matrix;
+
+use method::{Method, Peft, Shape};
 
 /// The file that says what an adapter is.
 pub const INFO: &str = "adapter.json";
@@ -19,15 +26,32 @@ pub const TENSORS: &str = "adapter.safetensors";
 /// The file with the same tensors before training, where they are known.
 pub const INITIAL: &str = "initial.safetensors";
 
+choice! {
+    /// How the trained tensors start, as a pipeline names it. Tensors that a method always starts alike are not affected.
+    pub enum InitKind {
+        /// As the method's reference code starts them.
+        Reference = "reference",
+        /// Normal.
+        Gaussian = "gaussian",
+        /// The prompt's rows are rows of the token table.
+        Vocab = "vocab",
+        /// The tensors of an `svd-init` stage.
+        Svd = "svd",
+        /// The tensors of an adapter that was trained before.
+        Adapter = "adapter",
+    }
+}
+
 /// What `adapter.json` says beside the tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct AdapterInfo {
     /// The prompt method.
     pub method: String,
     /// Rows of the soft prompt.
     pub virtual_tokens: i64,
-    /// Inner size of the product, for methods that have one.
-    pub rank: Option<i64>,
+    /// The method's own parameters.
+    pub params: Params,
     /// Width of the backbone.
     pub d_model: i64,
     /// How many numbers were trained.
@@ -50,28 +74,83 @@ pub struct AdapterInfo {
     pub select_metric: Option<String>,
 }
 
-/// How the prompt comes of a method's tensors.
-enum Parts {
-    /// The product of two of them.
-    Product(&'static str, &'static str),
-    /// One of them.
-    Whole(&'static str),
+/// `adapter.json`. The parameter `rank` has had a field of its own since there were two methods, `null` where the method has
+/// none: it stays there, so that the same adapter has the same digest.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    method: String,
+    virtual_tokens: i64,
+    rank: Option<i64>,
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    params: Params,
+    d_model: i64,
+    trainable_parameters: i64,
+    init: String,
+    backbone_digest: Option<String>,
+    backbone_name: Option<String>,
+    task: Option<String>,
+    seed: Option<i64>,
+    best_step: Option<i64>,
+    select_on: Option<String>,
+    select_metric: Option<String>,
 }
 
-/// The methods whose result is a soft prompt in front of the encoder's input, and nothing else.
-const PROMPTS: &[(&str, Parts)] =
-    &[("dpt", Parts::Product("factor_a", "factor_b")), ("prompt-tuning", Parts::Whole("prompt"))];
+/// The parameter that has a field of its own in `adapter.json`.
+const RANK: &str = "rank";
 
-/// The method whose only tensor is the prompt: what an imported prompt becomes.
-const WHOLE: (&str, &str) = ("prompt-tuning", "prompt");
+impl From<Stored> for AdapterInfo {
+    fn from(stored: Stored) -> Self {
+        let mut params = stored.params;
+        if let Some(rank) = stored.rank {
+            params.insert(RANK.into(), Value::Int(rank));
+        }
+        Self {
+            method: stored.method,
+            virtual_tokens: stored.virtual_tokens,
+            params,
+            d_model: stored.d_model,
+            trainable_parameters: stored.trainable_parameters,
+            init: stored.init,
+            backbone_digest: stored.backbone_digest,
+            backbone_name: stored.backbone_name,
+            task: stored.task,
+            seed: stored.seed,
+            best_step: stored.best_step,
+            select_on: stored.select_on,
+            select_metric: stored.select_metric,
+        }
+    }
+}
+
+impl From<AdapterInfo> for Stored {
+    fn from(info: AdapterInfo) -> Self {
+        let (rank, params) = (info.rank(), info.other_params());
+        Self {
+            method: info.method,
+            virtual_tokens: info.virtual_tokens,
+            rank,
+            params,
+            d_model: info.d_model,
+            trainable_parameters: info.trainable_parameters,
+            init: info.init,
+            backbone_digest: info.backbone_digest,
+            backbone_name: info.backbone_name,
+            task: info.task,
+            seed: info.seed,
+            best_step: info.best_step,
+            select_on: info.select_on,
+            select_metric: info.select_metric,
+        }
+    }
+}
 
 impl AdapterInfo {
     /// An imported prompt of this shape.
     pub fn imported(virtual_tokens: usize, d_model: usize) -> Self {
         Self {
-            method: WHOLE.0.into(),
+            method: methods::plain_prompt().0.name.into(),
             virtual_tokens: virtual_tokens as i64,
-            rank: None,
+            params: Params::new(),
             d_model: d_model as i64,
             trainable_parameters: (virtual_tokens * d_model) as i64,
             init: "imported".into(),
@@ -85,50 +164,68 @@ impl AdapterInfo {
         }
     }
 
+    /// The parameter that has a field of its own in files, where the method has it.
+    pub fn rank(&self) -> Option<i64> {
+        match self.params.get(RANK) {
+            Some(Value::Int(rank)) => Some(*rank),
+            _ => None,
+        }
+    }
+
+    /// The method's other parameters.
+    pub fn other_params(&self) -> Params {
+        let mut params = self.params.clone();
+        if self.rank().is_some() {
+            params.remove(RANK);
+        }
+        params
+    }
+
     /// One line on what it is.
     pub fn describe(&self) -> String {
-        let rank = self.rank.map_or_else(String::new, |rank| format!(", rank {rank}"));
-        format!("{}, {} virtual tokens of width {}{rank}", self.method, self.virtual_tokens, self.d_model)
+        let own: String = self.params.iter().map(|(name, value)| format!(", {name} {value}")).collect();
+        format!("{}, {} virtual tokens of width {}{own}", self.method, self.virtual_tokens, self.d_model)
+    }
+
+    /// Its method, and the shape of its tensors.
+    ///
+    /// # Errors
+    /// A method that is not known; a parameter of it that is missing or of another type.
+    pub fn method(&self) -> Result<(&'static Method, Shape), Diag> {
+        let method = methods::find(&self.method)?;
+        let shape = method.shape(self.virtual_tokens, self.d_model, &self.params);
+        Ok((method, shape.map_err(|diag| diag.note(format!("read in `{INFO}`")))?))
     }
 }
 
-/// The soft prompt `[virtual_tokens, d_model]` of an adapter.
+/// The soft prompt `[virtual_tokens, d_model]` of an adapter: what report, export and `svd-init` call the prompt of a run.
+/// `None` when the method's result cannot be said by one prompt.
 ///
 /// # Errors
-/// A method that does more than put a prompt in front of the input; tensors that are not those of the method, or of other
-/// sizes than `info` says.
+/// An unknown method; tensors that are not those that `info` says.
+pub fn folded(info: &AdapterInfo, file: &Tensors) -> Result<Option<Matrix>, Diag> {
+    let (method, shape) = info.method()?;
+    let values = method.values(&shape, file, &format!("`{TENSORS}`")).map_err(|diag| diag.note(said(info)))?;
+    Ok(method.prompt.map(|prompt| prompt(&values)))
+}
+
+/// The same, for a place that needs one prompt, and nothing beside it, in front of the encoder's input.
+///
+/// # Errors
+/// As [`folded`], and a method that does more.
 pub fn prompt(info: &AdapterInfo, file: &Tensors) -> Result<Matrix, Diag> {
-    let Some((_, parts)) = PROMPTS.iter().find(|(method, _)| *method == info.method) else {
-        let known: Vec<_> = PROMPTS.iter().map(|(method, _)| format!("`{method}`")).collect();
-        return Err(Diag::error(Class::Usage, format!("method `{}` is more than a soft prompt", info.method))
-            .note(format!("a prompt alone is the result of {}", known.join(" and "))));
+    let refuse = |method: &Method, why: &str| {
+        Diag::error(Class::Usage, format!("method `{}` is more than a soft prompt", method.name)).note(why.to_owned())
     };
-    let matrix = |name: &str| {
-        let tensor = file.require(name)?;
-        match tensor.shape {
-            [rows, cols] => Ok(Matrix::from_f32(*rows, *cols, &tensor.f32s()?)),
-            other => Err(Diag::error(Class::Stage, format!("`{name}` has the shape {other:?}, wanted a matrix"))),
-        }
-    };
-    let (prompt, shapes) = match parts {
-        Parts::Product(a, b) => {
-            let (a, b) = (matrix(a)?, matrix(b)?);
-            let shapes = format!("factors of {} x {} and {} x {}", a.rows, a.cols, b.rows, b.cols);
-            ((a.cols == b.rows).then(|| a.times(&b)), shapes)
-        }
-        Parts::Whole(name) => {
-            let prompt = matrix(name)?;
-            let shapes = format!("a prompt of {} x {}", prompt.rows, prompt.cols);
-            (Some(prompt), shapes)
-        }
-    };
-    let fits = |p: &Matrix| (p.rows as i64, p.cols as i64) == (info.virtual_tokens, info.d_model);
-    prompt.filter(fits).ok_or_else(|| {
-        let message = format!("`{TENSORS}` holds {shapes}");
-        Diag::error(Class::Stage, message)
-            .note(format!("`{INFO}` says {} virtual tokens of width {}", info.virtual_tokens, info.d_model))
-            .help("the two files are not of the same adapter")
-    })
+    let (method, _) = info.method()?;
+    if let Peft::Refuses(why) = method.peft {
+        return Err(refuse(method, why));
+    }
+    folded(info, file)?.ok_or_else(|| refuse(method, "its result is not one prompt"))
+}
+
+fn said(info: &AdapterInfo) -> String {
+    format!("`{INFO}` says {}", info.describe())
 }
 
 /// Reads `adapter.json` at `path`.
@@ -146,7 +243,10 @@ pub fn read_info(path: &Path) -> Result<AdapterInfo, Diag> {
 pub fn write_whole(folder: &Path, info: &AdapterInfo, prompt: &[f32]) -> Result<(), Diag> {
     let shape = [info.virtual_tokens as usize, info.d_model as usize];
     let bytes = f32_bytes(prompt);
-    write(&folder.join(TENSORS), &[Tensor { name: WHOLE.1, dtype: Dtype::F32, shape: &shape, bytes: &bytes }])?;
+    write(
+        &folder.join(TENSORS),
+        &[Tensor { name: methods::plain_prompt().1, dtype: Dtype::F32, shape: &shape, bytes: &bytes }],
+    )?;
     json::write(&folder.join(INFO), info)
 }
 
@@ -155,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_prompt_of_each_method() {
+    fn prompt_comes_of_the_tensors_of_each_method() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(TENSORS);
         let put = |name: &'static str, shape: &[usize], values: &[f32]| (name, shape.to_vec(), f32_bytes(values));
@@ -165,19 +265,48 @@ mod tests {
             write(&path, &tensors).unwrap();
             Tensors::open(&path).unwrap()
         };
+        let params = |name: &str, value| Params::from([(name.to_owned(), Value::Int(value))]);
         let factors = save(&[put("factor_a", &[2, 1], &[1.0, -2.0]), put("factor_b", &[1, 3], &[1.0, 0.5, 4.0])]);
-        let mut info = AdapterInfo { method: "dpt".into(), rank: Some(1), ..AdapterInfo::imported(2, 3) };
+        let mut info = AdapterInfo { method: "dpt".into(), params: params("rank", 1), ..AdapterInfo::imported(2, 3) };
         assert_eq!(prompt(&info, &factors).unwrap().data, [1.0, 0.5, 4.0, -2.0, -1.0, -8.0]);
         info.virtual_tokens = 3;
         let error = prompt(&info, &factors).unwrap_err();
-        assert_eq!(error.message, "`adapter.safetensors` holds factors of 2 x 1 and 1 x 3");
+        assert_eq!(error.message, "`adapter.safetensors` is not an adapter of method `dpt`");
+        let notes =
+            ["`factor_a`: wanted [3, 1], found [2, 1]", "`adapter.json` says dpt, 3 virtual tokens of width 3, rank 1"];
+        assert_eq!(error.notes, notes);
         info.method = "dept".into();
-        assert_eq!(prompt(&info, &factors).unwrap_err().message, "method `dept` is more than a soft prompt");
+        assert_eq!(prompt(&info, &factors).unwrap_err().message, "there is no prompt method `dept`");
 
         let values = [0.1f32, 0.2, 0.3, 0.4];
         write_whole(dir.path(), &AdapterInfo::imported(2, 2), &values).unwrap();
         let info = read_info(&dir.path().join(INFO)).unwrap();
         assert_eq!(prompt(&info, &Tensors::open(&path).unwrap()).unwrap().to_f32(), values);
         assert_eq!(info.describe(), "prompt-tuning, 2 virtual tokens of width 2");
+    }
+
+    /// Files that were written when `rank` was the only parameter of a method are read, and written again as they were.
+    #[test]
+    fn adapter_json_keeps_its_form_for_rank() {
+        let old = |rank: &str| {
+            format!(
+                "{{\"backbone_digest\":null,\"backbone_name\":\"t\",\"best_step\":10,\"d_model\":64,\"init\":\"svd\",\
+                 \"method\":\"dpt\",\"rank\":{rank},\"seed\":42,\"select_metric\":null,\"select_on\":null,\
+                 \"task\":\"rte\",\"trainable_parameters\":288,\"virtual_tokens\":8}}"
+            )
+        };
+        for (rank, params) in [("4", vec![("rank".to_owned(), Value::Int(4))]), ("null", vec![])] {
+            let info: AdapterInfo = serde_json::from_str(&old(rank)).unwrap();
+            assert_eq!(info.params, params.into_iter().collect::<Params>());
+            let parsed: serde_json::Value = serde_json::from_str(&old(rank)).unwrap();
+            assert_eq!(serde_json::to_value(&info).unwrap(), parsed);
+        }
+        let hidden = AdapterInfo {
+            params: Params::from([("hidden".to_owned(), Value::Int(20))]),
+            ..AdapterInfo::imported(2, 2)
+        };
+        let json = serde_json::to_value(&hidden).unwrap();
+        assert_eq!((&json["rank"], &json["params"]["hidden"]), (&serde_json::Value::Null, &serde_json::json!(20)));
+        assert_eq!(serde_json::from_value::<AdapterInfo>(json).unwrap(), hidden);
     }
 }

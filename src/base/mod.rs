@@ -1,6 +1,7 @@
 //! L0: what every layer may use. Knows nothing of stages, pipelines or terminals.
 
 pub mod caught;
+pub mod choice;
 pub mod closed_dir;
 pub mod content;
 pub mod diag;
@@ -13,6 +14,7 @@ pub mod launch;
 pub mod leftovers;
 pub mod machine;
 pub mod name;
+pub mod param;
 pub mod params;
 pub mod process;
 pub mod secret;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use crate::base::diag::{Class, Diag, Severity};
 use crate::cli::exit::Exit;
 use crate::cli::render;
 use crate::engine::graph::Graph;
+use crate::model::Dtype;
 use crate::pipeline::{self, LoadOptions, Plan, sets};
 
 /// Check pipeline files: every problem at once, each with its line. Runs nothing.
@@ -37,7 +39,7 @@ pub struct Changes {
 
     /// Hold the backbone in this type wherever prompts are trained and scored: short for `--set 'stage.*.dtype=DTYPE'`.
     /// It is part of what a result is: each type has results of its own
-    #[arg(long, value_name = "DTYPE", value_parser = ["float32", "bfloat16", "float16"])]
+    #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES))]
     pub dtype: Option<String>,
 
     /// Take a source from a local folder instead of its url; the results are the same, and so are their keys

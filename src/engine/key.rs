@@ -94,8 +94,9 @@ impl Keys {
 
 /// The fields that do not depend on producers.
 fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl Fields) {
+    let variant = node.kind.variant(&node.params);
     for (name, value) in node.params.iter() {
-        let declared = node.kind.params.iter().find(|p| p.name == name);
+        let declared = node.kind.param(variant, name);
         if declared.is_some_and(|p| !p.in_key) {
             continue;
         }

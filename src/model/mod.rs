@@ -4,6 +4,20 @@
 pub mod config;
 pub mod fit;
 
+use crate::base::choice::choice;
+
+choice! {
+    /// The type that a backbone is held in.
+    pub enum Dtype {
+        /// Four bytes a number.
+        Float32 = "float32",
+        /// Two bytes, with the exponent of `float32`.
+        BFloat16 = "bfloat16",
+        /// Two bytes, with a longer fraction.
+        Float16 = "float16",
+    }
+}
+
 /// A family of backbones that can be loaded.
 #[derive(Debug)]
 pub struct ModelKind {

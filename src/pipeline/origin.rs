@@ -45,7 +45,7 @@ impl Plan {
             let entry = row.entries.iter().find(|e| e.key == param)?;
             Some((&entry.item, conditions))
         });
-        let texts = node.kind.params.iter().find(|p| p.name == param).map_or(Texts::Plain, texts_of);
+        let texts = node.kind.param(node.kind.variant(&node.params), param).map_or(Texts::Plain, texts_of);
         let own = || stage.settings.iter().find(|e| e.key == param).map(|e| &e.item);
         match (row, own()) {
             (Some((item, by)), _) => Some(Origin { span: self.written(item, texts, sweep, cell), by: Some(by) }),

@@ -207,6 +207,7 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
             if let Some(first) = ids.first().filter(|_| kind.writes_anything()) {
                 refuse_secrets(&spec, sweep, &graph.node(*first).params, diags);
             }
+            settings.report_unused(diags);
         }
         nodes.push(ids);
     }

@@ -106,7 +106,7 @@ fn everywhere(document: &Table, param: &str, kinds: &[&'static StageKind]) -> Re
     for stage in table("stage").map_or(&[][..], |stages| &stages.entries) {
         let of = |key: &str| stage.item.as_table().and_then(|t| t.get(key)).map(|e| &e.item);
         let kind = of("kind").and_then(Item::as_str).map_or_else(|| stage.key.replace('_', "-"), str::to_owned);
-        let params = kinds.iter().find(|k| k.name == kind).map_or(&[][..], |k| k.params);
+        let params = kinds.iter().find(|k| k.name == kind).map_or(Vec::new(), |k| k.all_params());
         if params.iter().any(|p| p.name == name) {
             let swept = is_axis && of("axes").is_some_and(|a| a.one_or_more().iter().any(|a| a.as_str() == Some(name)));
             let key = if swept { format!("axes.{name}") } else { format!("stage.\"{}\".{param}", stage.key) };

@@ -1,14 +1,14 @@
 //! The parameters of a stage's instances: what its table, its `by` rows, its axes and its kind's defaults say, each value
 //! brought to its declared type.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::engine::graph::{Accept, Resources};
-use crate::stages::stage::{Param, Runs, StageKind, Type};
+use crate::stages::stage::{Param, Runs, StageKind, Type, Variant};
 
 use super::coerce::coerce;
 use super::doc::{self, Entry, Item};
@@ -29,8 +29,8 @@ enum Origin<'a> {
     Varies(&'a Item, u64),
     /// The axis of the same name, at this position in the cell.
     Axis(usize),
-    /// Not set, and may be absent.
-    Absent,
+    /// Not set: its default counts, and where it has none it is absent.
+    Default,
 }
 
 impl Origin<'_> {
@@ -38,7 +38,7 @@ impl Origin<'_> {
     fn bytes(&self) -> u64 {
         match self {
             Self::Fixed(_, bytes) | Self::Varies(_, bytes) => *bytes,
-            Self::Axis(_) | Self::Absent => 0,
+            Self::Axis(_) | Self::Default => 0,
         }
     }
 }
@@ -49,9 +49,31 @@ const FREE: u64 = 4096;
 /// One parameter: its base, and the rows that override it.
 struct Setting<'a> {
     param: &'static Param,
+    /// Whether it is one of the kind's variants only, and not of the kind itself.
+    of_variants: bool,
     base: Origin<'a>,
     /// Row number and value, in file order.
     by: Vec<(usize, Origin<'a>)>,
+    /// The default of the kind's own parameter.
+    default: Option<Value>,
+    /// The default for one value of the parameter that decides, where that has one of its own.
+    defaults: Vec<(&'static str, Value)>,
+    /// Whether the value in the stage's own table counted for an instance.
+    used: Cell<bool>,
+}
+
+impl Setting<'_> {
+    /// The default for an instance that is of `variant`.
+    fn default_for(&self, variant: Option<&Variant>) -> Option<&Value> {
+        let own = variant.and_then(|row| self.defaults.iter().find(|(word, _)| *word == row.word));
+        own.map(|(_, value)| value).or(self.default.as_ref())
+    }
+
+    /// Whether an instance of `variant` must set it. (Of the kind's own parameters that is checked for the stage as a whole.)
+    fn is_required(&self, variant: Option<&Variant>) -> bool {
+        let declared = variant.and_then(|row| row.params().find(|param| param.name == self.param.name));
+        self.of_variants && declared.is_some_and(|param| param.default.is_none())
+    }
 }
 
 /// A `by` row whose conditions make sense.
@@ -158,12 +180,16 @@ impl<'a> Settings<'a> {
         };
         it.check_keys(diags);
         it.rules = stage.by.iter().filter_map(|row| it.rule(row, diags)).collect();
-        it.settings = kind.params.iter().map(|p| it.setting(p, diags)).collect();
+        it.settings = it.kind.all_params().into_iter().map(|p| it.setting(p, diags)).collect();
+        // What the others depend on comes first.
+        if let Some(variants) = kind.variants {
+            it.settings.sort_by_key(|setting| setting.param.name != variants.of);
+        }
         Some(it)
     }
 
     fn param(&self, name: &str) -> Option<&'static Param> {
-        self.kind.params.iter().find(|p| p.name == name)
+        self.kind.all_params().into_iter().find(|p| p.name == name)
     }
 
     fn has_axis(&self, name: &str) -> Option<usize> {
@@ -173,10 +199,11 @@ impl<'a> Settings<'a> {
     fn check_keys(&self, diags: &mut Diags) {
         for entry in &self.stage.settings {
             if self.param(&entry.key).is_none() {
-                let known = self.kind.params.iter().map(|p| p.name).chain(super::spec::STAGE_KEYS.iter().copied());
+                let all = self.kind.all_params();
+                let known = all.iter().map(|p| p.name).chain(super::spec::STAGE_KEYS.iter().copied());
                 let diag = wrong(&entry.key_span, format!("unknown key `{}` in {}", entry.key, self.owner));
                 let what = format!("parameters of `{}`", self.kind.name);
-                let params: Vec<_> = self.kind.params.iter().map(|p| p.name).collect();
+                let params: Vec<_> = all.iter().map(|p| p.name).collect();
                 diags.push(match crate::base::suggest::nearest(&entry.key, known) {
                     Some(name) => diag.label(format!("did you mean `{name}`?")),
                     None if RESOURCE_KEYS.contains(&entry.key.as_str()) => {
@@ -234,7 +261,7 @@ impl<'a> Settings<'a> {
             return diag.help("a `by` row may only name the stage's own axes");
         }
         let axes = self.sweep.axes.iter().map(|id| self.spec.axes[*id].name.text.as_str());
-        let known: Vec<_> = axes.chain(self.kind.params.iter().map(|p| p.name)).collect();
+        let known: Vec<_> = axes.chain(self.kind.all_params().iter().map(|p| p.name)).collect();
         unknown_key(entry, &format!("a `by` row of {}", self.owner), &known)
     }
 
@@ -249,12 +276,13 @@ impl<'a> Settings<'a> {
             let diag = wrong(&entry.key_span, message);
             diags.push(diag.help("leave it out: it takes the axis' value; or take the axis out of `axes`"));
         }
-        let base = match (own, axis, param.default) {
-            (Some(entry), ..) => self.origin(param, &entry.item, diags),
-            (None, Some(position), _) => Origin::Axis(position),
-            (None, None, Some("")) => Origin::Absent,
-            (None, None, Some(text)) => Origin::Fixed(Some(self.default(param, text)), 0),
-            (None, None, None) => Origin::Fixed(None, 0),
+        let of_variants = self.kind.params.iter().all(|own| own.name != param.name);
+        let required = param.default.is_none() && !of_variants;
+        let base = match (own, axis) {
+            (Some(entry), _) => self.origin(param, &entry.item, diags),
+            (None, Some(position)) => Origin::Axis(position),
+            (None, None) if required => Origin::Fixed(None, 0),
+            (None, None) => Origin::Default,
         };
         let mut by = Vec::new();
         if axis.is_none() {
@@ -264,10 +292,24 @@ impl<'a> Settings<'a> {
                 }
             }
         }
-        if own.is_none() && axis.is_none() && param.default.is_none() {
+        if own.is_none() && axis.is_none() && required {
             self.check_covered(param, &by, diags);
         }
-        Setting { param, base, by }
+        let default = param.default.filter(|text| !text.is_empty() && !of_variants);
+        let default = default.map(|text| self.default(param, text));
+        let defaults = self.defaults(param);
+        Setting { param, of_variants, base, by, default, defaults, used: Cell::new(false) }
+    }
+
+    /// What values of the deciding parameter say of the default of `param`.
+    fn defaults(&self, param: &Param) -> Vec<(&'static str, Value)> {
+        let rows = self.kind.variants.map_or(&[][..], |variants| variants.rows);
+        let text = |row: &'static Variant| {
+            let own = row.params().find(|p| p.name == param.name).and_then(|p| p.default);
+            let other = row.defaults.iter().find(|(name, _)| *name == param.name).map(|(_, text)| *text);
+            own.or(other).filter(|text| !text.is_empty()).map(|text| (row.word, self.default(param, text)))
+        };
+        rows.iter().filter_map(text).collect()
     }
 
     /// A parameter without a default must be set for every instance.
@@ -340,11 +382,30 @@ impl<'a> Settings<'a> {
 
     /// The parameters of one instance; `None` when one is wrong, and was told.
     pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Arc<Params>> {
-        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(..) | Origin::Absent);
+        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(..) | Origin::Default);
         if !self.settings.iter().all(fixed) {
             return self.own(cell, diags).map(Arc::new);
         }
         self.same.get_or_init(|| self.own(cell, diags).map(Arc::new)).clone()
+    }
+
+    /// What `origin` says for one instance; `None` when it is wrong, and was reported.
+    fn value_of(&self, param: &Param, origin: &Origin<'a>, cell: &[u32], diags: &mut Diags) -> Option<Value> {
+        match origin {
+            Origin::Default => None,
+            Origin::Fixed(value, _) => value.clone(),
+            Origin::Varies(item, _) => {
+                let of = |axis: usize| cell[self.sweep.position(axis).expect("scanned")] as usize;
+                let resolved = self.scope.resolve_as(texts_of(param), item, &of);
+                diags.ok(self.typed(param, &resolved, item))
+            }
+            Origin::Axis(position) => {
+                let value = &self.spec.axes[self.sweep.axes[*position]].values[cell[*position] as usize];
+                let span = value.span.clone();
+                let resolved = Resolved { value: value.value.clone(), span: span.clone(), substituted: true };
+                diags.ok(self.typed(param, &resolved, &Item { span, node: doc::Node::Bool(true) }))
+            }
+        }
     }
 
     fn own(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
@@ -370,21 +431,23 @@ impl<'a> Settings<'a> {
         }
         let mut params = Params::new();
         let mut good = true;
-        for (setting, origin) in origins {
+        // Known after the first setting: it is the one that decides.
+        let mut variant = None;
+        for (number, (setting, origin)) in origins.enumerate() {
+            if number == 1 {
+                variant = self.kind.variant(&params);
+            }
+            if setting.of_variants && self.kind.param(variant, setting.param.name).is_none() {
+                continue;
+            }
+            setting.used.set(true);
             let value = match origin {
-                Origin::Absent => continue,
-                Origin::Fixed(value, _) => value.clone(),
-                Origin::Varies(item, _) => {
-                    let of = |axis: usize| cell[self.sweep.position(axis).expect("scanned")] as usize;
-                    let resolved = self.scope.resolve_as(texts_of(setting.param), item, &of);
-                    diags.ok(self.typed(setting.param, &resolved, item))
-                }
-                Origin::Axis(position) => {
-                    let value = &self.spec.axes[self.sweep.axes[*position]].values[cell[*position] as usize];
-                    let span = value.span.clone();
-                    let resolved = Resolved { value: value.value.clone(), span: span.clone(), substituted: true };
-                    diags.ok(self.typed(setting.param, &resolved, &Item { span, node: doc::Node::Bool(true) }))
-                }
+                Origin::Default => match setting.default_for(variant) {
+                    Some(value) => Some(value.clone()),
+                    None if setting.is_required(variant) => diags.ok(Err(self.missing(setting.param, cell))),
+                    None => continue,
+                },
+                origin => self.value_of(setting.param, origin, cell, diags),
             };
             match value {
                 Some(value) => drop(params.insert(setting.param.name.to_owned(), value)),
@@ -402,6 +465,83 @@ impl<'a> Settings<'a> {
         }
         params.shrink();
         good.then_some(params)
+    }
+
+    fn missing(&self, param: &Param, cell: &[u32]) -> Diag {
+        wrong(&self.stage.name.span, format!("{} does not say `{}`", self.owner, param.name))
+            .note(format!("`{}`: {}", param.name, param.doc))
+            .note(format!("it must be {}", super::coerce::describe(&param.ty)))
+            .label(format!("needed for `{}`", self.name(cell)))
+            .help(format!("add `{} = …` to it", param.name))
+    }
+
+    /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call it after
+    /// [`params`](Settings::params) of all instances. When a stage goes over several methods, a value set for all of them
+    /// counts for those that have the parameter, also where `--set` has left methods out.
+    pub fn report_unused(&self, diags: &mut Diags) {
+        let Some(variants) = self.kind.variants else { return };
+        if self.sweep.cells.is_empty() || self.sweep.axes.iter().any(|id| self.spec.axes[*id].former.is_some()) {
+            return;
+        }
+        let counts = |cell: &[u32], name: &str| {
+            let word = self.word(variants.of, cell);
+            let row = variants.rows.iter().find(|row| Some(row.word) == word.as_deref());
+            row.is_none_or(|row| row.params().any(|param| param.name == name))
+        };
+        for setting in self.settings.iter().filter(|setting| setting.of_variants) {
+            let name = setting.param.name;
+            let own = self.stage.settings.iter().find(|e| e.key == name);
+            let axis = self.has_axis(name).map(|_| &self.stage.name.span);
+            if let Some(span) = own.map(|entry| &entry.key_span).or(axis).filter(|_| !setting.used.get()) {
+                diags.push(self.unused(span, setting.param, &self.sweep.cells.iter().collect::<Vec<_>>()));
+            }
+            for rule in &self.rules {
+                let Some(entry) = rule.spec.entries.iter().find(|e| e.key == name) else { continue };
+                let cells: Vec<_> =
+                    self.sweep.cells.iter().filter(|cell| rule.filters.iter().all(|f| f.holds(cell))).collect();
+                if !cells.is_empty() && !cells.iter().any(|cell| counts(cell, name)) {
+                    diags.push(self.unused(&entry.key_span, setting.param, &cells));
+                }
+            }
+        }
+    }
+
+    /// The value of the parameter that decides, for one instance.
+    fn word(&self, of: &str, cell: &[u32]) -> Option<String> {
+        let setting = self.settings.iter().find(|setting| setting.param.name == of)?;
+        let holds = |number: usize| self.rules[number].filters.iter().all(|f| f.holds(cell));
+        let row = setting.by.iter().rev().find(|(number, _)| holds(*number));
+        let value = match row.map_or(&setting.base, |(_, origin)| origin) {
+            Origin::Default => setting.default.clone(),
+            origin => self.value_of(setting.param, origin, cell, &mut Diags::new()),
+        };
+        value.as_ref().and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// `param` is set at `span` for `cells`, and none of them has it.
+    fn unused(&self, span: &crate::base::diag::Span, param: &Param, cells: &[&super::expand::Cell]) -> Diag {
+        let variants = self.kind.variants.expect("only a variant's parameter can be unused");
+        let mut words: Vec<_> = cells.iter().filter_map(|cell| self.word(variants.of, cell)).collect();
+        words.sort();
+        words.dedup();
+        let of = variants.of;
+        let shown: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+        let (who, name) = (shown.join(" and "), param.name);
+        let message = match &shown[..] {
+            [_] => format!("{of} {who} has no parameter `{name}`"),
+            _ => format!("{of}s {who} have no parameter `{name}`"),
+        };
+        let diag = wrong(span, message);
+        let rows = variants.rows.iter();
+        let own = rows.clone().filter(|row| words.iter().any(|word| word == row.word)).flat_map(Variant::params);
+        let known = own.map(|p| p.name).chain(self.kind.params.iter().map(|p| p.name));
+        let having = rows.filter(|row| row.params().any(|p| p.name == param.name)).map(|row| row.word);
+        let having: Vec<_> = having.collect();
+        let diag = diag.note(format!("it is a parameter of {of} {}", list(&having)));
+        match crate::base::suggest::nearest(param.name, known) {
+            Some(near) => diag.label(format!("did you mean `{near}`?")),
+            None => diag.help("leave it out"),
+        }
     }
 
     /// What one instance may use, and which stored results count for it.
@@ -453,3 +593,7 @@ fn bad_default(kind: &StageKind, param: &Param) -> ! {
 pub fn kinds(stages: &[&'static StageKind]) -> HashMap<&'static str, &'static StageKind> {
     stages.iter().map(|k| (k.name, *k)).collect()
 }
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

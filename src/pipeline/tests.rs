@@ -23,6 +23,7 @@ const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Po
         version: 1,
         about: "a stub",
         params,
+        variants: None,
         inputs,
         provides: &[],
         outputs: &[],
@@ -415,7 +416,7 @@ fn a_missing_file_is_a_usage_error() {
 #[test]
 fn no_kind_has_a_parameter_named_as_a_key_of_the_stage_table() {
     for kind in STAGES.iter().chain(STUBS) {
-        for param in kind.params {
+        for param in kind.all_params() {
             assert!(!spec::STAGE_KEYS.contains(&param.name), "`{}` of `{}`", param.name, kind.name);
         }
     }

@@ -38,6 +38,7 @@ pub fn render(summary: &Summary, material: &Material) -> Result<String, Diag> {
         "before": summary.cells.iter().any(|c| c.untrained.is_some()),
         "uneven": summary.cells.iter().any(|c| !c.lacks.is_empty()) || !summary.missing.is_empty(),
         "variants": variants(summary),
+        "other_params": summary.other_params(),
         "strip_height": format!("{:.1}", 1.0 + 0.5 * summary.variants.len() as f64),
         "rows": rows(summary),
         "mean": (summary.tasks.len() > 1).then(|| mean(summary, &mean_name)),
@@ -62,6 +63,8 @@ struct VariantView {
     colour: usize,
     virtual_tokens: String,
     rank: String,
+    /// In the order of `other_params`.
+    others: Vec<String>,
     parameters: String,
     share: String,
 }
@@ -76,6 +79,7 @@ fn variants(summary: &Summary) -> Vec<VariantView> {
             colour: i % COLOURS.len(),
             virtual_tokens: range(v.virtual_tokens),
             rank: v.rank.map_or("–".into(), range),
+            others: summary.other_params().into_iter().map(|name| v.param(name)).collect(),
             parameters: range(v.trainable_parameters),
             share: share(v),
         })

@@ -157,13 +157,17 @@ pub fn share(variant: &Variant) -> String {
 
 fn parameters(out: &mut String, summary: &Summary) {
     let _ = writeln!(out, "\n## Trained parameters");
-    let head = ["method", "virtual tokens", "rank", "trained", "of prompt tuning"].map(str::to_owned);
+    let others = summary.other_params();
+    let names = ["method", "virtual tokens", "rank"].into_iter().chain(others.iter().copied());
+    let head: Vec<_> = names.chain(["trained", "of prompt tuning"]).map(str::to_owned).collect();
     let rows: Vec<_> = summary
         .variants
         .iter()
         .map(|v| {
             let rank = v.rank.map_or("–".into(), range);
-            vec![plain(&v.name), range(v.virtual_tokens), rank, range(v.trainable_parameters), share(v)]
+            let first = [plain(&v.name), range(v.virtual_tokens), rank];
+            let own = others.iter().map(|name| plain(&v.param(name)));
+            first.into_iter().chain(own).chain([range(v.trainable_parameters), share(v)]).collect()
         })
         .collect();
     table(out, &head, &rows, 1);
@@ -319,6 +323,7 @@ mod tests {
     use super::super::sample::{evaluated, material, options};
     use super::super::summary::{Options, Summary};
     use super::*;
+    use crate::base::value::{Params, Value};
 
     #[test]
     fn every_number_stands_with_its_baselines_and_its_origin() {
@@ -332,6 +337,19 @@ mod tests {
             assert!(text.contains(&run.origin.key.hex()) && text.contains(&run.origin.key.to_string()));
         }
         assert_eq!(text, render(&Summary::of(&material(), &options()).unwrap()), "same bytes twice");
+    }
+
+    #[test]
+    fn other_parameters_of_methods_have_columns_in_both_forms() {
+        let mut runs = vec![evaluated("rte", "dpt", 1, 0.5), evaluated("rte", "residual", 1, 0.5)];
+        runs[1].record.params = Params::from([("hidden".to_owned(), Value::Int(20))]);
+        let material = Material { runs, ..Material::default() };
+        let summary = Summary::of(&material, &Options { complete: false, ..options() }).unwrap();
+        let text = render(&summary);
+        assert!(text.contains("| method | virtual tokens | rank | hidden | trained | of prompt tuning |"), "{text}");
+        assert!(text.contains("| dpt | 100 | 10 | – |") && text.contains("| residual | 100 | – | 20 |"), "{text}");
+        let page = super::super::html::render(&summary, &material).unwrap();
+        assert!(page.contains("<th>rank</th><th>hidden</th>") && page.contains("<td>–</td><td>20</td>"), "{page}");
     }
 
     #[test]

@@ -58,10 +58,10 @@ pub struct Trained {
     pub loss: Vec<(f64, f64)>,
     /// Evaluations on the way.
     pub scores: Vec<ScorePoint>,
-    /// The prompt before training, `[virtual_tokens, d_model]`.
-    pub start: Matrix,
-    /// The trained prompt, `[virtual_tokens, d_model]`.
-    pub prompt: Matrix,
+    /// The prompt before training, `[virtual_tokens, d_model]`; `None` when the method has no single prompt.
+    pub start: Option<Matrix>,
+    /// The trained prompt, `[virtual_tokens, d_model]`; `None` when the method has no single prompt.
+    pub prompt: Option<Matrix>,
 }
 
 /// One evaluation during training.

@@ -148,19 +148,19 @@ struct Spectrum {
     sigma: Vec<(f64, f64)>,
 }
 
-fn spectrum(trained: &Trained, summary: &Summary) -> Spectrum {
-    let svd = Svd::of(&trained.prompt);
+fn spectrum(trained: &Trained, summary: &Summary) -> Option<Spectrum> {
+    let svd = Svd::of(trained.prompt.as_ref()?);
     let kept = svd.numerical_rank();
-    Spectrum {
+    Some(Spectrum {
         column: column(trained, summary),
         task: summary.tasks.iter().position(|row| row.task == trained.task),
         sigma: svd.sigma.iter().take(kept).enumerate().map(|(k, s)| ((k + 1) as f64, *s)).collect(),
-    }
+    })
 }
 
 /// Singular values of the trained prompts, a picture for each column, a colour for each task.
 pub fn trained(material: &Material, summary: &Summary) -> Vec<Picture> {
-    let spectra: Vec<Spectrum> = material.trainings.par_iter().map(|t| spectrum(t, summary)).collect();
+    let spectra: Vec<Spectrum> = material.trainings.par_iter().filter_map(|t| spectrum(t, summary)).collect();
     summary
         .variants
         .iter()

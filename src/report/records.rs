@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::value::Params;
 use crate::svd::factor::{Fill, Split};
 use crate::svd::figures::Figures;
 
@@ -114,6 +115,9 @@ pub struct EvalRecord {
     pub virtual_tokens: u64,
     /// Inner size of its factors; absent for a full prompt.
     pub rank: Option<u64>,
+    /// Other parameters of the method.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub params: Params,
     /// Its columns.
     pub d_model: u64,
     /// The frozen model.

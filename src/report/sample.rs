@@ -7,6 +7,7 @@ use super::records::{Backbone, Baselines, Constant, EvalRecord, InitRecord, Moda
 use super::summary::Options;
 use crate::base::digest::Digest;
 use crate::base::draw::Draws;
+use crate::base::value::Params;
 use crate::svd::decompose::Svd;
 use crate::svd::factor::{Fill, Split, factor};
 use crate::svd::figures::{Figures, energies, gaussian_sigma};
@@ -61,6 +62,7 @@ pub fn evaluated(task: &str, method: &str, seed: i64, score: f64) -> Evaluated {
             trainable_parameters: if method == "dpt" { 8680 } else { 76800 },
             virtual_tokens: 100,
             rank: (method == "dpt").then_some(10),
+            params: Params::new(),
             d_model: 768,
             backbone: Backbone { name: "tiny".into(), origin: "pretrained-here".into() },
             best_step: Some(200),
@@ -107,12 +109,12 @@ pub fn material() -> Material {
                             value: score - gain * (-f64::from(s) / 2.0).exp() + 0.01 * draws.gaussian(),
                         })
                         .collect(),
-                    start: start.clone(),
-                    prompt: if method == "dpt" {
+                    start: Some(start.clone()),
+                    prompt: Some(if method == "dpt" {
                         Matrix::new(rows, cols, start.data.iter().zip(&noise.data).map(|(a, b)| a + b).collect())
                     } else {
                         noise
-                    },
+                    }),
                 });
             }
         }

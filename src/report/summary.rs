@@ -101,6 +101,9 @@ pub struct Variant {
     pub virtual_tokens: (u64, u64),
     /// Inner size of the factors, where there are factors: least and most.
     pub rank: Option<(u64, u64)>,
+    /// Other parameters of the method, as text: each value once, in the order of its runs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Vec<String>>,
 }
 
 /// The runs of one task and variant.
@@ -373,10 +376,40 @@ fn variants(runs: &[Run]) -> Vec<Variant> {
                 prompt_tuning_parameters: range(&|r| r.virtual_tokens * r.d_model),
                 virtual_tokens: range(&|r| r.virtual_tokens),
                 rank: of.iter().all(|r| r.rank.is_some()).then(|| range(&|r| r.rank.unwrap_or(0))),
+                params: params(&of),
                 name,
             }
         })
         .collect()
+}
+
+/// The values of the methods' parameters that have no column of their own, by name.
+fn params(records: &[&EvalRecord]) -> BTreeMap<String, Vec<String>> {
+    let mut params: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in records.iter().flat_map(|record| record.params.iter()) {
+        let (values, value) = (params.entry(name.clone()).or_default(), value.to_string());
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    params
+}
+
+impl Summary {
+    /// The names of parameters that some variant has and that have no column of their own.
+    pub fn other_params(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.variants.iter().flat_map(|v| v.params.keys().map(String::as_str)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl Variant {
+    /// The values of parameter `name`, for a table.
+    pub fn param(&self, name: &str) -> String {
+        self.params.get(name).map_or("–".into(), |values| values.join(", "))
+    }
 }
 
 fn cells(runs: &[Run], tasks: &[TaskRow], variants: &[Variant], over_values: &[String]) -> Result<Vec<Cell>, Diag> {
@@ -522,11 +555,12 @@ fn drifts(material: &Material) -> Vec<RunDrift> {
     material
         .trainings
         .par_iter()
-        .filter(|t| (t.start.rows, t.start.cols) == (t.prompt.rows, t.prompt.cols))
-        .map(|t| RunDrift {
+        .filter_map(|t| Some((t, t.start.as_ref()?, t.prompt.as_ref()?)))
+        .filter(|(_, start, prompt)| (start.rows, start.cols) == (prompt.rows, prompt.cols))
+        .map(|(t, start, prompt)| RunDrift {
             training: t.origin.node.clone(),
             init: t.init.clone(),
-            drift: Drift::of(&t.start, &t.prompt),
+            drift: Drift::of(start, prompt),
         })
         .collect()
 }

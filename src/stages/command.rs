@@ -83,6 +83,7 @@ pub const KIND: StageKind = StageKind {
         .not_in_key(),
         Param::optional("version", Type::Strs, "a program whose output counts, such as [\"python3\", \"--version\"]"),
     ],
+    variants: None,
     inputs: &[Port {
         role: ANY_ROLE,
         accepts: &[],

@@ -167,7 +167,15 @@ impl Ctx<'_> {
     /// # Errors
     /// A bug: table and struct of the stage disagree.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, Diag> {
-        serde_json::to_value(&self.job.params).and_then(serde_json::from_value).map_err(|e| {
+        self.params_of(&self.job.params)
+    }
+
+    /// The same for a part of the parameters.
+    ///
+    /// # Errors
+    /// A bug: table and struct of the stage disagree.
+    pub fn params_of<T: DeserializeOwned>(&self, params: &Params) -> Result<T, Diag> {
+        serde_json::to_value(params).and_then(serde_json::from_value).map_err(|e| {
             Diag::error(Class::Bug, format!("the parameters of stage `{}` do not fit its struct: {e}", self.job.kind))
         })
     }

@@ -100,6 +100,7 @@ pub const KIND: StageKind = StageKind {
         )
         .not_in_key(),
     ],
+    variants: None,
     inputs: &[],
     provides: &[
         Provision::when("rows", "format", "superglue"),

@@ -1,6 +1,8 @@
 //! `eval`: scores a trained prompt on a split: by the log-likelihood of each candidate answer and by greedy generation,
 //! with the task's official metrics, beside the best constant answer and the same prompt before training.
 
+use crate::model::Dtype;
+
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
 use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
 
@@ -31,13 +33,9 @@ pub const KIND: StageKind = StageKind {
             "whether to score the prompt before training too, where that is known",
         ),
         Param::with_default("batch_size", Type::Int(1, 65_536), "32", "examples a batch"),
-        Param::with_default(
-            "dtype",
-            Type::Choice(&["float32", "bfloat16", "float16"]),
-            "\"float32\"",
-            "type of the backbone",
-        ),
+        Param::with_default("dtype", Type::Choice(Dtype::NAMES), "\"float32\"", "type of the backbone"),
     ],
+    variants: None,
     inputs: &[
         Port {
             role: "adapter",

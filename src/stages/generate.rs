@@ -23,6 +23,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("val_rows", ROWS, "256", "rows a task to choose checkpoints by and report on"),
         Param::with_default("test_rows", ROWS, "256", "rows a task held out"),
     ],
+    variants: None,
     inputs: &[],
     provides: &[],
     outputs: &[

@@ -28,6 +28,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("checkpoint_every", Type::Int(0, 10_000_000), "500", "steps; 0: none but at the end")
             .not_in_key(),
     ],
+    variants: None,
     inputs: &[Port {
         role: "data",
         accepts: &["generate"],

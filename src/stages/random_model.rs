@@ -39,6 +39,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("vocab_size", Type::Int(1, 16_777_216), "32128", "rows of the token table"),
         Param::with_default("seed", Type::Int(0, i64::MAX), "42", "seeds the weights"),
     ],
+    variants: None,
     inputs: &[Port {
         role: "tokenizer",
         accepts: &[],

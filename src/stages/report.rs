@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::adapter::{self, AdapterInfo};
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
@@ -32,12 +33,13 @@ pub const KIND: StageKind = StageKind {
             "`complete`: a cell of the table that lacks a value of `over` is an error; `partial`: it is marked",
         ),
     ],
+    variants: None,
     inputs: &[
         Port { role: "runs", accepts: &["eval"], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
         Port {
             role: "training",
             accepts: &["train"],
-            files: &["adapter.json", "adapter.safetensors", "initial.safetensors", "curves.parquet", "evals.parquet"],
+            files: &[adapter::INFO, adapter::TENSORS, adapter::INITIAL, "curves.parquet", "evals.parquet"],
             arity: Arity::OptionalMany,
             doc: "their trainings: curves, spectra, and how far each prompt went",
         },
@@ -114,18 +116,12 @@ fn evaluated(input: &Input) -> Result<Evaluated, Diag> {
     Ok(Evaluated { origin: origin(input, "eval.json")?, record: record(input, "eval.json")? })
 }
 
-/// What of `adapter.json` the report needs.
-#[derive(Debug, Deserialize)]
-struct AdapterHead {
-    task: String,
-    method: String,
-    init: String,
-    select_on: Option<String>,
-    select_metric: Option<String>,
-}
-
 fn trained(input: &Input) -> Result<Trained, Diag> {
-    let head: AdapterHead = record(input, "adapter.json")?;
+    let info: AdapterInfo = record(input, adapter::INFO)?;
+    let task = info.task.clone().ok_or_else(|| {
+        Diag::error(Class::Stage, format!("`{}` does not say its task", adapter::INFO))
+            .note(format!("made by `{}`", input.node))
+    })?;
     let curves = table::read(input.file("curves.parquet")?)?;
     let steps: &Int32Array = table::column(&curves, "step")?;
     let losses: &Float32Array = table::column(&curves, "loss")?;
@@ -135,11 +131,13 @@ fn trained(input: &Input) -> Result<Trained, Diag> {
     let metrics: &StringArray = table::column(&evals, "metric")?;
     let values: &Float64Array = table::column(&evals, "value")?;
     Ok(Trained {
-        origin: origin(input, "adapter.json")?,
-        init: head.init,
-        task: head.task,
-        method: head.method,
-        select: head.select_on.zip(head.select_metric),
+        origin: origin(input, adapter::INFO)?,
+        start: prompt(input, &info, adapter::INITIAL)?,
+        prompt: prompt(input, &info, adapter::TENSORS)?,
+        init: info.init,
+        task,
+        method: info.method,
+        select: info.select_on.zip(info.select_metric),
         loss: (0..curves.num_rows()).map(|i| (f64::from(steps.value(i)), f64::from(losses.value(i)))).collect(),
         scores: (0..evals.num_rows())
             .map(|i| ScorePoint {
@@ -149,34 +147,13 @@ fn trained(input: &Input) -> Result<Trained, Diag> {
                 value: values.value(i),
             })
             .collect(),
-        start: prompt(input, "initial.safetensors")?,
-        prompt: prompt(input, "adapter.safetensors")?,
     })
 }
 
-/// The soft prompt in a file of factors or of a full prompt.
-fn prompt(input: &Input, file: &str) -> Result<Matrix, Diag> {
+/// The soft prompt of the tensors in `file`; `None` when the method has no such prompt.
+fn prompt(input: &Input, info: &AdapterInfo, file: &str) -> Result<Option<Matrix>, Diag> {
     let tensors = Tensors::open(input.file(file)?)?;
-    let matrix = |name: &str| {
-        let tensor = tensors.require(name)?;
-        match tensor.shape {
-            [rows, cols] => Ok(Matrix::from_f32(*rows, *cols, &tensor.f32s()?)),
-            shape => Err(Diag::error(Class::Stage, format!("tensor `{name}` has shape {shape:?}, wanted two sizes"))
-                .note(format!("in `{file}` of `{}`", input.node))),
-        }
-    };
-    if tensors.get("prompt").is_some() {
-        return matrix("prompt");
-    }
-    let (a, b) = (matrix("factor_a")?, matrix("factor_b")?);
-    if a.cols != b.rows {
-        return Err(Diag::error(
-            Class::Stage,
-            format!("`factor_a` is {} x {}, `factor_b` {} x {}: they have no product", a.rows, a.cols, b.rows, b.cols),
-        )
-        .note(format!("in `{file}` of `{}`", input.node)));
-    }
-    Ok(a.times(&b))
+    adapter::folded(info, &tensors).map_err(|diag| diag.note(format!("in `{file}` of `{}`", input.node)))
 }
 
 fn initialised(input: &Input) -> Result<Initialised, Diag> {

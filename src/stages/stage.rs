@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::base::diag::Diag;
+pub use crate::base::param::{Param, Type};
 use crate::base::value::{Params, Value};
 
 use super::ctx::{Ctx, Outcome};
@@ -20,8 +21,10 @@ pub struct StageKind {
     pub version: u32,
     /// One line for help texts.
     pub about: &'static str,
-    /// Every parameter there is. Any other key in the pipeline is an error.
+    /// Every parameter that it always has. Any other key in the pipeline is an error, except those of `variants`.
     pub params: &'static [Param],
+    /// Parameters that it has for some values of one of `params` only.
+    pub variants: Option<Variants>,
     /// What it reads from other stages.
     pub inputs: &'static [Port],
     /// What its files are to ports that accept it, besides its own name: a backbone, an adapter.
@@ -43,7 +46,60 @@ pub const ANY_ROLE: &str = "*";
 /// names it: two runs of one program seldom print the same.
 pub const LOG: &str = "command.log";
 
+/// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For another
+/// value they do not exist: they are not handed to the stage and not in its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Variants {
+    /// The parameter that decides, a `Type::Choice`.
+    pub of: &'static str,
+    /// One row a word of it.
+    pub rows: &'static [Variant],
+}
+
+/// What one value of the deciding parameter adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    /// The value.
+    pub word: &'static str,
+    /// Parameters that the stage has for it, in two lists.
+    pub params: [&'static [Param]; 2],
+    /// Parameters of the stage that have another default for it: name, and TOML text of the default.
+    pub defaults: &'static [(&'static str, &'static str)],
+}
+
+impl Variant {
+    /// All its parameters.
+    pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
+        let [first, second] = self.params;
+        first.iter().chain(second)
+    }
+}
+
 impl StageKind {
+    /// The row that counts for a node with these parameters.
+    pub fn variant(&self, params: &Params) -> Option<&'static Variant> {
+        let variants = self.variants?;
+        let word = params.get(variants.of)?.as_str()?;
+        variants.rows.iter().find(|row| row.word == word)
+    }
+
+    /// The declaration of parameter `name` for a node that is of `variant`.
+    pub fn param(&self, variant: Option<&Variant>, name: &str) -> Option<&'static Param> {
+        let base = self.params.iter().find(|param| param.name == name);
+        base.or_else(|| variant.and_then(|variant| variant.params().find(|param| param.name == name)))
+    }
+
+    /// Every parameter that it may have, each name once.
+    pub fn all_params(&self) -> Vec<&'static Param> {
+        let mut all: Vec<_> = self.params.iter().collect();
+        for param in self.variants.iter().flat_map(|variants| variants.rows).flat_map(Variant::params) {
+            if all.iter().all(|known| known.name != param.name) {
+                all.push(param);
+            }
+        }
+        all
+    }
+
     /// The port for roles that the kind does not name, if it takes such.
     pub fn any_role(&self) -> Option<&'static Port> {
         self.inputs.iter().find(|port| port.role == ANY_ROLE)
@@ -110,74 +166,6 @@ pub enum Runs {
     Here(fn(&Ctx) -> StageResult),
     /// In a worker process, which has libtorch. `dpt_torch::stages::runner` knows the function.
     Worker,
-}
-
-/// One parameter of a stage. A parameter that the pipeline does not set takes the value of the axis of the same name
-/// where the stage has that axis, else its default.
-#[derive(Clone, Copy, Debug)]
-pub struct Param {
-    /// snake_case.
-    pub name: &'static str,
-    /// What values it takes.
-    pub ty: Type,
-    /// TOML text of the default (`"0.3"`, `"\"sqrt\""`); `None`: must be set; `Some("")`: may be absent.
-    pub default: Option<&'static str>,
-    /// Whether it can change the result. `false`: not in the key (checkpoint cadence, log interval).
-    pub in_key: bool,
-    /// The stage version since which it exists. When it is newer than 1 and at its default, it is left out of the
-    /// recipe, so that entries made before it existed stay valid.
-    pub since: u32,
-    /// One line for help texts.
-    pub doc: &'static str,
-}
-
-impl Param {
-    /// A parameter that must be set.
-    pub const fn required(name: &'static str, ty: Type, doc: &'static str) -> Self {
-        Self { name, ty, default: None, in_key: true, since: 1, doc }
-    }
-
-    /// A parameter with a default, given as TOML text.
-    pub const fn with_default(name: &'static str, ty: Type, default: &'static str, doc: &'static str) -> Self {
-        Self { name, ty, default: Some(default), in_key: true, since: 1, doc }
-    }
-
-    /// A parameter that may be absent.
-    pub const fn optional(name: &'static str, ty: Type, doc: &'static str) -> Self {
-        Self { name, ty, default: Some(""), in_key: true, since: 1, doc }
-    }
-
-    /// The same, but left out of the key: it cannot change the result.
-    pub const fn not_in_key(mut self) -> Self {
-        self.in_key = false;
-        self
-    }
-}
-
-/// The type of a parameter.
-#[derive(Clone, Copy, Debug)]
-pub enum Type {
-    /// `true` or `false`.
-    Bool,
-    /// A whole number within bounds, both included.
-    Int(i64, i64),
-    /// A finite number within bounds, both included; a whole number written in TOML is taken as a float.
-    Float(f64, f64),
-    /// Any text.
-    Str,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A list of texts; a single text is taken as a list of one.
-    Strs,
-    /// A list of whole numbers.
-    Ints,
-    /// A table (its keys are checked by the stage's `check`).
-    Table,
-    /// A program with its arguments, a list of texts; or one text for a shell. The stage has references of its own
-    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text.
-    Argv,
-    /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
-    Source,
 }
 
 /// An input of a stage: a role in `needs = { role = "stage" }`.

@@ -1,11 +1,15 @@
 //! `svd-init`: makes the tensors that training starts from: a truncated singular value decomposition of a source matrix
 //! (sampled vocabulary, a text, the labels, a trained prompt), or random draws, described alike.
 
+use crate::adapter::method::{FromMatrix, Method};
+use crate::adapter::methods;
+use crate::base::choice::choice;
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
+use crate::svd::factor::{Fill, Split};
 
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type, Variant, Variants};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -13,6 +17,7 @@ pub const KIND: StageKind = StageKind {
     version: 1,
     about: "decomposes a source matrix into the factors that training starts from, and describes its spectrum",
     params: PARAMS,
+    variants: Some(Variants { of: "method", rows: METHODS }),
     inputs: &[
         Port {
             role: "model",
@@ -48,8 +53,7 @@ pub const KIND: StageKind = StageKind {
         Output {
             name: "factors.safetensors",
             required: true,
-            doc: "`factor_a` [virtual_tokens, rank] and `factor_b` [rank, d_model]; with method `prompt-tuning` \
-                  `prompt` [virtual_tokens, d_model]",
+            doc: "the tensors of the method: two factors, or a prompt [virtual_tokens, d_model]",
         },
         Output { name: "spectrum.parquet", required: true, doc: "singular values and energy, beside those of chance" },
         Output { name: "svd_init.json", required: true, doc: "what was decomposed, and every figure about it" },
@@ -59,16 +63,79 @@ pub const KIND: StageKind = StageKind {
     check: Some(check),
 };
 
+/// The parameters of each prompt method that its tensors depend on.
+const METHODS: &[Variant] = &{
+    let mut rows = [Variant { word: "", params: [&[], &[]], defaults: &[] }; methods::METHODS.len()];
+    let mut i = 0;
+    while i < rows.len() {
+        rows[i].word = methods::METHODS[i].name;
+        rows[i].params = [methods::METHODS[i].params, &[]];
+        i += 1;
+    }
+    rows
+};
+
+choice! {
+    /// The matrix to decompose.
+    pub enum SourceKind {
+        /// Sampled rows of the token table.
+        Vocab = "vocab",
+        /// Rows of the tokens of a text.
+        Text = "text",
+        /// Rows of the task's labels.
+        Labels = "labels",
+        /// A trained prompt.
+        Prompt = "prompt",
+        /// None: the tensors are drawn, uniform as the paper's code does it.
+        Uniform = "uniform",
+        /// None: the tensors are drawn, normal.
+        Gaussian = "gaussian",
+    }
+}
+
+choice! {
+    /// What becomes of a label of several pieces.
+    pub enum LabelRows {
+        /// One row, the mean of its pieces.
+        Average = "average",
+        /// A row for each piece.
+        Pieces = "pieces",
+    }
+}
+
+choice! {
+    /// What to do with a source of more or fewer rows than the prompt.
+    pub enum RowsRule {
+        /// Refuse it.
+        Error = "error",
+        /// Repeat its rows.
+        Tile = "tile",
+        /// Draw some of its rows.
+        Sample = "sample",
+        /// Keep its directions, and draw the mixing matrix.
+        Basis = "basis",
+    }
+}
+
+choice! {
+    /// How large the prompt becomes.
+    pub enum ScaleTo {
+        /// As large as it is.
+        None = "none",
+        /// As large as the random prompt of the paper's code.
+        MatchReference = "match-reference",
+    }
+}
+
 const PARAMS: &[Param] = &[
-    Param::with_default("method", Type::Choice(super::train::METHODS), "\"dpt\"", "the prompt method that it is for"),
+    Param::with_default("method", Type::Choice(methods::NAMES), methods::DEFAULT, "the prompt method that it is for"),
     Param::with_default(
         "source",
-        Type::Choice(&["vocab", "text", "labels", "prompt", "uniform", "gaussian"]),
+        Type::Choice(SourceKind::NAMES),
         "\"vocab\"",
         "the matrix to decompose; `uniform` (the paper's code) and `gaussian` draw the tensors themselves",
     ),
     Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
-    Param::with_default("rank", Type::Int(1, 4096), "10", "directions that are kept; `dpt` only"),
     Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds every draw"),
     Param::optional(
         "vocab_range",
@@ -83,25 +150,25 @@ const PARAMS: &[Param] = &[
     Param::optional("text", Type::Str, "`text`: the text, whose tokens are repeated to `virtual_tokens` rows"),
     Param::with_default(
         "label_rows",
-        Type::Choice(&["average", "pieces"]),
+        Type::Choice(LabelRows::NAMES),
         "\"average\"",
         "`labels`: a label of several pieces is averaged to one row, or gives a row for each",
     ),
     Param::optional(
         "rows",
-        Type::Choice(&["error", "tile", "sample", "basis"]),
+        Type::Choice(RowsRule::NAMES),
         "what to do with a source of more or fewer rows than `virtual_tokens`: refuse, repeat, draw, or keep its \
          directions and draw the mixing matrix; default: `tile` for `text`, else `error`",
     ),
     Param::with_default(
         "split",
-        Type::Choice(&["sqrt", "left", "right"]),
+        Type::Choice(Split::NAMES),
         "\"sqrt\"",
         "where the singular values go: half to each factor, to A, to B",
     ),
     Param::with_default(
         "fill",
-        Type::Choice(&["random", "half", "error"]),
+        Type::Choice(Fill::NAMES),
         "\"random\"",
         "what stands in for directions that the source lacks: small random ones, random rows of B alone, or an error",
     ),
@@ -113,7 +180,7 @@ const PARAMS: &[Param] = &[
     ),
     Param::with_default(
         "scale",
-        Type::Choice(&["none", "match-reference"]),
+        Type::Choice(ScaleTo::NAMES),
         "\"none\"",
         "`match-reference`: the prompt is scaled to the size of the paper's random one",
     ),
@@ -127,17 +194,22 @@ const PARAMS: &[Param] = &[
 
 fn check(params: &Params) -> Result<(), Diag> {
     let text = |name: &str| params.get(name).and_then(Value::as_str);
-    let source = text("source").unwrap_or("vocab");
+    let source = text("source").unwrap_or(SourceKind::Vocab.name());
     let usage = |message: String| Diag::error(Class::Usage, message);
-    for (name, owner) in [("vocab_range", "vocab"), ("source_rows", "vocab"), ("text", "text"), ("std", "gaussian")] {
+    for (name, owner) in [
+        ("vocab_range", SourceKind::Vocab),
+        ("source_rows", SourceKind::Vocab),
+        ("text", SourceKind::Text),
+        ("std", SourceKind::Gaussian),
+    ] {
         // Labels are filled up with vocabulary rows.
-        let also = name == "vocab_range" && source == "labels";
-        if params.contains_key(name) && source != owner && !also {
+        let also = name == "vocab_range" && source == SourceKind::Labels.name();
+        if params.contains_key(name) && source != owner.name() && !also {
             return Err(usage(format!("`{name}` counts for `source = \"{owner}\"` alone, and `source` is `{source}`"))
                 .help(format!("leave `{name}` out")));
         }
     }
-    if source == "text" && text("text").is_none_or(|t| t.trim().is_empty()) {
+    if source == SourceKind::Text.name() && text("text").is_none_or(|t| t.trim().is_empty()) {
         return Err(usage("`source = \"text\"` needs a `text`".into()).help("write `text = \"…\"`"));
     }
     if let Some(Value::List(range)) = params.get("vocab_range") {
@@ -150,21 +222,36 @@ fn check(params: &Params) -> Result<(), Diag> {
             }
         }
     }
-    let random = ["uniform", "gaussian"].contains(&source);
+    let random = [SourceKind::Uniform, SourceKind::Gaussian].iter().any(|kind| kind.name() == source);
     if random && params.contains_key("rows") {
         return Err(usage(format!("`rows` is set, and `source = \"{source}\"` draws as many rows as are wanted"))
             .help("leave `rows` out"));
     }
-    if text("rows") == Some("basis") && text("method") == Some("prompt-tuning") {
-        return Err(usage("`rows = \"basis\"` gives two factors, and `method` is `prompt-tuning`".into())
-            .help("set `rows` to `tile` or `sample`"));
-    }
-    if let (Some("dpt") | None, Some(Value::Int(rank)), Some(Value::Int(tokens))) =
-        (text("method"), params.get("rank"), params.get("virtual_tokens"))
-        && rank > tokens
-    {
-        return Err(usage(format!("`rank` is {rank}, above `virtual_tokens`, which is {tokens}"))
-            .note("a product of that shape has no more directions than rows"));
+    let method = text("method").map_or(Ok(methods::METHODS[0]), methods::find)?;
+    check_method(params, method, text("rows") == Some(RowsRule::Basis.name()))
+}
+
+/// What depends on what the method can be made of.
+fn check_method(params: &Params, method: &Method, basis: bool) -> Result<(), Diag> {
+    let usage = |message: String| Diag::error(Class::Usage, message);
+    match method.from_matrix {
+        FromMatrix::Nothing => {
+            return Err(usage(format!("method `{}` cannot start from a matrix", method.name))
+                .help("leave the `svd-init` stage out: `train` starts the method itself"));
+        }
+        FromMatrix::Whole { .. } if basis => {
+            return Err(usage(format!("`rows = \"basis\"` gives two factors, and `method` is `{}`", method.name))
+                .help("set `rows` to `tile` or `sample`"));
+        }
+        FromMatrix::Factors { rank: name, .. } => {
+            if let (Some(Value::Int(rank)), Some(Value::Int(tokens))) = (params.get(name), params.get("virtual_tokens"))
+                && rank > tokens
+            {
+                return Err(usage(format!("`{name}` is {rank}, above `virtual_tokens`, which is {tokens}"))
+                    .note("a product of that shape has no more directions than rows"));
+            }
+        }
+        FromMatrix::Whole { .. } => {}
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ pub const KIND: StageKind = StageKind {
             "ReCoRD in template `dpt-paper`: whether sources begin with `superglue-record`",
         ),
     ],
+    variants: None,
     inputs: &[
         Port {
             role: "data",

@@ -1,10 +1,15 @@
 //! `train`: tunes a soft prompt for one task on a frozen backbone.
 
+use crate::adapter::method::FromMatrix;
+use crate::adapter::{InitKind, methods};
+use crate::base::choice::choice;
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
+use crate::learn::{OptimizerKind, Order, ScheduleKind};
+use crate::model::Dtype;
 
 use super::download::BACKBONE;
-use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, Type};
+use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, Type, Variant, Variants};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -13,6 +18,7 @@ pub const KIND: StageKind = StageKind {
     version: 2,
     about: "tunes a soft prompt for one task on a frozen backbone",
     params: PARAMS,
+    variants: Some(Variants { of: "method", rows: METHODS }),
     inputs: &[
         Port {
             role: "data",
@@ -50,27 +56,51 @@ pub const KIND: StageKind = StageKind {
     check: Some(check),
 };
 
-/// The prompt methods, by name (`dpt_torch::prompt::METHODS`).
-pub const METHODS: &[&str] = &["dpt", "prompt-tuning"];
+/// The parameters of each prompt method.
+const METHODS: &[Variant] = &{
+    let mut rows = [Variant { word: "", params: [&[], &[]], defaults: &[] }; methods::METHODS.len()];
+    let mut i = 0;
+    while i < rows.len() {
+        let method = methods::METHODS[i];
+        rows[i] = Variant { word: method.name, params: [method.params, method.training], defaults: method.defaults };
+        i += 1;
+    }
+    rows
+};
 
-/// Ways to start that a pipeline can name.
-const INITS: &[&str] = &["reference", "gaussian", "vocab", "svd", "adapter"];
+choice! {
+    /// The split whose score picks the best step.
+    pub enum SelectOn {
+        /// The held-out split.
+        Validation = "validation",
+        /// The split for choices, where there is one.
+        Dev = "dev",
+        /// The split that is trained on.
+        Train = "train",
+        /// None: the last step is kept.
+        None = "none",
+    }
+}
+
+choice! {
+    /// Dropout in the frozen backbone while a prompt is trained.
+    pub enum FrozenDropout {
+        /// None.
+        Off = "off",
+        /// At the rate of the backbone's config.
+        Config = "config",
+    }
+}
 
 const PARAMS: &[Param] = &[
     Param::optional("task", Type::Str, "the task; checked against the data"),
-    Param::required("method", Type::Choice(METHODS), "the prompt method"),
+    Param::required("method", Type::Choice(methods::NAMES), "the prompt method"),
     Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds initial values, data order and dropout"),
     Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
-    Param::with_default(
-        "rank",
-        Type::Int(1, 4096),
-        "10",
-        "inner size of the product (the paper's bottleneck); `dpt` only",
-    ),
     Param::optional("steps", Type::Int(1, 100_000_000), "optimizer steps; or set `epochs`"),
     Param::optional("epochs", Type::Int(1, 1_000_000), "passes over the training data; or set `steps`"),
     Param::with_default("batch_size", Type::Int(1, 65_536), "16", "examples a step"),
-    Param::with_default("learning_rate", Type::Float(0.0, 1e6), "0.3", "the highest rate of the linear schedule"),
+    Param::with_default("learning_rate", Type::Float(0.0, 1e6), "0.3", "the highest rate of the schedule"),
     Param::with_default("weight_decay", Type::Float(0.0, 1.0), "1e-5", "AdamW's, decoupled"),
     Param::with_default("warmup", Type::Float(0.0, 1e9), "0.1", "a fraction of all steps, or above 1 a count"),
     Param::with_default("max_grad_norm", Type::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0: never"),
@@ -85,12 +115,12 @@ const PARAMS: &[Param] = &[
     Param::with_default("patience", Type::Int(0, 1_000_000), "0", "stop after so many scorings without gain; 0: never"),
     Param::optional(
         "select_on",
-        Type::Choice(&["validation", "dev", "train", "none"]),
+        Type::Choice(SelectOn::NAMES),
         "the split whose score picks the best step; `none` keeps the last; default: `dev` where there is one, else `validation`",
     ),
     Param::optional(
         "init",
-        Type::Choice(INITS),
+        Type::Choice(InitKind::NAMES),
         "how the trained tensors start; default: `svd` or `adapter` with an `init` input, else `reference` (uniform, as the paper's code)",
     ),
     Param::optional(
@@ -100,19 +130,28 @@ const PARAMS: &[Param] = &[
     ),
     Param::with_default(
         "order",
-        Type::Choice(&["dpt", "dpt-paper", "file"]),
+        Type::Choice(Order::NAMES),
         "\"dpt\"",
         "batches of like length, shuffled; shuffled as the paper's code does it; or as the split lies, every epoch alike",
     ),
+    Param::with_default("dtype", Type::Choice(Dtype::NAMES), "\"float32\"", "type of the backbone"),
     Param::with_default(
-        "dtype",
-        Type::Choice(&["float32", "bfloat16", "float16"]),
-        "\"float32\"",
-        "type of the backbone",
-    ),
+        "optimizer",
+        Type::Choice(OptimizerKind::NAMES),
+        "\"adamw\"",
+        "torch's AdamW, or that of `transformers` before version 5",
+    )
+    .since(2),
+    Param::with_default(
+        "schedule",
+        Type::Choice(ScheduleKind::NAMES),
+        "\"linear\"",
+        "the rate after the warm-up: falls to 0 at the last step, or stays",
+    )
+    .since(2),
     Param::with_default(
         "frozen_dropout",
-        Type::Choice(&["off", "config"]),
+        Type::Choice(FrozenDropout::NAMES),
         "\"off\"",
         "dropout in the backbone while training",
     ),
@@ -128,11 +167,20 @@ fn check(params: &Params) -> Result<(), Diag> {
         (true, true) => Err(Diag::error(Class::Usage, "`steps` and `epochs` are both set").help("keep one of them")),
         (false, false) => Err(Diag::error(Class::Usage, "neither `steps` nor `epochs` is set")
             .help("say how long to train, such as `epochs = 20`")),
-        _ if text("init") == Some("vocab") && text("method") == Some("dpt") => {
-            Err(Diag::error(Class::Usage, "`dpt` cannot start from vocabulary rows: its prompt is a product")
-                .help("leave `init` out and give the stage an `svd-init` stage with `source = \"vocab\"` as `init`"))
+        _ if text("init") == Some(InitKind::Vocab.name())
+            && let Some(method) = text("method").and_then(|name| methods::find(name).ok())
+            && !matches!(method.from_matrix, FromMatrix::Whole { .. }) =>
+        {
+            let name = method.name;
+            Err(Diag::error(
+                Class::Usage,
+                format!("`{name}` cannot start from vocabulary rows: its prompt is a product"),
+            )
+            .help("leave `init` out and give the stage an `svd-init` stage with `source = \"vocab\"` as `init`"))
         }
-        _ if text("select_on") == Some("none") && params.get("patience").is_some_and(|p| *p != Value::Int(0)) => {
+        _ if text("select_on") == Some(SelectOn::None.name())
+            && params.get("patience").is_some_and(|p| *p != Value::Int(0)) =>
+        {
             Err(Diag::error(Class::Usage, "`patience` is set, and `select_on = \"none\"` leaves nothing to wait for")
                 .help("name a split in `select_on`, or leave `patience` out"))
         }

@@ -1,22 +1,21 @@
 //! From a decomposition to the two factors that are trained: the split of Σ between them, and what to do when the
 //! matrix has fewer directions than are asked for.
 
-use serde::{Deserialize, Serialize};
-
 use super::decompose::Svd;
 use super::matrix::{Matrix, add_scaled, dot};
+use crate::base::choice::choice;
 use crate::base::draw::Draws;
 
-/// Where the singular values go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// `A = U √Σ`, `B = √Σ V`: balanced, `AᵀA = BBᵀ`, the factorisation of least total norm.
-    Sqrt,
-    /// `A = U Σ`, `B = V`.
-    Left,
-    /// `A = U`, `B = Σ V`.
-    Right,
+choice! {
+    /// Where the singular values go.
+    pub enum Split {
+        /// `A = U √Σ`, `B = √Σ V`: balanced, `AᵀA = BBᵀ`, the factorisation of least total norm.
+        Sqrt = "sqrt",
+        /// `A = U Σ`, `B = V`.
+        Left = "left",
+        /// `A = U`, `B = Σ V`.
+        Right = "right",
+    }
 }
 
 impl Split {
@@ -30,17 +29,17 @@ impl Split {
     }
 }
 
-/// What stands in for directions that the matrix does not have. With σ_k = 0 both the column of A and the row of B
-/// would be zero, their gradients too, and training could never use them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fill {
-    /// Random unit vectors orthogonal to the kept ones, with a small singular value: the product moves a little.
-    Random,
-    /// A random row of B, a zero column of A (as LoRA begins): the product does not move, A's gradient is alive.
-    Half,
-    /// Refuse.
-    Error,
+choice! {
+    /// What stands in for directions that the matrix does not have. With σ_k = 0 both the column of A and the row of B
+    /// would be zero, their gradients too, and training could never use them.
+    pub enum Fill {
+        /// Random unit vectors orthogonal to the kept ones, with a small singular value: the product moves a little.
+        Random = "random",
+        /// A random row of B, a zero column of A (as LoRA begins): the product does not move, A's gradient is alive.
+        Half = "half",
+        /// Refuse.
+        Error = "error",
+    }
 }
 
 /// `A [n, b]`, `B [b, d]` and how they came about.

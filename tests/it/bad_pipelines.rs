@@ -30,6 +30,7 @@ const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Po
         version: 1,
         about: "a stub",
         params,
+        variants: None,
         inputs,
         provides: &[],
         outputs: &[],

@@ -115,7 +115,7 @@ fn what_cannot_be_imported_says_why() {
         &VALUES,
     )
     .unwrap();
-    fails(&["export", "dept", "--to", "out"], "method `dept` is more than a soft prompt");
+    fails(&["export", "dept", "--to", "out"], "there is no prompt method `dept`");
     fails(&["export", "mine", "--to", "out"], "it is an adapter of PEFT already");
     fails(&["export", "dept", "train", "--to", "out"], "is a folder, which has no nodes");
     assert!(!sandbox.path().join("out").exists());

@@ -7,13 +7,23 @@ use std::path::{Path, PathBuf};
 /// The part of the reference figures called `part`, such as `t5`: below `DPT_GOLDEN_DIR` (a relative path counts from the
 /// repository's root), else below `../shared/golden` beside the repository. `None` where it is not there, which is told.
 pub fn dir(part: &str) -> Option<PathBuf> {
-    found(&[root().join(part)])
+    found(&[root().join(part)], "DPT_GOLDEN_DIR")
+}
+
+/// The reference runs of prompt methods: in `DPT_GOLDEN_METHODS_DIR` (a relative path counts from the repository's root), else in
+/// `../shared/golden-methods` beside the repository. `None` where they are not there, which is reported.
+#[allow(dead_code)] // the tests of one of the crates need none
+pub fn methods() -> Option<PathBuf> {
+    const VARIABLE: &str = "DPT_GOLDEN_METHODS_DIR";
+    let named = std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty());
+    found(&[repository().join(named.unwrap_or_else(|| "../shared/golden-methods".into()))], VARIABLE)
 }
 
 /// The real data and the real tokenizer, which lie beside the figures; else beside the repository.
 #[allow(dead_code)] // the tests of one of the crates need none
 pub fn data(folder: &str) -> Option<PathBuf> {
-    found(&[root().join("../data").join(folder), repository().join("../shared/data").join(folder)])
+    let places = [root().join("../data").join(folder), repository().join("../shared/data").join(folder)];
+    found(&places, "DPT_GOLDEN_DIR")
 }
 
 fn root() -> PathBuf {
@@ -27,11 +37,11 @@ fn repository() -> &'static Path {
     package.ancestors().find(|dir| dir.join("Cargo.lock").exists()).unwrap_or(package)
 }
 
-fn found(places: &[PathBuf]) -> Option<PathBuf> {
+fn found(places: &[PathBuf], variable: &str) -> Option<PathBuf> {
     if let Some(place) = places.iter().find(|place| place.is_dir()) {
         return Some(place.clone());
     }
-    let text = format!("`{}` is not there; DPT_GOLDEN_DIR names the reference figures", places[0].display());
+    let text = format!("`{}` is not there; {variable} names the reference figures", places[0].display());
     // `cargo xtask test` gathers the first; the second is to be seen in a plain `cargo test` too, which hides the first.
     println!("skipped: {text}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();

@@ -34,6 +34,7 @@ mod interrupt;
 mod kill;
 mod linkage;
 mod meaning;
+mod methods;
 mod parity;
 mod pipeline_bounds;
 mod quickstart;

@@ -11,11 +11,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fetch", &["artifact", "base"]),
     ("metrics", &["artifact", "base"]),
     ("svd", &["base"]),
+    ("learn", &["base"]),
     ("adapter", &["svd", "artifact", "base"]),
     ("data", &["metrics", "artifact", "base"]),
     ("model", &["artifact", "base"]),
     ("report", &["svd", "data", "metrics", "artifact", "base"]),
-    ("stages", &["report", "adapter", "svd", "model", "data", "metrics", "fetch", "artifact", "base"]),
+    ("stages", &["report", "adapter", "svd", "learn", "model", "data", "metrics", "fetch", "artifact", "base"]),
     ("worker", &["stages", "base"]),
     ("engine", &["worker", "stages", "cache", "artifact", "base"]),
     ("pipeline", &["engine", "stages", "fetch", "cache", "artifact", "base"]),
@@ -174,5 +175,37 @@ fn only_one_file_knows_colour() {
     for path in files(&root().join("src")) {
         let knows = fs::read_to_string(&path).unwrap().contains("anstyle::");
         assert!(!knows || path.ends_with("cli/render.rs"), "{} uses anstyle", short(&path));
+    }
+}
+
+/// A method is a file and a row on each side: no other file of the product names one, or one of its tensors.
+#[test]
+fn prompt_methods_are_named_in_their_own_files_only() {
+    use dpt::adapter::methods::METHODS;
+    use dpt::base::value::Value;
+
+    let mut words = Vec::new();
+    for method in METHODS {
+        let params = method.params.iter().map(|param| (param.name.to_owned(), Value::Int(2))).collect();
+        let shape = method.shape(3, 4, &params).unwrap();
+        let tensors = (method.tensors)(&shape);
+        // `prompt` is a word of many meanings.
+        words.extend(tensors.iter().map(|spec| spec.name).filter(|name| *name != "prompt"));
+        words.push(method.name);
+    }
+    let own = [root().join("src/adapter/methods"), root().join("torch/src/prompt")];
+    let product = ["src", "torch/src"].iter().flat_map(|folder| files(&root().join(folder)));
+    let is_test = |path: &Path| {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        stem == "sample" || stem.ends_with("tests") || path.components().any(|part| part.as_os_str() == "tests")
+    };
+    for path in product.filter(|path| !own.iter().any(|folder| path.starts_with(folder)) && !is_test(path)) {
+        for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
+            for word in &words {
+                // The program is called `dpt` too, and so is an order of examples.
+                let named = line.contains(&format!("\"{word}\"")) && (*word != "dpt" || line.contains("method"));
+                assert!(!named, "{}:{}: names `{word}`", short(&path), number);
+            }
+        }
     }
 }

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use dpt::base::value::{Params, Value};
 use dpt::{base::diag::Diag, data::encoded::Encoded};
 use dpt_torch::learn::batch::{Batch, BatchSource, collate};
 use dpt_torch::learn::fit::{FitOptions, Unwatched, fit};
+use dpt_torch::learn::optim::OptimizerKind;
+use dpt_torch::learn::schedule::ScheduleKind;
 use dpt_torch::model::config::{T5Config, TensorInit};
 use dpt_torch::model::device;
 use dpt_torch::model::t5::T5;
-use dpt_torch::prompt::{self, Adapter, Dims, Init};
+use dpt_torch::prompt::{self, Adapter, Init};
 use tch::{Device, Kind, Tensor};
 
 /// Steps of a round; the first round warms up.
@@ -50,7 +53,9 @@ fn main() {
     let dtype = if arguments.iter().any(|a| a == "bfloat16") { Kind::BFloat16 } else { Kind::Float };
     device::set_threads(threads);
     let t5 = small(dtype);
-    let dims = Dims { virtual_tokens: 100, rank: 10, d_model: 512 };
+    let forward = prompt::find("dpt").expect("a method");
+    let rank = Params::from([("rank".to_owned(), Value::Int(10))]);
+    let shape = forward.method().shape(100, 512, &rank).expect("a shape of it");
     println!("t5-small shape, {dtype:?}, {threads} threads");
     for length in [40, 128] {
         let example = |i: i32| Encoded {
@@ -62,6 +67,9 @@ fn main() {
         let options = FitOptions {
             steps: STEPS,
             learning_rate: 0.3,
+            own_rates: Default::default(),
+            optimizer: OptimizerKind::AdamW,
+            schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,
             max_grad_norm: 1.0,
@@ -74,8 +82,7 @@ fn main() {
         let mut rates = Vec::new();
         for round in 0..ROUNDS {
             let init = Init::Uniform { scale: 0.5 };
-            let method = prompt::find("dpt").expect("a method");
-            let adapter = Adapter::init(method, dims, &init, 1, Device::Cpu).expect("an adapter");
+            let adapter = Adapter::init(forward, shape.clone(), &init, 1, Device::Cpu).expect("an adapter");
             let begun = Instant::now();
             fit(&t5, adapter, &options, &source, None, &Unwatched, None).expect("a finite loss");
             if round > 0 {

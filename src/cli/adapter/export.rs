@@ -31,7 +31,7 @@ use super::place::fill;
 
 /// For the end of the help text.
 pub(super) const EXAMPLES: &str = "\
-A prompt of method `dpt` is written as its product, one of `prompt-tuning` as it is. In Python:
+What is written is the prompt that the method's tensors give, such as the product of two factors. In Python:
   model = AutoModelForSeq2SeqLM.from_pretrained(NAME)
   model = PeftModel.from_pretrained(model, DIR)
 

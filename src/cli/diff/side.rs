@@ -103,7 +103,8 @@ impl Side {
         let mut side = Self { title, pipeline: plan.name.clone(), ..Self::default() };
         for status in status(&plan.graph, store, &options, &executor) {
             let node = plan.graph.node(status.id);
-            let counts = |name: &str| node.kind.params.iter().any(|p| p.name == name && p.in_key);
+            let variant = node.kind.variant(&node.params);
+            let counts = |name: &str| node.kind.param(variant, name).is_some_and(|param| param.in_key);
             let (params, loose) = Params::clone(&node.params).into_iter().partition(|(name, _)| counts(name));
             let mut item = Item {
                 stage: node.stage.clone(),

@@ -22,7 +22,7 @@ pub(super) fn text(told: &Told) -> String {
         value["by"] = by.iter().map(|id| plan.graph.node(*id).to_string()).collect();
         value["first"] = node.first.iter().map(|one_| one(plan, one_)).collect();
     }
-    let loose = it.kind.params.iter().filter(|param| !param.in_key);
+    let loose = it.kind.all_params().into_iter().filter(|param| !param.in_key);
     let mut free: Map<_, _> = loose.filter_map(|p| Some((p.name.to_owned(), json!(it.params.get(p.name)?)))).collect();
     let resources = &it.resources;
     free.insert(

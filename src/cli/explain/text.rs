@@ -308,7 +308,7 @@ fn rest(told: &Told) -> Vec<Vec<String>> {
         row("the same", few(&names, 6));
     }
     let it = plan.graph.node(node.id);
-    let loose = it.kind.params.iter().filter(|param| !param.in_key);
+    let loose = it.kind.all_params().into_iter().filter(|param| !param.in_key);
     let mut free: Vec<_> = loose.filter_map(|p| Some(format!("{} {}", p.name, it.params.get(p.name)?))).collect();
     free.push(format!("cpu {}, gpu {}, retries {}", it.resources.cpu, it.resources.gpu, it.resources.retries));
     free.extend(it.resources.timeout.map(|s| format!("timeout {s} s")));

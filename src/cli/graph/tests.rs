@@ -21,6 +21,7 @@ const fn kind(name: &'static str, inputs: &'static [Port]) -> StageKind {
         version: 1,
         about: "a stub",
         params: NOTE,
+        variants: None,
         inputs,
         provides: &[],
         outputs: &[],

@@ -35,6 +35,7 @@ pub const TOUCH: StageKind = StageKind {
         Param::optional("every", Type::Int(0, 9), "how often").not_in_key(),
         Param { since: 2, ..Param::with_default("late", Type::Float(0.0, 9.0), "2", "came later") },
     ],
+    variants: None,
     inputs: &[ONE, MANY],
     provides: &[],
     outputs: &[

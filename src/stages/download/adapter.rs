@@ -41,8 +41,8 @@ fn of_dpt(fetch: &Fetch, task: Option<&str>, files: &BTreeMap<String, PathBuf>) 
     info.task = info.task.or(task.map(str::to_owned));
     for name in [adapter::TENSORS, adapter::INITIAL] {
         let Some(path) = files.get(name) else { continue };
-        // Prompts of every method that dpt has; others could not be used anyway.
-        adapter::prompt(&info, &Tensors::open(path)?)?;
+        // Its tensors must be those of its method.
+        adapter::folded(&info, &Tensors::open(path)?)?;
         let bytes = crate::base::fs::read(path)?;
         crate::base::fs::replace(&fetch.ctx.out(name), &bytes, false)?;
     }

@@ -13,6 +13,8 @@ use crate::base::torch_rng::{TorchRng, randperm};
 use crate::data::encoded::Encoded;
 use crate::model::t5::IGNORED;
 
+pub use dpt::learn::Order;
+
 /// Source lengths are padded up to a multiple of this: few different shapes, and rows that kernels like.
 pub const MULTIPLE: usize = 8;
 
@@ -82,18 +84,6 @@ pub fn by_length(examples: &[Encoded], batch_size: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..examples.len()).collect();
     order.sort_by_key(|&i| examples[i].input_ids.len());
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
-}
-
-/// In which order a run sees its examples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Shuffled anew each epoch by our own generator; examples of like length stand together.
-    Dpt,
-    /// As the reference's `DataLoader` on one device does: the split in the order of `randperm` with seed 42, then shuffled each
-    /// epoch by torch's generator, lengths mixed.
-    DptPaper,
-    /// As the split has them, in every epoch.
-    File,
 }
 
 /// Examples for ever, epoch after epoch, each epoch all of them once. The last, smaller batch of an epoch is kept.

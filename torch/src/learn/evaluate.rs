@@ -7,6 +7,7 @@ use crate::base::draw::Draws;
 use crate::data::encoded::{Encoded, Tokens};
 use crate::metrics::{Row, Suite};
 use crate::model::t5::{IGNORED, Memory, T5};
+use crate::prompt::Folded;
 
 use super::batch::{by_length, collate, pad};
 use super::fit::{Evaluator, Score};
@@ -81,13 +82,12 @@ impl<'a> SplitEvaluator<'a> {
     }
 
     /// The text that is chosen for each example; `None` for free text that is not the target.
-    fn predict(&self, t5: &T5, prompt: &Tensor) -> Vec<Option<&str>> {
+    fn predict(&self, t5: &T5, adapter: &Folded) -> Vec<Option<&str>> {
         let mut predictions = vec![None; self.examples.len()];
-        let prompt = prompt.unsqueeze(0);
         for indices in &self.batches {
             let examples: Vec<_> = indices.iter().map(|&i| &self.examples[i]).collect();
             let batch = collate(&examples, self.tokens.pad_id).to_device(t5.device());
-            let (states, mask) = t5.encode(Some(&prompt), &batch.input_ids, &batch.mask);
+            let (states, mask) = adapter.encode(t5, &batch.input_ids, &batch.mask);
             let memory = t5.memory(&states, &mask);
             let candidates: Vec<_> = examples.iter().map(|e| self.candidates(e)).collect();
             if candidates.iter().any(|c| !c.is_empty()) {
@@ -112,9 +112,9 @@ impl Evaluator for SplitEvaluator<'_> {
         &self.split
     }
 
-    fn evaluate(&self, t5: &T5, prompt: &Tensor) -> Result<Vec<Score>, Diag> {
+    fn evaluate(&self, t5: &T5, adapter: &Folded) -> Result<Vec<Score>, Diag> {
         let _guard = tch::no_grad_guard();
-        let predictions = self.predict(t5, prompt);
+        let predictions = self.predict(t5, adapter);
         if self.examples.iter().all(|e| self.candidates(e).is_empty()) {
             let right = predictions.iter().flatten().count();
             return Ok(vec![(EXACT.to_owned(), right as f64 / predictions.len() as f64)]);

@@ -15,11 +15,11 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::FieldHasher;
 use crate::model::device;
 use crate::model::t5::T5;
-use crate::prompt::Adapter;
+use crate::prompt::{Adapter, Folded, Rate};
 
 use super::batch::BatchSource;
-use super::optim::{AdamW, clip};
-use super::schedule::Linear;
+use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
+use super::schedule::{Schedule, ScheduleKind};
 
 /// How to train.
 #[derive(Clone, Debug)]
@@ -28,7 +28,13 @@ pub struct FitOptions {
     pub steps: u64,
     /// The highest rate of the schedule.
     pub learning_rate: f64,
-    /// Decoupled weight decay, on all trained tensors.
+    /// The highest rates of tensors that have one of their own, by the method's parameter that says it.
+    pub own_rates: BTreeMap<String, f64>,
+    /// Which AdamW.
+    pub optimizer: OptimizerKind,
+    /// How rates go after the warm-up.
+    pub schedule: ScheduleKind,
+    /// Decoupled weight decay, on all trained tensors that the method does not exempt.
     pub weight_decay: f64,
     /// Steps until the highest rate is reached.
     pub warmup_steps: u64,
@@ -54,11 +60,11 @@ pub trait Evaluator {
     /// The split that is scored on.
     fn split(&self) -> &str;
 
-    /// The metrics of `prompt` `[virtual_tokens, d_model]` on `t5`: the first decides which step is best, greater is better.
+    /// The metrics of `adapter` on `t5`: the first decides which step is best, greater is better.
     ///
     /// # Errors
     /// When it cannot be scored.
-    fn evaluate(&self, t5: &T5, prompt: &Tensor) -> Result<Vec<Score>, Diag>;
+    fn evaluate(&self, t5: &T5, adapter: &Folded) -> Result<Vec<Score>, Diag>;
 }
 
 /// Who watches a run. Nothing that it does changes the numbers.
@@ -180,13 +186,13 @@ pub fn fit(
     observer: &dyn Observer,
     resume: Option<Snapshot>,
 ) -> Result<Fitted, Diag> {
-    let mut run = Run::new(adapter.copy(), options);
+    let mut run = Run::new(adapter.copy(), options)?;
     if let Some(snapshot) = resume {
         match run.restore(snapshot) {
             Ok(()) => observer.resumed(run.state.step),
             Err(why) => {
                 observer.refused(why)?;
-                run = Run::new(adapter, options);
+                run = Run::new(adapter, options)?;
             }
         }
     }
@@ -218,7 +224,8 @@ fn due(step: u64, every: u64) -> bool {
 /// A run in progress.
 struct Run<'a> {
     options: &'a FitOptions,
-    schedule: Linear,
+    /// One a group of the optimizer; the first has the main rate.
+    schedules: Vec<Schedule>,
     adapter: Adapter,
     optimizer: AdamW,
     best: Option<Adapter>,
@@ -227,39 +234,43 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(adapter: Adapter, options: &'a FitOptions) -> Self {
-        Self {
+    fn new(adapter: Adapter, options: &'a FitOptions) -> Result<Self, Diag> {
+        let (rates, groups) = groups(&adapter, options)?;
+        let schedule =
+            |rate| Schedule { kind: options.schedule, rate, warmup: options.warmup_steps, total: options.steps };
+        Ok(Self {
             options,
-            schedule: Linear { rate: options.learning_rate, warmup: options.warmup_steps, total: options.steps },
-            optimizer: AdamW::new(adapter.tensors(), options.weight_decay),
+            schedules: rates.into_iter().map(schedule).collect(),
+            optimizer: AdamW::new(adapter.tensors(), groups, options.optimizer),
             adapter,
             best: None,
             curves: Vec::new(),
             state: SnapshotState { step: 0, best: None, without_gain: 0, stopped_early: false, evals: Vec::new() },
-        }
+        })
     }
 
     /// Forward, backward, clip, update: the reference's order.
     fn step(&mut self, t5: &T5, source: &dyn BatchSource) -> Result<(CurveRow, i64), Diag> {
         let step = self.state.step;
-        if self.options.dropout > 0.0 {
+        if self.options.dropout > 0.0 || self.adapter.forward().draws() {
             device::seed(dropout_seed(self.options.seed, step));
         }
         let batch = source.batch(step)?.to_device(t5.device());
-        let prompt = self.adapter.prompt().unsqueeze(0);
-        let loss = t5.loss(Some(&prompt), &batch.input_ids, &batch.mask, &batch.labels);
+        let (states, mask) = self.adapter.fold().encode_training(t5, &batch.input_ids, &batch.mask);
+        let loss = t5.loss(&states, &mask, &batch.labels);
         let mut gradients = Tensor::run_backward(&[&loss], self.adapter.tensors(), false, false);
         let grad_norm = clip(&mut gradients, self.options.max_grad_norm);
+        let rates: Vec<_> = self.schedules.iter().map(|schedule| schedule.at(step)).collect();
         let row = CurveRow {
             step: step + 1,
             loss: loss.double_value(&[]) as f32,
-            learning_rate: self.schedule.at(step),
+            learning_rate: rates[0],
             grad_norm: grad_norm as f32,
         };
         if !row.loss.is_finite() || !grad_norm.is_finite() {
             return Err(diverged(&row, self.curves.last()));
         }
-        self.optimizer.step(self.adapter.tensors_mut(), &gradients, self.schedule.at(step));
+        self.optimizer.step(self.adapter.tensors_mut(), &gradients, &rates);
         self.curves.push(row);
         self.state.step += 1;
         Ok((row, batch.rows()))
@@ -269,7 +280,7 @@ impl<'a> Run<'a> {
     fn score(&mut self, t5: &T5, evaluator: &dyn Evaluator, observer: &dyn Observer) -> Result<(), Diag> {
         let scores = {
             let _guard = tch::no_grad_guard();
-            evaluator.evaluate(t5, &self.adapter.prompt())?
+            evaluator.evaluate(t5, &self.adapter.fold())?
         };
         let step = self.state.step;
         let (metric, value) =
@@ -362,6 +373,32 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The highest rate of each group of parameters, and the groups. The first has the main rate, also when it has no members.
+fn groups(adapter: &Adapter, options: &FitOptions) -> Result<(Vec<f64>, Vec<ParamGroup>), Diag> {
+    let group = |weight_decay| ParamGroup { members: Vec::new(), weight_decay };
+    let mut keys = vec![(Rate::Main, true)];
+    let (mut rates, mut groups) = (vec![options.learning_rate], vec![group(options.weight_decay)]);
+    for (i, spec) in adapter.specs().into_iter().enumerate() {
+        let key = (spec.rate, spec.decay);
+        let at = keys.iter().position(|known| *known == key).unwrap_or(keys.len());
+        if at == keys.len() {
+            keys.push(key);
+            rates.push(match spec.rate {
+                Rate::Main => options.learning_rate,
+                Rate::Own(param) => *options.own_rates.get(param).ok_or_else(|| {
+                    Diag::error(
+                        Class::Bug,
+                        format!("tensor `{}` has its rate from `{param}`, which is not given", spec.name),
+                    )
+                })?,
+            });
+            groups.push(group(if spec.decay { options.weight_decay } else { 0.0 }));
+        }
+        groups[at].members.push(i);
+    }
+    Ok((rates, groups))
+}
+
 /// The seed of one step's dropout.
 fn dropout_seed(seed: i64, step: u64) -> u64 {
     let digest = FieldHasher::new("dpt.dropout.1").field(&seed.to_le_bytes()).number(step).finish();
@@ -402,9 +439,10 @@ impl Observer for Unwatched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::value::{Params, Value};
     use crate::learn::batch::Batch;
     use crate::model::config::T5Config;
-    use crate::prompt::{Dims, Init, METHODS};
+    use crate::prompt::{Init, METHODS};
     use tch::{Device, Kind};
 
     fn nano(scale: f64) -> T5 {
@@ -442,6 +480,9 @@ mod tests {
         FitOptions {
             steps: 3,
             learning_rate: 0.1,
+            own_rates: BTreeMap::new(),
+            optimizer: OptimizerKind::AdamW,
+            schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,
             max_grad_norm: 1.0,
@@ -453,9 +494,14 @@ mod tests {
         }
     }
 
+    fn adapter_of(virtual_tokens: i64) -> Adapter {
+        let params = Params::from([("rank".to_owned(), Value::Int(2))]);
+        let shape = METHODS[0].method().shape(virtual_tokens, 8, &params).unwrap();
+        Adapter::init(METHODS[0], shape, &Init::Uniform { scale: 0.5 }, 1, Device::Cpu).unwrap()
+    }
+
     fn adapter() -> Adapter {
-        let dims = Dims { virtual_tokens: 3, rank: 2, d_model: 8 };
-        Adapter::init(METHODS[0], dims, &Init::Uniform { scale: 0.5 }, 1, Device::Cpu).unwrap()
+        adapter_of(3)
     }
 
     #[test]
@@ -483,10 +529,8 @@ mod tests {
     #[test]
     fn a_snapshot_of_another_run_is_refused() {
         let options = options();
-        let snapshot = Run::new(adapter(), &options).snapshot();
-        let dims = Dims { virtual_tokens: 4, rank: 2, d_model: 8 };
-        let other = Adapter::init(METHODS[0], dims, &Init::Uniform { scale: 0.5 }, 1, Device::Cpu).unwrap();
-        assert!(fit(&nano(1.0), other, &options, &One, None, &Unwatched, Some(snapshot)).is_err());
+        let snapshot = Run::new(adapter(), &options).unwrap().snapshot();
+        assert!(fit(&nano(1.0), adapter_of(4), &options, &One, None, &Unwatched, Some(snapshot)).is_err());
     }
 
     /// Sets snapshots aside, as a stage does.

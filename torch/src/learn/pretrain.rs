@@ -17,7 +17,7 @@ use crate::model::t5::{IGNORED, T5};
 
 use super::batch::{MULTIPLE, pad};
 use super::fit::CurveRow;
-use super::optim::{AdamW, clip};
+use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
 use super::schedule::Linear;
 
 /// The longest sign, in vectors.
@@ -126,7 +126,8 @@ impl<'a> Pretraining<'a> {
             tensors.into_iter().map(|(name, t)| (name, t.to_device(device).set_requires_grad(true))).collect();
         let names: Vec<String> = tensors.keys().cloned().collect();
         let parameters: Vec<Tensor> = tensors.values().map(Tensor::shallow_clone).collect();
-        let adam = AdamW::new(&parameters, options.weight_decay);
+        let adam =
+            AdamW::new(&parameters, vec![ParamGroup::all(&parameters, options.weight_decay)], OptimizerKind::AdamW);
         let t5 = T5::from_tensors(config, tensors);
         Ok(Self { options, courses, t5, names, parameters, adam, step: 0, curves: Vec::new() })
     }
@@ -174,7 +175,9 @@ impl<'a> Pretraining<'a> {
         let input_ids = pad(signed.sources.iter().copied(), self.t5.config().pad_token_id, MULTIPLE);
         let mask = input_ids.ne(self.t5.config().pad_token_id).to_kind(Kind::Int64);
         let labels = pad(signed.targets.iter().copied(), IGNORED, 1);
-        let loss = self.t5.loss(Some(&self.prompt(&signed)), &input_ids, &mask, &labels);
+        let input = self.t5.text(&input_ids, &mask).with_prefix(&self.prompt(&signed));
+        let (states, mask) = self.t5.encode(input);
+        let loss = self.t5.loss(&states, &mask, &labels);
         let mut gradients = Tensor::run_backward(&[&loss], &self.parameters, false, false);
         let norm = clip(&mut gradients, o.max_grad_norm);
         let rate = Linear { rate: o.learning_rate, warmup: o.warmup_steps, total: o.steps }.at(self.step);
@@ -184,7 +187,7 @@ impl<'a> Pretraining<'a> {
                 .note(format!("the norm of its gradients is {norm}, the learning rate {rate}"))
                 .help("try a lower `learning_rate`"));
         }
-        self.adam.step(&mut self.parameters, &gradients, rate);
+        self.adam.step(&mut self.parameters, &gradients, &[rate]);
         self.step += 1;
         let row = CurveRow { step: self.step, loss: loss as f32, learning_rate: rate, grad_norm: norm as f32 };
         self.curves.push(row);

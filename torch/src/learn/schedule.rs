@@ -1,5 +1,7 @@
-//! The learning rate over the steps: up from 0 in a straight line, then down to 0, as `transformers`'
-//! `get_scheduler("linear")`.
+//! The learning rate over the steps: up from 0 in a straight line, then down to 0 or constant, as `transformers`'
+//! `get_scheduler("linear")` and `get_scheduler("constant_with_warmup")`.
+
+pub use dpt::learn::ScheduleKind;
 
 /// How many of `total` steps warm up: `option` is a count when it is above 1, else a fraction, cut to a whole number (so
 /// 1 means all of them), as in the reference.
@@ -30,9 +32,43 @@ impl Linear {
     }
 }
 
+/// A rate that rises over `warmup` steps and then goes as `kind` says.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// How it goes after the warm-up.
+    pub kind: ScheduleKind,
+    /// The highest rate.
+    pub rate: f64,
+    /// Steps until it is reached.
+    pub warmup: u64,
+    /// All steps.
+    pub total: u64,
+}
+
+impl Schedule {
+    /// The rate used at `step`, counted from 0.
+    pub fn at(&self, step: u64) -> f64 {
+        let Self { kind, rate, warmup, total } = *self;
+        match kind {
+            ScheduleKind::Linear => Linear { rate, warmup, total }.at(step),
+            ScheduleKind::Constant if step < warmup => rate * (step as f64 / warmup as f64),
+            ScheduleKind::Constant => rate,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constant_rate_stays_after_its_warm_up() {
+        let schedule = Schedule { kind: ScheduleKind::Constant, rate: 0.4, warmup: 2, total: 5 };
+        assert_eq!([0, 1, 2, 4, 9].map(|step| schedule.at(step)), [0.0, 0.2, 0.4, 0.4, 0.4]);
+        assert_eq!(Schedule { warmup: 0, ..schedule }.at(0), 0.4);
+        let linear = Schedule { kind: ScheduleKind::Linear, ..schedule };
+        assert_eq!(linear.at(4), Linear { rate: 0.4, warmup: 2, total: 5 }.at(4));
+    }
 
     #[test]
     fn up_then_down() {

@@ -8,8 +8,7 @@ use tch::{Cuda, Device, Kind};
 use crate::base::diag::{Class, Diag};
 use crate::base::machine;
 
-/// The types that a backbone can be held in, by their names in a pipeline.
-pub const DTYPES: &[(&str, Kind)] = &[("float32", Kind::Float), ("bfloat16", Kind::BFloat16), ("float16", Kind::Half)];
+use super::Dtype;
 
 /// The device called `name`: `cpu`, `cuda` (the first) or `cuda:N`.
 ///
@@ -42,15 +41,13 @@ pub fn parse(name: &str) -> Result<Device, Diag> {
         .help("pass `--device cpu` for this run"))
 }
 
-/// The type called `name` in a pipeline (see [`DTYPES`]).
-///
-/// # Errors
-/// Another name.
-pub fn dtype(name: &str) -> Result<Kind, Diag> {
-    DTYPES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
-        Diag::error(Class::Usage, format!("`{name}` is not a type that a backbone can be held in"))
-            .help("write `float32`, `bfloat16` or `float16`")
-    })
+/// libtorch's name of a type.
+pub fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::BFloat16 => Kind::BFloat16,
+        Dtype::Float16 => Kind::Half,
+    }
 }
 
 /// How many threads one operation may use, from now on in this process.

@@ -10,5 +10,5 @@ pub mod load;
 pub mod t5;
 pub mod tensors;
 
-pub use dpt::model::{MODELS, config, fit};
+pub use dpt::model::{Dtype, MODELS, config, fit};
 pub use layers::bucket as relative_position_bucket;

@@ -1,11 +1,11 @@
-//! [`T5`]: the encoder-decoder of Raffel et al. 2020 (arXiv 1910.10683), v1.0 and v1.1, with a soft prompt in front of
-//! the encoder's input.
+//! [`T5`]: the encoder-decoder of Raffel et al. 2020 (arXiv 1910.10683), v1.0 and v1.1. It encodes whatever states enter one of
+//! its blocks ([`EncoderInput`]), and knows no prompt.
 //!
-//! `states = encoder([P ; E(x)])`, mask `ones[L] ++ mask(x)`; the decoder cross-attends to all `L + S` states, prompt
-//! positions included; it has no prompt of its own. Shapes: B rows, L virtual tokens, S source tokens, N = L + S,
-//! T target tokens, V vocabulary rows, H heads.
+//! The decoder cross-attends to all states that entered. Shapes: B rows, S source tokens, N positions in the encoder, T target
+//! tokens, V vocabulary rows, H heads.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
@@ -83,6 +83,32 @@ struct DecoderBlock {
     cross: CrossAttention,
     feed_forward_norm: RmsNorm,
     feed_forward: FeedForward,
+}
+
+/// What enters the encoder: states in front of one of its blocks.
+pub struct EncoderInput {
+    /// Float32, `[B, N, d]`.
+    pub states: Tensor,
+    /// 1 where there is a position to attend to, `[B, N]`.
+    pub mask: Tensor,
+    /// How many blocks are behind them: 0 for embeddings.
+    pub block: usize,
+}
+
+impl EncoderInput {
+    /// The same with `prefix` `[L, d]`, or `[B or 1, L, d]`, in front of every row. Its positions are attended to.
+    pub fn with_prefix(self, prefix: &Tensor) -> EncoderInput {
+        let Self { states, mask, block } = self;
+        let prefix = if prefix.dim() == 2 { prefix.unsqueeze(0) } else { prefix.shallow_clone() };
+        let rows = states.size()[0];
+        let (_, length, d) = prefix.size3().expect("a prefix is [L, d] or [B, L, d]");
+        let ones = Tensor::ones([rows, length], (mask.kind(), mask.device()));
+        EncoderInput {
+            states: Tensor::cat(&[&prefix.expand([rows, length, d], false), &states], 1),
+            mask: Tensor::cat(&[ones, mask], 1),
+            block,
+        }
+    }
 }
 
 /// What the decoder reads of the encoder: keys and values of every block, made once a batch.
@@ -163,11 +189,12 @@ impl Encoder {
         }
     }
 
-    /// `x` `[B, N, d]`, `mask` `[B, 1, 1, N]` added to the scores → `[B, N, d]`.
-    fn forward(&self, x: Tensor, mask: &Tensor, rate: f64) -> Tensor {
+    /// `x` `[B, N, d]` through some of the blocks; `mask` `[B, 1, 1, N]` is added to the scores. Dropout acts on what enters
+    /// the first.
+    fn run(&self, x: Tensor, mask: &Tensor, blocks: Range<usize>, rate: f64) -> Tensor {
         let bias = self.position_bias.forward(x.size()[1]).to_kind(mask.kind()) + mask;
-        let x = self.blocks.iter().fold(dropout(x, rate), |x, block| block.forward(x, &bias, rate));
-        dropout(self.final_norm.forward(&x), rate)
+        let x = if blocks.start == 0 { dropout(x, rate) } else { x };
+        self.blocks[blocks].iter().fold(x, |x, block| block.forward(x, &bias, rate))
     }
 }
 
@@ -280,23 +307,31 @@ impl T5 {
         Tensor::embedding(&self.shared, &ids.to_device(self.device()), -1, false, false).to_kind(Kind::Float)
     }
 
-    /// Encodes `input_ids` `[B, S]` behind `prompt` (float32, `[B or 1, L, d]`: one for all rows, or one a row). `mask`
-    /// `[B, S]` is 1 where there is a token. Returns the states `[B, N, d]` (float32) and the mask `[B, N]` that goes with
-    /// them.
-    pub fn encode(&self, prompt: Option<&Tensor>, input_ids: &Tensor, mask: &Tensor) -> (Tensor, Tensor) {
-        let tokens = self.embed(input_ids);
-        let mask = mask.to_device(self.device());
-        let (x, mask) = match prompt {
-            None => (tokens, mask),
-            Some(prompt) => {
-                let rows = tokens.size()[0];
-                let (_, length, d) = prompt.size3().expect("a prompt is [B or 1, L, d]");
-                let ones = Tensor::ones([rows, length], (mask.kind(), self.device()));
-                (Tensor::cat(&[&prompt.expand([rows, length, d], false), &tokens], 1), Tensor::cat(&[ones, mask], 1))
-            }
-        };
-        let states = self.encoder.forward(x, &key_mask(&mask, self.kind(), self.device()), self.dropout);
-        (states, mask)
+    /// What enters the encoder for `input_ids` `[B, S]`: their embeddings. `mask` `[B, S]` is 1 where there is a token.
+    pub fn text(&self, input_ids: &Tensor, mask: &Tensor) -> EncoderInput {
+        EncoderInput { states: self.embed(input_ids), mask: mask.to_device(self.device()), block: 0 }
+    }
+
+    /// How many blocks the encoder has.
+    pub fn encoder_blocks(&self) -> usize {
+        self.encoder.blocks.len()
+    }
+
+    /// What leaves block number `until` less one: the states that enter block `until`, for a method that puts something
+    /// beside them there.
+    ///
+    /// # Panics
+    /// When there are fewer blocks, or the input enters behind that one.
+    pub fn run_blocks(&self, input: EncoderInput, until: usize) -> EncoderInput {
+        let mask = key_mask(&input.mask, self.kind(), self.device());
+        let states = self.encoder.run(input.states, &mask, input.block..until, self.dropout);
+        EncoderInput { states, mask: input.mask, block: until }
+    }
+
+    /// The encoder's states `[B, N, d]` (float32), and the mask `[B, N]` that goes with them.
+    pub fn encode(&self, input: EncoderInput) -> (Tensor, Tensor) {
+        let EncoderInput { states, mask, .. } = self.run_blocks(input, self.encoder_blocks());
+        (dropout(self.encoder.final_norm.forward(&states), self.dropout), mask)
     }
 
     /// What the decoder reads of `states` `[B, N, d]` with `mask` `[B, N]`.
@@ -338,11 +373,10 @@ impl T5 {
         shifted.masked_fill(&shifted.eq(IGNORED), self.config.pad_token_id)
     }
 
-    /// Cross-entropy, the mean over all `labels` `[B, T]` that are not [`IGNORED`], in nats. The output matrix is applied at
-    /// those positions alone.
-    pub fn loss(&self, prompt: Option<&Tensor>, input_ids: &Tensor, mask: &Tensor, labels: &Tensor) -> Tensor {
-        let (states, mask) = self.encode(prompt, input_ids, mask);
-        let hidden = self.decode_hidden(&self.memory(&states, &mask), &self.shift_right(labels));
+    /// Cross-entropy for the encoder's `states` `[B, N, d]` with `mask` `[B, N]`: the mean over all `labels` `[B, T]` that are
+    /// not [`IGNORED`], in nats. The output matrix is applied at those positions only.
+    pub fn loss(&self, states: &Tensor, mask: &Tensor, labels: &Tensor) -> Tensor {
+        let hidden = self.decode_hidden(&self.memory(states, mask), &self.shift_right(labels));
         let labels = labels.to_device(self.device()).flatten(0, 1);
         let counted = labels.ne(IGNORED).nonzero().squeeze_dim(1);
         let logits = self.logits(&hidden.flatten(0, 1).index_select(0, &counted));

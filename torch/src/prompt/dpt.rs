@@ -1,35 +1,18 @@
-//! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no
-//! non-linearity, no scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
+//! Decomposed prompt tuning: the product of both factors in front of the text.
 
 use tch::Tensor;
 
-use super::{Dims, Method};
+use super::{Forward, Method, Trained, methods};
 
-/// `P = A B`.
+/// `[A B ; text]`.
 pub(super) struct Dpt;
 
-impl Method for Dpt {
-    fn name(&self) -> &'static str {
-        "dpt"
+impl Forward for Dpt {
+    fn method(&self) -> &'static Method {
+        &methods::dpt::METHOD
     }
 
-    fn about(&self) -> &'static str {
-        "decomposed prompt tuning: the prompt is a product of two thin trained matrices, `rank` between them"
-    }
-
-    fn has_rank(&self) -> bool {
-        true
-    }
-
-    fn tensors(&self, dims: Dims) -> Vec<(&'static str, [i64; 2])> {
-        vec![("factor_a", [dims.virtual_tokens, dims.rank]), ("factor_b", [dims.rank, dims.d_model])]
-    }
-
-    fn prompt(&self, tensors: &[Tensor]) -> Tensor {
-        tensors[0].matmul(&tensors[1])
-    }
-
-    fn hold(&self, _prompt: &Tensor) -> Option<Vec<Tensor>> {
-        None
+    fn fold(&self, t: &Trained) -> Vec<Tensor> {
+        vec![t.get("factor_a").matmul(t.get("factor_b"))]
     }
 }

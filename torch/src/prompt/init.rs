@@ -4,31 +4,38 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
+use crate::adapter::method::{FromMatrix, Given, Method, Shape, Start, TensorSpec};
 use crate::base::diag::{Class, Diag};
 use crate::base::draw::Draws;
 use crate::base::torch_rng::TorchRng;
 
-use super::{Dims, Method};
-
-/// Token ids that [`Init::Vocabulary`] samples from: the first 5 000 without pad, `</s>` and `<unk>`.
+/// Token ids that vocabulary rows are sampled from: the first 5 000 without pad, `</s>` and `<unk>`.
 const COMMON: std::ops::Range<i64> = 3..5000;
 
-/// Where an adapter starts.
+/// Where an adapter starts. All but [`Init::Given`] concern the tensors that [`TensorSpec::chosen`] marks; others start as their
+/// method declares.
 pub enum Init<'a> {
-    /// Every entry of every tensor uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its
-    /// `scale` is 0.5.
+    /// As the method's reference code starts them.
+    Reference {
+        /// Half of the width of a uniform start, standard deviation of a normal one, factor on vocabulary rows. `None`: the
+        /// method's own.
+        scale: Option<f64>,
+        /// The token table `[vocab, d_model]`, for methods that start from its rows.
+        table: Option<&'a Tensor>,
+    },
+    /// Every entry uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its `scale` is 0.5.
     Uniform {
         /// Half of the width.
         scale: f64,
     },
-    /// Every entry normal with mean 0 and this standard deviation. For `dpt` 0.2887 makes the product as large as the
+    /// Every entry normal with mean 0 and this standard deviation. For a product of two factors 0.2887 makes it as large as the
     /// reference's.
     Gaussian {
         /// The standard deviation.
         std: f64,
     },
-    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods that can hold any
-    /// prompt.
+    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods with a tensor of the
+    /// prompt's rows.
     Vocabulary {
         /// `[vocab, d_model]`.
         table: &'a Tensor,
@@ -41,42 +48,94 @@ pub enum Init<'a> {
 
 impl Init<'_> {
     /// The initial values of `method`'s tensors, float32 on the CPU.
-    pub(super) fn values(&self, method: &dyn Method, dims: Dims, seed: u64) -> Result<Vec<Tensor>, Diag> {
-        let tensors = method.tensors(dims);
-        Ok(match self {
-            Init::Uniform { scale } => {
-                let mut rng = TorchRng::new(seed);
-                let bound = *scale as f32;
-                tensors
-                    .iter()
-                    .map(|(_, shape)| {
-                        let values = rng.uniform((shape[0] * shape[1]) as usize, -bound, bound);
-                        Tensor::from_slice(&values).view(*shape)
-                    })
-                    .collect()
+    pub(super) fn values(&self, method: &Method, shape: &Shape, seed: u64) -> Result<Vec<Tensor>, Diag> {
+        let specs = (method.tensors)(shape);
+        if let Init::Given(given) = self {
+            return take(given, method, shape);
+        }
+        if let (Init::Vocabulary { .. }, FromMatrix::Factors { .. } | FromMatrix::Nothing) = (self, method.from_matrix)
+        {
+            return Err(Diag::error(
+                Class::Usage,
+                format!("method `{}` cannot start from vocabulary rows: its prompt is a product", method.name),
+            )
+            .help("set `init = \"svd\"` and give it an `svd-init` stage with `source = \"vocab\"`"));
+        }
+        let mut draw = Draw { seed, uniform: TorchRng::new(seed), rows: shape.virtual_tokens, method };
+        specs
+            .iter()
+            .map(|spec| match self {
+                _ if !spec.chosen => draw.start(spec, spec.start, 1.0, self.table()),
+                Init::Reference { scale, table } => {
+                    let (start, factor) = scaled(spec.start, *scale);
+                    draw.start(spec, start, factor, *table)
+                }
+                Init::Uniform { scale } => draw.start(spec, Start::Uniform(*scale), 1.0, None),
+                Init::Gaussian { std } => draw.start(spec, Start::Gaussian(*std), 1.0, None),
+                Init::Vocabulary { table, scale } => draw.start(spec, Start::Vocabulary, *scale, Some(table)),
+                Init::Given(_) => unreachable!("returned above"),
+            })
+            .collect()
+    }
+
+    fn table(&self) -> Option<&Tensor> {
+        match self {
+            Init::Reference { table, .. } => *table,
+            Init::Vocabulary { table, .. } => Some(table),
+            Init::Uniform { .. } | Init::Gaussian { .. } | Init::Given(_) => None,
+        }
+    }
+}
+
+/// A start with `init_scale` in place of its own, and the factor on its values.
+fn scaled(start: Start, scale: Option<f64>) -> (Start, f64) {
+    match (start, scale) {
+        (Start::Uniform(own), scale) => (Start::Uniform(scale.unwrap_or(own)), 1.0),
+        (Start::Gaussian(own), scale) => (Start::Gaussian(scale.unwrap_or(own)), 1.0),
+        (start, scale) => (start, scale.unwrap_or(1.0)),
+    }
+}
+
+/// Draws initial values. Uniform ones come one tensor after the other of one generator, as in the reference; of the others each
+/// tensor has a generator of its own.
+struct Draw<'a> {
+    seed: u64,
+    uniform: TorchRng,
+    rows: i64,
+    method: &'a Method,
+}
+
+impl Draw<'_> {
+    fn start(&mut self, spec: &TensorSpec, start: Start, factor: f64, table: Option<&Tensor>) -> Result<Tensor, Diag> {
+        let n = spec.numel() as usize;
+        let (name, seed) = (spec.name, self.seed as i64);
+        let of = |values: Vec<f32>| Tensor::from_slice(&values).view(spec.shape.as_slice());
+        Ok(match start {
+            Start::Uniform(scale) => {
+                let bound = scale as f32;
+                of(self.uniform.uniform(n, -bound, bound))
             }
-            Init::Gaussian { std } => tensors
-                .iter()
-                .map(|(name, shape)| {
-                    let mut draws = Draws::new(&format!("prompt.gaussian.{name}"), seed as i64);
-                    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (draws.gaussian() * std) as f32).collect();
-                    Tensor::from_slice(&values).view(*shape)
-                })
-                .collect(),
-            Init::Vocabulary { table, scale } => {
-                let rows = sample_rows(table, dims.virtual_tokens, seed)? * *scale;
-                method.hold(&rows).ok_or_else(|| {
+            Start::Gaussian(std) => {
+                let mut draws = Draws::new(&format!("prompt.gaussian.{name}"), seed);
+                of((0..n).map(|_| (draws.gaussian() * std) as f32).collect())
+            }
+            Start::FanIn(inputs) => {
+                let bound = 1.0 / (inputs as f64).sqrt();
+                let mut draws = Draws::new(&format!("prompt.fan-in.{name}"), seed);
+                of((0..n).map(|_| ((2.0 * draws.unit() - 1.0) * bound) as f32).collect())
+            }
+            Start::Zeros => of(vec![0.0; n]),
+            Start::Ones => of(vec![1.0; n]),
+            Start::Vocabulary => {
+                let table = table.ok_or_else(|| {
+                    let name = self.method.name;
                     Diag::error(
                         Class::Usage,
-                        format!(
-                            "method `{}` cannot start from vocabulary rows: its prompt is a product",
-                            method.name()
-                        ),
+                        format!("method `{name}` starts from vocabulary rows, and there is no table"),
                     )
-                    .help("set `init = \"svd\"` and give it an `svd-init` stage with `source = \"vocab\"`")
-                })?
+                })?;
+                sample_rows(table, self.rows, self.seed)? * factor
             }
-            Init::Given(given) => take(given, &tensors, method.name())?,
         })
     }
 }
@@ -100,35 +159,18 @@ fn sample_rows(table: &Tensor, count: i64, seed: u64) -> Result<Tensor, Diag> {
     Ok(table.detach().index_select(0, &ids).to_device(tch::Device::Cpu).to_kind(Kind::Float))
 }
 
-/// The tensors wanted, out of those given: names and shapes compared, all differences told at once.
-pub(super) fn take(
-    given: &BTreeMap<String, Tensor>,
-    wanted: &[(&'static str, [i64; 2])],
-    method: &str,
-) -> Result<Vec<Tensor>, Diag> {
-    let mut notes = Vec::new();
-    for (name, shape) in wanted {
-        match given.get(*name) {
-            None => notes.push(format!("`{name}`, wanted {shape:?}, is missing")),
-            Some(tensor) if tensor.size() != shape => {
-                notes.push(format!("`{name}`: wanted {shape:?}, found {:?}", tensor.size()));
-            }
-            Some(tensor) if !tensor.is_floating_point() => {
-                notes.push(format!("`{name}`: wanted floating point, found {:?}", tensor.kind()));
-            }
-            Some(_) => {}
-        }
+/// The tensors of `method`, out of those given, in the method's order. Names and shapes are compared, and all differences
+/// reported at once.
+pub(super) fn take(given: &BTreeMap<String, Tensor>, method: &Method, shape: &Shape) -> Result<Vec<Tensor>, Diag> {
+    let described = given.iter().map(|(name, tensor)| Given {
+        name,
+        shape: tensor.size(),
+        not_float: (!tensor.is_floating_point()).then(|| format!("{:?}", tensor.kind())),
+    });
+    let misfits = method.misfits(shape, described);
+    if !misfits.is_empty() {
+        return Err(method.unfit("the given tensors are", misfits));
     }
-    for name in given.keys().filter(|name| !wanted.iter().any(|(known, _)| known == name)) {
-        notes.push(format!("`{name}` is not a tensor of it"));
-    }
-    if !notes.is_empty() {
-        let mut diag = Diag::error(Class::Stage, format!("the given tensors are not an adapter of method `{method}`"));
-        diag.notes = notes;
-        return Err(diag.help("compare `method`, `virtual_tokens`, `rank` and the model of both stages"));
-    }
-    Ok(wanted
-        .iter()
-        .map(|(name, _)| given[*name].detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).copy())
-        .collect())
+    let own = |spec: &TensorSpec| given[spec.name].detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).copy();
+    Ok((method.tensors)(shape).iter().map(own).collect())
 }

@@ -1,7 +1,8 @@
-//! The prompt methods: what is trained, and how a soft prompt `[virtual_tokens, d_model]` comes of it. Knows no
-//! stage, no task and no training loop.
+//! The prompt methods as they compute: what the encoder is given, of the trained tensors and the text. Knows no stage, no task
+//! and no training loop. What a method *is* (its parameters, tensors and initial values) is declared in `dpt`, in
+//! `src/adapter/methods/`, without libtorch.
 //!
-//! To add a method: its file, its `mod` line, its row in [`METHODS`].
+//! To add a method: its declaration there, and here its file, its `mod` line and its row in [`METHODS`].
 
 mod adapter;
 mod dpt;
@@ -10,104 +11,141 @@ mod prompt_tuning;
 
 use tch::Tensor;
 
-use crate::base::diag::{Class, Diag};
-use crate::base::suggest;
+use crate::base::diag::Diag;
+use crate::model::t5::{EncoderInput, T5};
 
-pub use crate::adapter::AdapterInfo;
-pub use adapter::Adapter;
+pub use crate::adapter::method::{Method, Rate, Shape};
+pub use crate::adapter::{AdapterInfo, InitKind, methods};
+pub use adapter::{Adapter, Folded};
 pub use init::Init;
 
-/// The sizes that a method's tensors depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dims {
-    /// Rows of the soft prompt, L.
-    pub virtual_tokens: i64,
-    /// Inner size of a low-rank product (the paper's bottleneck), b. Methods without one pass over it.
-    pub rank: i64,
-    /// Width of the backbone's residual stream, d.
-    pub d_model: i64,
-}
+/// What a method computes. A method is asked in two steps: [`fold`](Forward::fold), once for a training step or for a whole
+/// evaluation, and [`enter`](Forward::enter), for every batch.
+pub trait Forward: Sync {
+    /// Its declaration.
+    fn method(&self) -> &'static Method;
 
-/// A way to make a soft prompt from trained tensors.
-pub trait Method: Sync {
-    /// As written in `method = "…"`: kebab-case.
-    fn name(&self) -> &'static str;
+    /// Everything that depends on the trained tensors only, differentiable. Of a method that puts one prompt in front of the
+    /// text and does nothing else: that prompt, `[virtual_tokens, d_model]`.
+    fn fold(&self, trained: &Trained) -> Vec<Tensor>;
 
-    /// One line for help texts.
-    fn about(&self) -> &'static str;
+    /// What enters the encoder for `text`, of the parts that [`fold`](Forward::fold) returned; differentiable. By default
+    /// `[first part ; text]` enters the first block.
+    ///
+    /// A method may add to the text's embeddings by position or by token, make another prompt for each row, or compute the
+    /// first encoder blocks of the text with [`T5::run_blocks`] and enter behind them.
+    fn enter(&self, t5: &T5, shape: &Shape, parts: &[Tensor], text: Text) -> EncoderInput {
+        let _ = (t5, shape);
+        text.behind(&parts[0])
+    }
 
-    /// Whether it has an inner size: whether `rank` counts.
-    fn has_rank(&self) -> bool;
-
-    /// The trained tensors, names and shapes, in the order in which the reference draws their initial values.
-    fn tensors(&self, dims: Dims) -> Vec<(&'static str, [i64; 2])>;
-
-    /// The soft prompt `[virtual_tokens, d_model]` of the trained tensors, in the order of [`tensors`](Method::tensors).
-    /// Differentiable.
-    fn prompt(&self, tensors: &[Tensor]) -> Tensor;
-
-    /// The trained tensors of a given soft prompt `[virtual_tokens, d_model]`, where the method can hold any.
-    fn hold(&self, prompt: &Tensor) -> Option<Vec<Tensor>>;
-
-    /// How many numbers are trained.
-    fn parameters(&self, dims: Dims) -> i64 {
-        self.tensors(dims).iter().map(|(_, shape)| shape[0] * shape[1]).sum()
+    /// Whether [`enter`](Forward::enter) draws from libtorch's generator while training: it is then seeded before each step.
+    fn draws(&self) -> bool {
+        false
     }
 }
 
-/// Every method.
-pub const METHODS: &[&dyn Method] = &[&dpt::Dpt, &prompt_tuning::PromptTuning];
+/// The trained tensors of a method, float32.
+pub struct Trained<'a> {
+    /// Their shape.
+    pub shape: &'a Shape,
+    names: &'a [&'static str],
+    tensors: &'a [Tensor],
+}
+
+impl Trained<'_> {
+    /// The tensor `name`.
+    ///
+    /// # Panics
+    /// When the method declares no such tensor.
+    pub fn get(&self, name: &str) -> &Tensor {
+        let at = self.names.iter().position(|known| *known == name);
+        &self.tensors[at.unwrap_or_else(|| panic!("the method declares no tensor `{name}`"))]
+    }
+}
+
+/// A batch of texts as a method sees it.
+pub struct Text {
+    /// Token ids, int64 `[B, S]`, filled up with the pad.
+    pub ids: Tensor,
+    /// Their rows of the token table, float32 `[B, S, d_model]`.
+    pub embeddings: Tensor,
+    /// 1 where there is a token, `[B, S]`.
+    pub mask: Tensor,
+    /// Whether this is a training step: dropout and noise of the method's own count there only.
+    pub training: bool,
+}
+
+impl Text {
+    /// The text as it enters the first block, with `prompt` in front: `[L, d_model]`, or `[B, L, d_model]` with one a row.
+    pub fn behind(self, prompt: &Tensor) -> EncoderInput {
+        EncoderInput { states: self.embeddings, mask: self.mask, block: 0 }.with_prefix(prompt)
+    }
+}
+
+/// Every method, in the order of [`methods::METHODS`].
+pub const METHODS: &[&dyn Forward] = &[&dpt::Dpt, &prompt_tuning::PromptTuning];
 
 /// The method called `name`.
 ///
 /// # Errors
 /// There is none of that name: suggests the nearest.
-pub fn find(name: &str) -> Result<&'static dyn Method, Diag> {
-    if let Some(method) = METHODS.iter().find(|m| m.name() == name) {
-        return Ok(*method);
-    }
-    let diag = Diag::error(Class::Usage, format!("there is no prompt method `{name}`"));
-    Err(match suggest::nearest(name, METHODS.iter().map(|m| m.name())) {
-        Some(near) => diag.help(format!("did you mean `{near}`?")),
-        None => diag.note(format!(
-            "known are {}",
-            METHODS.iter().map(|m| format!("`{}`", m.name())).collect::<Vec<_>>().join(", ")
-        )),
-    })
+pub fn find(name: &str) -> Result<&'static dyn Forward, Diag> {
+    let declared = methods::find(name)?;
+    let found = METHODS.iter().find(|method| method.method().name == declared.name);
+    Ok(*found.expect("a row for every declared method"))
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::*;
+    use crate::base::value::{Params, Value};
 
-    #[test]
-    fn names_are_unique_and_described() {
-        for (i, method) in METHODS.iter().enumerate() {
-            assert!(crate::base::name::is_name(method.name()) && !method.about().is_empty());
-            assert!(METHODS[..i].iter().all(|other| other.name() != method.name()));
-        }
-        let error = find("prompt-tunning").err().unwrap();
-        assert_eq!(error.help.as_deref(), Some("did you mean `prompt-tuning`?"));
-    }
-
-    /// The counts that the papers print, T5-small, base and large at 100 virtual tokens and rank 10.
-    #[test]
-    fn parameter_counts() {
-        let count = |name, d_model| find(name).unwrap().parameters(Dims { virtual_tokens: 100, rank: 10, d_model });
-        assert_eq!([512, 768, 1024].map(|d| count("dpt", d)), [6_120, 8_680, 11_240]);
-        assert_eq!([512, 768, 1024].map(|d| count("prompt-tuning", d)), [51_200, 76_800, 102_400]);
+    /// A shape of `method` with small whole numbers for all its parameters.
+    fn small(method: &Method) -> Shape {
+        let params: Params = method.params.iter().map(|p| (p.name.to_owned(), Value::Int(2))).collect();
+        method.shape(5, 8, &params).unwrap()
     }
 
     #[test]
-    fn prompts_have_their_shape_and_pass_gradients_on() {
-        let dims = Dims { virtual_tokens: 5, rank: 2, d_model: 8 };
-        for method in METHODS {
-            let adapter = Adapter::init(*method, dims, &Init::Uniform { scale: 0.5 }, 1, tch::Device::Cpu).unwrap();
-            assert_eq!(adapter.prompt().size(), [5, 8], "{}", method.name());
-            adapter.prompt().square().sum(tch::Kind::Float).backward();
+    fn both_tables_have_the_same_methods() {
+        let ours: Vec<_> = METHODS.iter().map(|method| method.method().name).collect();
+        assert_eq!(ours, methods::NAMES);
+    }
+
+    #[test]
+    fn text_enters_behind_the_prompt_and_gradients_pass() {
+        let table = Tensor::arange(20 * 8, tch::kind::FLOAT_CPU).view([20, 8]).sin();
+        for forward in METHODS {
+            let shape = small(forward.method());
+            let init = Init::Uniform { scale: 0.5 };
+            let adapter = Adapter::init(*forward, shape, &init, 1, Device::Cpu).unwrap();
+            let prompt = adapter.prompt();
+            assert_eq!(prompt.size(), [5, 8], "{}", forward.method().name);
+            // A weighted sum: a norm's bias would have no gradient of a sum of squares about 0.
+            (prompt.square() * Tensor::arange(40, tch::kind::FLOAT_CPU).view([5, 8])).sum(Kind::Float).backward();
             for (name, tensor) in adapter.named() {
-                assert!(tensor.grad().abs().min().double_value(&[]) > 0.0, "{name}");
+                assert!(tensor.grad().abs().max().double_value(&[]) > 0.0, "{name}");
             }
+            let ids = Tensor::from_slice(&[3i64, 4, 5, 6]).view([2, 2]);
+            let mask = Tensor::from_slice(&[1i64, 1, 1, 0]).view([2, 2]);
+            let text = Text { embeddings: table.embedding_of(&ids), ids, mask, training: false };
+            let entered = text.behind(&prompt);
+            assert_eq!((entered.states.size(), entered.block), (vec![2, 7, 8], 0));
+            assert_eq!(Vec::<i64>::try_from(entered.mask.get(1)).unwrap(), [1, 1, 1, 1, 1, 1, 0]);
+        }
+    }
+
+    /// Rows of a table by token.
+    trait Rows {
+        fn embedding_of(&self, ids: &Tensor) -> Tensor;
+    }
+
+    impl Rows for Tensor {
+        fn embedding_of(&self, ids: &Tensor) -> Tensor {
+            Tensor::embedding(self, ids, -1, false, false)
         }
     }
 }

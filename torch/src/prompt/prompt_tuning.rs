@@ -1,35 +1,18 @@
-//! Prompt tuning (Lester et al. 2021, arXiv 2104.08691): the prompt itself is trained, `virtual_tokens · d_model`
-//! numbers.
+//! Prompt tuning: the prompt in front of the text.
 
 use tch::Tensor;
 
-use super::{Dims, Method};
+use super::{Forward, Method, Trained, methods};
 
-/// `P`, as it is.
+/// `[P ; text]`.
 pub(super) struct PromptTuning;
 
-impl Method for PromptTuning {
-    fn name(&self) -> &'static str {
-        "prompt-tuning"
+impl Forward for PromptTuning {
+    fn method(&self) -> &'static Method {
+        &methods::prompt_tuning::METHOD
     }
 
-    fn about(&self) -> &'static str {
-        "vanilla prompt tuning: every number of the prompt is trained"
-    }
-
-    fn has_rank(&self) -> bool {
-        false
-    }
-
-    fn tensors(&self, dims: Dims) -> Vec<(&'static str, [i64; 2])> {
-        vec![("prompt", [dims.virtual_tokens, dims.d_model])]
-    }
-
-    fn prompt(&self, tensors: &[Tensor]) -> Tensor {
-        tensors[0].shallow_clone()
-    }
-
-    fn hold(&self, prompt: &Tensor) -> Option<Vec<Tensor>> {
-        Some(vec![prompt.shallow_clone()])
+    fn fold(&self, t: &Trained) -> Vec<Tensor> {
+        vec![t.get("prompt").shallow_clone()]
     }
 }

@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn the_methods_of_train_are_those_of_the_registry() {
-        let names: Vec<_> = crate::prompt::METHODS.iter().map(|m| m.name()).collect();
-        assert_eq!(dpt::stages::train::METHODS, names);
+        let names: Vec<_> = crate::prompt::METHODS.iter().map(|m| m.method().name).collect();
+        assert_eq!(dpt::adapter::methods::NAMES, names);
     }
 }

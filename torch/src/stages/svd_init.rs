@@ -1,6 +1,7 @@
 //! What `svd-init` does: builds the source matrix, decomposes it in f64 ([`crate::svd`]) and writes factors, spectrum and
 //! figures. Nothing is computed by libtorch, which only reads checkpoints here: the same bytes on every machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch};
@@ -8,6 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::adapter;
+use crate::adapter::method::FromMatrix;
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
@@ -18,7 +21,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::cache;
 use crate::model::config::T5Config;
 use crate::model::load::Checkpoint;
-use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init};
+use crate::prompt::{self, Adapter, AdapterInfo, Forward, Init, Method, Shape, methods};
 use crate::report::records::{Backbone, InitRecord};
 use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
@@ -27,25 +30,25 @@ use crate::svd::decompose::Svd;
 use crate::svd::factor::{FactorError, Factors, Fill, Split, factor};
 use crate::svd::figures::{Figures, SMALL_GAP, energies, gaussian_sigma};
 use crate::svd::matrix::Matrix;
+use dpt::stages::svd_init::{LabelRows, RowsRule, ScaleTo, SourceKind};
 
-/// The parameters, as declared in [`dpt::stages::svd_init::KIND`].
+/// The parameters, as declared in [`dpt::stages::svd_init::KIND`], without those of the method.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SvdInitParams {
     method: String,
-    source: String,
+    source: SourceKind,
     virtual_tokens: usize,
-    rank: usize,
     seed: i64,
     vocab_range: Option<Vec<i64>>,
     source_rows: Option<usize>,
     text: Option<String>,
-    label_rows: String,
-    rows: Option<String>,
+    label_rows: LabelRows,
+    rows: Option<RowsRule>,
     split: Split,
     fill: Fill,
     fill_scale: f64,
-    scale: String,
+    scale: ScaleTo,
     scale_by: f64,
     std: Option<f64>,
 }
@@ -68,10 +71,38 @@ struct Source {
     ids: Option<Vec<Vec<i64>>>,
 }
 
-/// What training starts from.
+/// What training starts from, made of a matrix.
 enum Start {
-    Factors(Matrix, Matrix),
-    Prompt(Matrix),
+    /// Two factors, with the names of their tensors.
+    Factors([(&'static str, Matrix); 2]),
+    /// The prompt, with the name of its tensor.
+    Prompt(&'static str, Matrix),
+}
+
+/// The method that a start is made for.
+struct Target {
+    forward: &'static dyn Forward,
+    shape: Shape,
+}
+
+impl Target {
+    fn method(&self) -> &'static Method {
+        self.forward.method()
+    }
+
+    /// How many directions its factors keep; `None`: it has no factors.
+    fn rank(&self) -> Option<usize> {
+        match self.method().from_matrix {
+            FromMatrix::Factors { rank, .. } => Some(self.shape.int(rank) as usize),
+            FromMatrix::Whole { .. } | FromMatrix::Nothing => None,
+        }
+    }
+
+    /// Its tensors, by name, with the values that `init` gives.
+    fn drawn(&self, init: &Init, seed: i64) -> Result<BTreeMap<&'static str, Tensor>, Diag> {
+        let adapter = Adapter::init(self.forward, self.shape.clone(), init, seed as u64, Device::Cpu)?;
+        Ok(adapter.named().map(|(name, tensor)| (name, tensor.detach())).collect())
+    }
 }
 
 /// Runs the stage.
@@ -79,27 +110,34 @@ enum Start {
 /// # Errors
 /// Inputs that the source needs and that are not there or do not fit the model; a rank that the matrix cannot give.
 pub fn run(ctx: &Ctx) -> StageResult {
-    let params: SvdInitParams = ctx.params()?;
+    let (own, params) = methods::split(&ctx.job.params);
+    let params: SvdInitParams = ctx.params_of(&params)?;
     let model = ctx.input("model")?;
     let config = T5Config::parse(&fs::read_to_string(model.file("config.json")?)?, "config.json")?;
-    let made = match params.source.as_str() {
-        "uniform" | "gaussian" => drawn(&params, config.d_model)?,
-        _ => decomposed(ctx, &params, &config)?,
+    let forward = prompt::find(&params.method)?;
+    let shape = forward.method().shape(params.virtual_tokens as i64, config.d_model, &own)?;
+    let target = Target { forward, shape };
+    let made = match params.source {
+        SourceKind::Uniform => drawn(&params, &target, &Init::Uniform { scale: 0.5 })?,
+        SourceKind::Gaussian => drawn(&params, &target, &Init::Gaussian { std: params.std.unwrap_or(REFERENCE_STD) })?,
+        SourceKind::Vocab | SourceKind::Text | SourceKind::Labels | SourceKind::Prompt => {
+            decomposed(ctx, &params, &target, &config)?
+        }
     };
     let Made { start, source_rows, ids, rows, matrix, svd, factors, mut warnings, split } = made;
 
     let unscaled = start.rms();
     let scale = params.scale_by
-        * match params.scale.as_str() {
-            "match-reference" if unscaled > 0.0 => reference_rms(&params) / unscaled,
-            _ => 1.0,
+        * match params.scale {
+            ScaleTo::MatchReference if unscaled > 0.0 => reference_rms(target.rank()) / unscaled,
+            ScaleTo::MatchReference | ScaleTo::None => 1.0,
         };
     let start = start.scaled(scale);
     let centred = Svd::of(&matrix.centred()).sigma;
     let chance = gaussian_sigma(matrix.rows, matrix.cols);
     let figures = factors.map(|factors| {
         let mut figures = Figures::of(&matrix, &svd, &factors);
-        if let Start::Factors(a, b) = &start {
+        if let Start::Factors([(_, a), (_, b)]) = &start {
             figures.rms_factor_a = a.rms();
             figures.rms_factor_b = b.rms();
         }
@@ -110,7 +148,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         warnings.extend(remarks(f));
     }
 
-    write_start(ctx, &start)?;
+    write_start(ctx, &start, &target, params.seed)?;
     table::write(&ctx.out("spectrum.parquet"), &spectrum(&svd.sigma, &centred, &chance))?;
     let backbone = match model.files.get("backbone.json") {
         Some(path) => Some(json_file::read::<Backbone>(path)?),
@@ -125,7 +163,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     outcome.metrics.insert("rms".into(), start.rms());
     let record = InitRecord {
         method: params.method,
-        source: params.source,
+        source: params.source.name().to_owned(),
         ids,
         source_rows: source_rows as u64,
         rows,
@@ -166,46 +204,41 @@ impl Start {
             return self;
         }
         match self {
-            Start::Factors(a, b) => Start::Factors(a.scaled(scale.sqrt()), b.scaled(scale.sqrt())),
-            Start::Prompt(p) => Start::Prompt(p.scaled(scale)),
+            Start::Factors(both) => Start::Factors(both.map(|(name, m)| (name, m.scaled(scale.sqrt())))),
+            Start::Prompt(name, p) => Start::Prompt(name, p.scaled(scale)),
         }
     }
 
     /// Of the prompt.
     fn rms(&self) -> f64 {
         match self {
-            Start::Factors(a, b) => a.times(b).rms(),
-            Start::Prompt(p) => p.rms(),
+            Start::Factors([(_, a), (_, b)]) => a.times(b).rms(),
+            Start::Prompt(_, p) => p.rms(),
         }
     }
 }
 
 /// The size of the prompt that the paper's code starts from: a product of two draws, or one draw.
-fn reference_rms(params: &SvdInitParams) -> f64 {
-    if params.method == "dpt" { (params.rank as f64).sqrt() / 12.0 } else { REFERENCE_STD }
+fn reference_rms(rank: Option<usize>) -> f64 {
+    rank.map_or(REFERENCE_STD, |rank| (rank as f64).sqrt() / 12.0)
 }
 
 /// Tensors drawn entry by entry, just as `train` draws them from the same seed.
-fn drawn(params: &SvdInitParams, d_model: i64) -> Result<Made, Diag> {
-    let method = prompt::find(&params.method)?;
-    let dims = Dims {
-        virtual_tokens: params.virtual_tokens as i64,
-        rank: if method.has_rank() { params.rank as i64 } else { 0 },
-        d_model,
-    };
-    let init = match params.source.as_str() {
-        "uniform" => Init::Uniform { scale: 0.5 },
-        _ => Init::Gaussian { std: params.std.unwrap_or(REFERENCE_STD) },
-    };
-    let adapter = Adapter::init(method, dims, &init, params.seed as u64, Device::Cpu)?;
-    let matrices = adapter.tensors().iter().map(matrix_of).collect::<Result<Vec<_>, _>>()?;
-    let (start, factors, matrix) = match matrices.as_slice() {
-        [a, b] => {
+fn drawn(params: &SvdInitParams, target: &Target, init: &Init) -> Result<Made, Diag> {
+    let tensors = target.drawn(init, params.seed)?;
+    let matrix_at = |name: &str| matrix_of(&tensors[name]);
+    let (start, factors, matrix) = match target.method().from_matrix {
+        FromMatrix::Factors { a: a_name, b: b_name, .. } => {
+            let (a, b) = (matrix_at(a_name)?, matrix_at(b_name)?);
             let factors = Factors { a: a.clone(), b: b.clone(), numerical_rank: 0, filled: 0 };
-            (Start::Factors(a.clone(), b.clone()), Some(factors), a.times(b))
+            let product = a.times(&b);
+            (Start::Factors([(a_name, a), (b_name, b)]), Some(factors), product)
         }
-        [prompt] => (Start::Prompt(prompt.clone()), None, prompt.clone()),
-        _ => return Err(Diag::error(Class::Bug, format!("method `{}` has tensors of another form", method.name()))),
+        FromMatrix::Whole { tensor, .. } => {
+            let prompt = matrix_at(tensor)?;
+            (Start::Prompt(tensor, prompt.clone()), None, prompt)
+        }
+        FromMatrix::Nothing => return Err(no_matrix(target.method())),
     };
     let svd = Svd::of(&matrix);
     let factors = factors.map(|f| Factors { numerical_rank: svd.numerical_rank(), ..f });
@@ -222,7 +255,11 @@ fn drawn(params: &SvdInitParams, d_model: i64) -> Result<Made, Diag> {
     })
 }
 
-fn decomposed(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Made, Diag> {
+fn no_matrix(method: &Method) -> Diag {
+    Diag::error(Class::Usage, format!("method `{}` cannot start from a matrix", method.name))
+}
+
+fn decomposed(ctx: &Ctx, params: &SvdInitParams, target: &Target, config: &T5Config) -> Result<Made, Diag> {
     let Source { matrix: source, ids } = source(ctx, params, config)?;
     if !source.is_finite() {
         return Err(Diag::error(Class::Stage, "the source matrix holds numbers that are not finite")
@@ -237,25 +274,24 @@ fn decomposed(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Ma
         detail: String::new(),
     });
     let source_rows = source.rows;
-    let default = if params.source == "text" { "tile" } else { "error" };
-    let policy = params.rows.as_deref().unwrap_or(default);
+    let default = if params.source == SourceKind::Text { RowsRule::Tile } else { RowsRule::Error };
     let wanted = params.virtual_tokens;
-    let fits = source_rows == wanted;
-    let rows = if fits { "as-is" } else { policy };
-    let matrix = match rows {
-        "as-is" | "basis" => source,
-        "tile" => source.pick(&(0..wanted).map(|i| i % source_rows).collect::<Vec<_>>()),
-        "sample" if source_rows > wanted => {
+    // `None`: the rows are as many as are wanted.
+    let rule = (source_rows != wanted).then(|| params.rows.unwrap_or(default));
+    let matrix = match rule {
+        None | Some(RowsRule::Basis) => source,
+        Some(RowsRule::Tile) => source.pick(&(0..wanted).map(|i| i % source_rows).collect::<Vec<_>>()),
+        Some(RowsRule::Sample) if source_rows > wanted => {
             source.pick(&Draws::new("svd-init.rows", params.seed).sample(source_rows, wanted))
         }
-        "sample" => {
+        Some(RowsRule::Sample) => {
             return Err(Diag::error(
                 Class::Stage,
                 format!("`rows = \"sample\"` cannot draw {wanted} different rows from a source of {source_rows}"),
             )
             .help("set `rows = \"tile\"` to repeat rows"));
         }
-        _ => {
+        Some(RowsRule::Error) => {
             return Err(Diag::error(
                 Class::Stage,
                 format!("the source has {source_rows} rows, and `virtual_tokens` is {wanted}"),
@@ -265,23 +301,27 @@ fn decomposed(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Ma
     };
     let svd = Svd::of(&matrix);
     let mut warnings = Vec::new();
-    let rows = rows.to_owned();
-    if params.method != "dpt" {
-        let start = Start::Prompt(matrix.clone());
-        return Ok(Made { start, source_rows, ids, rows, matrix, svd, factors: None, warnings, split: None });
-    }
+    let rows = rule.map_or("as-is", RowsRule::name).to_owned();
+    let (a_name, b_name, rank) = match target.method().from_matrix {
+        FromMatrix::Factors { a, b, rank } => (a, b, target.shape.int(rank) as usize),
+        FromMatrix::Whole { tensor, .. } => {
+            let start = Start::Prompt(tensor, matrix.clone());
+            return Ok(Made { start, source_rows, ids, rows, matrix, svd, factors: None, warnings, split: None });
+        }
+        FromMatrix::Nothing => return Err(no_matrix(target.method())),
+    };
 
     let mut draws = Draws::new("svd-init.fill", params.seed);
-    let factors =
-        factor(&svd, params.rank, params.split, params.fill, params.fill_scale, &mut draws).map_err(refusal)?;
+    let factors = factor(&svd, rank, params.split, params.fill, params.fill_scale, &mut draws).map_err(refusal)?;
     if factors.filled > 0 {
         warnings.push(format!(
             "the source has {} directions, {} of the {} asked for were filled in",
-            factors.numerical_rank, factors.filled, params.rank
+            factors.numerical_rank, factors.filled, rank
         ));
     }
-    let a = if rows == "basis" { mixing(&factors, &matrix, wanted, params.seed) } else { factors.a.clone() };
-    let start = Start::Factors(a, factors.b.clone());
+    let a =
+        if rule == Some(RowsRule::Basis) { mixing(&factors, &matrix, wanted, params.seed) } else { factors.a.clone() };
+    let start = Start::Factors([(a_name, a), (b_name, factors.b.clone())]);
     Ok(Made { start, source_rows, ids, rows, matrix, svd, factors: Some(factors), warnings, split: Some(params.split) })
 }
 
@@ -328,13 +368,13 @@ fn remarks(f: &Figures) -> Vec<String> {
 }
 
 fn source(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source, Diag> {
-    match params.source.as_str() {
-        "vocab" => {
+    match params.source {
+        SourceKind::Vocab => {
             let table = token_table(ctx, config)?;
             let ids = sample_ids(params, params.source_rows.unwrap_or(params.virtual_tokens), table.size()[0], &[])?;
             rows_of(&table, ids.into_iter().map(|id| vec![id]).collect())
         }
-        "text" => {
+        SourceKind::Text => {
             let model = ctx.input("model")?;
             let from = ctx.optional("tokenizer").unwrap_or(model);
             let tokenizer = Tokenizer::load(&from.files).map_err(|e| e.note(format!("wanted of `{}`", from.node)))?;
@@ -346,8 +386,11 @@ fn source(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
             }
             rows_of(&token_table(ctx, config)?, ids.into_iter().map(|id| vec![i64::from(id)]).collect())
         }
-        "labels" => labels(ctx, params, config),
-        _ => trained(ctx),
+        SourceKind::Labels => labels(ctx, params, config),
+        SourceKind::Prompt => trained(ctx),
+        SourceKind::Uniform | SourceKind::Gaussian => {
+            Err(Diag::error(Class::Bug, "drawn tensors have no source matrix"))
+        }
     }
 }
 
@@ -376,9 +419,9 @@ fn labels(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
         let ids = class.ids.iter().filter(|id| **id != tokens.eos_id);
         ids.map(|id| i64::from(*id)).collect::<Vec<_>>()
     });
-    let mut rows: Vec<Vec<i64>> = match params.label_rows.as_str() {
-        "pieces" => pieces.flatten().map(|id| vec![id]).collect(),
-        _ => pieces.collect(),
+    let mut rows: Vec<Vec<i64>> = match params.label_rows {
+        LabelRows::Pieces => pieces.flatten().map(|id| vec![id]).collect(),
+        LabelRows::Average => pieces.collect(),
     };
     let table = token_table(ctx, config)?;
     if rows.len() < params.virtual_tokens {
@@ -393,12 +436,15 @@ fn labels(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
 fn trained(ctx: &Ctx) -> Result<Source, Diag> {
     needs(ctx, "prompt", "prompt")?;
     let (from, model) = (ctx.input("prompt")?, ctx.input("model")?);
-    let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
+    let info: AdapterInfo = json_file::read(from.file(adapter::INFO)?)?;
     if let Some(note) = backbone::check(&info, from, model)? {
         ctx.progress.note(&note);
     }
-    let adapter = Adapter::load(&info, &Tensors::open(from.file("adapter.safetensors")?)?, Device::Cpu)?;
-    Ok(Source { matrix: matrix_of(&adapter.prompt().detach())?, ids: None })
+    let matrix = adapter::folded(&info, &Tensors::open(from.file(adapter::TENSORS)?)?)?.ok_or_else(|| {
+        Diag::error(Class::Stage, format!("`{}` has no single prompt to decompose", from.node))
+            .note(format!("it is of method `{}`", info.method))
+    })?;
+    Ok(Source { matrix, ids: None })
 }
 
 /// The backbone's token table `[vocab_size, d_model]`, float32 on the CPU.
@@ -473,18 +519,27 @@ fn matrix_of(tensor: &Tensor) -> Result<Matrix, Diag> {
     Ok(Matrix::new(rows as usize, cols as usize, data))
 }
 
-fn write_start(ctx: &Ctx, start: &Start) -> Result<(), Diag> {
-    let parts: Vec<(&str, &Matrix)> = match start {
-        Start::Factors(a, b) => vec![("factor_a", a), ("factor_b", b)],
-        Start::Prompt(p) => vec![("prompt", p)],
+/// Writes all tensors of the method: those made of the matrix, and the others as they start.
+fn write_start(ctx: &Ctx, start: &Start, target: &Target, seed: i64) -> Result<(), Diag> {
+    let made: Vec<(&str, &Matrix)> = match start {
+        Start::Factors(both) => both.iter().map(|(name, m)| (*name, m)).collect(),
+        Start::Prompt(name, p) => vec![(*name, p)],
     };
-    let stored: Vec<([usize; 2], Vec<u8>)> =
-        parts.iter().map(|(_, m)| ([m.rows, m.cols], tensors::f32_bytes(&m.to_f32()))).collect();
-    let tensors: Vec<_> = parts
-        .iter()
-        .zip(&stored)
-        .map(|((name, _), (shape, bytes))| tensors::Tensor { name, dtype: Dtype::F32, shape, bytes })
-        .collect();
+    let mut stored: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    if (target.method().tensors)(&target.shape).len() > made.len() {
+        // Their values do not depend on how the others start.
+        for (name, tensor) in target.drawn(&Init::Uniform { scale: 0.5 }, seed)? {
+            let values = Vec::<f32>::try_from(tensor.contiguous().view(-1))
+                .map_err(|e| Diag::error(Class::Bug, format!("cannot read a tensor: {e}")))?;
+            let shape = tensor.size().into_iter().map(|n| n as usize).collect();
+            stored.insert(name, (shape, tensors::f32_bytes(&values)));
+        }
+    }
+    for (name, m) in made {
+        stored.insert(name, (vec![m.rows, m.cols], tensors::f32_bytes(&m.to_f32())));
+    }
+    let tensors: Vec<_> =
+        stored.iter().map(|(name, (shape, bytes))| tensors::Tensor { name, dtype: Dtype::F32, shape, bytes }).collect();
     tensors::write(&ctx.out("factors.safetensors"), &tensors)
 }
 

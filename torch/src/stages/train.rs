@@ -10,24 +10,29 @@ use arrow::array::{Float32Array, Float64Array, Int32Array, RecordBatch, StringAr
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::Deserialize;
 use serde_json::json;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
+use crate::adapter;
+use crate::adapter::method::FromMatrix;
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
+use crate::base::value::{Params, Value};
 use crate::data::encoded::{self, Encoded, Tokens};
 use crate::learn::batch::{Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, fit};
-use crate::learn::schedule::warmup_steps;
-use crate::model::{cache, device, t5::T5, tensors};
-use crate::prompt::{self, Adapter, AdapterInfo, Dims, Init, Method};
+use crate::learn::optim::OptimizerKind;
+use crate::learn::schedule::{ScheduleKind, warmup_steps};
+use crate::model::{Dtype, cache, device, t5::T5, tensors};
+use crate::prompt::{self, Adapter, AdapterInfo, Forward, Init, InitKind, Method, Shape, methods};
 use crate::stages::backbone;
 use crate::stages::checkpoint::Checkpoint;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
+use dpt::stages::train::{FrozenDropout, SelectOn};
 
-/// The parameters, as declared in [`dpt::stages::train::KIND`].
+/// The parameters, as declared in [`dpt::stages::train::KIND`], without those of the method.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrainParams {
@@ -35,11 +40,12 @@ struct TrainParams {
     method: String,
     seed: i64,
     virtual_tokens: i64,
-    rank: i64,
     steps: Option<u64>,
     epochs: Option<u64>,
     batch_size: usize,
     learning_rate: f64,
+    optimizer: OptimizerKind,
+    schedule: ScheduleKind,
     weight_decay: f64,
     warmup: f64,
     max_grad_norm: f64,
@@ -47,12 +53,12 @@ struct TrainParams {
     eval_limit: usize,
     eval_batch_size: usize,
     patience: u64,
-    select_on: Option<String>,
-    init: Option<String>,
+    select_on: Option<SelectOn>,
+    init: Option<InitKind>,
     init_scale: Option<f64>,
-    order: String,
-    dtype: String,
-    frozen_dropout: String,
+    order: Order,
+    dtype: Dtype,
+    frozen_dropout: FrozenDropout,
     checkpoint_every: u64,
     log_every: u64,
 }
@@ -68,7 +74,8 @@ const SCORINGS: u64 = 20;
 /// # Errors
 /// Inputs that do not fit each other or the parameters, a run that diverges, and an interruption.
 pub fn run(ctx: &Ctx) -> StageResult {
-    let params: TrainParams = ctx.params()?;
+    let (own, params) = methods::split(&ctx.job.params);
+    let params: TrainParams = ctx.params_of(&params)?;
     let at = device::parse(&ctx.job.device)?;
     device::set_threads(ctx.job.threads);
     device::deterministic();
@@ -81,7 +88,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         return Err(Diag::error(Class::Stage, message).note(format!("the data comes from `{}`", data.node)));
     }
     let train = read_split(data, "train")?;
-    let source = Epochs::new(&train, params.batch_size, order(&params.order), params.seed, tokens.pad_id)?;
+    let source = Epochs::new(&train, params.batch_size, params.order, params.seed, tokens.pad_id)?;
     let select_on = select_on(&params, data)?;
     let evaluator = match &select_on {
         Some(split) => {
@@ -92,28 +99,32 @@ pub fn run(ctx: &Ctx) -> StageResult {
     };
 
     let model = ctx.input("model")?;
-    let t5 = cache::backbone(&model.files, &model.digests, at, device::dtype(&params.dtype)?)?;
+    let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
     check_vocabulary(&tokens, data, &t5, model)?;
-    let method = prompt::find(&params.method)?;
-    let dims = Dims {
-        virtual_tokens: params.virtual_tokens,
-        rank: if method.has_rank() { params.rank } else { 0 },
-        d_model: t5.config().d_model,
-    };
-    let (adapter, init) = start(ctx, &params, method, dims, &t5)?;
+    let forward = prompt::find(&params.method)?;
+    let method = forward.method();
+    let shape = method.shape(params.virtual_tokens, t5.config().d_model, &own)?;
+    let (adapter, init) = start(ctx, &params, forward, shape, &t5)?;
+    let shape = adapter.shape().clone();
     adapter.save(&ctx.out("initial.safetensors"))?;
 
     let steps = params.steps.unwrap_or_else(|| params.epochs.unwrap_or(1) * source.batches_per_epoch());
     let options = FitOptions {
         steps,
         learning_rate: params.learning_rate,
+        own_rates: own_rates(method, &own),
+        optimizer: params.optimizer,
+        schedule: params.schedule,
         weight_decay: params.weight_decay,
         warmup_steps: warmup_steps(params.warmup, steps),
         max_grad_norm: params.max_grad_norm,
         eval_every: params.eval_every.unwrap_or(steps.div_ceil(SCORINGS)),
         patience: params.patience,
         checkpoint_every: params.checkpoint_every,
-        dropout: if params.frozen_dropout == "config" { t5.config().dropout_rate } else { 0.0 },
+        dropout: match params.frozen_dropout {
+            FrozenDropout::Off => 0.0,
+            FrozenDropout::Config => t5.config().dropout_rate,
+        },
         seed: params.seed,
     };
     let checkpoint = Checkpoint::new(ctx, "checkpoint.safetensors", &numerics);
@@ -125,11 +136,11 @@ pub fn run(ctx: &Ctx) -> StageResult {
 
     let info = AdapterInfo {
         method: params.method.clone(),
-        virtual_tokens: dims.virtual_tokens,
-        rank: method.has_rank().then_some(dims.rank),
-        d_model: dims.d_model,
-        trainable_parameters: method.parameters(dims),
-        init: init.to_owned(),
+        virtual_tokens: shape.virtual_tokens,
+        d_model: shape.d_model,
+        trainable_parameters: method.parameters(&shape),
+        params: shape.params,
+        init: init.name().to_owned(),
         backbone_digest: Some(cache::digest(&model.digests).hex()),
         backbone_name: backbone_name(model)?,
         task: Some(tokens.task.clone()),
@@ -185,12 +196,13 @@ pub fn run(ctx: &Ctx) -> StageResult {
     Ok(outcome)
 }
 
-fn order(name: &str) -> Order {
-    match name {
-        "dpt-paper" => Order::DptPaper,
-        "file" => Order::File,
-        _ => Order::Dpt,
-    }
+/// The rates of groups of tensors that have one of their own.
+fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
+    let rate = |name: &str| match own.get(name) {
+        Some(Value::Float(rate)) => Some((name.to_owned(), *rate)),
+        _ => None,
+    };
+    method.training.iter().filter_map(|param| rate(param.name)).collect()
 }
 
 /// The examples of a split.
@@ -202,9 +214,9 @@ fn read_split(data: &Input, split: &str) -> Result<Vec<Encoded>, Diag> {
 /// The split that picks the best step; `None`: the last step is kept.
 fn select_on(params: &TrainParams, data: &Input) -> Result<Option<String>, Diag> {
     let has = |split: &str| data.files.contains_key(&format!("{split}.parquet"));
-    match params.select_on.as_deref() {
-        Some("none") => Ok(None),
-        Some(split) if has(split) => Ok(Some(split.to_owned())),
+    match params.select_on {
+        Some(SelectOn::None) => Ok(None),
+        Some(split) if has(split.name()) => Ok(Some(split.name().to_owned())),
         Some(split) => Err(no_split(data, &format!("`select_on = \"{split}\"` names a split that the data has not"))),
         None => match ["dev", "validation"].into_iter().find(|split| has(split)) {
             Some(split) => Ok(Some(split.to_owned())),
@@ -247,75 +259,74 @@ fn check_vocabulary(tokens: &Tokens, data: &Input, t5: &T5, model: &Input) -> Re
     Ok(())
 }
 
-/// The adapter before training, and the name of how it started.
+/// The adapter before training, and how it started.
 fn start(
     ctx: &Ctx,
     params: &TrainParams,
-    method: &'static dyn Method,
-    dims: Dims,
+    forward: &'static dyn Forward,
+    shape: Shape,
     t5: &T5,
-) -> Result<(Adapter, &'static str), Diag> {
+) -> Result<(Adapter, InitKind), Diag> {
     let from = ctx.optional("init");
     let default = match from {
-        None => "reference",
-        Some(from) if from.files.contains_key("adapter.json") => "adapter",
-        Some(_) => "svd",
+        None => InitKind::Reference,
+        Some(from) if from.files.contains_key(adapter::INFO) => InitKind::Adapter,
+        Some(_) => InitKind::Svd,
     };
-    let name = params.init.as_deref().unwrap_or(default);
+    let kind = params.init.unwrap_or(default);
     let scale = |default: f64| params.init_scale.unwrap_or(default);
-    let given: BTreeMap<String, Tensor>;
-    let (init, name) = match (name, from) {
-        ("svd", Some(factors)) => {
-            given = tensors::read(&Tensors::open(factors.file("factors.safetensors")?)?)?;
-            (Init::Given(&given), "svd")
+    let table = t5.embedding_table();
+    let make = |init: &Init| Adapter::init(forward, shape.clone(), init, params.seed as u64, t5.device());
+    let adapter = match (kind, from) {
+        (InitKind::Svd, Some(factors)) => {
+            make(&Init::Given(&tensors::read(&Tensors::open(factors.file("factors.safetensors")?)?)?))?
         }
-        ("adapter", Some(from)) => {
-            given = of_adapter(ctx, from, method)?;
-            (Init::Given(&given), "adapter")
-        }
-        ("svd" | "adapter", None) => {
-            let stage = if name == "svd" { "svd_init" } else { "train" };
-            return Err(Diag::error(Class::Stage, format!("`init = \"{name}\"` needs an `init` input"))
+        (InitKind::Adapter, Some(from)) => make(&Init::Given(&of_adapter(ctx, from, forward.method())?))?,
+        (InitKind::Svd | InitKind::Adapter, None) => {
+            let stage = if kind == InitKind::Svd { "svd_init" } else { "train" };
+            return Err(Diag::error(Class::Stage, format!("`init = \"{kind}\"` needs an `init` input"))
                 .help(format!("add `init = \"{stage}\"` to the stage's `needs`")));
         }
-        (_, Some(from)) => {
-            return Err(Diag::error(Class::Stage, format!("`init = \"{name}\"` leaves the `init` input unused"))
+        (InitKind::Reference | InitKind::Gaussian | InitKind::Vocab, Some(from)) => {
+            return Err(Diag::error(Class::Stage, format!("`init = \"{kind}\"` leaves the `init` input unused"))
                 .note(format!("the input is `{}`", from.node))
                 .help("leave `init` out, or leave the input out of `needs`"));
         }
-        ("gaussian", None) => (Init::Gaussian { std: scale(GAUSSIAN_STD) }, "gaussian"),
-        ("vocab", None) => (Init::Vocabulary { table: t5.embedding_table(), scale: scale(1.0) }, "vocab"),
-        (_, None) => (Init::Uniform { scale: scale(0.5) }, "reference"),
+        (InitKind::Gaussian, None) => make(&Init::Gaussian { std: scale(GAUSSIAN_STD) })?,
+        (InitKind::Vocab, None) => make(&Init::Vocabulary { table, scale: scale(1.0) })?,
+        (InitKind::Reference, None) => make(&Init::Reference { scale: params.init_scale, table: Some(table) })?,
     };
-    Ok((Adapter::init(method, dims, &init, params.seed as u64, t5.device())?, name))
+    Ok((adapter, kind))
 }
 
 /// The tensors of an adapter that was trained before, for the same model: as they are, or its prompt where `method` can hold
 /// any.
-fn of_adapter(ctx: &Ctx, from: &Input, method: &dyn Method) -> Result<BTreeMap<String, Tensor>, Diag> {
-    let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
+fn of_adapter(ctx: &Ctx, from: &Input, method: &Method) -> Result<BTreeMap<String, Tensor>, Diag> {
+    let info: AdapterInfo = json_file::read(from.file(adapter::INFO)?)?;
     if let Some(note) = backbone::check(&info, from, ctx.input("model")?)? {
         ctx.progress.note(&note);
     }
-    let file = Tensors::open(from.file("adapter.safetensors")?)?;
-    if info.method == method.name() {
+    let file = Tensors::open(from.file(adapter::TENSORS)?)?;
+    if info.method == method.name {
         return tensors::read(&file);
     }
-    let before = Adapter::load(&info, &file, Device::Cpu)?;
-    let held = method.hold(&before.prompt().detach()).ok_or_else(|| {
+    let refuse = || {
         Diag::error(
             Class::Stage,
             format!(
                 "`{}` cannot start from the prompt of `{}`, which is of method `{}`",
-                method.name(),
-                from.node,
-                info.method
+                method.name, from.node, info.method
             ),
         )
         .help("put an `svd-init` stage with `source = \"prompt\"` between the two")
-    })?;
-    let names = method.tensors(before.dims()).into_iter().map(|(name, _)| name.to_owned());
-    Ok(names.zip(held).collect())
+    };
+    match (method.from_matrix, adapter::folded(&info, &file)?) {
+        (FromMatrix::Whole { tensor, exact: true }, Some(prompt)) => {
+            let shape = [prompt.rows as i64, prompt.cols as i64];
+            Ok(BTreeMap::from([(tensor.to_owned(), Tensor::from_slice(&prompt.to_f32()).view(shape))]))
+        }
+        _ => Err(refuse()),
+    }
 }
 
 fn backbone_name(model: &Input) -> Result<Option<String>, Diag> {

@@ -8,7 +8,7 @@ use dpt::base::diag::Diag;
 use dpt::base::digest::Digest;
 use dpt::base::value::{Params, Value};
 use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
-use dpt::stages::stage::Runs;
+use dpt::stages::stage::{Param, Runs};
 
 struct Quiet;
 
@@ -80,16 +80,36 @@ impl Bench {
         progress: &dyn Progress,
     ) -> Result<Outcome, Diag> {
         let kind = dpt::stages::find(kind).unwrap();
+        let set: toml::Table = set.parse().unwrap();
+        let variants = kind.variants.map_or(&[][..], |variants| variants.rows);
         let mut params = Params::new();
-        for param in kind.params {
-            if let Some(text) = param.default.filter(|text| !text.is_empty()) {
-                let parsed: toml::Table = format!("x = {text}").parse().unwrap();
-                params.insert(param.name.to_owned(), value(&parsed["x"]));
+        let put = |params: &mut Params, name: &str, text: &str| {
+            let parsed: toml::Table = format!("x = {text}").parse().unwrap();
+            params.insert(name.to_owned(), value(&parsed["x"]));
+        };
+        let default = |param: &Param| param.default.filter(|text| !text.is_empty());
+        for (param, text) in kind.params.iter().filter_map(|p| Some((p, default(p)?))) {
+            put(&mut params, param.name, text);
+        }
+        let variant = kind.variants.and_then(|of| {
+            let default = params.get(of.of).and_then(Value::as_str);
+            let word = set.get(of.of).and_then(toml::Value::as_str).or(default).map(str::to_owned);
+            of.rows.iter().find(|row| Some(row.word) == word.as_deref())
+        });
+        if let Some(row) = variant {
+            let own = row.params().filter_map(|p| Some((p.name, default(p)?)));
+            for (name, text) in own.chain(row.defaults.iter().copied()) {
+                put(&mut params, name, text);
             }
         }
-        for (name, set) in set.parse::<toml::Table>().unwrap() {
-            assert!(kind.params.iter().any(|p| p.name == name), "`{name}` is no parameter of `{}`", kind.name);
-            params.insert(name, value(&set));
+        for (name, set) in set {
+            // A parameter of other methods does not count, as in a pipeline that goes over several.
+            let elsewhere = variants.iter().flat_map(|row| row.params()).any(|p| p.name == name);
+            let has = kind.param(variant, &name).is_some();
+            assert!(has || elsewhere, "`{name}` is no parameter of `{}`", kind.name);
+            if has {
+                params.insert(name, value(&set));
+            }
         }
         if let Some(check) = kind.check {
             check(&params)?;

@@ -34,33 +34,37 @@ fn ours(name: &str) -> &'static str {
 }
 
 /// What the reference kept of one run.
-struct Run {
-    folder: PathBuf,
-    json: Value,
-    batches: BTreeMap<String, Tensor>,
-    tensors: BTreeMap<String, Tensor>,
-    config: T5Config,
+pub struct Run {
+    pub folder: PathBuf,
+    pub json: Value,
+    pub batches: BTreeMap<String, Tensor>,
+    pub tensors: BTreeMap<String, Tensor>,
+    pub config: T5Config,
 }
 
 impl Run {
     fn all() -> Option<Vec<Run>> {
         let folders = golden::folders(&golden::dir("dpt_train")?);
-        let open = |folder: PathBuf| Run {
+        Some(folders.into_iter().map(Run::open).collect())
+    }
+
+    /// The run in `folder`.
+    pub fn open(folder: PathBuf) -> Run {
+        Run {
             json: golden::json(&folder.join("run.json")),
             batches: golden::tensors(&folder.join("batches.safetensors")),
             tensors: golden::tensors(&folder.join("tensors.safetensors")),
             config: T5Config::parse(&std::fs::read_to_string(folder.join("config.json")).unwrap(), "config.json")
                 .unwrap(),
             folder,
-        };
-        Some(folders.into_iter().map(open).collect())
+        }
     }
 
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         golden::name(&self.folder)
     }
 
-    fn numbers(&self, name: &str) -> Vec<f64> {
+    pub fn numbers(&self, name: &str) -> Vec<f64> {
         self.json[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
     }
 
@@ -89,13 +93,13 @@ impl Run {
     }
 
     /// After which steps, counted from 0, the reference kept its matrices.
-    fn kept(&self) -> BTreeSet<u64> {
+    pub fn kept(&self) -> BTreeSet<u64> {
         let number = |name: &String| name.strip_prefix("after_step")?.split('.').next()?.parse().ok();
         self.tensors.keys().filter_map(number).collect()
     }
 
     /// Its batches, laid out as rows of a split.
-    fn rows(&self, prefix: &str) -> Vec<Encoded> {
+    pub fn rows(&self, prefix: &str) -> Vec<Encoded> {
         let width = |name: &str| *self.batches[name].size().last().unwrap();
         let rows = |name: &str| -> Vec<Vec<i64>> {
             let name = format!("{prefix}{name}");
@@ -127,7 +131,7 @@ impl Run {
     }
 
     /// Backbone and data in folders, as other stages would leave them.
-    fn lay_out(&self, bench: &Bench) {
+    pub fn lay_out(&self, bench: &Bench) {
         let (model, data) = (bench.path("model"), bench.path("data"));
         std::fs::create_dir_all(&model).unwrap();
         std::fs::create_dir_all(&data).unwrap();
@@ -197,10 +201,10 @@ impl Run {
 }
 
 /// Keeps copies of some of the checkpoints that a training writes, by the number of steps done.
-struct Keeper {
-    checkpoint: PathBuf,
-    into: PathBuf,
-    wanted: BTreeSet<u64>,
+pub struct Keeper {
+    pub checkpoint: PathBuf,
+    pub into: PathBuf,
+    pub wanted: BTreeSet<u64>,
 }
 
 impl Progress for Keeper {
@@ -222,13 +226,13 @@ impl Progress for Quiet {
     fn note(&self, _: &str) {}
 }
 
-fn column<T: Array + Clone + 'static>(path: &Path, name: &str) -> T {
+pub fn column<T: Array + Clone + 'static>(path: &Path, name: &str) -> T {
     let batch = table::read(path).unwrap();
     batch.column_by_name(name).unwrap().as_any().downcast_ref::<T>().unwrap().clone()
 }
 
 /// The loss per label token, out of the log-likelihoods that `eval` gives whole targets.
-fn eval_loss(bench: &Bench, rows: &[Encoded]) -> f64 {
+pub fn eval_loss(bench: &Bench, rows: &[Encoded]) -> f64 {
     let lists: arrow::array::ListArray = column(&bench.path("eval/predictions.parquet"), "log_likelihoods");
     let sum: f64 = (0..lists.len()).map(|i| f64::from(lists.value(i).as_primitive::<Float32Type>().value(0))).sum();
     assert_eq!(lists.len(), rows.len());
@@ -298,7 +302,7 @@ fn check(parity: &mut Parity, run: &Run) {
     };
     {
         let _guard = tch::no_grad_guard();
-        let (states, mask) = t5.encode(Some(&start.prompt().unsqueeze(0)), &ids, &mask);
+        let (states, mask) = start.fold().encode(&t5, &ids, &mask);
         let logits = t5.decode(&states, &mask, &t5.shift_right(&labels));
         let theirs = &run.tensors["step0.encoder_last_hidden_state"];
         parity.within("step 0: encoder states", PAPER, 1e-4, difference(&states, theirs), at(""));
@@ -387,7 +391,7 @@ fn check(parity: &mut Parity, run: &Run) {
     for (adapter, greedy, logits) in
         [(&start, "greedy_before_training", None), (&last, "greedy_after_training", Some(()))]
     {
-        let (states, mask) = t5.encode(Some(&adapter.prompt().unsqueeze(0)), get("input_ids"), get("attention_mask"));
+        let (states, mask) = adapter.fold().encode(&t5, get("input_ids"), get("attention_mask"));
         if logits.is_some() {
             let logits = t5.decode(&states, &mask, &t5.shift_right(get("labels")));
             let allowed = run.allowed(if run.low_rate() { 5e-3 } else { 0.2 }, "/tensors/eval.logits");

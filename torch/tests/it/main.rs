@@ -15,4 +15,5 @@ mod peft_python;
 mod pretrain_resume;
 mod stage_train;
 mod stages_chain;
+mod stub_method;
 mod worker;

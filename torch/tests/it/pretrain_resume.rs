@@ -45,7 +45,14 @@ fn input(folder: &Path) -> Input {
             files.insert(name, path);
         }
     }
-    Input { node: "lessons".into(), axes: vec![], key: Digest::of(b"lessons"), files, digests, executable: Default::default() }
+    Input {
+        node: "lessons".into(),
+        axes: vec![],
+        key: Digest::of(b"lessons"),
+        files,
+        digests,
+        executable: Default::default(),
+    }
 }
 
 /// A folder with the rows to pretrain on, and the bytes of an undisturbed run.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Builder, Int32Array, ListBuilder, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::Deserialize;
-use tch::Tensor;
 
 use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
@@ -18,7 +17,7 @@ use crate::data::task::{self, Prediction};
 use crate::data::tokenizer::{Tokenizer, beside};
 use crate::learn::batch::{by_length, collate};
 use crate::learn::evaluate::{best, log_likelihoods};
-use crate::model::{cache, device, t5::T5};
+use crate::model::{Dtype, cache, device, t5::T5};
 use crate::prompt::{Adapter, AdapterInfo};
 use crate::report::records::{Backbone, Baselines, EvalRecord, Scored, ScoredBy, Scores};
 use crate::stages::backbone;
@@ -37,7 +36,7 @@ struct EvalParams {
     max_new_tokens: Option<usize>,
     baseline_untrained: bool,
     batch_size: usize,
-    dtype: String,
+    dtype: Dtype,
 }
 
 /// How much longer than the longest right answer a generated one may grow by default: long enough to see that it is not one.
@@ -87,7 +86,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let greedy = params.greedy || params.score_by == ScoredBy::Greedy;
     let tokenizer = if greedy { Some(tokenizer(ctx, &tokens)?) } else { None };
 
-    let t5 = cache::backbone(&model.files, &model.digests, at, device::dtype(&params.dtype)?)?;
+    let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
     if tokens.vocab_size as i64 > t5.config().vocab_size {
         return Err(Diag::error(
             Class::Stage,
@@ -134,7 +133,8 @@ pub fn run(ctx: &Ctx) -> StageResult {
         modal: modal(&texts),
         trainable_parameters: info.trainable_parameters as u64,
         virtual_tokens: info.virtual_tokens as u64,
-        rank: info.rank.map(|r| r as u64),
+        rank: info.rank().map(|rank| rank as u64),
+        params: info.other_params(),
         d_model: info.d_model as u64,
         backbone: backbone(model)?,
         best_step: info.best_step,
@@ -245,7 +245,7 @@ impl Work<'_> {
             likelihoods: vec![Vec::new(); examples.len()],
             generated: if wanted.greedy { vec![String::new(); examples.len()] } else { Vec::new() },
         };
-        let prompt: Tensor = adapter.prompt().detach().unsqueeze(0);
+        let folded = adapter.fold();
         let max_new = self.max_new();
         let mut done = 0;
         for indices in by_length(examples, self.params.batch_size) {
@@ -259,7 +259,7 @@ impl Work<'_> {
             });
             let rows: Vec<_> = indices.iter().map(|&i| &examples[i]).collect();
             let batch = collate(&rows, self.tokens.pad_id).to_device(self.t5.device());
-            let (states, mask) = self.t5.encode(Some(&prompt), &batch.input_ids, &batch.mask);
+            let (states, mask) = folded.encode(self.t5, &batch.input_ids, &batch.mask);
             let memory = self.t5.memory(&states, &mask);
             if wanted.likelihoods {
                 let candidates: Vec<_> = indices.iter().map(|&i| self.scorer.candidates(i)).collect();
