@@ -278,6 +278,24 @@ mod tests {
         info.method = "dept".into();
         assert_eq!(prompt(&info, &factors).unwrap_err().message, "there is no prompt method `dept`");
 
+        // One row [1, 2], hidden 1: relu(1·1 + 2·1 − 1) = 2, up gives [2 + 1, 2 − 1], which the norm makes [1, −1] nearly.
+        let residual = save(&[
+            put("prompt", &[1, 2], &[1.0, 2.0]),
+            put("down.weight", &[1, 2], &[1.0, 1.0]),
+            put("down.bias", &[1], &[-1.0]),
+            put("up.weight", &[2, 1], &[1.0, 1.0]),
+            put("up.bias", &[2], &[1.0, -1.0]),
+            put("norm.weight", &[2], &[1.0, 2.0]),
+            put("norm.bias", &[2], &[0.5, 0.0]),
+        ]);
+        let info =
+            AdapterInfo { method: "residual".into(), params: params("hidden", 1), ..AdapterInfo::imported(1, 2) };
+        let one = 1.0 / (1.0f64 + 1e-5).sqrt();
+        let found = prompt(&info, &residual).unwrap().data;
+        for (found, expected) in found.iter().zip([1.0 + one + 0.5, 2.0 - 2.0 * one]) {
+            assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        }
+
         let values = [0.1f32, 0.2, 0.3, 0.4];
         write_whole(dir.path(), &AdapterInfo::imported(2, 2), &values).unwrap();
         let info = read_info(&dir.path().join(INFO)).unwrap();

@@ -15,7 +15,7 @@ const END: &str = "<!-- end of tables -->\n";
 
 /// The headings in their order on the page; others come behind them.
 const PARTS: &[&str] =
-    &["Preprocessing", "Tokenisation", "Metrics", "T5", "Checkpoints", "Training", "Half types", "PEFT"];
+    &["Preprocessing", "Tokenisation", "Metrics", "T5", "Checkpoints", "Training", "Methods", "Half types", "PEFT"];
 
 /// Differences below this are those of the last bits of float64, and vary between machines.
 const NOTHING: f64 = 1e-12;

@@ -3,6 +3,7 @@
 
 pub mod dpt;
 pub mod prompt_tuning;
+pub mod residual;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::suggest;
@@ -11,7 +12,7 @@ use crate::base::value::Params;
 use super::method::{FromMatrix, Method};
 
 /// Every method, in the order in which help texts list them.
-pub const METHODS: &[&Method] = &[&dpt::METHOD, &prompt_tuning::METHOD];
+pub const METHODS: &[&Method] = &[&dpt::METHOD, &prompt_tuning::METHOD, &residual::METHOD];
 
 /// The method of a stage that does not say one, as TOML text.
 pub const DEFAULT: &str = "\"dpt\"";
@@ -77,7 +78,7 @@ mod tests {
         method.shape(virtual_tokens, d_model, &params).unwrap()
     }
 
-    const SET: &[(&str, i64)] = &[("rank", 10)];
+    const SET: &[(&str, i64)] = &[("rank", 10), ("hidden", 400)];
 
     #[test]
     fn method_names_are_unique_and_described() {
@@ -89,7 +90,7 @@ mod tests {
         assert!(find("lora").unwrap_err().notes[0].starts_with("the methods are `dpt`, "));
     }
 
-    /// The counts that the papers print, T5-small, base and large at 100 virtual tokens and rank 10.
+    /// The counts that the papers print, T5-small, base and large at 100 virtual tokens, rank 10 and 400 hidden units.
     #[test]
     fn parameter_counts_are_those_of_the_papers() {
         let count = |name: &str, d_model| {
@@ -98,6 +99,7 @@ mod tests {
         };
         assert_eq!([512, 768, 1024].map(|d| count("dpt", d)), [6_120, 8_680, 11_240]);
         assert_eq!([512, 768, 1024].map(|d| count("prompt-tuning", d)), [51_200, 76_800, 102_400]);
+        assert_eq!([512, 768, 1024].map(|d| count("residual", d)), [462_736, 693_904, 925_072]);
     }
 
     #[test]

@@ -8,8 +8,9 @@ mod adapter;
 mod dpt;
 mod init;
 mod prompt_tuning;
+mod residual;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::base::diag::Diag;
 use crate::model::t5::{EncoderInput, T5};
@@ -83,8 +84,13 @@ impl Text {
     }
 }
 
+/// `x Wᵀ + b`, in float32.
+fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    x.to_kind(Kind::Float).linear(weight, Some(bias))
+}
+
 /// Every method, in the order of [`methods::METHODS`].
-pub const METHODS: &[&dyn Forward] = &[&dpt::Dpt, &prompt_tuning::PromptTuning];
+pub const METHODS: &[&dyn Forward] = &[&dpt::Dpt, &prompt_tuning::PromptTuning, &residual::Residual];
 
 /// The method called `name`.
 ///
@@ -98,7 +104,7 @@ pub fn find(name: &str) -> Result<&'static dyn Forward, Diag> {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Device;
 
     use super::*;
     use crate::base::value::{Params, Value};

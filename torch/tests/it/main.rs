@@ -4,6 +4,7 @@ mod bench;
 #[path = "../../../tests/it/elf.rs"]
 mod elf;
 mod golden;
+mod golden_methods;
 mod golden_peft;
 mod golden_t5;
 mod golden_train;

@@ -225,6 +225,48 @@ fn an_init_that_cannot_be_made_says_why() {
     assert!(product(&start).minus(&product(&end)).energy() < 1e-10, "a prompt of rank 3 is its own rank 3 truncation");
 }
 
+/// A method with tensors of several ranks, of which `svd-init` makes one.
+#[test]
+fn residual_method_goes_from_svd_init_to_report_and_export() {
+    let bench = Bench::new();
+    bench.prepare();
+    let model = ("model", "model");
+    let shape = "method = \"residual\"\nvirtual_tokens = 6\nhidden = 5\n";
+    bench.run("svd-init", "svd", shape, &[model]).unwrap();
+    let train = format!("{shape}steps = 4\nbatch_size = 4\nlearning_rate = 0.01");
+    bench.run("train", "train", &train, &[("data", "tokens"), model, ("init", "svd")]).unwrap();
+    bench.run("train", "own", &train, &[("data", "tokens"), model]).unwrap();
+    bench.run("eval", "eval", "batch_size = 4", &[("adapter", "train"), ("data", "tokens"), model]).unwrap();
+
+    // The start is what `svd-init` wrote: the matrix as the prompt, the network as a fresh one.
+    let factors = Tensors::open(&bench.path("svd/factors.safetensors")).unwrap();
+    for (node, same) in [("train", true), ("own", false)] {
+        let initial = Tensors::open(&bench.path(node).join("initial.safetensors")).unwrap();
+        assert_eq!(initial.names(), factors.names());
+        for name in initial.names() {
+            let equal = initial.require(&name).unwrap().bytes == factors.require(&name).unwrap().bytes;
+            // Both draw the network alike; vocabulary rows come of draws of their own.
+            assert_eq!(equal, same || name != "prompt", "{node}: {name}");
+        }
+    }
+    let info: AdapterInfo = json::read(&bench.path("train/adapter.json")).unwrap();
+    assert_eq!((info.init.as_str(), info.trainable_parameters), ("svd", 6 * 16 + 2 * 16 * 5 + 5 + 3 * 16));
+    let curves = table::read(&bench.path("train/curves.parquet")).unwrap();
+    let rates: &Float64Array = table::column(&curves, "learning_rate").unwrap();
+    assert!(rates.iter().all(|rate| rate == Some(0.01)), "its authors' rate is constant: {rates:?}");
+
+    // One prompt for report, export and a decomposition.
+    let prompt = adapter::prompt(&info, &Tensors::open(&bench.path("train/adapter.safetensors")).unwrap()).unwrap();
+    let again = "method = \"prompt-tuning\"\nvirtual_tokens = 6\nsource = \"prompt\"";
+    bench.run("svd-init", "again", again, &[model, ("prompt", "train")]).unwrap();
+    assert_eq!(matrix(&bench.path("again/factors.safetensors"), "prompt").to_f32(), prompt.to_f32());
+    let record: EvalRecord = json::read(&bench.path("eval/eval.json")).unwrap();
+    assert_eq!((record.rank, record.params.get("hidden")), (None, Some(&dpt::base::value::Value::Int(5))));
+    bench.run("report", "report", "require = \"partial\"", &[("runs", "eval"), ("training", "train")]).unwrap();
+    let report = std::fs::read_to_string(bench.path("report/report.md")).unwrap();
+    assert!(report.contains("| method | virtual tokens | rank | hidden |"), "{report}");
+}
+
 #[test]
 fn from_a_random_backbone_to_a_report() {
     let bench = Bench::new();
