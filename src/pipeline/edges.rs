@@ -164,14 +164,15 @@ impl Stages<'_> {
         }
         let Some(first) = nodes[want.producer].first() else { return };
         let gives = Gives::of(&graph.node(*first).params);
-        if gives.is_empty() || gives.iter().any(|gives| port.files.iter().any(|pattern| gives.may_fit(pattern))) {
+        let files = port.own_files();
+        if gives.is_empty() || gives.iter().any(|gives| files.iter().any(|pattern| gives.may_fit(pattern))) {
             return;
         }
         let producer = &self.spec.stages[want.producer].name.text;
         let shown: Vec<_> = gives.iter().map(Gives::shown).collect();
         let diag = wrong(&want.item.span, format!("`{producer}` makes nothing that role `{}` reads", port.role));
         diags.push(
-            diag.label(format!("makes {}", shown.join(", "))).note(format!("the role reads {}", or_list(port.files))),
+            diag.label(format!("makes {}", shown.join(", "))).note(format!("the role reads {}", or_list(&files))),
         );
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::base::diag::Diag;
 pub use crate::base::param::{Param, Type};
 use crate::base::value::{Params, Value};
+use crate::data::tokenizer::beside;
 
 use super::ctx::{Ctx, Outcome};
 
@@ -182,6 +183,13 @@ pub struct Port {
     pub arity: Arity,
     /// One line for help texts.
     pub doc: &'static str,
+}
+
+impl Port {
+    /// The files of which a producer must make one: without those that only say more of a tokenizer.
+    pub fn own_files(&self) -> Vec<&'static str> {
+        self.files.iter().copied().filter(|file| !beside::FILES.contains(file)).collect()
+    }
 }
 
 /// How many producers an input takes.

@@ -144,6 +144,13 @@ mod tests {
     }
 
     #[test]
+    fn files_beside_a_tokenizer_are_read_and_are_no_tokenizer() {
+        let port = KIND.inputs.iter().find(|port| port.role == "tokenizer").unwrap();
+        assert_eq!(port.own_files(), ["tokenizer.json", "spiece.model", "config.json"]);
+        assert!(port.files.contains(&"added_tokens.json"));
+    }
+
+    #[test]
     fn parameters_are_checked_against_each_other() {
         assert!(check(&params(&[("task", "wsc"), ("template", "dpt-paper")])).is_ok());
         let e = check(&params(&[("task", "wsc"), ("template", "dpt-paper"), ("metric_mode", "official")]));
