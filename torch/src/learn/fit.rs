@@ -559,7 +559,7 @@ mod tests {
     fn refused_snapshot_leaves_no_trace_in_the_run() {
         let whole = fit(&nano(1.0), adapter(), &options(), &One, None, &Unwatched, None).unwrap();
         let options = options();
-        let mut snapshot = Run::new(adapter(), &options).snapshot();
+        let mut snapshot = Run::new(adapter(), &options).unwrap().snapshot();
         for (name, tensor) in &mut snapshot.tensors {
             if name.starts_with("adapter.") {
                 *tensor = tensor.ones_like();
