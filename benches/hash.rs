@@ -26,7 +26,7 @@ fn main() {
         let seconds = started.elapsed().as_secs_f64();
         println!("{what:<32} {mib} MiB in {seconds:.3} s: {:.2} GiB/s", mib as f64 / 1024.0 / seconds);
     };
-    rate("bytes, mapped, all cores", &|| byte_digest(&path).expect("the file was written"));
+    rate("bytes, all cores", &|| byte_digest(&path).expect("the file was written"));
     rate("safetensors, logical, all cores", &|| logical_digest("x.safetensors", &path).expect("the file was written"));
 
     let count = 10_000;

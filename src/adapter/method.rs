@@ -227,7 +227,8 @@ impl Method {
     /// Tensors of other names, shapes or types.
     pub fn values(&self, shape: &Shape, file: &Tensors, found: &str) -> Result<Values, Diag> {
         let names = file.names();
-        let tensors: Vec<_> = names.iter().filter_map(|name| file.get(name)).collect();
+        let loaded = names.iter().map(|name| file.require(name)).collect::<Result<Vec<_>, Diag>>()?;
+        let tensors: Vec<_> = loaded.iter().map(|tensor| tensor.view()).collect();
         let given = tensors.iter().map(|tensor| Given {
             name: tensor.name,
             shape: tensor.shape.iter().map(|&n| n as i64).collect(),

@@ -13,6 +13,7 @@ use crate::artifact::json;
 use crate::artifact::tensors::{Dtype, Tensor, f32_bytes, write as write_tensors};
 use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
+use crate::base::look;
 use crate::svd::matrix::Matrix;
 
 /// The file that says what an adapter is.
@@ -83,7 +84,7 @@ pub struct BaseModel {
 /// No adapter there; one of another kind (the message says which); files that disagree.
 pub fn read(folder: &Path) -> Result<PeftPrompt, Diag> {
     let config = folder.join(CONFIG);
-    if !config.is_file() {
+    if !look::is_file(&config)? {
         let diag = Diag::error(Class::Usage, format!("`{}` is no PEFT adapter", folder.display()));
         return Err(if folder.join(super::INFO).is_file() {
             diag.note(format!("it has `{}`: it is an adapter of dpt already", super::INFO))
@@ -93,11 +94,14 @@ pub fn read(folder: &Path) -> Result<PeftPrompt, Diag> {
             diag.note("there is no such folder")
         });
     }
-    let weights = WEIGHTS.iter().find(|name| folder.join(name).is_file()).ok_or_else(|| {
-        let names: Vec<_> = WEIGHTS.iter().map(|n| format!("`{n}`")).collect();
-        Diag::error(Class::Usage, format!("`{}` has no {}", folder.display(), names.join(" and no ")))
-    })?;
-    read_files(&config, weights, &folder.join(weights))
+    for name in WEIGHTS {
+        let weights = folder.join(name);
+        if look::is_file(&weights)? {
+            return read_files(&config, name, &weights);
+        }
+    }
+    let names: Vec<_> = WEIGHTS.iter().map(|n| format!("`{n}`")).collect();
+    Err(Diag::error(Class::Usage, format!("`{}` has no {}", folder.display(), names.join(" and no "))))
 }
 
 /// Reads an adapter by its two files; the second is called `name`.

@@ -30,16 +30,19 @@ pub mod torch_file;
 pub mod weights;
 
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use crate::base::content::{Content, START};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
+use crate::base::reader::Reader;
 use crate::base::stat::Signature;
+use crate::base::watch::{Unwatched, Watch};
 
-use tally::For;
+use pass::Taker;
 
 /// A kind of artifact.
 #[derive(Debug)]
@@ -89,26 +92,32 @@ pub fn meaning(name: &str, path: &Path) -> Result<(Digest, Option<String>), Diag
     }
 }
 
-/// Files at least this large are hashed through a memory map.
-const MAPPED: u64 = 128 * 1024;
 /// Files at least this large are hashed by several threads, and what was found out about them is kept.
 pub const LARGE: u64 = 16 * 1024 * 1024;
 
 /// The blake3 digest of a file's bytes.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read, or changes its length meanwhile.
 pub fn byte_digest(path: &Path) -> Result<Digest, Diag> {
-    let file = fs::open(path)?;
-    let len = file.metadata().map_err(on("read", path))?.len();
-    tally::add(For::Bytes, len as usize);
-    if len < MAPPED {
-        return Ok(Digest::of(&fs::read(path)?));
+    byte_digest_watched(path, &Unwatched)
+}
+
+/// As [`byte_digest`], followed by `watch`.
+///
+/// # Errors
+/// As [`byte_digest`]; what `watch` says.
+pub fn byte_digest_watched(path: &Path, watch: &dyn Watch) -> Result<Digest, Diag> {
+    byte_digest_of(&Reader::open(path)?, watch)
+}
+
+fn byte_digest_of(file: &Reader, watch: &dyn Watch) -> Result<Digest, Diag> {
+    let mut bytes = pass::Blake3::default();
+    match file.len() < LARGE {
+        true => file.pieces_alone(watch, |piece| bytes.take_alone(piece))?,
+        false => file.pieces(watch, |piece| bytes.take(piece))?,
     }
-    let mut hasher = blake3::Hasher::new();
-    let hashed = if len < LARGE { hasher.update_mmap(path) } else { hasher.update_mmap_rayon(path) };
-    hashed.map_err(on("read", path))?;
-    Ok(Digest(*hasher.finalize().as_bytes()))
+    Ok(bytes.finish())
 }
 
 /// What is known of a file once its bytes went by.
@@ -140,15 +149,44 @@ pub struct Counted {
 /// once: of large files of tensors.
 ///
 /// # Errors
-/// When the file cannot be read.
-pub fn digests(name: &str, path: &Path) -> Result<(Digest, Option<Digest>), Diag> {
-    let large = fs::open(path)?.metadata().map_err(on("read", path))?.len() >= LARGE;
-    if !large || kind_of(name).name != "tensors" {
-        return Ok((byte_digest(path)?, None));
+/// When the file cannot be read, or changes its length meanwhile; what `watch` says.
+pub fn digests(name: &str, path: &Path, watch: &dyn Watch) -> Result<(Digest, Option<Digest>), Diag> {
+    let file = Reader::open(path)?;
+    if file.len() < LARGE || kind_of(name).name != "tensors" {
+        return Ok((byte_digest_of(&file, watch)?, None));
     }
     let (mut bytes, mut meaning) = (pass::Blake3::default(), tensors::Passing::default());
-    pass::pass(path, &mut [&mut bytes, &mut meaning], |_| Ok(()))?;
+    pass::pass(path, &mut [&mut bytes, &mut meaning], watch)?;
     Ok((bytes.finish(), meaning.finish()))
+}
+
+/// Does `work` with each of `items`, and returns what came of each in their order. Those of less than [`LARGE`] bytes are done at
+/// the same time, each by one thread; the others one after the other, each by all threads.
+///
+/// # Errors
+/// The first that `work` returns.
+pub fn each<T: Sync, R: Send>(
+    items: &[T],
+    size: impl Fn(&T) -> u64,
+    work: impl Fn(&T) -> Result<R, Diag> + Sync,
+) -> Result<Vec<R>, Diag> {
+    // To wake the other threads takes longer than to do little work.
+    let (mut large, mut bytes) = (vec![false; items.len()], 0);
+    for (item, large) in items.iter().zip(&mut large) {
+        let size = size(item);
+        *large = size >= LARGE;
+        bytes += if *large { 0 } else { size };
+    }
+    let small = |(item, large): (&T, &bool)| (!large).then(|| work(item)).transpose();
+    let little = items.len() < 2 || (items.len() < 64 && bytes < 1 << 20);
+    let mut done: Vec<Option<R>> = match little {
+        true => items.iter().zip(&large).map(small).collect::<Result<_, _>>()?,
+        false => items.par_iter().zip(&large).map(small).collect::<Result<_, _>>()?,
+    };
+    for (item, done) in items.iter().zip(&mut done).filter(|(_, done)| done.is_none()) {
+        *done = Some(work(item)?);
+    }
+    Ok(done.into_iter().flatten().collect())
 }
 
 /// Writes `path` through `write`, so that a reader sees the old file or the new one, also when the process is killed.
@@ -160,19 +198,6 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Diag>) -> Re
     write(beside.as_file_mut())?;
     beside.persist(path).map_err(|e| on("write", path)(e.error))?;
     Ok(())
-}
-
-/// Tells the system that the pages of `range` are not needed in memory any more. They come back from the file when they
-/// are read again, so it does not matter where this does nothing.
-fn release(map: &memmap2::Mmap, range: Range<usize>) {
-    // A page that the range does not fill belongs to its neighbours too. No system has larger pages than this.
-    let page = 64 * 1024;
-    let (from, to) = (range.start.next_multiple_of(page), range.end / page * page);
-    if from < to {
-        #[cfg(unix)]
-        // SAFETY: the map is of a file and never written through, so a dropped page is read from the file again.
-        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, from, to - from) };
-    }
 }
 
 /// Why a file is not what its ending says.
@@ -256,13 +281,26 @@ mod tests {
     }
 
     #[test]
-    fn small_mapped_and_parallel_files_hash_alike() {
+    fn small_and_large_files_hash_alike() {
         let dir = tempfile::tempdir().unwrap();
-        for len in [0, 10, MAPPED as usize + 1, LARGE as usize + 1] {
+        for len in [0, 10, (1 << 20) + 1, LARGE as usize + 1] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let path = dir.path().join("f");
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(byte_digest(&path).unwrap(), Digest::of(&bytes), "{len}");
         }
+    }
+
+    #[test]
+    fn each_item_is_done_once_and_in_order_and_the_first_error_counts() {
+        let sizes = [1, LARGE, 1 << 20, LARGE + 1, 2];
+        let done = each(&sizes, |size| *size, |size| Ok(size + 1)).unwrap();
+        assert_eq!(done, sizes.map(|size| size + 1));
+        assert_eq!(each(&[0u64; 0], |size| *size, |size| Ok(*size)).unwrap(), [0u64; 0]);
+        let wrong = |size: &u64| match *size {
+            LARGE => Err(Diag::error(Class::Stage, "large")),
+            size => Ok(size),
+        };
+        assert_eq!(each(&sizes, |size| *size, wrong).unwrap_err().message, "large");
     }
 }

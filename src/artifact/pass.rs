@@ -1,19 +1,17 @@
-//! [`pass`]: reads a file once for several digests. It is mapped, and goes by in pieces that stay in the processor's cache
-//! while every digest takes them, so memory and disk are read once however many digests are wanted. Knows no digest's use.
+//! [`pass`]: reads a file once for several digests. It goes by in pieces that stay in the processor's cache while every digest
+//! takes them, so the disk is read once however many digests are wanted. Knows no digest's use.
 
 use std::path::Path;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::base::fs::{self, on};
+use crate::base::reader::{PIECE, Reader};
+use crate::base::watch::Watch;
 
 use super::tally::{self, For};
 
-/// How much all take before the next piece is looked at.
-const PIECE: usize = 4 << 20;
 /// From this size on, one digest is taken by several threads.
 const PARALLEL: usize = 256 * 1024;
 
@@ -31,6 +29,12 @@ impl Blake3 {
     /// The digest of all bytes so far.
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
+    }
+
+    /// As [`Taker::take`], by this thread alone.
+    pub(super) fn take_alone(&mut self, bytes: &[u8]) {
+        tally::add(For::Bytes, bytes.len());
+        self.0.update(bytes);
     }
 }
 
@@ -50,35 +54,28 @@ pub(super) fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     }
 }
 
-/// Lets the file at `path` go by all `takers`; returns its size. `go_on` hears before each piece how many bytes went by.
+/// Lets the file at `path` go by all `takers`; returns its size. `watch` is asked before each piece.
 ///
 /// # Errors
-/// When the file cannot be read, or what `go_on` says.
-pub fn pass(
-    path: &Path,
-    takers: &mut [&mut dyn Taker],
-    mut go_on: impl FnMut(u64) -> Result<(), Diag>,
-) -> Result<u64, Diag> {
-    let file = fs::open(path)?;
-    if file.metadata().map_err(on("read", path))?.len() == 0 {
-        return Ok(0);
+/// When the file cannot be read, or changes meanwhile; what `watch` says.
+pub fn pass(path: &Path, takers: &mut [&mut dyn Taker], watch: &dyn Watch) -> Result<u64, Diag> {
+    let reader = Reader::open(path)?;
+    let take = |piece: &[u8]| match &mut *takers {
+        [one] => one.take(piece),
+        several => several.par_iter_mut().for_each(|taker| taker.take(piece)),
+    };
+    if reader.len() <= PIECE as u64 {
+        reader.pieces_alone(watch, take)?
+    } else {
+        reader.pieces(watch, take)?
     }
-    // SAFETY: a map is undefined behaviour when the file shrinks or changes below it. It is read here alone, and its bytes
-    // go into digests: whoever passes a file that others may write compares its signature before and after.
-    let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
-    #[cfg(unix)]
-    // Advice: where it is not taken, pages come as they are asked for.
-    let _ = map.advise(memmap2::Advice::Sequential);
-    for (n, piece) in map.chunks(PIECE).enumerate() {
-        go_on((n * PIECE) as u64)?;
-        takers.par_iter_mut().for_each(|taker| taker.take(piece));
-    }
-    Ok(map.len() as u64)
+    Ok(reader.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::watch::{Counting, Unwatched};
 
     #[test]
     fn all_take_the_same_bytes_and_may_be_ended() {
@@ -88,10 +85,13 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             std::fs::write(&path, &bytes).unwrap();
             let (mut one, mut two) = (Blake3::default(), Blake3::default());
-            assert_eq!(pass(&path, &mut [&mut one, &mut two], |_| Ok(())).unwrap(), len as u64);
+            assert_eq!(pass(&path, &mut [&mut one, &mut two], &Unwatched).unwrap(), len as u64);
             assert_eq!((one.finish(), two.finish()), (Digest::of(&bytes), Digest::of(&bytes)));
         }
-        let stop = |_| Err(Diag::error(crate::base::diag::Class::Interrupted, "enough"));
-        assert_eq!(pass(&path, &mut [], stop).unwrap_err().message, "enough");
+        let (stop, tell) = (|| Err(Diag::error(crate::base::diag::Class::Interrupted, "enough")), |_| ());
+        assert_eq!(
+            pass(&path, &mut [], &Counting::new(Default::default(), &stop, &tell)).unwrap_err().message,
+            "enough"
+        );
     }
 }

@@ -1,21 +1,21 @@
-//! Tensor artifacts: safetensors, read through a memory map, written with the tensors in the format's own order (dtype,
+//! Tensor artifacts: safetensors, read tensor by tensor, written with the tensors in the format's own order (dtype,
 //! then name) and the one metadata entry that other tools look for. More than one entry would make the bytes depend on
 //! the order of a hash map. Knows no libtorch.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
-use rayon::prelude::*;
-use safetensors::SafeTensors;
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Metadata, TensorView};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, FieldHasher};
-use crate::base::fs::{self, on};
+use crate::base::fs::{self, changed, on};
+use crate::base::reader::Reader;
+use crate::base::watch::Unwatched;
 
-use super::pass::{Taker, update};
+use super::pass::{Taker, pass, update};
 use super::tally::{self, For};
 use super::{Unfit, unwritable};
 
@@ -89,13 +89,40 @@ pub fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Diag> {
     Ok(())
 }
 
-/// An open file of tensors: mapped, so that only what is read is loaded. Cheap to clone.
+/// A tensor that was read from a file.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// As [`Tensor::name`].
+    pub name: String,
+    /// As [`Tensor::dtype`].
+    pub dtype: Dtype,
+    /// As [`Tensor::shape`].
+    pub shape: Vec<usize>,
+    /// As [`Tensor::bytes`].
+    pub bytes: Vec<u8>,
+}
+
+impl Loaded {
+    /// The tensor.
+    pub fn view(&self) -> Tensor<'_> {
+        Tensor { name: &self.name, dtype: self.dtype, shape: &self.shape, bytes: &self.bytes }
+    }
+
+    /// As [`Tensor::f32s`].
+    ///
+    /// # Errors
+    /// When it has another type.
+    pub fn f32s(&self) -> Result<Vec<f32>, Diag> {
+        self.view().f32s()
+    }
+}
+
+/// An open file of tensors: of their elements only those are read that are asked for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tensors {
-    path: PathBuf,
-    map: Arc<Mmap>,
+    file: Arc<Reader>,
     header: Arc<Metadata>,
-    data_at: usize,
+    data_at: u64,
 }
 
 impl Tensors {
@@ -109,21 +136,40 @@ impl Tensors {
 
     /// As [`Tensors::open`]; the outer error is the disk's.
     fn try_open(path: &Path) -> Result<Result<Self, Unfit>, Diag> {
-        let file = fs::open(path)?;
-        // SAFETY: a map is undefined behaviour when the file shrinks or changes below it. Artifacts in the store are
-        // read-only and never changed in place; a stage maps its own output after it was renamed into place.
-        let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
-        Ok(match SafeTensors::read_metadata(&map) {
-            Ok((len, header)) => {
-                Ok(Self { path: path.to_owned(), map: Arc::new(map), header: Arc::new(header), data_at: 8 + len })
-            }
-            Err(error) => {
-                use safetensors::SafeTensorError::{HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
-                let cut = matches!(error, HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer);
-                let unfit = Unfit::new(path, WHAT, error);
-                Err(if cut { unfit.or_help(CUT_SHORT_OR_OTHER) } else { unfit })
-            }
-        })
+        let file = Reader::open(path)?;
+        let wrong = |error: SafeTensorError| {
+            use SafeTensorError::{HeaderTooSmall, InvalidHeaderLength, MetadataIncompleteBuffer};
+            let cut = matches!(error, HeaderTooSmall | InvalidHeaderLength | MetadataIncompleteBuffer);
+            let unfit = Unfit::new(path, WHAT, error);
+            Ok(Err(if cut { unfit.or_help(CUT_SHORT_OR_OTHER) } else { unfit }))
+        };
+        if file.len() < PREFIX as u64 {
+            return wrong(SafeTensorError::HeaderTooSmall);
+        }
+        let mut len = [0; PREFIX];
+        file.read_at(&mut len, 0)?;
+        let len = u64::from_le_bytes(len);
+        if len > LONGEST_HEADER {
+            return wrong(SafeTensorError::HeaderTooLarge);
+        }
+        let data_at = PREFIX as u64 + len;
+        if data_at > file.len() {
+            return wrong(SafeTensorError::InvalidHeaderLength);
+        }
+        let header = file.bytes(PREFIX as u64, len as usize)?;
+        let header = match std::str::from_utf8(&header) {
+            Ok(header) => header,
+            Err(error) => return wrong(SafeTensorError::InvalidHeader(error)),
+        };
+        // Reading it checks that the tensors lie one after the other, each as long as its type and shape say.
+        let header: Metadata = match serde_json::from_str(header) {
+            Ok(header) => header,
+            Err(error) => return wrong(SafeTensorError::InvalidHeaderDeserialization(error)),
+        };
+        if data_at.checked_add(header.data_len() as u64) != Some(file.len()) {
+            return wrong(SafeTensorError::MetadataIncompleteBuffer);
+        }
+        Ok(Ok(Self { file: Arc::new(file), header: Arc::new(header), data_at }))
     }
 
     /// How many tensors.
@@ -143,34 +189,26 @@ impl Tensors {
         names
     }
 
-    /// The tensor `name`, if there is one.
-    pub fn get<'a>(&'a self, name: &'a str) -> Option<Tensor<'a>> {
-        let info = self.header.info(name)?;
-        let (from, to) = info.data_offsets;
-        let bytes = &self.map[self.data_at + from..self.data_at + to];
-        Some(Tensor { name, dtype: info.dtype, shape: &info.shape, bytes })
+    /// Type and shape of the tensor `name`, if there is one.
+    pub fn describe(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.header.info(name).map(|info| (info.dtype, &info.shape[..]))
     }
 
-    /// Gives back the memory that reading the tensor `name` took; the file still has it.
-    pub fn release(&self, name: &str) {
-        if let Some(info) = self.header.info(name) {
-            let (from, to) = info.data_offsets;
-            super::release(&self.map, self.data_at + from..self.data_at + to);
-        }
-    }
-
-    /// The tensor `name`.
+    /// Reads the tensor `name`.
     ///
     /// # Errors
-    /// When the file has none: names those that it has.
-    pub fn require<'a>(&'a self, name: &'a str) -> Result<Tensor<'a>, Diag> {
-        self.get(name).ok_or_else(|| {
+    /// When the file has none: names those that it has. When it cannot be read, or has become shorter since it was opened.
+    pub fn require(&self, name: &str) -> Result<Loaded, Diag> {
+        let Some(info) = self.header.info(name) else {
             let names = self.names();
             let has: Vec<_> = names.iter().take(8).map(|n| format!("`{n}`")).collect();
             let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
-            Diag::error(Class::Stage, format!("`{}` has no tensor `{name}`", self.path.display()))
-                .note(format!("it has {}{more}", has.join(", ")))
-        })
+            let message = format!("`{}` has no tensor `{name}`", self.file.path().display());
+            return Err(Diag::error(Class::Stage, message).note(format!("it has {}{more}", has.join(", "))));
+        };
+        let (from, to) = info.data_offsets;
+        let bytes = self.file.bytes(self.data_at + from as u64, to - from)?;
+        Ok(Loaded { name: name.to_owned(), dtype: info.dtype, shape: info.shape.clone(), bytes })
     }
 }
 
@@ -187,22 +225,12 @@ pub fn logical_digest(path: &Path) -> Result<Digest, Diag> {
 /// # Errors
 /// When the file cannot be read.
 pub fn meaning(path: &Path) -> Result<Result<Digest, Unfit>, Diag> {
-    let file = match Tensors::try_open(path)? {
-        Ok(file) => file,
-        Err(unfit) => return Ok(Err(unfit)),
-    };
-    let names = file.names();
-    let digests: Vec<_> = names
-        .par_iter()
-        .map(|name| {
-            let tensor = file.get(name).expect("the name comes from the header");
-            tally::add(For::Tensors, tensor.bytes.len());
-            let mut bytes = blake3::Hasher::new();
-            bytes.update_rayon(tensor.bytes);
-            one(name, tensor.dtype, tensor.shape, bytes.finalize())
-        })
-        .collect();
-    Ok(Ok(all(&digests)))
+    if let Err(unfit) = Tensors::try_open(path)? {
+        return Ok(Err(unfit));
+    }
+    let mut tensors = Passing::default();
+    pass(path, &mut [&mut tensors], &Unwatched)?;
+    tensors.finish().map(Ok).ok_or_else(|| changed(path))
 }
 
 /// The digest of one tensor.
@@ -394,8 +422,9 @@ mod tests {
         let file = Tensors::open(&one).unwrap();
         assert_eq!(file.names(), ["a", "b"]);
         let a = file.require("a").unwrap();
-        assert_eq!((a.shape, a.f32s().unwrap()), (&[2usize, 2][..], vec![1.0, -2.0, 3.5, 0.0]));
-        assert!(file.get("b").unwrap().f32s().is_err());
+        assert_eq!((a.view().shape, a.f32s().unwrap()), (&[2usize, 2][..], vec![1.0, -2.0, 3.5, 0.0]));
+        assert_eq!(file.describe("b").unwrap(), (Dtype::U8, &[3usize][..]));
+        assert!(file.require("b").unwrap().f32s().is_err() && file.describe("c").is_none());
         assert_eq!(file.require("c").unwrap_err().notes, ["it has `a`, `b`"]);
     }
 
@@ -432,6 +461,19 @@ mod tests {
         assert!(logical_digest(&path).is_err());
         let t = Tensor { name: "a", dtype: Dtype::U8, shape: &[1], bytes: &[1] };
         assert!(write(&path, &[t, t]).unwrap_err().message.contains("tensor `a` comes twice"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_after_it_was_opened_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.safetensors");
+        let bytes = vec![7; 1 << 20];
+        write(&path, &[Tensor { name: "a", dtype: Dtype::U8, shape: &[1 << 20], bytes: &bytes }]).unwrap();
+        let file = Tensors::open(&path).unwrap();
+        assert_eq!(file.require("a").unwrap().bytes, bytes);
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+        let error = file.require("a").unwrap_err();
+        assert_eq!(error.message, format!("`{}` changed while it was read", path.display()));
     }
 
     #[test]

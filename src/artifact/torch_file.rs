@@ -1,20 +1,19 @@
-//! Files of tensors that `torch.save` wrote (`pytorch_model.bin`, `adapter_model.bin`), read through a memory map: the zip
+//! Files of tensors that `torch.save` wrote (`pytorch_model.bin`, `adapter_model.bin`), read tensor by tensor: the zip
 //! form of PyTorch 1.6 and later, and the form before it, pickles with the numbers behind them. What describes the
 //! tensors goes through [`pickle`], which runs nothing; sizes and offsets are checked against the file.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use safetensors::Dtype;
 
 use crate::base::content::{Content, START};
 use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
+use crate::base::reader::Reader;
 
 use super::Unfit;
 use super::pickle::{self, Heap, Refused, Value, View};
@@ -29,7 +28,7 @@ const OLD_FORM: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x
 /// An open file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TorchFile {
-    map: Arc<Mmap>,
+    file: Arc<Reader>,
     tensors: Arc<BTreeMap<String, Place>>,
 }
 
@@ -40,7 +39,7 @@ struct Place {
     shape: Vec<usize>,
     /// In elements.
     strides: Vec<usize>,
-    /// From its first element to the end of its storage, in bytes of the file.
+    /// From its first element to its last, in bytes of the file.
     bytes: Range<usize>,
 }
 
@@ -50,20 +49,23 @@ impl TorchFile {
     /// # Errors
     /// When the file cannot be read, is of another form, has anything but tensors in it, or describes what it has not.
     pub fn open(path: &Path) -> Result<Self, Diag> {
-        let file = fs::open(path)?;
-        // SAFETY: as for `Tensors::open`: files of the store and inputs of a command are not changed while they are read.
-        let map = unsafe { Mmap::map(&file) }.map_err(on("read", path))?;
-        let tensors = parse(&map).map_err(|why| {
-            const WHAT: &str = "a file of tensors that `torch.save` wrote";
-            // Such a file is an archive itself, so that only what stands in the place of any file tells more than `why`.
-            let unfit = match Content::stand_in(&map[..map.len().min(START)]) {
-                Some(content) => Unfit::by(WHAT, content),
-                None => Unfit { what: WHAT, why, help: None },
-            };
-            let help = "take the safetensors file of the same model, or write one with `safetensors.torch.save_file`";
-            unfit.or_help(help).diag(path)
+        let file = Reader::open(path)?;
+        let tensors = parse(BufReader::new(fs::open(path)?), file.len()).map_err(|wrong| match wrong {
+            Wrong::Read(error) => on("read", path)(error).into(),
+            Wrong::Form(why) => {
+                const WHAT: &str = "a file of tensors that `torch.save` wrote";
+                // Such a file is an archive itself, so that only what stands in the place of any file tells more than `why`.
+                let start = file.bytes(0, file.len().min(START as u64) as usize).unwrap_or_default();
+                let unfit = match Content::stand_in(&start) {
+                    Some(content) => Unfit::by(WHAT, content),
+                    None => Unfit { what: WHAT, why, help: None },
+                };
+                let help =
+                    "take the safetensors file of the same model, or write one with `safetensors.torch.save_file`";
+                unfit.or_help(help).diag(path)
+            }
         })?;
-        Ok(Self { map: Arc::new(map), tensors: Arc::new(tensors) })
+        Ok(Self { file: Arc::new(file), tensors: Arc::new(tensors) })
     }
 
     /// All names, sorted.
@@ -76,16 +78,41 @@ impl TorchFile {
         self.tensors.get(name).map(|place| (place.dtype, &place.shape[..]))
     }
 
-    /// The elements of the tensor `name`, row major: as they lie in the file, or gathered where they lie otherwise.
-    pub fn bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.tensors.get(name).map(|place| place.elements(&self.map))
+    /// Reads the elements of the tensor `name`, and returns them row major; `None` if there is no such tensor.
+    ///
+    /// # Errors
+    /// When they cannot be read, or the file has become shorter since it was opened.
+    pub fn bytes(&self, name: &str) -> Option<Result<Vec<u8>, Diag>> {
+        let place = self.tensors.get(name)?;
+        let stored = self.file.bytes(place.bytes.start as u64, place.bytes.len());
+        Some(stored.map(|stored| place.elements(stored)))
     }
+}
 
-    /// Gives back the memory that reading the tensor `name` took; the file still has it.
-    pub fn release(&self, name: &str) {
-        if let Some(place) = self.tensors.get(name) {
-            super::release(&self.map, place.bytes.clone());
-        }
+/// Why a file was not taken.
+#[derive(Debug)]
+enum Wrong {
+    /// It could not be read.
+    Read(io::Error),
+    /// It is of another form.
+    Form(Refused),
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Wrong::Read(error)
+    }
+}
+
+impl From<Refused> for Wrong {
+    fn from(why: Refused) -> Self {
+        Wrong::Form(why)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(why: &str) -> Self {
+        Wrong::Form(why.to_owned())
     }
 }
 
@@ -108,18 +135,18 @@ impl Place {
         if count > 0 && (last >= has || count > has) {
             return Err(outside());
         }
-        let from = storage.start + if count == 0 { 0 } else { view.offset * size };
-        let bytes = from..storage.end;
+        let bytes = match count {
+            0 => storage.start..storage.start,
+            _ => storage.start + view.offset * size..storage.start + (last + 1) * size,
+        };
         Ok(Self { dtype: view.storage.dtype, shape: view.shape.clone(), strides: view.strides.clone(), bytes })
     }
 
-    fn elements<'m>(&self, map: &'m [u8]) -> Cow<'m, [u8]> {
-        let stored = &map[self.bytes.clone()];
-        let size = width(self.dtype);
-        if self.is_row_major() {
-            Cow::Borrowed(&stored[..self.shape.iter().product::<usize>() * size])
-        } else {
-            Cow::Owned(gather(stored, &self.shape, &self.strides, size))
+    /// The elements in row-major order; `stored` are the bytes from the first to the last.
+    fn elements(&self, stored: Vec<u8>) -> Vec<u8> {
+        match self.is_row_major() {
+            true => stored,
+            false => gather(&stored, &self.shape, &self.strides, width(self.dtype)),
         }
     }
 
@@ -158,23 +185,33 @@ fn width(dtype: Dtype) -> usize {
     dtype.bitsize() / 8
 }
 
-/// The tensors of a file in either form.
-fn parse(map: &[u8]) -> Result<BTreeMap<String, Place>, Refused> {
-    if map.starts_with(b"PK\x03\x04") {
-        zip_form(map)
-    } else if map.starts_with(OLD_FORM) {
-        old_form(map)
+/// The tensors of a file in either form, which has `len` bytes.
+fn parse(mut file: impl Read + Seek, len: u64) -> Result<BTreeMap<String, Place>, Wrong> {
+    let len = usize::try_from(len).map_err(|_| "it is too large for this machine")?;
+    let start = part(&mut file, 0..OLD_FORM.len().min(len))?;
+    if start.starts_with(b"PK\x03\x04") {
+        zip_form(file, len)
+    } else if start == OLD_FORM {
+        old_form(file, len)
     } else {
         Err("it begins neither as the zip form nor as the one before it".into())
     }
 }
 
+/// These bytes of a file.
+fn part(file: &mut (impl Read + Seek), range: Range<usize>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; range.len()];
+    file.seek(SeekFrom::Start(range.start as u64))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A zip archive, nothing in it compressed: `NAME/data.pkl`, and a member for each storage, `NAME/data/KEY`.
-fn zip_form(map: &[u8]) -> Result<BTreeMap<String, Place>, Refused> {
+fn zip_form(file: impl Read + Seek, file_len: usize) -> Result<BTreeMap<String, Place>, Wrong> {
     let broken = |e: zip::result::ZipError| format!("the zip archive is damaged: {e}");
-    let mut zip = zip::ZipArchive::new(Cursor::new(map)).map_err(broken)?;
+    let mut zip = zip::ZipArchive::new(file).map_err(broken)?;
     if zip.len() > MOST_MEMBERS {
-        return Err(format!("the zip archive has {} members", zip.len()));
+        return Err(format!("the zip archive has {} members", zip.len()).into());
     }
     let mut members: BTreeMap<String, Range<usize>> = BTreeMap::new();
     for i in 0..zip.len() {
@@ -183,39 +220,43 @@ fn zip_form(map: &[u8]) -> Result<BTreeMap<String, Place>, Refused> {
         // The first folder has the name of whatever was saved.
         let name = name.split_once('/').map_or(name.as_str(), |(_, rest)| rest).to_owned();
         if member.compression() != zip::CompressionMethod::Stored || member.encrypted() {
-            return Err(format!("its member `{name}` is compressed, which `torch.save` does not do"));
+            return Err(format!("its member `{name}` is compressed, which `torch.save` does not do").into());
         }
         let from = member.data_start().and_then(|at| usize::try_from(at).ok());
         let len = usize::try_from(member.size()).ok();
         let range = from.zip(len).and_then(|(from, len)| Some(from..from.checked_add(len)?));
-        let range = range.filter(|r| r.end <= map.len());
+        let range = range.filter(|r| r.end <= file_len);
         let range = range.ok_or_else(|| format!("its member `{name}` is cut short"))?;
         if members.insert(name.clone(), range).is_some() {
-            return Err(format!("it has two members `{name}`"));
+            return Err(format!("it has two members `{name}`").into());
         }
     }
-    if members.get("byteorder").is_some_and(|r| map[r.clone()] != *b"little") {
+    let mut file = zip.into_inner();
+    if let Some(order) = members.get("byteorder")
+        && (order.len() != b"little".len() || part(&mut file, order.clone())? != b"little")
+    {
         return Err("its numbers have another byte order".into());
     }
     let description = members.get("data.pkl").ok_or("it is a zip archive without `data.pkl`")?;
     if description.len() > MOST_DESCRIPTION {
-        return Err(format!("`data.pkl` has {} bytes", description.len()));
+        return Err(format!("`data.pkl` has {} bytes", description.len()).into());
     }
+    let description = part(&mut file, description.clone())?;
     let mut heap = Heap::default();
-    let (top, _) = pickle::read(&map[description.clone()], &mut heap)?;
+    let (top, _) = pickle::read(&description, &mut heap)?;
     let storage = |key: &str| members.get(&format!("data/{key}")).cloned();
-    places(top, &heap, storage)
+    Ok(places(top, &heap, storage)?)
 }
 
 /// Pickles one after the other: a mark, a version, the machine, the tensors, the names of the storages; then each of
 /// these, its length before it.
-fn old_form(map: &[u8]) -> Result<BTreeMap<String, Place>, Refused> {
+fn old_form(mut file: impl Read + Seek, file_len: usize) -> Result<BTreeMap<String, Place>, Wrong> {
+    let description = part(&mut file, 0..file_len.min(OLD_FORM.len() + MOST_DESCRIPTION))?;
     let mut at = OLD_FORM.len();
     let mut heap = Heap::default();
     let mut tops = Vec::new();
     for _ in 0..3 {
-        let end = map.len().min(at + MOST_DESCRIPTION);
-        let (top, len) = pickle::read(&map[at..end], &mut heap)?;
+        let (top, len) = pickle::read(&description[at..], &mut heap)?;
         tops.push(top);
         at += len;
     }
@@ -234,14 +275,16 @@ fn old_form(map: &[u8]) -> Result<BTreeMap<String, Place>, Refused> {
         let Value::Str(key) = key else { return Err("it does not list its storages".into()) };
         let width = *widths.get(key).ok_or_else(|| format!("no tensor uses its storage `{key}`"))?;
         let short = || format!("storage `{key}` is cut short");
-        let head = map.get(at..at + 8).ok_or_else(short)?;
-        let len = usize::try_from(u64::from_le_bytes(head.try_into().expect("eight bytes"))).map_err(|_| short())?;
-        let end = len.checked_mul(width).and_then(|len| len.checked_add(at + 8)).filter(|&end| end <= map.len());
+        let head_end = at.checked_add(8).filter(|&end| end <= file_len).ok_or_else(short)?;
+        let head = part(&mut file, at..head_end)?;
+        let len = u64::from_le_bytes(*head.first_chunk().expect("eight bytes"));
+        let len = usize::try_from(len).map_err(|_| short())?;
+        let end = len.checked_mul(width).and_then(|len| len.checked_add(head_end)).filter(|&end| end <= file_len);
         let end = end.ok_or_else(short)?;
-        storages.insert(key, at + 8..end);
+        storages.insert(key, head_end..end);
         at = end;
     }
-    places(top, &heap, |key| storages.get(key).cloned())
+    Ok(places(top, &heap, |key| storages.get(key).cloned())?)
 }
 
 /// The tensors of a dictionary, where `storage` says what bytes of the file a storage has.
@@ -269,6 +312,7 @@ fn places(
 mod tests {
     use super::*;
     use crate::artifact::tensors::Tensors;
+    use std::io::Cursor;
 
     fn path(name: &str) -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch_files").join(name)
@@ -281,13 +325,11 @@ mod tests {
             let file = TorchFile::open(&path(name)).unwrap();
             assert!(file.names().eq(expected.names().iter().map(String::as_str)), "{name}");
             for tensor in file.names() {
-                let wanted = expected.get(tensor).unwrap();
-                assert_eq!(file.describe(tensor).unwrap(), (wanted.dtype, wanted.shape), "{name} {tensor}");
-                assert_eq!(&file.bytes(tensor).unwrap()[..], wanted.bytes, "{name} {tensor}");
-                file.release(tensor);
-                assert_eq!(&file.bytes(tensor).unwrap()[..], wanted.bytes, "{name} {tensor}");
+                let wanted = expected.require(tensor).unwrap();
+                assert_eq!(file.describe(tensor).unwrap(), (wanted.dtype, &wanted.shape[..]), "{name} {tensor}");
+                assert_eq!(file.bytes(tensor).unwrap().unwrap(), wanted.bytes, "{name} {tensor}");
             }
-            assert!(matches!(file.bytes("row_major"), Some(Cow::Borrowed(_))) && file.bytes("no").is_none());
+            assert!(file.tensors["row_major"].is_row_major() && file.bytes("no").is_none());
         }
     }
 
@@ -305,7 +347,10 @@ mod tests {
     /// Cut anywhere, and with any byte changed: an error or other numbers, never a panic or a read outside of the file.
     #[test]
     fn damage_is_an_error_or_another_number() {
-        let read = |bytes: &[u8]| parse(bytes).map(|all| all.values().for_each(|place| drop(place.elements(bytes))));
+        let read = |bytes: &[u8]| {
+            let elements = |place: &Place| drop(place.elements(bytes[place.bytes.clone()].to_vec()));
+            parse(Cursor::new(bytes), bytes.len() as u64).map(|all| all.values().for_each(elements))
+        };
         for name in ["zip_form.bin", "old_form.bin"] {
             let whole = std::fs::read(path(name)).unwrap();
             for end in (0..whole.len()).step_by(37) {

@@ -1,13 +1,12 @@
 //! [`Weights`]: a file of tensors in either of the forms that hubs have, safetensors or `torch.save`.
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use super::tensors::{Dtype, Tensors};
+use super::tensors::{Dtype, Loaded, Tensors};
 use super::torch_file::TorchFile;
 use crate::base::diag::{Class, Diag};
 
-/// An open file of tensors, mapped: only what is read is loaded. Cheap to clone.
+/// An open file of tensors: of their elements only those are read that are asked for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Weights {
     /// A safetensors file.
@@ -18,13 +17,13 @@ pub enum Weights {
 
 /// A tensor of a file.
 #[derive(Clone, Debug)]
-pub struct Weight<'a> {
+pub struct Weight {
     /// The type of its elements.
     pub dtype: Dtype,
     /// Its sizes, slowest first.
     pub shape: Vec<usize>,
     /// Its elements, row major, little endian.
-    pub bytes: Cow<'a, [u8]>,
+    pub bytes: Vec<u8>,
 }
 
 impl Weights {
@@ -51,40 +50,32 @@ impl Weights {
     /// Type and shape of the tensor `name`, if there is one.
     pub fn describe(&self, name: &str) -> Option<(Dtype, Vec<usize>)> {
         match self {
-            Weights::Safetensors(file) => file.get(name).map(|t| (t.dtype, t.shape.to_vec())),
+            Weights::Safetensors(file) => file.describe(name).map(|(dtype, shape)| (dtype, shape.to_vec())),
             Weights::Torch(file) => file.describe(name).map(|(dtype, shape)| (dtype, shape.to_vec())),
         }
     }
 
-    /// The tensor `name`.
+    /// Reads the tensor `name`.
     ///
     /// # Errors
-    /// When the file has none.
-    pub fn require<'a>(&'a self, name: &'a str) -> Result<Weight<'a>, Diag> {
+    /// When the file has none, cannot be read, or has become shorter since it was opened.
+    pub fn require(&self, name: &str) -> Result<Weight, Diag> {
         match self {
             Weights::Safetensors(file) => {
-                let tensor = file.require(name)?;
-                Ok(Weight { dtype: tensor.dtype, shape: tensor.shape.to_vec(), bytes: Cow::Borrowed(tensor.bytes) })
+                let Loaded { dtype, shape, bytes, .. } = file.require(name)?;
+                Ok(Weight { dtype, shape, bytes })
             }
             Weights::Torch(file) => {
                 let found = file.describe(name).zip(file.bytes(name));
                 let ((dtype, shape), bytes) =
                     found.ok_or_else(|| Diag::error(Class::Stage, format!("the file has no tensor `{name}`")))?;
-                Ok(Weight { dtype, shape: shape.to_vec(), bytes })
+                Ok(Weight { dtype, shape: shape.to_vec(), bytes: bytes? })
             }
-        }
-    }
-
-    /// Gives back the memory that reading the tensor `name` took: what was copied is not held twice.
-    pub fn release(&self, name: &str) {
-        match self {
-            Weights::Safetensors(file) => file.release(name),
-            Weights::Torch(file) => file.release(name),
         }
     }
 }
 
-impl Weight<'_> {
+impl Weight {
     /// The elements as f32, where they are F32, F16 or BF16.
     pub fn f32s(&self) -> Option<Vec<f32>> {
         let halves = || self.bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));

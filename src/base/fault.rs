@@ -45,7 +45,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("pack.write", "an archive is written beside its place"),
     ("pack.rename", "the archive takes its place"),
     ("import.unpack", "a member of an archive is unpacked"),
-    ("import.object", "an object of an archive takes its place"),
+    ("import.object", "an object of an archive is made ready to take its place"),
 ];
 
 /// The points of the steps that replace a file as a whole.

@@ -1,11 +1,12 @@
 //! The file system, with errors that name their path, and writes that are atomic.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::diag::{Class, Diag};
 use super::fault::{self, Steps};
+use super::look;
 
 /// What could not be done, to which path, and why.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,9 @@ impl From<FsError> for Diag {
             _ => (Class::Stage, None),
         };
         let diag = Diag::error(class, e.to_string());
-        match help {
+        let known = e.source.get_ref().and_then(|inner| inner.downcast_ref::<look::Unreadable>());
+        let diag = if known.is_some() { diag.lasting() } else { diag };
+        match help.or(known.and_then(|unreadable| unreadable.help)) {
             Some(help) => diag.help(help),
             None => diag,
         }
@@ -57,19 +60,34 @@ pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FsErro
     move |source| FsError { action, path, source }
 }
 
-/// The whole file as bytes.
+/// The whole regular file as bytes.
 pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
-    fs::read(path).map_err(on("read", path))
+    let (mut file, meta) = look::open_file(path)?;
+    let mut bytes = Vec::new();
+    let room = bytes.try_reserve_exact(meta.len() as usize).map_err(io::Error::from);
+    room.and_then(|()| file.read_to_end(&mut bytes)).map_err(on("read", path))?;
+    Ok(bytes)
 }
 
-/// The whole file as text.
+/// The whole regular file as text.
 pub fn read_to_string(path: &Path) -> Result<String, FsError> {
-    fs::read_to_string(path).map_err(on("read", path))
+    let (mut file, meta) = look::open_file(path)?;
+    let mut text = String::new();
+    let room = text.try_reserve_exact(meta.len() as usize).map_err(io::Error::from);
+    room.and_then(|()| file.read_to_string(&mut text)).map_err(on("read", path))?;
+    Ok(text)
 }
 
-/// Opens for reading.
+/// Opens a regular file for reading. Anything else is refused at once: see [`look`].
 pub fn open(path: &Path) -> Result<File, FsError> {
-    File::open(path).map_err(on("read", path))
+    Ok(look::open_file(path)?.0)
+}
+
+/// The error of a file whose bytes were not the same all the while.
+pub fn changed(path: &Path) -> Diag {
+    Diag::error(Class::Stage, format!("`{}` changed while it was read", path.display()))
+        .help("run again when nothing writes to it")
+        .outdated()
 }
 
 /// Makes a folder and all above it.
@@ -187,7 +205,7 @@ pub fn beside(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// Makes a folder's entries durable.
 pub fn sync_dir(dir: &Path) -> Result<(), FsError> {
-    open(dir)?.sync_all().map_err(on("sync", dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(on("sync", dir))
 }
 
 #[cfg(test)]

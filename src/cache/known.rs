@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::artifact::{Counted, Known, LARGE, digests, kind_of, logical_digest, meaning};
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
+use crate::base::watch::Watch;
 
 use super::index::About;
 use super::store::Store;
@@ -28,10 +29,11 @@ impl Store {
         path: &Path,
         known: Option<&Known>,
         foreign: bool,
+        watch: &dyn Watch,
     ) -> Result<(Digest, Digest, Option<String>), Diag> {
         let (bytes, logical) = match known {
             Some(known) => (known.bytes, known.logical.or_else(|| self.learn(name, known))),
-            None => digests(name, path)?,
+            None => digests(name, path, watch)?,
         };
         let (logical, note) = match logical {
             Some(logical) => (logical, None),

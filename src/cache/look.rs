@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::artifact::byte_digest;
+use crate::artifact::byte_digest_watched;
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
+use crate::base::watch::{Unwatched, Watch};
 
 use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
@@ -78,14 +79,23 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
+        self.look_watched(key, wanted, &Unwatched)
+    }
+
+    pub(super) fn look_watched(
+        &self,
+        key: CacheKey,
+        wanted: Wanted,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Found, Diag> {
         if let Some(stored) = self.known(key, wanted)
             && self.is_whole(&stored)?
         {
             return Ok(Found::Hit(stored));
         }
-        let own = self.look_in(self.root(), key, wanted)?;
+        let own = self.look_in(self.root(), key, wanted, watch)?;
         match (&own, self.shared()) {
-            (Found::Missing | Found::Other(_), Some(root)) => match self.look_in(root, key, wanted)? {
+            (Found::Missing | Found::Other(_), Some(root)) => match self.look_in(root, key, wanted, watch)? {
                 Found::Missing => Ok(own),
                 found => Ok(found),
             },
@@ -94,7 +104,7 @@ impl Store {
     }
 
     /// What the manifest below `root` says, if its files are there.
-    fn look_in(&self, root: &Path, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
+    fn look_in(&self, root: &Path, key: CacheKey, wanted: Wanted, watch: &(dyn Watch + Sync)) -> Result<Found, Diag> {
         let path = manifest_in(root, key);
         let entry = match Entry::read(&path, key)? {
             None => return Ok(Found::Missing),
@@ -108,7 +118,7 @@ impl Store {
             return Ok(Found::Other(entry.made[0].numerics.clone()));
         };
         let stored = Arc::new(Stored::of(key, &entry.made[at]));
-        let damage = self.damage(&stored)?;
+        let damage = self.damage(&stored, watch)?;
         if !damage.is_empty() {
             return Ok(Found::Damaged(damage));
         }
@@ -207,10 +217,10 @@ impl Store {
     }
 
     /// What is wrong with the files of a result. Objects whose signature does not speak for them are hashed.
-    fn damage(&self, stored: &Stored) -> Result<Vec<Damage>, Diag> {
+    fn damage(&self, stored: &Stored, watch: &(dyn Watch + Sync)) -> Result<Vec<Damage>, Diag> {
         let mut damage = Vec::new();
         for (name, file) in stored.files.iter() {
-            if let Some((what, note)) = self.object_damage(&file.bytes, file.size)? {
+            if let Some((what, note)) = self.object_damage(&file.bytes, file.size, watch)? {
                 let what = format!("`{name}` {what}");
                 damage.push(Damage { what, note, path: self.object(&file.bytes) });
             }
@@ -219,20 +229,20 @@ impl Store {
     }
 
     /// What is wrong with an object, if anything, wherever it lies.
-    fn object_damage(&self, bytes: &Digest, size: u64) -> Result<Option<Wrong>, Diag> {
+    fn object_damage(&self, bytes: &Digest, size: u64, watch: &(dyn Watch + Sync)) -> Result<Option<Wrong>, Diag> {
         if let Some(path) = self.shared_object(bytes)
             && !self.own_object(bytes).exists()
             && let Some(signature) = Signature::at(&path)?
         {
-            let found = self.file_digest(&path, signature)?;
+            let found = self.file_digest(&path, signature, watch)?;
             let what = "in the shared store is not what was stored";
             return Ok((found != *bytes).then(|| (what.to_owned(), Some(facts(bytes, size, &found, signature)))));
         }
-        self.own_damage(bytes, size)
+        self.own_damage(bytes, size, watch)
     }
 
     /// What is wrong with an object of the store that is written.
-    fn own_damage(&self, bytes: &Digest, size: u64) -> Result<Option<Wrong>, Diag> {
+    fn own_damage(&self, bytes: &Digest, size: u64, watch: &dyn Watch) -> Result<Option<Wrong>, Diag> {
         let path = self.own_object(bytes);
         let Some(signature) = Signature::at(&path)? else {
             return Ok(Some(("is missing".to_owned(), Some(format!("recorded {bytes}, {size} bytes")))));
@@ -241,7 +251,8 @@ impl Store {
             return Ok(None);
         }
         let hashed_at = now_ns();
-        let found = byte_digest(&path)?;
+        let found = byte_digest_watched(&path, watch)?;
+        watch.advance(1, 0);
         if found != *bytes {
             return Ok(Some(("is not what was stored".to_owned(), Some(facts(bytes, size, &found, signature)))));
         }
@@ -262,8 +273,8 @@ impl Store {
     }
 
     /// Whether the object is there and right. One that is there and wrong is set aside.
-    pub(super) fn has_object(&self, bytes: &Digest, size: u64) -> Result<bool, Diag> {
-        match self.own_damage(bytes, size)? {
+    pub(super) fn has_object(&self, bytes: &Digest, size: u64, watch: &dyn Watch) -> Result<bool, Diag> {
+        match self.own_damage(bytes, size, watch)? {
             None => Ok(true),
             Some(_) => {
                 self.set_aside(&self.own_object(bytes))?;

@@ -3,7 +3,7 @@
 //! The order of writing, so that a kill at any point leaves a store that is right:
 //!
 //! 1. the stage writes to `work/KEY/out`, under the lock;
-//! 2. each file is made read-only, dated back (see [`super::stat`]), synced and hashed;
+//! 2. each file is made read-only, dated back (see [`super::stat`]) and hashed; then all are synced at once;
 //! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no harm;
 //! 4. the manifest is written beside, synced, renamed: now the result is there;
 //! 5. `work/KEY` goes (it is handed on to the next node, see [`super::work`]), then the lock.
@@ -12,22 +12,22 @@
 //! cut may leave such a file empty, or full of other bytes. That is never taken for the result: after the machine was started
 //! anew, what was not synced is hashed before it is used (see [`super::index`]), told as damage, and made again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use crate::artifact::{Known, kind_of};
+use crate::artifact::{Known, each, kind_of};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
 use crate::base::walk;
+use crate::base::watch::{self, Unwatched, Watch};
 
+use super::durable::sync_all;
 use super::entry::{Entry, FileRecord, Made, Stored};
 use super::index::Seen;
 use super::key::CacheKey;
@@ -125,56 +125,51 @@ impl<'a> Miss<'a> {
     /// When a file is not what its ending says and is not foreign, or the store cannot be written. Nothing is stored then,
     /// and the scratch folder stays.
     pub fn commit(self, recipe: &Recipe, work: Work) -> Result<Arc<Stored>, Diag> {
-        self.commit_and_tell(recipe, work, &|_| ())
+        self.commit_watched(recipe, work, &|_| (), &Unwatched)
     }
 
-    /// As [`Miss::commit`]; `tell` hears the notes that come of it.
+    /// As [`Miss::commit`], followed by `watch`: it is asked between pieces and between files. `tell` hears the notes that
+    /// come of it.
     ///
     /// # Errors
-    /// As there.
-    pub fn commit_and_tell(
+    /// As [`Miss::commit`]; what `watch` says.
+    pub fn commit_watched(
         mut self,
         recipe: &Recipe,
         mut work: Work,
         tell: &dyn Fn(&str),
+        watch: &(dyn Watch + Sync),
     ) -> Result<Arc<Stored>, Diag> {
         assert_eq!(recipe.key(), self.key, "a result is filed under the key of its own recipe");
         let out = self.out();
-        let names = self.written()?;
         let durable = work.seconds >= WORTH_SYNCING;
-        let take = |name: &String| {
-            let known = work.hashed.get(name);
-            Ok((name.clone(), self.take(name, &out.join(name), durable, known, work.foreign)?))
-        };
-        // To wake the pool costs more than to hash what is small.
-        let size = |name: &String| std::fs::metadata(out.join(name)).map_or(0, |file| file.len());
-        let taken: Result<BTreeMap<_, _>, Diag> = if names.len() < 2 || names.iter().map(size).sum::<u64>() < 1 << 20 {
-            names.iter().map(take).collect()
-        } else {
-            names.par_iter().map(take).collect()
-        };
-        let mut files = BTreeMap::new();
-        for (name, (file, note)) in taken? {
-            files.insert(name, file);
+        let size = |name: String| (std::fs::metadata(out.join(&name)).map_or(0, |file| file.len()), name);
+        let written: Vec<(u64, String)> = self.written()?.into_iter().map(size).collect();
+        let (count, bytes) = (written.len() as u64, written.iter().map(|(size, _)| size).sum());
+        watch.begin(watch::Work { what: "hashing outputs", files: Some(count), bytes: Some(bytes) });
+        let taken = each(
+            &written,
+            |(size, _)| *size,
+            |(_, name)| {
+                let taken = self.take(name, &out.join(name), work.hashed.get(name), work.foreign, watch)?;
+                watch.advance(1, 0);
+                Ok(taken)
+            },
+        )?;
+        let mut ready: Vec<Ready> = Vec::with_capacity(taken.len() + work.given.len());
+        for ((_, name), (file, signature, note)) in written.into_iter().zip(taken) {
             if let Some(note) = note {
                 tell(&note);
                 work.notes.push(note);
             }
+            ready.push(Ready { path: out.join(&name), name, file, signature: Some(signature) });
         }
         for (name, bytes) in &work.given {
-            files.insert(name.clone(), self.give(name, bytes, durable)?);
+            let file = self.give(name, bytes, watch)?;
+            ready.push(Ready { path: out.join(name), name: name.clone(), file, signature: None });
         }
-        let mut touched = BTreeSet::new();
-        for (name, file) in &files {
-            if self.store.place(&out.join(name), file, durable)? {
-                touched.insert(self.store.own_object(&file.bytes).parent().expect("objects lie in folders").to_owned());
-            } else if durable {
-                touched.extend(self.store.settle(&file.bytes)?);
-            }
-        }
-        if durable {
-            touched.iter().try_for_each(|dir| self.store.sync_objects(dir))?;
-        }
+        self.store.keep(&ready, durable, watch)?;
+        let files = ready.into_iter().map(|ready| (ready.name, ready.file)).collect();
 
         let made = made(work, files);
         let manifest = self.store.manifest(self.key);
@@ -196,28 +191,29 @@ impl<'a> Miss<'a> {
     }
 
     /// The record of a file that is handed over as its bytes. Written only if there is no such object.
-    fn give(&self, name: &str, bytes: &[u8], durable: bool) -> Result<FileRecord, Diag> {
+    fn give(&self, name: &str, bytes: &[u8], watch: &dyn Watch) -> Result<FileRecord, Diag> {
         assert!(kind_of(name).name == "bytes" && is_relative_file(name), "`{name}` cannot be handed over");
         let digest = Digest::of(bytes);
         let record = FileRecord { logical: digest, bytes: digest, size: bytes.len() as u64, executable: false };
-        if !self.store.has_object(&digest, record.size)? {
+        if !self.store.has_object(&digest, record.size, watch)? {
             let path = self.out().join(name);
             fs::replace(&path, bytes, false)?;
-            drop(prepare_object(&path, durable)?);
+            drop(prepare_object(&path)?);
         }
         Ok(record)
     }
 
-    /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already. With a note where it is `foreign`, and
-    /// not what its ending says.
+    /// Makes a file unchangeable, and hashes it, unless its bytes are `hashed` already. Its record, the signature that it had
+    /// all the while, and a note where it is `foreign` and not what its ending says.
     fn take(
         &self,
         name: &str,
         path: &Path,
-        durable: bool,
         hashed: Option<&Known>,
         foreign: bool,
-    ) -> Result<(FileRecord, Option<String>), Diag> {
+        watch: &dyn Watch,
+    ) -> Result<(FileRecord, Signature, Option<String>), Diag> {
+        watch.check()?;
         let meta = std::fs::symlink_metadata(path).map_err(on("read", path))?;
         // A link to a file that others use must not become an object: it would change when they write.
         if meta.nlink() > 1 {
@@ -225,72 +221,108 @@ impl<'a> Miss<'a> {
             fs::copy_into(&fs::open(path)?, copy.as_file()).map_err(on("copy", path))?;
             copy.persist(path).map_err(|e| on("write", path)(e.error))?;
         }
-        let file = prepare_object(path, durable)?;
+        let file = prepare_object(path)?;
         let before = Signature::of(&file.metadata().map_err(on("read", path))?);
         let hashed = hashed.filter(|known| known.size == before.size);
-        let (bytes, logical, note) = self.store.digests(name, path, hashed, foreign)?;
+        let (bytes, logical, note) = self.store.digests(name, path, hashed, foreign, watch)?;
         if Signature::at(path)? != Some(before) {
-            return Err(Diag::error(
-                Class::Stage,
-                format!("`{name}` was still being written when its stage had ended"),
-            ));
+            return Err(still_written(name));
         }
         let executable = meta.mode() & 0o100 != 0;
-        Ok((FileRecord { logical, bytes, size: before.size, executable }, note))
+        Ok((FileRecord { logical, bytes, size: before.size, executable }, before, note))
     }
 }
 
-/// Makes a file unchangeable, and brings it to the disk if it is to be `durable`.
-pub(super) fn prepare_object(path: &Path, durable: bool) -> Result<File, fs::FsError> {
+fn still_written(name: &str) -> Diag {
+    Diag::error(Class::Stage, format!("`{name}` was still being written when its stage had ended"))
+}
+
+/// Makes a file unchangeable.
+pub(super) fn prepare_object(path: &Path) -> Result<File, fs::FsError> {
     let file = fs::open(path)?;
     fault::point("object.prepare")
         .and_then(|()| file.set_permissions(Permissions::from_mode(0o444)))
         .and_then(|()| date_back(&file))
         .map_err(on("write", path))?;
-    if durable {
-        fault::point("object.sync").and_then(|()| file.sync_all()).map_err(on("sync", path))?;
-    }
     Ok(file)
 }
 
+/// A [prepared](prepare_object) file that is to become an object.
+pub(super) struct Ready {
+    /// Its name, for messages.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is.
+    pub file: FileRecord,
+    /// What it was when it was hashed, where another process could have written to it since.
+    pub signature: Option<Signature>,
+}
+
 impl Store {
-    /// Gives a [prepared](prepare_object) file its place among the objects, unless one with the same bytes is there.
-    /// Whether it was given.
-    pub(super) fn place(&self, path: &Path, file: &FileRecord, settled: bool) -> Result<bool, Diag> {
-        if self.has_object(&file.bytes, file.size)? {
-            return Ok(false);
+    /// Gives files their places among the objects, but those with bytes of which there is an object. With `durable` all of
+    /// them, also those that were there, are on the disk afterwards: each file before it takes its place, then the folders.
+    /// Returns how many were new.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; what `watch` says. Objects that took their places stay: nothing names them.
+    pub(super) fn keep(&self, files: &[Ready], durable: bool, watch: &(dyn Watch + Sync)) -> Result<usize, Diag> {
+        let mut seen = HashSet::new();
+        let (mut new, mut unsettled) = (Vec::new(), Vec::new());
+        for ready in files.iter().filter(|ready| seen.insert(ready.file.bytes)) {
+            watch.check()?;
+            if !self.has_object(&ready.file.bytes, ready.file.size, watch)? {
+                new.push(ready);
+            } else if durable && self.index().objects.get(&ready.file.bytes).is_none_or(|seen| !seen.settled) {
+                unsettled.push(ready.file.bytes);
+            }
+        }
+        let mut folders = BTreeSet::new();
+        if durable {
+            let old: Vec<PathBuf> = unsettled.iter().map(|bytes| self.own_object(bytes)).collect();
+            let paths: Vec<&Path> =
+                new.iter().map(|ready| &*ready.path).chain(old.iter().map(|path| &**path)).collect();
+            watch.begin(watch::Work { what: "syncing outputs", files: Some(paths.len() as u64), bytes: None });
+            sync_all(&paths, "object.sync", watch)?;
+            folders.extend(old.iter().filter_map(|path| path.parent()).map(Path::to_owned));
+        }
+        for ready in &new {
+            watch.check()?;
+            folders.extend(self.place(ready, durable)?);
+        }
+        if durable {
+            let folders: Vec<PathBuf> = folders.into_iter().collect();
+            sync_all(&folders, "object.folder", watch)?;
+            let mut index = self.index();
+            for bytes in unsettled {
+                if let Some(seen) = index.objects.get(&bytes) {
+                    index.objects.insert(bytes, Seen { settled: true, ..seen });
+                }
+            }
+        }
+        Ok(new.len())
+    }
+
+    /// Gives a file its place among the objects. The folders with new names in them.
+    fn place(&self, ready: &Ready, settled: bool) -> Result<Vec<PathBuf>, Diag> {
+        let Ready { path, file, .. } = ready;
+        if ready.signature.is_some() && Signature::at(path)? != ready.signature {
+            return Err(still_written(&ready.name));
         }
         let to = self.own_object(&file.bytes);
+        let folder = to.parent().expect("objects lie in folders");
+        let mut touched = vec![folder.to_owned()];
         fault::point("object.rename").map_err(on("write", &to))?;
         if std::fs::rename(path, &to).is_err() {
             // The first object of its folder, most likely.
-            fs::create_dir_all(to.parent().expect("objects lie in folders"))?;
+            fs::create_dir_all(folder)?;
+            touched.extend(folder.parent().map(Path::to_owned));
             std::fs::rename(path, &to).map_err(on("write", &to))?;
         }
         if let Some(signature) = Signature::at(&to)? {
             self.index().objects.insert(file.bytes, Seen { signature, settled });
         }
-        Ok(true)
-    }
-
-    /// Brings an object to the disk that was there already, and perhaps not synced. Its folder, to be synced too.
-    fn settle(&self, bytes: &Digest) -> Result<Option<PathBuf>, Diag> {
-        if self.index().objects.get(bytes).is_some_and(|seen| seen.settled) {
-            return Ok(None);
-        }
-        let path = self.own_object(bytes);
-        fault::point("object.sync").and_then(|()| File::open(&path)?.sync_all()).map_err(on("sync", &path))?;
-        let mut index = self.index();
-        if let Some(seen) = index.objects.get(bytes) {
-            index.objects.insert(*bytes, Seen { settled: true, ..seen });
-        }
-        Ok(path.parent().map(Path::to_owned))
-    }
-
-    /// Makes the names of new objects durable.
-    pub(super) fn sync_objects(&self, dir: &Path) -> Result<(), fs::FsError> {
-        fault::point("object.folder").map_err(on("sync", dir))?;
-        fs::sync_dir(dir)
+        Ok(touched)
     }
 }
 

@@ -39,6 +39,7 @@
 
 mod ahead;
 pub mod census;
+mod durable;
 pub mod entry;
 pub mod files;
 pub mod gc;
@@ -56,6 +57,7 @@ pub mod reason;
 pub mod recipe;
 pub mod store;
 pub mod verify;
+mod watched;
 mod work;
 mod worktree;
 
@@ -68,6 +70,7 @@ pub use miss::{Miss, Work};
 pub use reason::StaleReason;
 pub use recipe::Recipe;
 pub use store::{Claim, Damage, Found, Store, Wanted};
+pub use watched::Watched;
 
 #[cfg(test)]
 mod attacks;

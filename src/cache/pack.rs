@@ -27,10 +27,11 @@ use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
+use crate::base::watch::{self, Unwatched, Watch};
 
 use super::entry::{Entry, FileRecord};
 use super::key::CacheKey;
-use super::miss::prepare_object;
+use super::miss::{Ready, prepare_object};
 use super::stat::now_ns;
 use super::store::Store;
 
@@ -81,6 +82,14 @@ impl Store {
     /// # Errors
     /// When an entry is not there, a file of it is not what was stored, or the archive cannot be written.
     pub fn pack(&self, keys: &BTreeSet<CacheKey>, to: &Path) -> Result<Packed, Diag> {
+        self.pack_watched(keys, to, &Unwatched)
+    }
+
+    /// As [`Store::pack`], followed by `watch`. Where that ends it, nothing is left of the archive.
+    ///
+    /// # Errors
+    /// As [`Store::pack`]; what `watch` says.
+    pub fn pack_watched(&self, keys: &BTreeSet<CacheKey>, to: &Path, watch: &dyn Watch) -> Result<Packed, Diag> {
         let _in_use = self.in_use()?;
         let mut entries = Vec::new();
         for key in keys {
@@ -89,6 +98,8 @@ impl Store {
             })?);
         }
         let objects: BTreeMap<Digest, u64> = entries.iter().flat_map(Entry::objects).collect();
+        let (files, bytes) = (Some(objects.len() as u64), Some(objects.values().sum()));
+        watch.begin(watch::Work { what: "exporting", files, bytes });
         let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
         fault::point("pack.write").map_err(on("write", to))?;
@@ -96,10 +107,10 @@ impl Store {
         let out = BufWriter::with_capacity(1 << 20, beside.as_file());
         if to.extension().is_some_and(|ending| ending == "gz" || ending == "tgz") {
             let packer = GzEncoder::new(out, Compression::fast());
-            let packer = self.write_members(packer, &mut entries, &objects, to)?;
+            let packer = self.write_members(packer, &mut entries, &objects, to, watch)?;
             packer.finish().and_then(|mut out| out.flush()).map_err(on("write", to))?;
         } else {
-            self.write_members(out, &mut entries, &objects, to)?.flush().map_err(on("write", to))?;
+            self.write_members(out, &mut entries, &objects, to, watch)?.flush().map_err(on("write", to))?;
         }
         beside.as_file().sync_all().map_err(on("sync", to))?;
         fault::point("pack.rename").map_err(on("write", to))?;
@@ -114,6 +125,7 @@ impl Store {
         entries: &mut [Entry],
         objects: &BTreeMap<Digest, u64>,
         to: &Path,
+        watch: &dyn Watch,
     ) -> Result<W, Diag> {
         let mut tar = tar::Builder::new(out);
         let contents = Contents {
@@ -129,8 +141,12 @@ impl Store {
         }
         for (object, size) in objects {
             let path = self.object(object);
-            let mut reader = Hashing::new(BufReader::with_capacity(1 << 20, fs::open(&path)?).take(*size));
-            member(&mut tar, &object_member(&object.hex()), *size, &mut reader).map_err(on("write", to))?;
+            let reader = Asking { reader: fs::open(&path)?, watch };
+            let mut reader = Hashing::new(BufReader::with_capacity(1 << 20, reader).take(*size));
+            let written = member(&mut tar, &object_member(&object.hex()), *size, &mut reader);
+            watch.check()?;
+            written.map_err(on("write", to))?;
+            watch.advance(1, 0);
             if reader.digest() != *object {
                 let text = format!("object `{object}` is not what was stored: nothing was exported");
                 return Err(Diag::error(Class::Store, text).help("`dpt run` sets it aside and makes it again"));
@@ -144,17 +160,27 @@ impl Store {
     /// # Errors
     /// When the archive is not whole and right, in every part, or the store cannot be written. Nothing of it is to be seen then.
     pub fn unpack(&self, archive: &Path) -> Result<Imported, Diag> {
+        self.unpack_watched(archive, &Unwatched)
+    }
+
+    /// As [`Store::unpack`], followed by `watch`. Where that ends it, nothing of the archive is to be seen in the store.
+    ///
+    /// # Errors
+    /// As [`Store::unpack`]; what `watch` says.
+    pub fn unpack_watched(&self, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<Imported, Diag> {
         let _in_use = self.in_use()?;
         let folder = self.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
         fs::create_dir_all(&folder)?;
         let staging = Staging(folder);
-        let mut parts = read_members(archive, &staging.0)?;
+        watch.begin(watch::Work { what: "unpacking", files: None, bytes: None });
+        let mut parts = read_members(archive, &staging.0, watch)?;
         let here = |hex: &str| staging.0.join(hex);
-        parts
-            .entries
-            .par_iter()
-            .flat_map_iter(|entry| entry.made.iter().flat_map(|made| &made.files))
-            .try_for_each(|(name, file)| check_file(archive, name, file, &parts.objects, &here(&file.bytes.hex())))?;
+        parts.entries.par_iter().flat_map_iter(|entry| entry.made.iter().flat_map(|made| &made.files)).try_for_each(
+            |(name, file)| {
+                watch.check()?;
+                check_file(archive, name, file, &parts.objects, &here(&file.bytes.hex()))
+            },
+        )?;
 
         let mut imported = Imported {
             packed: Packed {
@@ -164,17 +190,16 @@ impl Store {
             },
             ..Imported::default()
         };
-        let mut folders = BTreeSet::new();
+        let mut ready = Vec::with_capacity(parts.objects.len());
         for (hex, size) in &parts.objects {
+            watch.check()?;
             let bytes = hex.parse().expect("checked when it was read");
-            drop(prepare_object(&here(hex), true)?);
+            drop(prepare_object(&here(hex))?);
             fault::point("import.object").map_err(on("write", self.root()))?;
-            if self.place(&here(hex), &FileRecord { logical: bytes, bytes, size: *size, executable: false }, true)? {
-                imported.new_objects += 1;
-                folders.extend(self.own_object(&bytes).parent().map(Path::to_owned));
-            }
+            let file = FileRecord { logical: bytes, bytes, size: *size, executable: false };
+            ready.push(Ready { name: hex.clone(), path: here(hex), file, signature: None });
         }
-        folders.iter().try_for_each(|dir| self.sync_objects(dir))?;
+        imported.new_objects = self.keep(&ready, true, watch)?;
         for entry in &mut parts.entries {
             match self.locks().try_take(entry.key)? {
                 Ok(_lock) => imported.known += usize::from(!self.merge_entry(entry)?),
@@ -254,7 +279,7 @@ fn bad(archive: &Path, what: impl std::fmt::Display) -> Diag {
 }
 
 /// Reads all members, objects into `folder`. Checks everything that does not need another member.
-fn read_members(archive: &Path, folder: &Path) -> Result<Parts, Diag> {
+fn read_members(archive: &Path, folder: &Path, watch: &dyn Watch) -> Result<Parts, Diag> {
     let bad = |what: String| bad(archive, what);
     let cut = |e: io::Error| bad(format!("it is cut short or no archive: {e}"));
     let mut file = BufReader::with_capacity(1 << 20, fs::open(archive)?);
@@ -265,6 +290,7 @@ fn read_members(archive: &Path, folder: &Path) -> Result<Parts, Diag> {
     let mut entries: BTreeMap<CacheKey, Entry> = BTreeMap::new();
     let mut objects = BTreeMap::new();
     for member in tar.entries().map_err(cut)? {
+        watch.check()?;
         let mut member = member.map_err(cut)?;
         let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
         let size = member.size();
@@ -300,16 +326,19 @@ fn read_members(archive: &Path, folder: &Path) -> Result<Parts, Diag> {
             let mut buffer = vec![0; 1 << 16];
             let mut copied = 0;
             loop {
+                watch.check()?;
                 let n = reader.read(&mut buffer).map_err(cut)?;
                 if n == 0 {
                     break;
                 }
+                watch.advance(0, n as u64);
                 copied += n as u64;
                 file.write_all(&buffer[..n]).map_err(on("write", &path))?;
             }
             if copied != size || reader.digest().hex() != hex {
                 return Err(bad(format!("object `{hex}` is not what its name says")));
             }
+            watch.advance(1, 0);
             objects.insert(hex.to_owned(), size);
         } else {
             return Err(bad(format!("it holds `{name}`, which was not announced")));
@@ -370,6 +399,21 @@ fn check_file(
         return Err(bad(archive, format!("`{name}` does not mean what its manifest says")));
     }
     Ok(())
+}
+
+/// Asks between reads whether to go on. An end is an error of the read: whoever reads asks once more for its reason.
+struct Asking<'a, R> {
+    reader: R,
+    watch: &'a dyn Watch,
+}
+
+impl<R: Read> Read for Asking<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.watch.check().map_err(|diag| io::Error::other(diag.message))?;
+        let n = self.reader.read(buffer)?;
+        self.watch.advance(0, n as u64);
+        Ok(n)
+    }
 }
 
 /// Hashes what is read through it.

@@ -13,6 +13,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
+use crate::base::watch::{Unwatched, Watch};
 
 use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
@@ -323,13 +324,23 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'_>, Diag> {
+        self.claim_watched(key, wanted, force, &Unwatched)
+    }
+
+    pub(super) fn claim_watched(
+        &self,
+        key: CacheKey,
+        wanted: Wanted,
+        force: bool,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Claim<'_>, Diag> {
         let lock = match self.locks.try_take(key).map_err(|e| self.unwritable(e))? {
             Ok(lock) => lock,
             Err(holder) => return Ok(Claim::Busy(holder)),
         };
         let mut damage = Vec::new();
         if !force {
-            match self.look(key, wanted)? {
+            match self.look_watched(key, wanted, watch)? {
                 Found::Hit(stored) => return Ok(Claim::Hit(stored)),
                 Found::Missing | Found::Other(_) => {}
                 Found::Damaged(parts) => {

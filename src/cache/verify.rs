@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::artifact::byte_digest;
-use crate::base::diag::Diag;
+use crate::artifact::{byte_digest_watched, each};
+use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
+use crate::base::watch::Watch;
 
 use super::census::{list, named};
 use super::entry::Entry;
@@ -80,9 +81,25 @@ struct Wanted {
     keys: BTreeSet<CacheKey>,
 }
 
+/// Follows for those who called.
+struct Asked<'a> {
+    progress: &'a (dyn Fn(u64) + Sync),
+    ask: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Watch for Asked<'_> {
+    fn advance(&self, _: u64, bytes: u64) {
+        (self.progress)(bytes);
+    }
+
+    fn check(&self) -> Result<(), Diag> {
+        if (self.ask)() { Err(Diag::error(Class::Interrupted, "verifying was interrupted")) } else { Ok(()) }
+    }
+}
+
 impl Store {
-    /// Hashes all objects in `scope`. `progress` hears of each object's bytes as they are hashed; `ask` is looked at
-    /// between objects, and ends the work early where it says so.
+    /// Hashes all objects in `scope`. `progress` hears of bytes as they are hashed; `ask` is asked between pieces of them, and
+    /// ends the work early where it says so.
     ///
     /// # Errors
     /// When the store's folders cannot be read. An object that cannot be read is broken.
@@ -141,17 +158,18 @@ impl Store {
         }
         verified.unnamed = wanted.values().filter(|object| object.names.is_empty()).count();
         let bytes = AtomicU64::new(0);
-        let hashed: Vec<Option<Option<Broken>>> = wanted
-            .par_iter()
-            .map(|(digest, object)| {
-                (!ask()).then(|| {
-                    let (size, broken) = self.hash_object(digest, object);
+        let asked = Asked { progress, ask };
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let hashed: Vec<Option<Option<Broken>>> = each(
+            &wanted,
+            |(_, object)| object.size.unwrap_or(0),
+            |(digest, object)| {
+                Ok((!ask()).then(|| self.hash_object(digest, object, &asked)).flatten().map(|(size, broken)| {
                     bytes.fetch_add(size, Ordering::Relaxed);
-                    progress(size);
                     broken
-                })
-            })
-            .collect();
+                }))
+            },
+        )?;
         verified.bytes = bytes.into_inner();
         for broken in hashed.into_iter().flatten() {
             verified.objects += 1;
@@ -160,8 +178,8 @@ impl Store {
         Ok(verified)
     }
 
-    /// Hashes one object; how many bytes that were, and what is wrong with it.
-    fn hash_object(&self, digest: &Digest, object: &Wanted) -> (u64, Option<Broken>) {
+    /// Hashes one object; how many bytes that were, and what is wrong with it. `None`: it was ended before.
+    fn hash_object(&self, digest: &Digest, object: &Wanted, watch: &dyn Watch) -> Option<(u64, Option<Broken>)> {
         let path = self.object(digest);
         let broken = |what: String, note: Option<String>, aside: Aside| {
             object.keys.iter().for_each(|key| self.forget(*key));
@@ -177,11 +195,11 @@ impl Store {
         };
         let before = match Signature::at(&path) {
             Ok(Some(signature)) => signature,
-            Ok(None) => return (0, broken("is missing".to_owned(), Some(recorded), Aside::Missing)),
-            Err(error) => return (0, broken("cannot be read".into(), None, Aside::Stays(error.to_string()))),
+            Ok(None) => return Some((0, broken("is missing".to_owned(), Some(recorded), Aside::Missing))),
+            Err(error) => return Some((0, broken("cannot be read".into(), None, Aside::Stays(error.to_string())))),
         };
         let hashed_at = now_ns();
-        match byte_digest(&path) {
+        Some(match byte_digest_watched(&path, watch) {
             Ok(found) if found == *digest => {
                 if path.starts_with(self.root()) {
                     self.trust(digest, before, hashed_at);
@@ -192,8 +210,9 @@ impl Store {
                 let note = format!("{recorded}; found {found}, {} bytes", before.size);
                 (before.size, broken("is not what was stored".to_owned(), Some(note), self.put_aside(&path)))
             }
+            Err(error) if error.class == Class::Interrupted => return None,
             Err(error) => (0, broken("cannot be read".to_owned(), Some(error.message), self.put_aside(&path))),
-        }
+        })
     }
 
     fn put_aside(&self, path: &Path) -> Aside {

@@ -5,13 +5,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
-use crate::artifact::digests;
+use crate::artifact::{digests, each};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, of_folder};
-use crate::base::fs::on;
+use crate::base::fs::{changed, on};
+use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
+use crate::base::watch::{Unwatched, Watch};
 
 use super::index::{About, Memo};
 use super::stat::{Signature, now_ns};
@@ -19,55 +19,62 @@ use super::store::Store;
 
 impl Store {
     /// The digest of a file's bytes; of a folder: of all files below it, by relative name. Links are followed. Names,
-    /// times and rights of the file or folder itself do not count.
+    /// times and rights of the file or folder itself do not count, nor the [locks](look::is_editor_lock) of an editor.
     ///
     /// # Errors
     /// When there is nothing at `path`, or a part of it cannot be read.
     pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
-        self.digest_of(path, |digest, _| digest)
+        self.content_digest_watched(path, &Unwatched)
+    }
+
+    pub(super) fn content_digest_watched(&self, path: &Path, watch: &(dyn Watch + Sync)) -> Result<Digest, Diag> {
+        self.digest_of(path, |digest, _| digest, watch)
     }
 
     /// As [`Store::content_digest`], but an executable file has another digest than the same file that is not.
     ///
     /// # Errors
-    /// As there.
-    pub fn program_digest(&self, path: &Path) -> Result<Digest, Diag> {
-        self.digest_of(path, |digest, meta| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest })
+    /// As there; what `watch` says.
+    pub(super) fn program_digest_watched(&self, path: &Path, watch: &(dyn Watch + Sync)) -> Result<Digest, Diag> {
+        self.digest_of(path, |digest, meta| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest }, watch)
     }
 
     /// The digest of a file, or of all files below a folder; `with` adds to the digest of each what else counts of it.
-    fn digest_of(&self, path: &Path, with: impl Fn(Digest, &Metadata) -> Digest + Sync) -> Result<Digest, Diag> {
+    fn digest_of(
+        &self,
+        path: &Path,
+        with: impl Fn(Digest, &Metadata) -> Digest + Sync,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Digest, Diag> {
         let path = self.absolute(path);
-        let meta = std::fs::metadata(&path).map_err(on("read", &path))?;
-        if !meta.is_dir() {
-            return Ok(with(self.file_digest(&path, Signature::of(&meta))?, &meta));
+        if let There::File(meta) = look::required(&path)? {
+            return Ok(with(self.file_digest(&path, Signature::of(&meta), watch)?, &meta));
         }
         let mut files = Vec::new();
         walk(&path, &mut files)?;
-        files.sort();
-        let digests = files
-            .par_iter()
-            .map(|(_, file)| {
-                let meta = std::fs::metadata(file).map_err(on("read", file))?;
-                Ok(with(self.file_digest(file, Signature::of(&meta))?, &meta))
-            })
-            .collect::<Result<Vec<_>, Diag>>()?;
-        Ok(of_folder(files.iter().zip(digests).map(|((name, _), digest)| (name.as_str(), digest))))
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let digest =
+            |file: &Below| Ok(with(self.file_digest(&file.path, Signature::of(&file.meta), watch)?, &file.meta));
+        let digests = each(&files, |file| file.meta.len(), digest)?;
+        Ok(of_folder(files.iter().zip(digests).map(|(file, digest)| (file.name.as_str(), digest))))
     }
 
-    pub(super) fn file_digest(&self, path: &Path, signature: Signature) -> Result<Digest, Diag> {
+    pub(super) fn file_digest(
+        &self,
+        path: &Path,
+        signature: Signature,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Digest, Diag> {
         let known = self.index().files.get(path);
         if let Some(memo) = known.filter(|m| m.signature == signature && !signature.racy(m.hashed_at)) {
             return Ok(memo.digest);
         }
         let hashed_at = now_ns();
-        let (digest, tensors) = digests(&path.to_string_lossy(), path)?;
-        let after = Signature::at(path)?;
-        if after != Some(signature) {
-            return Err(Diag::error(Class::Stage, format!("`{}` changed while it was read", path.display()))
-                .help("run again when nothing writes to it")
-                .outdated());
+        let (digest, tensors) = digests(&path.to_string_lossy(), path, watch)?;
+        if Signature::at(path)? != Some(signature) {
+            return Err(changed(path));
         }
+        watch.advance(1, 0);
         let mut index = self.index();
         index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
         if tensors.is_some() {
@@ -78,8 +85,16 @@ impl Store {
     }
 }
 
+/// A file below a folder.
+struct Below {
+    /// Its name from the folder on.
+    name: String,
+    path: PathBuf,
+    meta: Metadata,
+}
+
 /// All files below `dir` with their names from there on. Links are followed.
-fn walk(dir: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), Diag> {
+fn walk(dir: &Path, files: &mut Vec<Below>) -> Result<(), Diag> {
     let mut open = vec![(String::new(), dir.to_owned(), 0)];
     while let Some((prefix, dir, depth)) = open.pop() {
         if depth > DEEPEST {
@@ -92,10 +107,11 @@ fn walk(dir: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<(), Diag> {
                     .help("rename it: names of files in a source folder are part of the key"));
             };
             let name = format!("{prefix}{name}");
-            if std::fs::metadata(&path).map_err(on("read", &path))?.is_dir() {
-                open.push((name + "/", path, depth + 1));
-            } else {
-                files.push((name, path));
+            match look::required(&path) {
+                Ok(There::Folder(_)) => open.push((name + "/", path, depth + 1)),
+                Ok(There::File(meta)) => files.push(Below { name, path, meta }),
+                Err(_) if look::is_editor_lock(&path) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -141,6 +157,45 @@ mod tests {
             let text = format!("{i:04}");
             fs::write(&path, &text).unwrap();
             assert_eq!(store.content_digest(&path).unwrap(), Digest::of(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn an_editors_lock_does_not_count_and_any_other_dangling_link_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        let folder = dir.path().join("code");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.py"), "print()").unwrap();
+        let before = store.content_digest(&folder).unwrap();
+        std::os::unix::fs::symlink("someone@host.1234:1700000000", folder.join(".#a.py")).unwrap();
+        assert_eq!(store.content_digest(&folder).unwrap(), before);
+        std::os::unix::fs::symlink("../annex/b", folder.join("b.py")).unwrap();
+        let error = store.content_digest(&folder).unwrap_err();
+        assert!(error.message.ends_with("b.py`: it is a link to `../annex/b`, where there is nothing"), "{error}");
+    }
+
+    #[test]
+    fn hashing_ends_between_pieces_and_files_when_it_is_asked_to() {
+        use crate::base::watch::Counting;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        let folder = dir.path().join("code");
+        fs::create_dir(&folder).unwrap();
+        (0..100).for_each(|i| fs::write(folder.join(format!("{i}")), vec![1; 1 << 16]).unwrap());
+        fs::write(dir.path().join("large"), vec![1; 20 << 20]).unwrap();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let third = || match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0..3 => Ok(()),
+            _ => Err(Diag::error(Class::Interrupted, "enough")),
+        };
+        let tell = |_| ();
+        for path in [folder, dir.path().join("large")] {
+            asked.store(0, std::sync::atomic::Ordering::Relaxed);
+            let counting = Counting::new(Default::default(), &third, &tell);
+            assert_eq!(store.watched(&counting).content_digest(&path).unwrap_err().message, "enough");
+            assert!(asked.load(std::sync::atomic::Ordering::Relaxed) < 20, "it goes on for long");
+            store.content_digest(&path).unwrap();
         }
     }
 

@@ -141,7 +141,9 @@ pub fn run(args: &Args) -> Outcome {
     drop(sink);
     // Of a part of the graph, what no other reads.
     let named = if args.part.is_empty() { targets.clone() } else { vec![] };
-    let copied = if dry_run { Exported::default() } else { export(&plan, &summary, &named, &store, &folder) };
+    // Who wants the run to end does not wait for copies: the next run makes them.
+    let copies = !dry_run && !summary.totals.interrupted;
+    let copied = if copies { export(&plan, &summary, &named, &store, &folder) } else { Exported::default() };
     if !args.json {
         copied.notes.iter().for_each(|note| render::err(&format!("{} {note}\n", paint(DIM, "note"))));
         let arrow = copied.folders.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();

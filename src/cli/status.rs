@@ -6,10 +6,12 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::base::diag::Diag;
+use crate::base::watch::{Counting, Work};
 use crate::cache::StaleReason;
 use crate::cli::Outcome;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
+use crate::cli::progress::Bar;
 use crate::cli::render::{self, DIM, paint};
 use crate::cli::standing::{self, State, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
@@ -61,7 +63,11 @@ pub fn run(args: &Args) -> Outcome {
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
-    let mut nodes = status(&plan.graph, &store, &options, &executor);
+    let bar = Bar::new();
+    let (go_on, show) = (|| Ok(()), |amount| bar.show(amount));
+    let watch = Counting::new(Work { what: "hashing sources", ..Work::default() }, &go_on, &show);
+    let mut nodes = status(&plan.graph, store.watched(&watch), &options, &executor);
+    drop(bar);
     // In the order of the pipeline file.
     nodes.sort_by_key(|node| node.id);
     // What was learnt of files is kept for the next look; without it that is slower and no different.

@@ -44,6 +44,13 @@ impl HitNode<'_> {
     }
 }
 
+impl Event {
+    /// Whether it says only how far something is: journals leave that out.
+    pub fn is_progress(&self) -> bool {
+        matches!(self, Event::NodeProgress { .. } | Event::RunProgress { .. })
+    }
+}
+
 /// Why a node need not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -196,6 +203,11 @@ pub enum Event {
         node: String,
         /// The nodes that it waits for.
         by: Vec<String>,
+    },
+    /// How far what `dpt` does for no single node is: the hashing of sources for keys.
+    RunProgress {
+        /// How far.
+        update: Update,
     },
     /// Something about the run as a whole that the user should know.
     RunNote {

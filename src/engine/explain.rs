@@ -171,7 +171,7 @@ impl Looker<'_> {
     /// The whole recipe of a node whose producers all have results.
     fn prepared(&self, id: NodeId) -> Result<Recipe, Diag> {
         let Self { graph, store, options, executor, .. } = self;
-        Ok(prepare(graph, id, &self.results, store, &options.outside, options.accept, *executor)?.recipe)
+        Ok(prepare(graph, id, &self.results, *store, &options.outside, options.accept, *executor)?.recipe)
     }
 
     /// What of a blocked node's recipe is known: all but its inputs.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::value::Params;
-use crate::cache::{Known, Store, Stored};
+use crate::cache::{Known, Stored, Watched};
 
 use super::executor::Executor;
 use super::graph::{Graph, Node, NodeId};
@@ -24,7 +24,7 @@ pub struct Foreseen {
 
 impl Foreseen {
     /// Looks ahead, over the wanted nodes. What is forced is not fresh, nor what needs it.
-    pub fn new(graph: &Graph, wanted: &Wanted, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Self {
+    pub fn new(graph: &Graph, wanted: &Wanted, store: Watched, options: &RunOptions, executor: &dyn Executor) -> Self {
         let mut known: Vec<Option<Known>> = vec![None; graph.len()];
         let mut recall = store.recall(&options.pipeline);
         let mut keys = KeysOf::default();
@@ -71,7 +71,7 @@ struct KeysOf {
 }
 
 impl KeysOf {
-    fn of(&mut self, node: &Node, store: &Store, options: &RunOptions) -> Option<&mut Keys> {
+    fn of(&mut self, node: &Node, store: Watched, options: &RunOptions) -> Option<&mut Keys> {
         let keys = || Some(outer(node, store, &options.outside).ok()?.keys(node));
         if Arc::strong_count(&node.params) > 1 {
             self.shared.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(keys).as_mut()

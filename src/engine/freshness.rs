@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
-use crate::cache::{CacheKey, Found, StaleReason, Store, Stored};
+use crate::cache::{CacheKey, Found, StaleReason, Stored, Watched};
 
 use super::executor::Executor;
 use super::foresee::Foreseen;
@@ -58,7 +58,13 @@ pub struct NodeStatus {
 
 /// How the wanted nodes stand, producers before consumers. Runs nothing; of the options it minds `pipeline`, `targets`,
 /// `force`, `outside` and `accept`.
-pub fn status(graph: &Graph, store: &Store, options: &RunOptions, executor: &dyn Executor) -> Vec<NodeStatus> {
+pub fn status<'a>(
+    graph: &Graph,
+    store: impl Into<Watched<'a>>,
+    options: &RunOptions,
+    executor: &dyn Executor,
+) -> Vec<NodeStatus> {
+    let store = store.into();
     let wanted = Wanted::new(graph, &options.targets);
     let force: HashSet<NodeId> = options.force.iter().copied().collect();
     let mut results = vec![None; graph.len()];
@@ -91,7 +97,7 @@ fn of(
     graph: &Graph,
     id: NodeId,
     results: &[Option<Arc<Stored>>],
-    store: &Store,
+    store: Watched,
     options: &RunOptions,
     executor: &dyn Executor,
     forced: bool,
@@ -108,7 +114,7 @@ fn of(
         found = prepared.look(store)?;
     }
     let node = graph.node(id).to_string();
-    let reasons = prepared.reasons(store, &options.pipeline, &node, &found)?;
+    let reasons = prepared.reasons(&store, &options.pipeline, &node, &found)?;
     Ok(match found {
         Found::Damaged(_) => Freshness::Damaged { key, reasons },
         _ => Freshness::Stale { key, reasons },

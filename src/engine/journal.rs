@@ -79,7 +79,7 @@ impl Journal {
 
 impl Sink for Journal {
     fn event(&self, event: &Event) {
-        if matches!(event, Event::NodeProgress { .. }) {
+        if event.is_progress() {
             return;
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());

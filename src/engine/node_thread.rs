@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::base::diag::{Class, Diag};
+use crate::base::watch::{Amount, Counting};
 use crate::cache::{Miss, Recipe, Stored, Work};
 use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
 
+use super::deadline::PATIENCE;
 use super::event::{Event, Sink};
 use super::graph::NodeId;
 use super::job::{check_outputs, made};
@@ -20,7 +22,8 @@ pub(super) struct Finished {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// A running node's thread: the stage, then its result. Never panics, so that the loop always hears of its end.
+/// A running node's thread: the stage, then its result. Asked to end, the storing of a result goes on for half of [`PATIENCE`]: most are
+/// stored by then, and their work is not lost. Never panics, so that the loop always hears of its end.
 pub(super) fn work(
     shared: Shared,
     id: NodeId,
@@ -52,7 +55,14 @@ pub(super) fn work(
             given,
             foreign: kind.brings_foreign_files(),
         };
-        let stored = miss.commit_and_tell(recipe, told, &|note| reporter.note(note))?;
+        let asked = OnceLock::new();
+        let check = || match cancel.check(&job.node) {
+            Err(_) if asked.get_or_init(Instant::now).elapsed() < PATIENCE / 2 => Ok(()),
+            checked => checked,
+        };
+        let tell = |amount: Amount| reporter.update(amount.into());
+        let watch = Counting::new(Default::default(), &check, &tell);
+        let stored = miss.commit_watched(recipe, told, &|note| reporter.note(note), &watch)?;
         Ok(Finished { stored, metrics })
     });
     catch_unwind(stage).unwrap_or_else(|panic| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, reason};
+use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, Watched, reason};
 use crate::stages::stage::{Identity, Outside, Runs};
 
 use super::executor::Executor;
@@ -39,8 +39,8 @@ impl Keyed {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look(&self, store: &Store) -> Result<Found, Diag> {
-        store.look(self.key, &|numerics| wants(&self.numerics, numerics))
+    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
+        store.into().look(self.key, &|numerics| wants(&self.numerics, numerics))
     }
 }
 
@@ -76,8 +76,8 @@ impl Prepared {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look(&self, store: &Store) -> Result<Found, Diag> {
-        store.look(self.key, &|numerics| self.wants(numerics))
+    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
+        store.into().look(self.key, &|numerics| self.wants(numerics))
     }
 
     /// Why there is no result that counts; at least one reason.
@@ -126,16 +126,16 @@ pub(super) fn producers_with<'a>(
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_key(
+pub fn prepare_key<'a>(
     graph: &Graph,
     id: NodeId,
     results: &[Option<Arc<Stored>>],
-    store: &Store,
+    store: impl Into<Watched<'a>>,
     outside: &Outside,
     accept: Option<Accept>,
     executor: &dyn Executor,
 ) -> Result<Keyed, Diag> {
-    let outer = outer(graph.node(id), store, outside)?;
+    let outer = outer(graph.node(id), store.into(), outside)?;
     let key = outer.keys(graph.node(id)).key(&producers(graph, id, results));
     Ok(Keyed { key, numerics: numerics(graph.node(id), accept, executor)? })
 }
@@ -143,17 +143,18 @@ pub fn prepare_key(
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
 ///
 /// # Errors
-/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell.
-pub fn prepare(
+/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell; what the store's
+/// watch says.
+pub fn prepare<'a>(
     graph: &Graph,
     id: NodeId,
     results: &[Option<Arc<Stored>>],
-    store: &Store,
+    store: impl Into<Watched<'a>>,
     outside: &Outside,
     accept: Option<Accept>,
     executor: &dyn Executor,
 ) -> Result<Prepared, Diag> {
-    let Outer { identity, sources } = outer(graph.node(id), store, outside)?;
+    let Outer { identity, sources } = outer(graph.node(id), store.into(), outside)?;
     let producers = producers(graph, id, results);
     let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
     debug_assert_eq!(recipe.key(), Keys::new(graph.node(id), &identity, &sources).key(&producers));
@@ -175,7 +176,7 @@ impl Outer {
 }
 
 /// Finds it out. Files are hashed, unless their signatures hold.
-pub(super) fn outer(node: &Node, store: &Store, outside: &Outside) -> Result<Outer, Diag> {
+pub(super) fn outer(node: &Node, store: Watched, outside: &Outside) -> Result<Outer, Diag> {
     let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
     let sources = sources(node, &identity, store)?;
     Ok(Outer { identity, sources })
@@ -184,8 +185,13 @@ pub(super) fn outer(node: &Node, store: &Store, outside: &Outside) -> Result<Out
 /// The digests of the files of an identity. Of what a program is given, it counts whether it is executable.
 ///
 /// # Errors
-/// When a file cannot be read.
-pub fn sources(node: &Node, identity: &Identity, store: &Store) -> Result<Vec<(String, Digest)>, Diag> {
+/// When a file cannot be read; what the watch of the store says.
+pub fn sources<'a>(
+    node: &Node,
+    identity: &Identity,
+    store: impl Into<Watched<'a>>,
+) -> Result<Vec<(String, Digest)>, Diag> {
+    let store = store.into();
     let of = |path: &Path| match node.kind.runs_programs() {
         true => store.program_digest(path),
         false => store.content_digest(path),

@@ -4,21 +4,23 @@
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
 
+mod dry;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::{CacheKey, Claim, Found, StaleReason, Store, Stored};
+use crate::base::watch::{Amount, Counting, Work};
+use crate::cache::{CacheKey, Claim, Found, StaleReason, Store, Stored, Watched};
 use crate::stages::ctx::Cancel;
 use crate::stages::stage::{Outside, StageKind};
 
-use super::deadline;
+use super::deadline::{self, Deadlines};
 use super::event::{self, Event, Hit, Sink, Totals};
 use super::executor::{Executor, Held, Slots};
 use super::foresee::Foreseen;
-use super::freshness::{self, Freshness};
 use super::graph::{Accept, Graph, NodeId};
 use super::hands::Hands;
 use super::job::job;
@@ -31,6 +33,8 @@ use super::tee::Tee;
 
 /// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
 const TICK: Duration = Duration::from_millis(50);
+/// What is told of the loop's own reading.
+const HASHING: Work = Work { what: "hashing sources", files: None, bytes: None };
 /// How often the index is written during a long run.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -87,6 +91,13 @@ pub fn run(
     let journal = Journal::new(&store.runs(), &run);
     let tee = Tee::new(graph, sink, (!options.dry_run).then_some(&journal));
     let (sender, messages) = mpsc::channel();
+    let deadlines = Deadlines::default();
+    let check = || {
+        deadlines.ask_those_over();
+        cancel.check("the run")
+    };
+    let tell = |amount: Amount| tee.event(&Event::RunProgress { update: amount.into() });
+    let watch = Counting::new(HASHING, &check, &tell);
     let wanted = Wanted::new(graph, &options.targets);
     let mut runner = Runner {
         totals: Totals { nodes: wanted.order().len(), ..Totals::default() },
@@ -107,7 +118,15 @@ pub fn run(
         skipped: Vec::new(),
         stop: None,
         hands: Hands::default(),
-        shared: Shared { graph, store, executor, sink: &tee, options: &options, run: &run },
+        shared: Shared {
+            graph,
+            store: store.watched(&watch),
+            executor,
+            sink: &tee,
+            options: &options,
+            run: &run,
+            deadlines: &deadlines,
+        },
         states: States::new(graph, &Wanted::none(graph), |_| false),
         sender,
     };
@@ -124,9 +143,9 @@ pub fn run(
         tee.event(&Event::RunNote { text: format!("nothing keeps `dpt cache gc` away: {}", error.message) });
     }
     if options.dry_run {
-        runner.dry();
+        runner.dry(cancel);
     } else {
-        let foreseen = Foreseen::new(graph, &wanted, store, &options, executor);
+        let foreseen = Foreseen::new(graph, &wanted, store.watched(&watch), &options, executor);
         runner.take_fresh(&wanted, &foreseen);
         runner.states = States::new(graph, &wanted, |id| foreseen.result(id).is_some());
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
@@ -149,11 +168,12 @@ pub fn run(
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
     graph: &'a Graph,
-    store: &'a Store,
+    store: Watched<'a>,
     pub executor: &'a dyn Executor,
     pub sink: &'a Tee<'a>,
     options: &'a RunOptions,
     pub run: &'a str,
+    deadlines: &'a Deadlines,
 }
 
 impl<'a> Shared<'a> {
@@ -231,9 +251,7 @@ impl<'a> Runner<'a> {
         let mut flushed = Instant::now();
         loop {
             if cancel.asked() && !self.totals.interrupted {
-                self.totals.interrupted = true;
-                self.stop = Some("the run was interrupted".to_owned());
-                self.running.values().for_each(|r| r.cancel.ask());
+                self.interrupt();
             }
             while self.stop.is_none()
                 && let Some(id) = self.states.next_ready()
@@ -264,6 +282,13 @@ impl<'a> Runner<'a> {
         self.skip_rest();
     }
 
+    /// The user wants the run to end.
+    fn interrupt(&mut self) {
+        self.totals.interrupted = true;
+        self.stop = Some("the run was interrupted".to_owned());
+        self.running.values().for_each(|r| r.cancel.ask());
+    }
+
     fn tell(&self, event: &Event) {
         self.shared.sink.event(event);
     }
@@ -276,7 +301,7 @@ impl<'a> Runner<'a> {
         let (found, key) = match looked {
             Ok(looked) => looked,
             Err(error) if error.outdated => return self.key_again(id, error),
-            Err(error) => return self.fail(id, error),
+            Err(error) => return self.fail_to_look(id, error),
         };
         let shared = self.made_keys.contains(&key);
         if (shared || !self.force.contains(&id))
@@ -295,10 +320,10 @@ impl<'a> Runner<'a> {
             Ok(prepared) if prepared.key == key => prepared,
             // A file of the working tree was changed just now.
             Ok(_) => return self.key_again(id, retry::changing(&self.shared.name(id))),
-            Err(error) => return self.fail(id, error),
+            Err(error) => return self.fail_to_look(id, error),
         };
         if !self.may_run(id) {
-            let reasons = prepared.reasons(store, &options.pipeline, &self.shared.name(id), &found);
+            let reasons = prepared.reasons(&store, &options.pipeline, &self.shared.name(id), &found);
             return match reasons {
                 Ok(reasons) => self.fail(id, not_selected(&self.shared.name(id), &reasons)),
                 Err(error) => self.fail(id, error),
@@ -310,7 +335,7 @@ impl<'a> Runner<'a> {
             return self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: self.shared.name(other) });
         }
         let node = self.shared.name(id);
-        let reasons = match prepared.reasons(store, &options.pipeline, &node, &found) {
+        let reasons = match prepared.reasons(&store, &options.pipeline, &node, &found) {
             Ok(reasons) => reasons,
             Err(error) => return self.fail(id, error),
         };
@@ -318,6 +343,15 @@ impl<'a> Runner<'a> {
         self.tell(&Event::NodeQueued { node, key, reasons });
         self.making.insert(key, id);
         self.keys.insert(id, key);
+    }
+
+    /// A node's key or result cannot be told: it fails, or gets no turn where the user ended the reading.
+    fn fail_to_look(&mut self, id: NodeId, error: Diag) {
+        if error.class != Class::Interrupted {
+            return self.fail(id, error);
+        }
+        self.states.set(id, NodeState::Ready);
+        self.interrupt();
     }
 
     fn may_run(&self, id: NodeId) -> bool {
@@ -407,14 +441,14 @@ impl<'a> Runner<'a> {
             }
             Err(error) => {
                 self.slots.give(held);
-                return self.fail(id, error);
+                return self.fail_to_look(id, error);
             }
         };
         let node = graph.node(id);
         let device = held.device(node.kind, executor).to_owned();
         let producers = producers(graph, id, &self.results);
         let counted = &prepared.sources;
-        let job = match job(node, &producers, counted, store, &options.outside, &miss, &held, &device) {
+        let job = match job(node, &producers, counted, &store, &options.outside, &miss, &held, &device) {
             Ok(job) => job,
             Err(error) => {
                 self.slots.give(held);
@@ -432,6 +466,9 @@ impl<'a> Runner<'a> {
         self.tell(&Event::NodeStarted { node: name, key, attempt, device });
         let cancel = Arc::new(Cancel::new());
         let deadline = node.resources.timeout.map(|s| Instant::now() + Duration::from_secs(s));
+        if let Some(deadline) = deadline {
+            self.shared.deadlines.add(id, deadline, cancel.clone());
+        }
         self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false, told_late: false });
         let (shared, sender) = (self.shared, self.sender.clone());
         let node = move || {
@@ -458,11 +495,14 @@ impl<'a> Runner<'a> {
     /// A node's thread came to its end.
     fn ended(&mut self, Ended { id, result }: Ended) {
         let running = self.running.remove(&id).expect("it ran");
+        self.shared.deadlines.remove(id);
         self.slots.give(running.held);
+        // The deadline may have passed while this loop hashed sources.
+        let over = running.timed_out || running.deadline.is_some_and(|deadline| deadline <= Instant::now());
         match result {
             Ok(finished) => self.done(id, finished),
             Err(error) => {
-                let error = match running.timed_out {
+                let error = match over && !self.totals.interrupted {
                     true => deadline::ran_over(self.shared.graph.node(id), error),
                     false => error,
                 };
@@ -588,45 +628,6 @@ impl<'a> Runner<'a> {
         let because = self.stop.clone().unwrap_or_default();
         for id in self.states.unsettled() {
             self.skip(id, because.clone());
-        }
-    }
-
-    /// Tells what would be done.
-    fn dry(&mut self) {
-        let Shared { graph, store, executor, options, .. } = self.shared;
-        for status in freshness::status(graph, store, options, executor) {
-            let node = match status.freshness {
-                Freshness::Fresh { .. } => String::new(),
-                _ => self.shared.name(status.id),
-            };
-            match status.freshness {
-                Freshness::Fresh { stored } => {
-                    self.totals.fresh += 1;
-                    self.totals.seconds_saved += stored.seconds;
-                    self.totals.bytes_saved += stored.size();
-                    self.shared.sink.hit(status.id, Hit::Fresh, &stored);
-                    self.results[status.id.index()] = Some(stored);
-                }
-                Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !self.may_run(status.id) => {
-                    let error = not_selected(&node, &reasons);
-                    self.totals.failed += 1;
-                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
-                    self.failed.push((status.id, error));
-                }
-                Freshness::Stale { key, reasons } | Freshness::Damaged { key, reasons } => {
-                    self.totals.would_run += 1;
-                    self.tell(&Event::NodeWouldRun { node, key, reasons });
-                }
-                Freshness::Blocked { by } => {
-                    self.totals.may_run += 1;
-                    self.tell(&Event::NodeMayRun { node, by: by.iter().map(|id| self.shared.name(*id)).collect() });
-                }
-                Freshness::Broken { error } => {
-                    self.totals.failed += 1;
-                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
-                    self.failed.push((status.id, error));
-                }
-            }
         }
     }
 }

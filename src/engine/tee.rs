@@ -39,7 +39,7 @@ impl Sink for Tee<'_> {
     fn event(&self, event: &Event) {
         self.sink.event(event);
         let Some(journal) = self.journal else { return };
-        if matches!(event, Event::NodeProgress { .. }) || (Journal::quiet(event) && !journal.is_open()) {
+        if event.is_progress() || (Journal::quiet(event) && !journal.is_open()) {
             return journal.event(event);
         }
         let hits = std::mem::take(&mut *self.hits.lock().unwrap_or_else(PoisonError::into_inner));

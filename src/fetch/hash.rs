@@ -1,6 +1,7 @@
 //! The digests of the same bytes in one pass: SHA-256 for comparing with what is published, blake3 for the store, and what
 //! tensors mean.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use crate::artifact::tally::{self, For};
 use crate::artifact::tensors::Passing;
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
+use crate::base::watch;
 
 /// A SHA-256 digest: what data hubs and data set catalogues publish. Printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,7 +144,7 @@ impl Hashes {
     /// When it cannot be read, or what `go_on` says.
     pub fn of_file(path: &Path, wants: Wants, go_on: impl FnMut(u64) -> Result<(), Diag>) -> Result<Summary, Diag> {
         let mut hashes = Self::new(wants);
-        hashes.bytes = pass(path, &mut hashes.takers(), go_on)?;
+        hashes.bytes = pass(path, &mut hashes.takers(), &GoOn::new(go_on))?;
         Ok(hashes.finish())
     }
 
@@ -186,8 +188,28 @@ impl Hashes {
 /// When it cannot be read, or what `go_on` says.
 pub fn sha256_of_file(path: &Path, go_on: impl FnMut(u64) -> Result<(), Diag>) -> Result<Sha256, Diag> {
     let mut sha = Sha::default();
-    pass(path, &mut [&mut sha], go_on)?;
+    pass(path, &mut [&mut sha], &GoOn::new(go_on))?;
     Ok(Sha256(sha.0.finalize().into()))
+}
+
+/// Asks a function before each piece, which hears how many bytes went by.
+struct GoOn<F>(RefCell<(F, u64)>);
+
+impl<F> GoOn<F> {
+    fn new(go_on: F) -> Self {
+        Self(RefCell::new((go_on, 0)))
+    }
+}
+
+impl<F: FnMut(u64) -> Result<(), Diag>> watch::Watch for GoOn<F> {
+    fn advance(&self, _: u64, bytes: u64) {
+        self.0.borrow_mut().1 += bytes;
+    }
+
+    fn check(&self) -> Result<(), Diag> {
+        let (go_on, bytes) = &mut *self.0.borrow_mut();
+        go_on(*bytes)
+    }
 }
 
 #[cfg(test)]

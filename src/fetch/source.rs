@@ -9,6 +9,7 @@ use url::Url;
 use super::hash::{Sha256, Summary};
 use super::size;
 use crate::base::diag::{Class, Diag};
+use crate::base::look::look;
 use crate::base::name::is_relative_file;
 use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
@@ -141,12 +142,11 @@ impl Source {
             (None, Location::Http(url)) => return Ok(Place::Http(url.clone())),
             (None, Location::Local(path)) => (base.join(path), false),
         };
-        if !root.exists() {
+        let class = if mirrors.contains_key(&self.name) { Class::Usage } else { Class::Environment };
+        if look(&root).map_err(|e| Diag { class, ..e.into() })?.is_none() {
             let what = if mirrors.contains_key(&self.name) { "the mirror" } else { "the folder or archive" };
             let mut diag = bad(&self.name, &format!("names a place that is not there: `{}`", root.display()));
-            if !mirrors.contains_key(&self.name) {
-                diag.class = Class::Environment;
-            }
+            diag.class = class;
             return Err(diag.help(format!("correct the path of {what}, or `--mirror {}=DIR`", self.name)));
         }
         Ok(Place::Local { root, mirror })

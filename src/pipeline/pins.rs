@@ -92,10 +92,10 @@ pub fn write(pipeline: &Path, pins: &Pins) -> Result<(), Diag> {
 }
 
 fn read_document(path: &Path) -> Result<Option<Table>, Vec<Diag>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(path).map_err(|e| vec![e.into()])?;
+    let text = match fs::read_to_string(path) {
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| vec![e.into()])?,
+    };
     parsed(path, text).map(Some)
 }
 

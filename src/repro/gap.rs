@@ -49,13 +49,13 @@ fn tensors(recorded: &Path, found: &Path) -> Result<Gap, Diag> {
     let mut worst: Option<(f64, String)> = None;
     for name in a.names() {
         let (x, y) = (a.require(&name)?, b.require(&name)?);
-        if (x.dtype, x.shape) != (y.dtype, y.shape) {
+        if (x.dtype, &x.shape) != (y.dtype, &y.shape) {
             return Ok(Gap::told(format!("`{name}` has another type or shape")));
         }
         if x.bytes == y.bytes {
             continue;
         }
-        let Some((p, q)) = floats(x.dtype, x.bytes).zip(floats(y.dtype, y.bytes)) else {
+        let Some((p, q)) = floats(x.dtype, &x.bytes).zip(floats(y.dtype, &y.bytes)) else {
             return Ok(Gap::told(format!("`{name}` has other values")));
         };
         // A NaN on one side alone is as far as can be.

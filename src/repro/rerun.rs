@@ -9,6 +9,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
+use crate::base::watch::{Amount, Counting};
 use crate::cache::{Claim, Made, Miss, Store, Stored, Work};
 use crate::engine::deadline;
 use crate::engine::event::{self, Event, Sink, Totals};
@@ -110,8 +111,11 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     let Rerun { plan, store, executor, sink, .. } = how;
     let began = Instant::now();
     let mut open = Vec::new();
+    let (check, tell) = (|| how.cancel.check("verify"), |_| ());
+    let watch = Counting::new(Default::default(), &check, &tell);
     for id in nodes {
-        let prepared = Arc::new(prepare(&plan.graph, *id, results, store, &plan.outside, None, executor)?);
+        let prepared =
+            Arc::new(prepare(&plan.graph, *id, results, store.watched(&watch), &plan.outside, None, executor)?);
         open.push(Open { id: *id, prepared, attempt: 1, at: began });
     }
     sink.event(&Event::RunStarted {
@@ -320,7 +324,9 @@ fn make(
         given: outcome.given,
         foreign: kind.brings_foreign_files(),
     };
-    let stored = miss.commit(&prepared.recipe, work)?;
+    let (check, tell) = (|| place.cancel.check(node), |amount: Amount| told.update(amount.into()));
+    let watch = Counting::new(Default::default(), &check, &tell);
+    let stored = miss.commit_watched(&prepared.recipe, work, &|note| told.note(note), &watch)?;
     how.sink.event(&Event::NodeDone { node: node.to_owned(), key, seconds, bytes: stored.size(), metrics });
     Ok(stored)
 }

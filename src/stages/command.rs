@@ -32,6 +32,7 @@ mod tree;
 use std::path::Path;
 
 use crate::base::diag::Diag;
+use crate::base::look::look;
 use crate::base::value::{Params, Value};
 
 use super::roles;
@@ -154,7 +155,8 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
 /// The place of a file that the pipeline declares.
 fn there(base: &Path, path: &str, param: &str) -> Result<std::path::PathBuf, Diag> {
     let place = base.join(path);
-    if place.exists() {
+    let named = |diag: Diag| diag.note(format!("`{param}` names `{path}`"));
+    if look(&place).map_err(|e| named(e.into()))?.is_some() {
         return Ok(place);
     }
     let diag = settings::usage(format!("`{param}` names `{path}`, which is not there"));

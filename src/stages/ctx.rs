@@ -11,6 +11,7 @@ use crate::artifact::{Counted, Known};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::value::Params;
+use crate::base::watch::Amount;
 
 /// One node's work, complete: what an executor hands to a process, on this machine or another. Serialisable.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -103,6 +104,21 @@ pub enum Unit {
     Examples,
     /// Optimizer steps.
     Steps,
+    /// Files.
+    Files,
+}
+
+impl From<Amount> for Update {
+    /// Bytes where these are counted, else files.
+    fn from(Amount { work, files, bytes }: Amount) -> Self {
+        let of = work.files.map_or_else(String::new, |all| format!(" of {all}"));
+        let (done, total, unit, detail) = match work.bytes.is_none() && work.files.is_some() {
+            true => (files, work.files, Unit::Files, String::new()),
+            false if files == 0 && work.files.is_none() => (bytes, work.bytes, Unit::Bytes, String::new()),
+            false => (bytes, work.bytes, Unit::Bytes, format!("{files}{of} files")),
+        };
+        Self { what: work.what.to_owned(), done, total, unit, detail }
+    }
 }
 
 /// Where a running stage says how it goes.
@@ -129,6 +145,17 @@ impl Cancel {
     /// Whether it was asked.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+
+    /// An error when it was asked; `node` is named in it.
+    ///
+    /// # Errors
+    /// Class `Interrupted`.
+    pub fn check(&self, node: &str) -> Result<(), Diag> {
+        match self.asked() {
+            true => Err(Diag::error(Class::Interrupted, format!("`{node}` was interrupted"))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -209,9 +236,6 @@ impl Ctx<'_> {
     /// # Errors
     /// Class `Interrupted`.
     pub fn check_cancel(&self) -> Result<(), Diag> {
-        if self.cancel.asked() {
-            return Err(Diag::error(Class::Interrupted, format!("`{}` was interrupted", self.job.node)));
-        }
-        Ok(())
+        self.cancel.check(&self.job.node)
     }
 }

@@ -392,7 +392,7 @@ error: `good` makes nothing that role `tokenizer` reads
    |
 20 | needs = { data = \"good\", tokenizer = \"good\" }
    |                                      ^^^^^^ makes `rows.csv`
-   = note: the role reads `tokenizer.json` or `spiece.model` or `tokenizer_config.json` or `special_tokens_map.json` or `added_tokens.json` or `config.json`
+   = note: the role reads `tokenizer.json` or `spiece.model` or `config.json`
 ";
     assert_eq!(ran.stdout.clone() + &ran.stderr, expected, "{ran:?}");
 }

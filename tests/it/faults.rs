@@ -11,7 +11,7 @@ use dpt::base::fault::POINTS;
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// One node that takes long enough to be synced, and two that do not.
+/// One node that takes long enough to be synced, with files enough to be synced by several threads, and two that do not.
 const PIPELINE: &str = r#"
 schema = 1
 
@@ -23,8 +23,8 @@ url = "file:data"
 
 [stage.rows]
 kind = "command"
-run = ["sh", "-c", "sleep 0.2; echo {param.text} > {out.rows}"]
-outputs = { rows = "rows.txt" }
+run = ["sh", "-c", "sleep 0.2; echo {param.text} > {out.rows}; for i in 1 2 3 4 5 6; do echo $i > {out.more}/$i; done"]
+outputs = { rows = "rows.txt", more = "more/" }
 params = { text = "some" }
 
 [stage.one]

@@ -38,6 +38,7 @@ mod methods;
 mod parity;
 mod pipeline_bounds;
 mod quickstart;
+mod reading;
 mod real_rows;
 mod results;
 mod sandbox;

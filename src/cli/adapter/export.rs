@@ -12,6 +12,7 @@ use crate::artifact::json as json_file;
 use crate::artifact::tensors::Tensors;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
+use crate::base::look;
 use crate::cache::{Store, Stored};
 use crate::cli::Outcome;
 use crate::cli::check::Changes;
@@ -172,7 +173,7 @@ fn card(info: &AdapterInfo, base: &BaseModel) -> String {
 fn from_folder(args: &Args) -> Result<Found, Diag> {
     let folder = &args.from;
     let path = folder.join(adapter::INFO);
-    if !path.is_file() {
+    if !look::is_file(&path)? {
         let diag = Diag::error(Class::Usage, format!("`{}` has no `{}`", folder.display(), adapter::INFO));
         return Err(if folder.join(peft::CONFIG).is_file() {
             diag.note("it is an adapter of PEFT already")

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::adapter::{self, AdapterInfo, peft};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
+use crate::base::look;
 use crate::cli::Outcome;
 use crate::cli::common::shown;
 use crate::cli::exit::Exit;
@@ -63,7 +64,10 @@ fn import(args: &Args) -> Result<Exit, Diag> {
         task::find(task)?;
     }
     let prompt = peft::read(&args.from)?;
-    let named = prompt.base_model.as_ref().map(|name| args.from.join(name)).filter(|at| at.is_dir());
+    let named = match prompt.base_model.as_ref().map(|name| args.from.join(name)) {
+        Some(at) if look::is_folder(&at)? => Some(at),
+        _ => None,
+    };
     let model = args.model.clone().or(named);
     if let Some(model) = &model {
         compare(model, prompt.d_model)?;

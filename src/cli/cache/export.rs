@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::base::diag::{Class, Diag};
+use crate::base::watch::{Counting, Work};
 use crate::cli::Outcome;
-use crate::cli::common::{StoreArgs, shown};
+use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
+use crate::cli::progress::Bar;
 use crate::cli::render;
 
 use super::{pick, roots};
@@ -62,7 +64,13 @@ pub fn run(args: &Args) -> Outcome {
     if keys.is_empty() {
         return Err(vec![Diag::error(Class::Usage, "there is nothing to export").help("`dpt run` makes results")]);
     }
-    let packed = store.pack(&keys, &args.archive).map_err(one)?;
+    let cancel = cancel_on_ctrl_c()?;
+    let bar = Bar::new();
+    let (check, show) = (|| cancel.check("dpt cache export"), |amount| bar.show(amount));
+    let watch = Counting::new(Work::default(), &check, &show);
+    let packed = store.pack_watched(&keys, &args.archive, &watch);
+    drop(bar);
+    let packed = packed.map_err(one)?;
     let (entries, files) = (super::entries(packed.entries), render::count(packed.objects, "file"));
     render::err(&format!("{}: {entries}, {files}, {}\n", shown(&args.archive), render::bytes(packed.bytes)));
     Ok(Exit::Done)

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::diag::{Class, Diag};
+use crate::base::look;
+use crate::base::watch::{Counting, Work};
 use crate::cli::Outcome;
-use crate::cli::common::{StoreArgs, shown};
+use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
+use crate::cli::progress::Bar;
 use crate::cli::render;
 
 /// Its arguments.
@@ -25,14 +28,19 @@ pub struct Args {
 /// What is wrong with the others.
 pub fn run(args: &Args) -> Outcome {
     let store = args.store.open(Path::new("."))?;
+    let cancel = cancel_on_ctrl_c()?;
     let mut wrong: Vec<Diag> = Vec::new();
     for archive in &args.archives {
-        if !archive.is_file() {
+        if !look::is_file(archive).map_err(|e| vec![e.into()])? {
             let text = format!("there is no archive `{}`", archive.display());
             wrong.push(Diag::error(Class::Usage, text));
             continue;
         }
-        match store.unpack(archive) {
+        let bar = Bar::new();
+        let (check, show) = (|| cancel.check("dpt cache import"), |amount| bar.show(amount));
+        let unpacked = store.unpack_watched(archive, &Counting::new(Work::default(), &check, &show));
+        drop(bar);
+        match unpacked {
             Ok(done) => {
                 let new = done.packed.entries - done.known - done.busy.len();
                 let known = if done.known > 0 { format!(", {} known already", done.known) } else { String::new() };
@@ -48,6 +56,7 @@ pub fn run(args: &Args) -> Outcome {
                     render::err(&format!("{key} is being made by another process, and was left to it\n"));
                 }
             }
+            Err(diag) if diag.class == Class::Interrupted => return Err(vec![diag]),
             Err(diag) => wrong.push(diag),
         }
     }

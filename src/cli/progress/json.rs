@@ -30,12 +30,18 @@ impl Sink for Json {
     fn event(&self, event: &Event) {
         // Held while writing, so that lines come out whole and in order.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Event::NodeProgress { node, .. } = event {
+        let of = match event {
+            Event::NodeProgress { node, .. } => Some(node.as_str()),
+            // No node is called so.
+            Event::RunProgress { .. } => Some(""),
+            _ => None,
+        };
+        if let Some(node) = of {
             let now = Instant::now();
             if told.get(node).is_some_and(|last| now.duration_since(*last) < EVERY) {
                 return;
             }
-            told.insert(node.clone(), now);
+            told.insert(node.to_owned(), now);
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         let mut line = serde_json::to_vec(&Line { at, event }).expect("an event is JSON");

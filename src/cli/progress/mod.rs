@@ -1,9 +1,12 @@
 //! What a person (or a program) sees of a run while it runs: sinks of the engine's events. [`plain`] prints lines,
 //! [`tty`] bars, [`json`] one object a line. What they say is decided here, once; how it is drawn, there.
 
+mod bar;
 pub mod json;
 pub mod plain;
 pub mod tty;
+
+pub use bar::Bar;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -80,6 +83,7 @@ fn word(unit: Unit) -> &'static str {
         Unit::Bytes => "bytes",
         Unit::Examples => "examples",
         Unit::Steps => "steps",
+        Unit::Files => "files",
     }
 }
 
@@ -142,6 +146,7 @@ pub fn lines(event: &Event) -> Option<String> {
         | Event::NodesHit { .. }
         | Event::NodeStarted { .. }
         | Event::NodeProgress { .. }
+        | Event::RunProgress { .. }
         | Event::NodeSkipped { .. }
         | Event::RunEnded { .. } => return None,
     })

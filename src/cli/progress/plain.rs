@@ -43,6 +43,16 @@ impl Sink for Plain {
                     }
                 }
             }
+            Event::RunProgress { update } => {
+                let first = || (Meter::new(), now, EVERY);
+                let (meter, next, every) = running.entry(String::new()).or_insert_with(first);
+                meter.take(update, now);
+                if now >= *next {
+                    *next = now + *every;
+                    *every = LONGEST.min(*every * 2);
+                    render::err(&format!("{} {}\n", paint(BOLD, "run"), meter.line(now)));
+                }
+            }
             Event::NodeDone { node, .. } | Event::NodeFailed { node, .. } => {
                 running.remove(node);
             }

@@ -14,6 +14,8 @@ use crate::engine::event::{Event, HitNode, Sink};
 
 const DELAY: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
+/// What is read for no single node is shown until this long after it was last told.
+const STAYS: Duration = Duration::from_secs(1);
 /// Lines for running nodes; more would push the rest off the screen.
 const MOST: usize = 12;
 
@@ -37,6 +39,8 @@ struct State {
     nodes: usize,
     over: usize,
     running: Vec<Running>,
+    /// What is read for no single node, and when that was last told.
+    reading: Option<(Running, Instant)>,
     /// The run's bar, once drawn.
     bar: Option<ProgressBar>,
     once: Once,
@@ -53,8 +57,15 @@ struct Running {
 impl Tty {
     /// Draws on stderr.
     pub fn new() -> Self {
-        let state =
-            State { began: Instant::now(), nodes: 0, over: 0, running: Vec::new(), bar: None, once: Once::default() };
+        let state = State {
+            began: Instant::now(),
+            nodes: 0,
+            over: 0,
+            running: Vec::new(),
+            reading: None,
+            bar: None,
+            once: Once::default(),
+        };
         let shared = Arc::new(Shared {
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
             state: Mutex::new(state),
@@ -110,7 +121,17 @@ impl Shared {
         bar.set_length(state.nodes as u64);
         bar.set_position(state.over as u64);
         bar.set_message(render::duration(now.duration_since(state.began)));
-        for running in state.running.iter_mut().take(MOST) {
+        if let Some((reading, told)) = &mut state.reading
+            && now.duration_since(*told) >= STAYS
+        {
+            if let Some(line) = reading.line.take() {
+                line.finish_and_clear();
+                self.screen.remove(&line);
+            }
+            state.reading = None;
+        }
+        let reading = state.reading.iter_mut().map(|(reading, _)| reading);
+        for running in reading.chain(state.running.iter_mut().take(MOST)) {
             let line = running.line.get_or_insert_with(|| {
                 let style = ProgressStyle::with_template("  {prefix}  {wide_msg}").expect("a template");
                 let line = ProgressBar::no_length().with_style(style).with_prefix(short(&running.node));
@@ -157,6 +178,12 @@ impl Sink for Tty {
                 if let Some(running) = state.running.iter_mut().find(|running| running.node == *node) {
                     running.meter.take(update, now);
                 }
+            }
+            Event::RunProgress { update } => {
+                let new = || Running { node: "dpt".to_owned(), began: now, meter: Meter::new(), line: None };
+                let (reading, told) = state.reading.get_or_insert_with(|| (new(), now));
+                reading.meter.take(update, now);
+                *told = now;
             }
             Event::NodeDone { node, .. } | Event::NodeFailed { node, .. } | Event::NodeRetry { node, .. } => {
                 if let Some(at) = state.running.iter().position(|running| running.node == *node)

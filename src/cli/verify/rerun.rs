@@ -61,6 +61,9 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     // What is compared with, and what is read, must itself be right.
     let keys = needed(plan, &nodes, &results);
     let verified = bytes::verify(store, &Scope::Keys(keys), cancel)?;
+    if cancel.asked() {
+        return Ok(Exit::Interrupted);
+    }
     let broken = damage(store, &verified, args.pipeline.as_deref());
     if !broken.is_empty() {
         return Err(broken);

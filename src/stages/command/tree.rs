@@ -14,6 +14,7 @@ use crate::artifact::{Counted, byte_digest};
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::{Digest, of_folder};
 use crate::base::fs::{self, on};
+use crate::base::look;
 use crate::base::stat::Signature;
 use crate::base::walk::{self, DEEPEST};
 
@@ -124,8 +125,7 @@ impl Tree {
                 .help("run again when nothing writes to it")
                 .outdated()
         };
-        let source = still_there(from, fs::open(from))?;
-        let meta = source.metadata().map_err(on("read", from))?;
+        let (source, meta) = still_there(from, look::open_any(from))?;
         let found = if meta.is_dir() {
             self.copy_folder(name, from)?
         } else {
@@ -156,8 +156,10 @@ impl Tree {
                 };
                 let own = format!("{prefix}{own}");
                 let to = format!("{name}/{own}");
-                let source = still_there(&path, fs::open(&path))?;
-                let meta = source.metadata().map_err(on("read", &path))?;
+                let (source, meta) = match look::open_any(&path) {
+                    Err(_) if look::is_editor_lock(&path) => continue,
+                    opened => still_there(&path, opened)?,
+                };
                 if meta.is_dir() {
                     self.folder(&to)?;
                     open.push((own + "/", path, depth + 1));

@@ -12,6 +12,7 @@ use crate::artifact::json;
 use crate::artifact::weights::Weights;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
+use crate::base::look;
 use crate::data::tokenizer::beside;
 use crate::fetch::archive::{self, describe};
 use crate::fetch::source::{At, Item, Location, Place, Source, below};
@@ -185,7 +186,7 @@ fn superfluous(name: &str, best: Option<&str>) -> bool {
 fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Result<Found, Diag> {
     let mut files = Vec::new();
     if paths.is_empty() {
-        for name in usual(kind, |name| root.join(name).is_file()) {
+        for name in usual(kind, |name| Ok(look::is_file(&root.join(name))?))? {
             files.push((name.to_owned(), local(source, name.to_owned(), root.join(name))));
         }
     }
@@ -201,7 +202,7 @@ fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Re
             if files.iter().all(|(name, _)| *name != shard) {
                 let path = format!("{beside}{shard}");
                 let on_disk = at.with_file_name(&shard);
-                if !on_disk.is_file() {
+                if !look::is_file(&on_disk)? {
                     return Err(no_shard(&shard, &at.display().to_string()));
                 }
                 files.push((shard, local(source, path, on_disk)));
@@ -221,24 +222,44 @@ fn parent(path: &str) -> &str {
     &path[..path.len() - last_part(path).len()]
 }
 
-/// The usual files of `kind` that are `there`.
-fn usual(kind: Kind, there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+/// The usual files of `kind` that are `there`. Of several with the same content only the best is asked for.
+fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> Result<Vec<&'static str>, Diag> {
+    let all = |names: &[&'static str]| {
+        let found = names.iter().map(|name| Ok(there(name)?.then_some(*name)));
+        Ok::<Vec<&str>, Diag>(found.collect::<Result<Vec<_>, Diag>>()?.into_iter().flatten().collect())
+    };
+    let first = |names: &[&'static str]| {
+        for name in names {
+            if there(name)? {
+                return Ok::<Option<&str>, Diag>(Some(*name));
+            }
+        }
+        Ok(None)
+    };
     if kind == Kind::Adapter {
-        let (_, names) = ADAPTERS.iter().find(|(_, names)| there(names[0])).unwrap_or(&ADAPTERS[0]);
-        let mut names: Vec<&str> = names.iter().copied().filter(|n| there(n)).collect();
-        // Of two files with the same tensors the better one.
-        names.truncate(if names.first() == Some(&peft::CONFIG) { 2 } else { 3 });
-        return names;
+        for (_, names) in ADAPTERS {
+            if !there(names[0])? {
+                continue;
+            }
+            let mut found = vec![names[0]];
+            match names[0] == peft::CONFIG {
+                true => found.extend(first(&names[1..])?),
+                false => found.extend(all(&names[1..])?),
+            }
+            return Ok(found);
+        }
+        // What there is of the better known one, for the message.
+        return all(ADAPTERS[0].1);
     }
-    let mut names: Vec<&str> = [CONFIG].into_iter().filter(|n| there(n)).collect();
+    let mut names = all(&[CONFIG])?;
     if kind == Kind::Checkpoint {
-        names.extend(WEIGHTS.iter().find(|n| there(n)));
+        names.extend(first(WEIGHTS)?);
     }
-    names.extend(TOKENIZERS.iter().filter(|n| there(n)));
+    names.extend(all(TOKENIZERS)?);
     if is_said_beside(&names) {
-        names.extend(beside::FILES.iter().filter(|n| there(n)));
+        names.extend(all(&beside::FILES)?);
     }
-    names
+    Ok(names)
 }
 
 /// Whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
@@ -542,16 +563,17 @@ mod tests {
 
     #[test]
     fn the_best_weights_are_taken_and_the_others_left() {
-        let there = |names: &'static [&'static str]| move |name: &str| names.contains(&name);
+        let there = |names: &'static [&'static str]| move |name: &str| Ok(names.contains(&name));
         let all = there(&["config.json", "model.safetensors", "pytorch_model.bin", "spiece.model"]);
-        assert_eq!(usual(Kind::Checkpoint, all), ["config.json", "model.safetensors", "spiece.model"]);
-        assert_eq!(usual(Kind::Tokenizer, all), ["config.json", "spiece.model"]);
+        assert_eq!(usual(Kind::Checkpoint, all).unwrap(), ["config.json", "model.safetensors", "spiece.model"]);
+        assert_eq!(usual(Kind::Tokenizer, all).unwrap(), ["config.json", "spiece.model"]);
         let beside = there(&["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
-        assert_eq!(usual(Kind::Tokenizer, beside), ["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
+        let found = usual(Kind::Tokenizer, beside).unwrap();
+        assert_eq!(found, ["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
         let whole = there(&["tokenizer.json", "spiece.model", "tokenizer_config.json"]);
-        assert_eq!(usual(Kind::Tokenizer, whole), ["spiece.model", "tokenizer.json"], "it says all by itself");
+        assert_eq!(usual(Kind::Tokenizer, whole).unwrap(), ["spiece.model", "tokenizer.json"], "it says all by itself");
         let old = there(&["config.json", "pytorch_model.bin"]);
-        assert_eq!(usual(Kind::Checkpoint, old), ["config.json", "pytorch_model.bin"]);
+        assert_eq!(usual(Kind::Checkpoint, old).unwrap(), ["config.json", "pytorch_model.bin"]);
         assert!(superfluous("pytorch_model.bin", Some(INDEX)));
         assert!(!superfluous("model-00001-of-00002.safetensors", Some(INDEX)));
         assert!(superfluous("model-00001-of-00002.safetensors", Some("model.safetensors")));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
+use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
 use crate::fetch::source::{At, Item, Place, below};
 
@@ -52,9 +53,12 @@ pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
 pub(super) fn on_disk(root: &Path, path: &str, source: &str) -> Result<std::path::PathBuf, Diag> {
     let last = path.rsplit('/').next().unwrap_or(path);
     let places = [root.join(path), root.join(last)];
-    places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
-        usage(&format!("source `{source}` has no `{path}`")).note(format!("looked in `{}`", root.display()))
-    })
+    for place in places {
+        if look::is_file(&place)? {
+            return Ok(place);
+        }
+    }
+    Err(usage(&format!("source `{source}` has no `{path}`")).note(format!("looked in `{}`", root.display())))
 }
 
 /// The names of all files below `top`. Links to folders are not followed: they could lead anywhere.
@@ -77,7 +81,9 @@ fn walk(top: &Path) -> Result<Vec<String>, Diag> {
                     return Err(too_deep(&dir, DEEPEST));
                 }
                 open.push((path + "/", entry.path()));
-            } else if entry.path().is_file() {
+            } else if !look::is_editor_lock(&entry.path())
+                && let There::File(_) = look::required(&entry.path())?
+            {
                 paths.push(path);
             }
             if paths.len() > MOST {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::artifact::{json, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
+use crate::base::look::{self, There};
 use crate::data::task::Task;
 use crate::fetch::archive;
 use crate::fetch::hash::Sha256;
@@ -101,19 +102,21 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
             places.extend(["zip", "tar.gz", "tgz", "tar"].iter().map(|e| root.join(format!("{folder}.{e}"))));
         }
     }
+    // Whatever lies there: what cannot be read is told when it is asked for.
+    let holds = |dir: &Path| splits.iter().any(|s| dir.join(&s.file).symlink_metadata().is_ok());
     for place in &places {
-        if place.is_dir() {
-            // `unzip -d BoolQ BoolQ.zip` leaves `BoolQ/BoolQ`.
-            let inner = place.join(folder);
-            let holds = |dir: &Path| splits.iter().any(|s| dir.join(&s.file).is_file());
-            return Ok(Local::Folder(if !holds(place) && holds(&inner) { inner } else { place.clone() }));
-        }
-        if place.is_file() {
-            return Ok(Local::Archive(place.clone()));
+        match look::look(place)? {
+            Some(There::Folder(_)) => {
+                // `unzip -d BoolQ BoolQ.zip` leaves `BoolQ/BoolQ`.
+                let inner = place.join(folder);
+                return Ok(Local::Folder(if !holds(place) && holds(&inner) { inner } else { place.clone() }));
+            }
+            Some(There::File(_)) => return Ok(Local::Archive(place.clone())),
+            None => {}
         }
     }
     // The place may be the task's own folder.
-    if splits.iter().any(|s| root.join(&s.file).is_file()) {
+    if holds(root) {
         return Ok(Local::Folder(root.to_owned()));
     }
     let looked: Vec<_> = places.iter().map(|p| format!("`{}`", p.display())).collect();
@@ -127,7 +130,7 @@ fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> R
     let prefix = archive::stem(named).unwrap_or(named).trim_end_matches('/');
     for split in splits {
         let at = folder.join(&split.file);
-        if at.is_file() {
+        if look::is_file(&at)? {
             let path = format!("{prefix}/{}", split.file);
             files.push((split.file.clone(), Item { pin: source.pin(&path), path, at: At::File(at) }));
         } else if !split.optional {

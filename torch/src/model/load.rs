@@ -2,7 +2,7 @@
 //! config asks for before anything is loaded; what does not fit is told at once, as one table.
 //!
 //! Read: the first of [`WEIGHTS`] that is there: safetensors or what `torch.save` wrote, in one file or in shards. Tensors
-//! may be float32, float16 or bfloat16, also mixed. Files are mapped, and a tensor's pages are given back as soon as it is
+//! may be float32, float16 or bfloat16, also mixed. Tensors are read one after the other, and each is freed as soon as it is
 //! copied: a model takes its own size of memory while it is loaded, and no second time that of the files.
 
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ impl Stored {
         super::tensors::tensor(&stored)
     }
 
-    /// Copies the elements to `place`, of the same shape, whatever its type and device, and gives the file's pages back.
+    /// Copies the elements to `place`, of the same shape, whatever its type and device.
     ///
     /// # Errors
     /// Numbers that are not finite, in the file or in the place's type.
@@ -164,12 +164,11 @@ impl Stored {
             // SAFETY: the bytes hold as many elements as the shape says (the file's header was checked), are aligned, and
             // outlive the tensor, which is only read and gone at the end of this block. On a GPU the copy waits, since
             // the memory is pageable.
-            let mapped = unsafe { Tensor::from_blob(start, shape, &strides, kind, Device::Cpu) };
-            place.copy_(&mapped);
+            let read = unsafe { Tensor::from_blob(start, shape, &strides, kind, Device::Cpu) };
+            place.copy_(&read);
         } else {
             place.copy_(&self.tensor()?);
         }
-        self.file.release(&self.name);
         finite(place.shallow_clone(), &self.name).map(drop)
     }
 }

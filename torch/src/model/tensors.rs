@@ -42,7 +42,11 @@ pub fn tensor(stored: &tensors::Tensor) -> Result<Tensor, Diag> {
 /// # Errors
 /// A type that libtorch has not.
 pub fn read(file: &Tensors) -> Result<BTreeMap<String, Tensor>, Diag> {
-    file.names().into_iter().map(|name| Ok((name.clone(), tensor(&file.require(&name)?)?))).collect()
+    let one = |name: String| {
+        let stored = tensor(&file.require(&name)?.view())?;
+        Ok((name, stored))
+    };
+    file.names().into_iter().map(one).collect()
 }
 
 /// Writes `tensors` (from any device) as a safetensors file: equal tensors give equal bytes.

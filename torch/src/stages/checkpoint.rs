@@ -136,7 +136,8 @@ impl<'a> Checkpoint<'a> {
 /// Whether this is a whole file of a version that wrote no digest: the head, if there is one, is JSON to its end.
 fn has_no_digest(path: &Path) -> bool {
     Tensors::open(path).is_ok_and(|file| {
-        file.get(HEAD).is_none_or(|head| serde_json::from_slice::<serde::de::IgnoredAny>(head.bytes).is_ok())
+        let is_json = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+        file.describe(HEAD).is_none() || file.require(HEAD).is_ok_and(|head| is_json(&head.bytes))
     })
 }
 

@@ -1,5 +1,5 @@
-//! A checkpoint is mapped, copied tensor by tensor, and never twice in memory: measured as the kernel counts, pages of the
-//! mapped file included, in a process of its own.
+//! A checkpoint is read and copied tensor by tensor, and never twice in memory: measured as the kernel counts, in a process of its
+//! own.
 
 use std::fs::File;
 use std::io::Write;
