@@ -319,9 +319,9 @@ fn runs(summary: &Summary) -> Vec<RunView> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{material, options};
     use super::super::summary::{Options, Summary};
     use super::*;
+    use crate::report::tests::sample::{material, options};
 
     fn page(material: &Material) -> String {
         let summary = Summary::of(material, &Options { complete: false, ..options() }).unwrap();
@@ -367,8 +367,8 @@ mod tests {
 
     #[test]
     fn eight_tasks_and_four_columns_stay_one_table() {
-        use super::super::sample::{evaluated, origin};
         use super::super::summary::SUPERGLUE;
+        use crate::report::tests::sample::{evaluated, origin};
         let mut runs = Vec::new();
         for (i, task) in SUPERGLUE.iter().enumerate() {
             for (j, (method, rank)) in

@@ -320,10 +320,10 @@ fn provenance(out: &mut String, summary: &Summary) {
 #[cfg(test)]
 mod tests {
     use super::super::material::Material;
-    use super::super::sample::{evaluated, material, options};
     use super::super::summary::{Options, Summary};
     use super::*;
     use crate::base::value::{Params, Value};
+    use crate::report::tests::sample::{evaluated, material, options};
 
     #[test]
     fn every_number_stands_with_its_baselines_and_its_origin() {

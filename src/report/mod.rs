@@ -9,7 +9,7 @@ pub mod markdown;
 pub mod material;
 pub mod pictures;
 pub mod records;
-#[cfg(test)]
-mod sample;
 pub mod stats;
 pub mod summary;
+#[cfg(test)]
+mod tests;

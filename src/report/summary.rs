@@ -564,7 +564,3 @@ fn drifts(material: &Material) -> Vec<RunDrift> {
         })
         .collect()
 }
-
-#[cfg(test)]
-#[path = "summary_tests.rs"]
-mod tests;

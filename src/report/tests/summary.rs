@@ -1,7 +1,9 @@
 //! Cells, means and cautions by hand.
 
-use super::super::sample::{evaluated, material, options, origin};
-use super::*;
+use super::sample::{evaluated, material, options, origin};
+use crate::base::diag::Diag;
+use crate::report::material::{Evaluated, Material};
+use crate::report::summary::{Options, SUPERGLUE, Summary};
 
 fn of(runs: Vec<Evaluated>, complete: bool) -> Result<Summary, Diag> {
     Summary::of(&Material { runs, ..Material::default() }, &Options { complete, ..options() })

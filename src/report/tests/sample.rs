@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::material::{Evaluated, Initialised, Material, Origin, ScorePoint, Trained};
-use super::records::{Backbone, Baselines, Constant, EvalRecord, InitRecord, Modal, Scored, ScoredBy, Scores};
-use super::summary::Options;
 use crate::base::digest::Digest;
 use crate::base::draw::Draws;
 use crate::base::value::Params;
+use crate::report::material::{Evaluated, Initialised, Material, Origin, ScorePoint, Trained};
+use crate::report::records::{Backbone, Baselines, Constant, EvalRecord, InitRecord, Modal, Scored, ScoredBy, Scores};
+use crate::report::summary::Options;
 use crate::svd::decompose::Svd;
 use crate::svd::factor::{Fill, Split, factor};
 use crate::svd::figures::{Figures, energies, gaussian_sigma};
