@@ -1,9 +1,39 @@
-//! Numbers as text: scores in percent with one decimal, counts with thin groups, a minus that is one.
+//! Numbers and cells as text: scores in percent with one decimal, counts with thin spaces, a true minus sign.
 
 use super::stats::Sample;
+use super::table::{CellValue, Column};
 
-/// What stands where there is nothing.
+/// Shown where a value should be.
 pub const MISSING: &str = "missing";
+
+/// Shown where there is no such value.
+pub const ABSENT: &str = "–";
+
+/// Returns a cell as text with typographic characters, not escaped. Marks have no text.
+pub fn cell(column: &Column, value: &CellValue) -> String {
+    let text = match value {
+        CellValue::Text(text) | CellValue::Code(text) => text.clone(),
+        CellValue::Percent(fraction) => percent(*fraction),
+        CellValue::MeanSd(sample) => mean_sd(sample),
+        CellValue::Count(n) => count(*n),
+        CellValue::Integer(n) => n.to_string(),
+        CellValue::SampleSize(n) => n.to_string(),
+        CellValue::Figure(number) => figure(*number),
+        CellValue::Range(least, most) => range(*least, *most),
+        CellValue::Absent => return ABSENT.into(),
+        CellValue::Missing => return MISSING.into(),
+        CellValue::Marks(_) | CellValue::Blank => return String::new(),
+    };
+    match column.unit.filter(|_| column.unit_in_cells) {
+        Some(unit) => format!("{text} {unit}"),
+        None => text,
+    }
+}
+
+/// Returns one count, or least and most: `4 to 10`.
+pub fn range(least: u64, most: u64) -> String {
+    if least == most { count(least) } else { format!("{} to {}", count(least), count(most)) }
+}
 
 /// `0.8731` as `87.3`.
 pub fn percent(fraction: f64) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::value::Params;
+use crate::base::value::{Params, Value};
 use crate::svd::factor::{Fill, Split};
 use crate::svd::figures::Figures;
 
@@ -36,6 +36,18 @@ pub struct Backbone {
     pub name: String,
     /// `download`, `pretrained-here` or `random`.
     pub origin: String,
+}
+
+impl Backbone {
+    /// Returns where its weights come from, in words.
+    pub fn origin_in_words(&self) -> &str {
+        match self.origin.as_str() {
+            "random" => "random weights, never trained",
+            "pretrained-here" => "pretrained by this tool",
+            "download" => "existing checkpoint",
+            other => other,
+        }
+    }
 }
 
 /// Scores of one kind of prediction, and what the official metrics say of it.
@@ -126,6 +138,17 @@ pub struct EvalRecord {
     pub best_step: Option<i64>,
     /// The split on which it was chosen.
     pub select_on: Option<String>,
+}
+
+impl EvalRecord {
+    /// Returns the parameters of the run's method in the order of the report's columns; `None` where the method has no
+    /// such parameter.
+    pub fn method_parameters(&self) -> Vec<(String, Option<Value>)> {
+        let whole = |n: u64| i64::try_from(n).ok().map(Value::Int);
+        let first = [("virtual_tokens".into(), whole(self.virtual_tokens)), ("rank".into(), self.rank.and_then(whole))];
+        let others = self.params.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+        first.into_iter().chain(others).collect()
+    }
 }
 
 /// A prediction made more often than any other.

@@ -1,4 +1,4 @@
-//! `report`: gathers evaluated runs into tables and pictures, as Markdown, as one HTML page and as JSON.
+//! `report`: gathers evaluated runs into tables and pictures, in the formats that the pipeline asks for.
 
 use arrow::array::{Float32Array, Float64Array, Int32Array, StringArray};
 use rayon::prelude::*;
@@ -10,9 +10,11 @@ use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::report::material::{Evaluated, Initialised, Material, Origin, ScorePoint, Trained};
-use crate::report::summary::{Options, Summary};
-use crate::report::{html, markdown};
+use crate::base::suggest::nearest;
+use crate::base::value::{Params, Value};
+use crate::report::inputs::{Evaluated, Initialised, Inputs, Origin, ScorePoint, Trained};
+use crate::report::render::{self, RENDERERS, kind::Renderer};
+use crate::report::summary::{ReportOptions, Summary};
 use crate::svd::matrix::Matrix;
 
 use super::ctx::{Ctx, Input, Outcome};
@@ -22,7 +24,7 @@ use super::stage::{Arity, Output, Param, Port, Runs, StageKind, StageResult, Typ
 pub const KIND: StageKind = StageKind {
     name: "report",
     version: 1,
-    about: "gathers evaluated runs into tables and pictures: Markdown, one HTML page, JSON",
+    about: "gathers evaluated runs into tables and pictures: Markdown, one HTML page, JSON, CSV, LaTeX",
     params: &[
         Param::with_default("title", Type::Str, "\"Results\"", "the title"),
         Param::with_default("over", Type::Str, "\"seed\"", "the axis over which mean and standard deviation are taken"),
@@ -32,6 +34,16 @@ pub const KIND: StageKind = StageKind {
             "\"complete\"",
             "`complete`: a cell of the table that lacks a value of `over` is an error; `partial`: it is marked",
         ),
+        // Not in the key at its default: reports made before it existed stay valid.
+        Param {
+            since: 2,
+            ..Param::with_default(
+                "formats",
+                Type::Strs,
+                "[\"md\", \"html\", \"json\"]",
+                "what to write: `md`, `html`, `json`, `csv` (a file for each table), `latex` (the same, and a document)",
+            )
+        },
     ],
     variants: None,
     inputs: &[
@@ -52,15 +64,37 @@ pub const KIND: StageKind = StageKind {
         },
     ],
     provides: &[],
-    outputs: &[
-        Output { name: "report.md", required: true, doc: "the tables, as Markdown" },
-        Output { name: "report.html", required: true, doc: "tables and pictures, one page that needs nothing else" },
-        Output { name: "report.json", required: true, doc: "every figure, for programs" },
-    ],
+    outputs: &OUTPUTS,
     runs: Runs::Here(run),
     identity: None,
-    check: None,
+    check: Some(check),
 };
+
+/// The files of every renderer, so that a new one needs no entry here.
+const OUTPUTS: [Output; count_files()] = {
+    let mut outputs = [Output { name: "", required: false, doc: "" }; count_files()];
+    let (mut renderer, mut at) = (0, 0);
+    while renderer < RENDERERS.len() {
+        let files = RENDERERS[renderer].files;
+        let mut file = 0;
+        while file < files.len() {
+            outputs[at] = Output { name: files[file].name, required: false, doc: files[file].about };
+            file += 1;
+            at += 1;
+        }
+        renderer += 1;
+    }
+    outputs
+};
+
+const fn count_files() -> usize {
+    let (mut renderer, mut files) = (0, 0);
+    while renderer < RENDERERS.len() {
+        files += RENDERERS[renderer].files.len();
+        renderer += 1;
+    }
+    files
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,21 +102,63 @@ struct ReportParams {
     title: String,
     over: String,
     require: String,
+    formats: Vec<String>,
+}
+
+fn check(params: &Params) -> Result<(), Diag> {
+    match params.get("formats") {
+        Some(Value::List(formats)) => renderers(formats.iter().filter_map(Value::as_str)).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the renderers of these formats, each once.
+///
+/// # Errors
+/// Fails if there is none, or no renderer of that name.
+fn renderers<'a>(formats: impl Iterator<Item = &'a str>) -> Result<Vec<&'static Renderer>, Diag> {
+    let names = || RENDERERS.iter().map(|renderer| renderer.name);
+    let known = || names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut renderers: Vec<&'static Renderer> = Vec::new();
+    for format in formats {
+        let Some(renderer) = RENDERERS.iter().find(|renderer| renderer.name == format) else {
+            let diag =
+                Diag::error(Class::Usage, format!("`formats` names `{format}`, which is not a format of a report"))
+                    .note(format!("the formats are {}", known()));
+            return Err(match nearest(format, names()) {
+                Some(near) => diag.help(format!("did you mean `{near}`?")),
+                None => diag,
+            });
+        };
+        if !renderers.iter().any(|known| known.name == renderer.name) {
+            renderers.push(renderer);
+        }
+    }
+    if renderers.is_empty() {
+        return Err(Diag::error(Class::Usage, "`formats` is empty, so the report would have no file")
+            .help(format!("name at least one of {}", known())));
+    }
+    Ok(renderers)
 }
 
 fn run(ctx: &Ctx) -> StageResult {
     let params: ReportParams = ctx.params()?;
-    let material = Material {
+    let renderers = renderers(params.formats.iter().map(String::as_str))?;
+    let inputs = Inputs {
         runs: ctx.many("runs").iter().map(evaluated).collect::<Result<_, _>>()?,
         trainings: ctx.many("training").par_iter().map(trained).collect::<Result<_, _>>()?,
         inits: ctx.many("init").iter().map(initialised).collect::<Result<_, _>>()?,
     };
     ctx.check_cancel()?;
-    let options = Options { title: params.title, over: params.over, complete: params.require == "complete" };
-    let summary = Summary::of(&material, &options)?;
-    json_file::write(&ctx.out("report.json"), &summary)?;
-    fs::write_atomic(&ctx.out("report.md"), markdown::render(&summary).as_bytes())?;
-    fs::write_atomic(&ctx.out("report.html"), html::render(&summary, &material)?.as_bytes())?;
+    let options = ReportOptions { title: params.title, over: params.over, complete: params.require == "complete" };
+    let summary = Summary::of(&inputs, &options)?;
+    for file in render::render(&summary, &inputs, &renderers)? {
+        let path = ctx.out(&file.name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write_atomic(&path, file.text.as_bytes())?;
+    }
 
     let mut outcome = Outcome::default();
     for mean in &summary.means {
@@ -169,4 +245,61 @@ fn initialised(input: &Input) -> Result<Initialised, Diag> {
         centred: column("centred_energy")?,
         gaussian: column("gaussian_energy")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::graph::{Accept, Node, Resources};
+    use crate::engine::key;
+    use crate::stages::stage::Identity;
+
+    fn with_formats(formats: &[&str]) -> Params {
+        let list = formats.iter().map(|format| Value::Str((*format).into())).collect();
+        [("formats".to_owned(), Value::List(list))].into_iter().collect()
+    }
+
+    #[test]
+    fn default_formats_are_not_in_the_key() {
+        let key = |params: Params| {
+            let node = Node {
+                stage: "report".into(),
+                kind: &KIND,
+                axes: Vec::new(),
+                params: Arc::new(params),
+                resources: Resources::default(),
+                accept: Accept::Any,
+                span: None,
+            };
+            key::recipe(&node, &Identity::default(), &[], &[]).key()
+        };
+        let before = key(Params::default());
+        assert_eq!(key(with_formats(&["md", "html", "json"])), before);
+        assert_ne!(key(with_formats(&["md", "html", "json", "csv"])), before);
+    }
+
+    #[test]
+    fn unknown_and_missing_formats_are_refused() {
+        let error = |formats: &[&str]| check(&with_formats(formats)).unwrap_err();
+        let unknown = error(&["md", "latx"]);
+        assert_eq!(unknown.message, "`formats` names `latx`, which is not a format of a report");
+        assert_eq!(unknown.notes, ["the formats are `md`, `html`, `json`, `csv`, `latex`"]);
+        assert_eq!(unknown.help.as_deref(), Some("did you mean `latex`?"));
+        assert_eq!(error(&[]).message, "`formats` is empty, so the report would have no file");
+        assert!(check(&with_formats(&["latex", "csv"])).is_ok());
+    }
+
+    #[test]
+    fn a_format_that_is_named_twice_is_written_once() {
+        let names: Vec<_> = renderers(["csv", "md", "csv"].into_iter()).unwrap().iter().map(|r| r.name).collect();
+        assert_eq!(names, ["csv", "md"]);
+    }
+
+    #[test]
+    fn outputs_are_the_files_of_the_renderers() {
+        let names: Vec<_> = KIND.outputs.iter().map(|output| output.name).collect();
+        assert_eq!(names, ["report.md", "report.html", "report.json", "tables/*.csv", "report.tex", "tables/*.tex"]);
+    }
 }

@@ -1,33 +1,33 @@
 //! The bytes of `report.md`, `report.html` and `report.json` are those of version 1 of the stage. A change here makes
 //! stored reports wrong: raise the version of `report` in `src/stages/report.rs` with it.
 
-use super::sample::{evaluated, material, options, origin};
-use crate::artifact::json;
+use super::sample::{evaluated, inputs, options, origin};
 use crate::base::digest::Digest;
-use crate::report::material::Material;
-use crate::report::summary::{Options, SUPERGLUE, Summary};
-use crate::report::{html, markdown};
+use crate::report::inputs::Inputs;
+use crate::report::render::{RENDERERS, render};
+use crate::report::summary::grid::SUPERGLUE;
+use crate::report::summary::{ReportOptions, Summary};
 
 /// A report's name, what it is made of, and what is asked of it.
-type Case = (&'static str, Material, Options);
+type Case = (&'static str, Inputs, ReportOptions);
 
-fn partial() -> Options {
-    Options { complete: false, ..options() }
+fn partial() -> ReportOptions {
+    ReportOptions { complete: false, ..options() }
 }
 
 /// A random backbone, a cell that lacks a seed and one without any run.
-fn gaps() -> Material {
-    let mut material = material();
-    for run in &mut material.runs {
+fn gaps() -> Inputs {
+    let mut inputs = inputs();
+    for run in &mut inputs.runs {
         run.record.backbone.origin = "random".into();
     }
-    material.runs.pop();
-    material.runs.retain(|r| r.record.task != "cb" || r.record.method != "dpt");
-    material
+    inputs.runs.pop();
+    inputs.runs.retain(|r| r.record.task != "cb" || r.record.method != "dpt");
+    inputs
 }
 
 /// Eight tasks and four columns.
-pub fn wide() -> Material {
+pub fn wide() -> Inputs {
     let mut runs = Vec::new();
     for (i, task) in SUPERGLUE.iter().enumerate() {
         for (j, (method, rank)) in
@@ -43,14 +43,14 @@ pub fn wide() -> Material {
             }
         }
     }
-    Material { runs, ..Material::default() }
+    Inputs { runs, ..Inputs::default() }
 }
 
 /// No scores before training, no constant answers, ranges of sizes, names with special characters, and warnings.
-fn odd() -> Material {
-    let mut material = material();
-    material.runs.retain(|r| r.record.task == "rte" || r.record.task == "copa");
-    for (i, run) in material.runs.iter_mut().enumerate() {
+fn odd() -> Inputs {
+    let mut inputs = inputs();
+    inputs.runs.retain(|r| r.record.task == "rte" || r.record.task == "copa");
+    for (i, run) in inputs.runs.iter_mut().enumerate() {
         run.record.baselines.untrained = None;
         run.record.metrics.greedy = None;
         run.record.method = if run.record.method == "dpt" { "my_*method|<b>" } else { "it's \"50%\"/\\x" }.into();
@@ -67,30 +67,30 @@ fn odd() -> Material {
             run.record.baselines.majority = None;
         }
     }
-    for training in &mut material.trainings {
+    for training in &mut inputs.trainings {
         training.loss.clear();
         training.scores[0].value = f64::NAN;
     }
     for i in 0..5 {
-        let mut init = material.inits[0].clone();
+        let mut init = inputs.inits[0].clone();
         init.origin = origin("svd_init", &[("seed", &i.to_string())]);
         init.record.warnings = vec![format!("direction {i} is <not> unique | it's `so`")];
         if i == 3 {
             init.record.figures = None;
         }
-        material.inits.push(init);
+        inputs.inits.push(init);
     }
-    material
+    inputs
 }
 
 /// Reports that differ in what they hold and lack.
 pub fn cases() -> Vec<Case> {
-    let bare = Material { runs: material().runs, ..Material::default() };
-    let trainings = Material { inits: Vec::new(), ..material() };
-    let one = Material { runs: vec![evaluated("wic", "dpt", 7, 1.0)], ..Material::default() };
-    let by_data_seed = Options { over: "data_seed".into(), title: "it's `a_b` / \"c\"".into(), complete: true };
+    let bare = Inputs { runs: inputs().runs, ..Inputs::default() };
+    let trainings = Inputs { inits: Vec::new(), ..inputs() };
+    let one = Inputs { runs: vec![evaluated("wic", "dpt", 7, 1.0)], ..Inputs::default() };
+    let by_data_seed = ReportOptions { over: "data_seed".into(), title: "it's `a_b` / \"c\"".into(), complete: true };
     vec![
-        ("whole", material(), options()),
+        ("whole", inputs(), options()),
         ("gaps", gaps(), partial()),
         ("wide", wide(), options()),
         ("bare", bare, options()),
@@ -116,20 +116,17 @@ fn markdown_html_and_json_keep_the_bytes_of_version_1() {
     // To look at the reports: `DPT_REPORT_SAMPLES=DIR cargo test -p dpt --lib report`.
     let samples = std::env::var_os("DPT_REPORT_SAMPLES");
     let mut found = Vec::new();
-    for (name, material, options) in cases() {
-        let summary = Summary::of(&material, &options).unwrap();
-        let texts = [
-            ("md", markdown::render(&summary)),
-            ("html", html::render(&summary, &material).unwrap()),
-            ("json", json::to_text(&summary).unwrap() + "\n"),
-        ];
+    for (name, inputs, options) in cases() {
+        let summary = Summary::of(&inputs, &options).unwrap();
+        let files = render(&summary, &inputs, &RENDERERS[..3]).unwrap();
         if let Some(dir) = &samples {
-            for (ending, text) in &texts {
-                std::fs::write(std::path::Path::new(dir).join(format!("{name}.{ending}")), text).unwrap();
+            for file in &files {
+                let path = std::path::Path::new(dir).join(file.name.replace("report", name));
+                std::fs::write(path, &file.text).unwrap();
             }
         }
-        found.push((name, texts.map(|(_, text)| Digest::of(text.as_bytes()).to_string())));
+        found.push((name, files.iter().map(|file| Digest::of(file.text.as_bytes()).to_string()).collect::<Vec<_>>()));
     }
-    let wanted = BYTES.map(|(name, digests)| (name, digests.map(str::to_owned)));
+    let wanted = BYTES.map(|(name, digests)| (name, digests.map(str::to_owned).to_vec()));
     assert_eq!(found, wanted);
 }

@@ -1,5 +1,9 @@
-//! Tests of the report as a whole, and the made-up material that they and the tests of its parts share.
+//! Tests of the report as a whole, and the made-up inputs that they and the tests of its parts share.
 
 mod bytes;
+mod html;
+mod latex;
+mod markdown;
+mod registries;
 pub mod sample;
 mod summary;

@@ -1,13 +1,13 @@
-//! Made-up material for tests: four tasks, two methods, two seeds.
+//! Made-up inputs for tests: four tasks, two methods, two seeds.
 
 use std::collections::BTreeMap;
 
 use crate::base::digest::Digest;
 use crate::base::draw::Draws;
 use crate::base::value::Params;
-use crate::report::material::{Evaluated, Initialised, Material, Origin, ScorePoint, Trained};
+use crate::report::inputs::{Evaluated, Initialised, Inputs, Origin, ScorePoint, Trained};
 use crate::report::records::{Backbone, Baselines, Constant, EvalRecord, InitRecord, Modal, Scored, ScoredBy, Scores};
-use crate::report::summary::Options;
+use crate::report::summary::ReportOptions;
 use crate::svd::decompose::Svd;
 use crate::svd::factor::{Fill, Split, factor};
 use crate::svd::figures::{Figures, energies, gaussian_sigma};
@@ -20,8 +20,8 @@ pub const TASKS: [(&str, f64, u64, &str); 4] = [
     ("rte", 0.5271, 277, "entailment"),
 ];
 
-pub fn options() -> Options {
-    Options { title: "Four tasks & <two> methods".into(), over: "seed".into(), complete: true }
+pub fn options() -> ReportOptions {
+    ReportOptions { title: "Four tasks & <two> methods".into(), over: "seed".into(), complete: true }
 }
 
 pub fn origin(stage: &str, axes: &[(&str, &str)]) -> Origin {
@@ -71,8 +71,8 @@ pub fn evaluated(task: &str, method: &str, seed: i64, score: f64) -> Evaluated {
     }
 }
 
-pub fn material() -> Material {
-    let mut material = Material::default();
+pub fn inputs() -> Inputs {
+    let mut inputs = Inputs::default();
     let mut draws = Draws::new("report.sample", 1);
     let (rows, cols, rank) = (12, 20, 4);
     let m = Matrix::new(rows, cols, (0..rows * cols).map(|_| draws.gaussian() + 0.6).collect());
@@ -84,7 +84,7 @@ pub fn material() -> Material {
             for seed in [42, 43] {
                 let gain = 0.3 - 0.04 * i as f64 + 0.02 * j as f64;
                 let score = majority + gain + 0.01 * draws.gaussian();
-                material.runs.push(evaluated(task, method, seed, score));
+                inputs.runs.push(evaluated(task, method, seed, score));
                 let seed_text = seed.to_string();
                 let noise = if method == "dpt" {
                     let a = Matrix::new(rows, rank, (0..rows * rank).map(|_| draws.gaussian()).collect());
@@ -92,7 +92,7 @@ pub fn material() -> Material {
                 } else {
                     Matrix::new(rows, cols, (0..rows * cols).map(|_| draws.gaussian()).collect())
                 };
-                material.trainings.push(Trained {
+                inputs.trainings.push(Trained {
                     origin: origin("train", &[("task", task), ("method", method), ("seed", &seed_text)]),
                     init: if method == "dpt" { "svd" } else { "vocab" }.into(),
                     task: (*task).into(),
@@ -119,7 +119,7 @@ pub fn material() -> Material {
             }
         }
     }
-    material.inits.push(Initialised {
+    inputs.inits.push(Initialised {
         origin: origin("svd_init", &[("method", "dpt")]),
         record: InitRecord {
             method: "dpt".into(),
@@ -141,5 +141,5 @@ pub fn material() -> Material {
         centred: energies(&Svd::of(&m.centred()).sigma),
         gaussian: energies(&gaussian_sigma(rows, cols)),
     });
-    material
+    inputs
 }

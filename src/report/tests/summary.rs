@@ -1,12 +1,13 @@
 //! Cells, means and cautions by hand.
 
-use super::sample::{evaluated, material, options, origin};
+use super::sample::{evaluated, inputs, options, origin};
 use crate::base::diag::Diag;
-use crate::report::material::{Evaluated, Material};
-use crate::report::summary::{Options, SUPERGLUE, Summary};
+use crate::report::inputs::{Evaluated, Inputs};
+use crate::report::summary::grid::SUPERGLUE;
+use crate::report::summary::{ReportOptions, Summary};
 
 fn of(runs: Vec<Evaluated>, complete: bool) -> Result<Summary, Diag> {
-    Summary::of(&Material { runs, ..Material::default() }, &Options { complete, ..options() })
+    Summary::of(&Inputs { runs, ..Inputs::default() }, &ReportOptions { complete, ..options() })
 }
 
 #[test]
@@ -79,8 +80,8 @@ fn runs_that_cannot_be_averaged_are_refused() {
              against dev split, verbalizer answers, official metrics, plain template"]
     );
     let error = Summary::of(
-        &Material { runs: vec![evaluated("rte", "dpt", 1, 0.6)], ..Material::default() },
-        &Options { over: "fold".into(), ..options() },
+        &Inputs { runs: vec![evaluated("rte", "dpt", 1, 0.6)], ..Inputs::default() },
+        &ReportOptions { over: "fold".into(), ..options() },
     );
     assert_eq!(error.unwrap_err().message, "`eval[task=rte,method=dpt,seed=1]` has no axis `fold` to average over");
 }
@@ -109,7 +110,7 @@ fn collapsed_and_optimistic_runs_are_told() {
 
 #[test]
 fn drift_and_parameters_are_told() {
-    let s = Summary::of(&material(), &options()).unwrap();
+    let s = Summary::of(&inputs(), &options()).unwrap();
     assert_eq!(s.drifts.len(), 16);
     assert!(s.drifts.iter().all(|d| d.drift.relative_change > 0.0));
     assert_eq!(

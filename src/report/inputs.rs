@@ -1,4 +1,4 @@
-//! What a report is made of: every result with the node that made it.
+//! The inputs of a report: every result, with the node that made it.
 
 use serde::{Deserialize, Serialize};
 
@@ -92,9 +92,9 @@ pub struct Initialised {
     pub gaussian: Vec<f64>,
 }
 
-/// Everything.
+/// All inputs of a report.
 #[derive(Clone, Debug, Default)]
-pub struct Material {
+pub struct Inputs {
     /// Evaluated runs, in the graph's order.
     pub runs: Vec<Evaluated>,
     /// Trainings.

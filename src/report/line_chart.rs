@@ -1,6 +1,6 @@
-//! The pictures, as SVG text to stand inside a page: no size of their own beyond a view box, no fonts but the page's. Ink
-//! and grid have one fixed colour each ([`INK`], [`GRID`]), which the page's style sheet replaces by its own, so that
-//! they follow a dark page. Series have the colours of [`COLOURS`], in order; the page draws the legend.
+//! [`LineChart`]: lines over an axis, as SVG text inside a page: no size beyond a view box, no fonts but the page's. Ink
+//! and grid have one fixed colour each ([`INK`], [`GRID`]). The page's style sheet replaces both, so that pictures follow
+//! a dark page. Series have the colours of [`COLOURS`], in order; the page draws the legend.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -42,7 +42,7 @@ pub struct Series {
 
 /// A chart of lines.
 #[derive(Clone, Debug)]
-pub struct Chart {
+pub struct LineChart {
     /// Name of the x axis.
     pub x: String,
     /// Name of the y axis.
@@ -57,7 +57,7 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
-impl Chart {
+impl LineChart {
     /// As SVG text; `None` when there is no finite point.
     pub fn svg(&self) -> Option<String> {
         let points = || self.series.iter().flat_map(|s| s.lines.iter().flatten()).filter(is_finite);
@@ -186,8 +186,8 @@ fn inline(svg: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn chart(lines: Vec<Vec<(f64, f64)>>) -> Chart {
-        Chart {
+    fn chart(lines: Vec<Vec<(f64, f64)>>) -> LineChart {
+        LineChart {
             x: "step".into(),
             y: "loss".into(),
             percent: false,

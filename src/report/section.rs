@@ -1,0 +1,16 @@
+//! The sections of a page, which hold tables and pictures.
+
+/// A section: its anchor and its heading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The anchor on the page.
+    pub id: &'static str,
+    /// The heading.
+    pub title: &'static str,
+}
+
+/// Pictures of the trainings.
+pub const TRAINING: Section = Section { id: "training", title: "Training" };
+
+/// What prompts started from, and what became of them.
+pub const PROMPTS: Section = Section { id: "prompts", title: "Prompts" };
