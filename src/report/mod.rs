@@ -16,4 +16,4 @@ pub mod summary;
 pub mod table;
 pub mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -249,12 +249,72 @@ fn initialised(input: &Input) -> Result<Initialised, Diag> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
+    use crate::base::digest::Digest;
     use crate::engine::graph::{Accept, Node, Resources};
+    use crate::engine::job::check_outputs;
     use crate::engine::key;
+    use crate::report::tests::sample::evaluated;
+    use crate::stages::ctx::{Cancel, Job, Progress, Update};
     use crate::stages::stage::Identity;
+
+    struct NoProgress;
+
+    impl Progress for NoProgress {
+        fn update(&self, _: Update) {}
+        fn note(&self, _: &str) {}
+    }
+
+    /// Writes a run's `eval.json` into `folder` and returns it as an input.
+    fn run_input(folder: &Path, task: &str, method: &str) -> Input {
+        let run = evaluated(task, method, 42, 0.75);
+        let path = folder.join(format!("{task}-{method}.json"));
+        json_file::write(&path, &run.record).unwrap();
+        Input {
+            node: run.origin.node,
+            axes: run.origin.axes,
+            key: run.origin.key,
+            files: [("eval.json".to_owned(), path)].into(),
+            digests: [("eval.json".to_owned(), Digest::of(task.as_bytes()))].into(),
+        }
+    }
+
+    /// Runs the stage on two runs; returns the names of its files.
+    fn files_of(formats: &[&str]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        let text = |text: &str| Value::Str(text.into());
+        let mut params = with_formats(formats);
+        params.insert("title".into(), text("Two runs"));
+        params.insert("over".into(), text("seed"));
+        params.insert("require".into(), text("complete"));
+        let runs = vec![run_input(folder.path(), "rte", "dpt"), run_input(folder.path(), "cb", "dpt")];
+        let inputs = BTreeMap::from([("runs".to_owned(), runs)]);
+        let job = Job { kind: KIND.name.into(), params, inputs, out: out.clone(), threads: 1, ..Job::default() };
+        run(&Ctx { job: &job, progress: &NoProgress, cancel: &Cancel::default() }).unwrap();
+        let mut files = Vec::new();
+        for folder in [out.clone(), out.join("tables")] {
+            for entry in folder.read_dir().into_iter().flatten().map(Result::unwrap).filter(|e| e.path().is_file()) {
+                files.push(entry.path().strip_prefix(&out).unwrap().display().to_string());
+            }
+        }
+        files.sort();
+        check_outputs(&KIND, &files).unwrap();
+        files
+    }
+
+    #[test]
+    fn stage_writes_the_files_of_the_named_formats_only() {
+        assert_eq!(files_of(&["md", "html", "json"]), ["report.html", "report.json", "report.md"]);
+        let tables = ["parameters", "provenance", "results", "runs"].map(|table| format!("tables/{table}.csv"));
+        assert_eq!(files_of(&["csv"]), tables);
+        assert_eq!(files_of(&["latex"]).len(), 5, "a document and four tables");
+    }
 
     fn with_formats(formats: &[&str]) -> Params {
         let list = formats.iter().map(|format| Value::Str((*format).into())).collect();

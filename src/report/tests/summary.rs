@@ -118,3 +118,12 @@ fn drift_and_parameters_are_told() {
         ((8680, 8680), (76800, 76800))
     );
 }
+
+#[test]
+fn summary_reads_back_from_its_json() {
+    let summary = Summary::of(&inputs(), &options()).unwrap();
+    let text = crate::artifact::json::to_text(&summary).unwrap();
+    let back: Summary = serde_json::from_str(&text).unwrap();
+    assert_eq!(crate::artifact::json::to_text(&back).unwrap(), text);
+    assert_eq!(back.variants[0].parameters.get("rank"), summary.variants[0].parameters.get("rank"));
+}
