@@ -24,7 +24,7 @@ pub struct Report<'a> {
 pub struct ReportSection {
     /// Its name.
     pub section: Section,
-    /// What stands in it, in order. `None`: nothing to show here this time.
+    /// Its parts, in order. `None`: nothing to show here this time.
     pub parts: Vec<ReportPart>,
 }
 

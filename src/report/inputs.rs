@@ -20,13 +20,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The value of `axis`.
+    /// Returns the value of `axis`.
     pub fn axis(&self, axis: &str) -> Option<&str> {
         self.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
     }
 
-    /// Whether every axis that both have has the same value, and `self` has no axis that `other` lacks: `self` may be
-    /// upstream of `other`.
+    /// Returns `true` if `self` may be upstream of `other`: `other` has every axis of `self`, with the same value.
     pub fn feeds(&self, other: &Origin) -> bool {
         self.axes.iter().all(|(axis, value)| other.axis(axis) == Some(value))
     }
@@ -35,16 +34,16 @@ impl Origin {
 /// One evaluated run.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// Who says so.
+    /// The node that scored it.
     pub origin: Origin,
-    /// What it says.
+    /// The contents of its JSON file.
     pub record: EvalRecord,
 }
 
 /// One training.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// Who made it.
+    /// The node that made it.
     pub origin: Origin,
     /// How it started, as `adapter.json` says: `svd` for an `svd-init` stage.
     pub init: String,
@@ -80,9 +79,9 @@ pub struct ScorePoint {
 /// One initialisation.
 #[derive(Clone, Debug)]
 pub struct Initialised {
-    /// Who made it.
+    /// The node that made it.
     pub origin: Origin,
-    /// What it says.
+    /// The contents of its JSON file.
     pub record: InitRecord,
     /// Share of the energy in the first k directions of the source, for k = 1, 2, …
     pub energy: Vec<f64>,

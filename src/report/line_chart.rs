@@ -10,7 +10,7 @@ pub const INK: RGBColor = RGBColor(51, 51, 51);
 /// Grid lines.
 pub const GRID: RGBColor = RGBColor(221, 221, 221);
 
-/// Colours of series, told apart on white and on black, and by most colour-blind readers.
+/// Colours of series, distinct on white and on black, and to most colour-blind readers.
 pub const COLOURS: [RGBColor; 8] = [
     RGBColor(0x3b, 0x7d, 0xc4),
     RGBColor(0xd9, 0x6b, 0x27),

@@ -11,7 +11,7 @@ pub struct ChartKind {
     pub id: &'static str,
     /// The section of the page that it belongs to.
     pub section: Section,
-    /// The table after which it stands, by id.
+    /// The id of the table that it follows.
     pub after: &'static str,
     /// Its colours are those of the variants, so the page draws their legend above it.
     pub variants_legend: bool,

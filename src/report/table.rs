@@ -23,7 +23,7 @@ pub struct TableKind {
 }
 
 impl TableKind {
-    /// Returns the section in which it stands.
+    /// Returns the section that it belongs to.
     pub fn section(&self) -> Section {
         self.section.unwrap_or(Section { id: self.id, title: self.title })
     }
@@ -132,7 +132,7 @@ pub enum Align {
 pub enum Emphasis {
     /// As much as others.
     Plain,
-    /// What the table is about. In a group it stands for the group.
+    /// What the table is about. In a group it represents the group.
     Main,
     /// Only for comparison. A page leaves the spread out.
     Soft,
@@ -141,7 +141,7 @@ pub enum Emphasis {
 /// A column.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Its head; code in it stands in back quotes. Not escaped in Markdown, so it is our own words or an axis' name.
+    /// Its head; code in it is in back quotes. Not escaped in Markdown, so it is our own words or an axis' name.
     pub head: String,
     /// What its cells hold.
     pub holds: Holds,
@@ -149,7 +149,7 @@ pub struct Column {
     pub align: Align,
     /// The unit of its numbers, if they have one.
     pub unit: Option<&'static str>,
-    /// The unit stands in every cell, not in the head.
+    /// Every cell shows the unit, and the head does not.
     pub unit_in_cells: bool,
     /// How much it matters.
     pub emphasis: Emphasis,
@@ -394,17 +394,17 @@ impl CellFlag {
 /// A mark on a line from 0 to 100.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// What it stands for.
+    /// What it marks.
     pub kind: MarkKind,
     /// The group that it belongs to; `None`: all of them.
     pub group: Option<usize>,
-    /// Where it stands: a fraction of 1.
+    /// Its position: a fraction of 1.
     pub at: f64,
     /// What it is, for those who point at it.
     pub title: String,
 }
 
-/// What a mark stands for.
+/// What a mark is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
     /// The best constant answer.
@@ -418,7 +418,7 @@ pub enum MarkKind {
 /// A paragraph before or after a table.
 #[derive(Clone, Debug)]
 pub struct Prose {
-    /// Where it stands.
+    /// Its place.
     pub place: ProsePlace,
     /// The media that show it.
     pub media: &'static [Medium],
@@ -426,7 +426,7 @@ pub struct Prose {
     pub text: Vec<Span>,
 }
 
-/// Where a paragraph stands.
+/// The place of a paragraph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProsePlace {
     /// Before the table.

@@ -99,7 +99,7 @@ fn write_remarks(out: &mut String, remarks: &Remarks) {
     }
 }
 
-/// Returns the table alone: a `tabular`, or a `longtable` for a list.
+/// Returns only the table: a `tabular`, or a `longtable` for a list.
 fn render_table(kind: &TableKind, table: &Table) -> String {
     let shown = table.shown_on(Medium::Paper);
     let columns: Vec<&Column> = shown.iter().map(|i| &table.columns[*i]).collect();
@@ -200,7 +200,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// What stands for a character that means something to LaTeX, or that its fonts lack. Brackets and stars are in braces,
+/// Returns the LaTeX for a character that means something to LaTeX, or that its fonts lack. Brackets and stars are in braces,
 /// as they would be arguments where they follow the end of a row.
 fn replacement(c: char) -> Option<&'static str> {
     Some(match c {

@@ -20,7 +20,7 @@ pub struct TaskMean {
     pub untrained: Option<Sample>,
     /// The mean of the best constant answers of the same tasks; absent when a task has none.
     pub majority: Option<f64>,
-    /// Whether these are the eight tasks of the SuperGLUE score.
+    /// `true` if these are the eight tasks of the SuperGLUE score.
     pub superglue: bool,
 }
 

@@ -29,7 +29,7 @@ pub struct ReportOptions {
     pub title: String,
     /// The axis over which mean and spread are taken.
     pub over: String,
-    /// Whether a cell that lacks a value of that axis is an error.
+    /// A cell that lacks a value of that axis is an error.
     pub complete: bool,
 }
 

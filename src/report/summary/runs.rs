@@ -43,7 +43,7 @@ pub struct ScoredRun {
     pub score: f64,
     /// Everything that it tells.
     pub record: EvalRecord,
-    /// Whether it gives nearly always the same answer.
+    /// `true` if it nearly always gives the same answer.
     pub collapsed: bool,
 }
 

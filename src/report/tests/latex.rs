@@ -1,4 +1,4 @@
-//! The LaTeX files compile, alone and in another document.
+//! The LaTeX files compile, by themselves and in another document.
 
 use std::fs;
 use std::path::Path;

@@ -37,14 +37,14 @@ fn cells_and_means_by_hand() {
 }
 
 #[test]
-fn the_superglue_score_has_eight_tasks() {
+fn mean_of_eight_tasks_is_the_superglue_score() {
     let runs = SUPERGLUE.iter().map(|t| evaluated(t, "dpt", 1, 0.5)).collect();
     let s = of(runs, true).unwrap();
     assert_eq!(s.mean_row().0, "SuperGLUE");
 }
 
 #[test]
-fn what_is_missing_is_named_or_refused() {
+fn missing_runs_are_named_or_refused() {
     let runs = || {
         vec![
             evaluated("rte", "dpt", 1, 0.6),
@@ -99,7 +99,7 @@ fn further_axes_make_columns() {
 }
 
 #[test]
-fn collapsed_and_optimistic_runs_are_told() {
+fn collapsed_and_optimistic_runs_give_cautions() {
     let mut run = evaluated("rte", "dpt", 1, 0.53);
     run.record.modal.share = 0.99;
     run.record.select_on = Some("validation".into());
@@ -109,7 +109,7 @@ fn collapsed_and_optimistic_runs_are_told() {
 }
 
 #[test]
-fn drift_and_parameters_are_told() {
+fn drift_and_parameters_are_in_the_summary() {
     let s = Summary::of(&inputs(), &options()).unwrap();
     assert_eq!(s.drifts.len(), 16);
     assert!(s.drifts.iter().all(|d| d.drift.relative_change > 0.0));
