@@ -280,6 +280,7 @@ mod tests {
             key: run.origin.key,
             files: [("eval.json".to_owned(), path)].into(),
             digests: [("eval.json".to_owned(), Digest::of(task.as_bytes()))].into(),
+            executable: Default::default(),
         }
     }
 

@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use super::bytes::cases;
-use super::sample::{inputs, options};
+use super::sample::{evaluated, inputs, options};
 use crate::base::glob;
+use crate::base::value::{Params, Value};
 use crate::report::charts::CHARTS;
 use crate::report::contents::Report;
+use crate::report::inputs::Inputs;
 use crate::report::picture::{ChartKind, Picture};
 use crate::report::render::kind::{RenderedFile, Renderer, RendererFile};
-use crate::report::render::{RENDERERS, csv};
+use crate::report::render::{RENDERERS, csv, render};
 use crate::report::section::TRAINING;
-use crate::report::summary::Summary;
+use crate::report::summary::{ReportOptions, Summary};
 use crate::report::table::{Cell, CellValue, Column, Holds, Medium, Table, TableKind};
 use crate::report::tables::TABLES;
 
@@ -150,4 +152,26 @@ fn new_table_chart_and_renderer_need_only_their_rows() {
             assert!(text.contains(part), "{}: no `{part}`", renderer.name);
         }
     }
+}
+
+#[test]
+fn parameters_of_a_method_are_columns_in_every_format() {
+    let mut runs = vec![evaluated("rte", "dpt", 1, 0.5), evaluated("rte", "residual", 1, 0.5)];
+    runs[1].record.rank = None;
+    runs[1].record.params = Params::from([("hidden".to_owned(), Value::Int(20))]);
+    let inputs = Inputs { runs, ..Inputs::default() };
+    let summary = Summary::of(&inputs, &ReportOptions { complete: false, ..options() }).unwrap();
+    let files = render(&summary, &inputs, RENDERERS).unwrap();
+    let text = |name: &str| files.iter().find(|file| file.name == name).expect("every renderer writes").text.clone();
+    let markdown = text("report.md");
+    assert!(
+        markdown.contains("| method | virtual tokens | rank | hidden | trained | of prompt tuning |"),
+        "{markdown}"
+    );
+    assert!(
+        markdown.contains("| dpt | 100 | 10 | – |") && markdown.contains("| residual | 100 | – | 20 |"),
+        "{markdown}"
+    );
+    assert!(text("report.html").contains("<th>rank</th><th>hidden</th>"));
+    assert!(text("tables/parameters.csv").starts_with("method,virtual tokens,rank,hidden,"));
 }
