@@ -4,7 +4,10 @@
 //! shortly before that a later write could carry the same time (git calls such files racy). File times advance in ticks
 //! of up to [`TICK_NS`]. Objects of the store are dated back when they are stored, so that they are never racy.
 
+use std::ffi::CStr;
 use std::fs::{File, FileTimes, Metadata};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,6 +81,15 @@ impl Signature {
     pub fn settled(&self, hashed_at: i64) -> bool {
         self.mtime.max(self.ctime).saturating_add(SETTLED_NS) < hashed_at
     }
+}
+
+/// What the system says of `name` below an open folder; links are followed. `None` when it says nothing, for whatever reason.
+pub fn stat_below(folder: &File, name: &CStr) -> Option<libc::stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the folder is open, the name ends with a zero, and there is room for the answer.
+    let answer = unsafe { libc::fstatat(folder.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), 0) };
+    // SAFETY: the system filled it in.
+    (answer == 0).then(|| unsafe { stat.assume_init() })
 }
 
 /// Nanoseconds since 1970, by this machine's clock.

@@ -119,6 +119,9 @@ impl Entry {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if matches!(e.source.raw_os_error(), Some(libc::EISDIR | libc::ELOOP)) => {
+                return Ok(Some(Err("its manifest is no plain file".to_owned())));
+            }
             Err(e) => return Err(e),
         };
         Ok(Some(Self::parse(&bytes, key)))

@@ -5,9 +5,10 @@
 //! refers to; journals. What goes: other entries; objects that no entry refers to; working folders of dead runs whose
 //! result is there or that nobody came back for; old quarantine; files that killed writers left beside.
 //!
-//! Safe at any point: manifests go first and their folders are synced, then the objects that no manifest refers to any
-//! more. Who is killed in between leaves objects without a manifest, which the next gc removes. Nobody else uses the store
-//! meanwhile: runs hold [`InUse`] together, gc holds it alone.
+//! Safe at any point: first an index is written, and synced, that knows nothing of what is to go; then manifests go and their
+//! folders are synced; then the objects go that no manifest refers to any more. A kill in between leaves manifests that
+//! nothing remembers, or objects without a manifest: the next gc removes both, and no run takes for fresh what has no manifest.
+//! Nobody else uses the store meanwhile: runs hold [`InUse`] together, gc holds it alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -236,6 +237,9 @@ impl Store {
         // Chosen already: what came since changes nothing about these.
         let limits = Limits { max_size: None, ..limits };
         let sweep = self.plan_gc(&|key| !shown.contains(&key) || keep(key), limits)?;
+        if !sweep.entries.is_empty() {
+            self.forget_gone(&sweep)?;
+        }
         let mut folders = BTreeSet::new();
         for gone in &sweep.entries {
             let path = self.manifest(gone.key);
@@ -258,7 +262,10 @@ impl Store {
         for left in sweep.quarantine.iter().chain(&sweep.temporary) {
             remove("gc.leftover", &left.path)?;
         }
-        self.prune(&sweep)?;
+        let mut index = self.index();
+        index.keep_files(Path::exists);
+        self.write_index(&mut index, false)?;
+        drop(index);
         Ok(sweep)
     }
 
@@ -276,9 +283,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes out of the index what is gone, and files of the working tree that are no longer there.
-    fn prune(&self, sweep: &Sweep) -> Result<(), Diag> {
-        self.flush()?;
+    /// Takes out of the index what is to go, and brings that to the disk: before the first manifest goes.
+    fn forget_gone(&self, sweep: &Sweep) -> Result<(), Diag> {
         let mut index = self.index();
         for gone in &sweep.entries {
             index.results.remove(&gone.key);
@@ -286,9 +292,8 @@ impl Store {
         for (object, _) in &sweep.objects {
             index.objects.remove(object);
         }
-        index.keep_files(Path::exists);
-        // Nobody else uses the store: nothing is merged that would bring back what went.
-        Ok(index.write(&self.root().join("index"))?)
+        fault::point("gc.index").map_err(on("write", &self.root().join("index")))?;
+        self.write_index(&mut index, true)
     }
 
     /// The entries that any node of any pipeline was last found or made under, as far as this store remembers.

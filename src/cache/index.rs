@@ -76,6 +76,8 @@ pub struct Index {
     pub files: Table<PathBuf, Memo, Path>,
     /// Bytes of large files of the working tree, by their digest. Kept as long as a file or an object has them.
     pub about: Table<Digest, About, Digest, DigestState>,
+    /// The folders of manifests, by number, as they were when the manifests of all these results were in them.
+    pub folders: Table<u8, Signature, u8>,
     /// The key under which each node was last found or made.
     pub last: Last,
     pub dirty: bool,
@@ -107,24 +109,31 @@ impl Index {
             objects: Table::new(&packed, |packed, digest| packed.seen(packed.find_object(digest)?)),
             files: Table::new(&packed, |packed, path| packed.memo(packed.find_file(path)?)),
             about: Table::new(&packed, |packed, digest| packed.find_about(digest)),
+            folders: Table::new(&packed, |packed, number| packed.folder(*number)),
             last: Last { packed: packed.clone(), pipelines: BTreeMap::new() },
             dirty: false,
             packed,
         }
     }
 
-    /// Writes it, on top of what another process wrote meanwhile: where both know something, this one's word counts. Not
-    /// synced: losing it costs time alone.
-    pub fn write(&mut self, path: &Path) -> Result<(), FsError> {
-        if Signature::at(path).ok().flatten() != self.read {
+    /// Takes over what another process wrote meanwhile: where both know something, this one's word counts. With `anew`
+    /// the file is read again even if it is the one that was read.
+    pub fn catch_up(&mut self, path: &Path, anew: bool) {
+        if anew || Signature::at(path).ok().flatten() != self.read {
             self.rebase(Self::read(path));
         }
-        self.write_as_of(path, &boot())
+    }
+
+    /// Writes it, on top of what another process wrote meanwhile. Synced only if it is to be `durable`: to lose it costs only
+    /// time.
+    pub fn write(&mut self, path: &Path, durable: bool) -> Result<(), FsError> {
+        self.catch_up(path, false);
+        self.write_as_of(path, &boot(), durable)
     }
 
     /// As if written when the machine was last started at `boot`.
-    pub fn write_as_of(&mut self, path: &Path, boot: &str) -> Result<(), FsError> {
-        fs::replace_with(&fault::INDEX, path, false, |file| pack_index::pack(self, boot, file))?;
+    pub fn write_as_of(&mut self, path: &Path, boot: &str, durable: bool) -> Result<(), FsError> {
+        fs::replace_with(&fault::INDEX, path, durable, |file| pack_index::pack(self, boot, file))?;
         // First goes what was read before: the two together would take twice the memory.
         *self = Self::default();
         *self = Self::read_as_of(path, boot);
@@ -138,8 +147,29 @@ impl Index {
         self.objects.packed = packed.clone();
         self.files.packed = packed.clone();
         self.about.packed = packed.clone();
+        self.folders.packed = packed.clone();
         self.last.rebase(&packed);
         (self.packed, self.read) = (packed, other.read);
+    }
+
+    /// The keys of all results that are known whose manifests belong in folders for which `wanted` is true.
+    pub fn keys_in(&self, wanted: &dyn Fn(u8) -> bool) -> Vec<CacheKey> {
+        let changed = &self.results.changed;
+        let folders = (0..=u8::MAX).filter(|number| wanted(*number));
+        let read = folders.flat_map(|number| self.packed.keys_beginning_with(number));
+        let read = read.filter(|key| !changed.contains_key(key));
+        let new = changed.iter().filter(|(key, stored)| stored.is_some() && wanted(key.0.0[0])).map(|(key, _)| *key);
+        read.chain(new).collect()
+    }
+
+    /// Forgets the result of a key; whether one was known.
+    pub fn forget(&mut self, key: CacheKey) -> bool {
+        let known = self.results.get(&key).is_some();
+        if known {
+            self.results.remove(&key);
+            self.dirty = true;
+        }
+        known
     }
 
     /// Learns more about bytes.
@@ -349,6 +379,8 @@ mod tests {
         index.last.insert("p", Slot::of("one"), key(1));
         index.last.insert("p", Slot::of("gone"), key(3));
         index.last.insert("q", Slot::of("one"), key(2));
+        index.folders.insert(0, SIGNATURE);
+        index.folders.insert(7, SIGNATURE);
         index
     }
 
@@ -360,7 +392,8 @@ mod tests {
         let nodes = [("p", "one"), ("p", "gone"), ("q", "one"), ("q", "gone"), ("r", "one")];
         let last = nodes.map(|(pipeline, node)| index.last.get(pipeline, Slot::of(node)));
         let about = [b"x", b"y", b"z"].map(|bytes| index.about.get(&Digest::of(bytes)));
-        format!("{results:?}\n{objects:?}\n{files:?}\n{last:?}\n{about:?}")
+        let folders = [0, 6, 7, 255].map(|number| index.folders.get(&number));
+        format!("{results:?}\n{objects:?}\n{files:?}\n{last:?}\n{about:?}\n{folders:?}")
     }
 
     fn packed(index: &Index, boot: &str) -> Vec<u8> {
@@ -411,7 +444,7 @@ mod tests {
     fn changes_are_kept_beside_what_was_read_and_written_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
-        sample().write(&path).unwrap();
+        sample().write(&path, false).unwrap();
         let (mut one, mut other) = (Index::read(&path), Index::read(&path));
         let seen = Seen { signature: SIGNATURE, settled: true };
         assert!(one.objects.insert(Digest::of(b"z"), seen) && !one.objects.insert(Digest::of(b"z"), seen));
@@ -420,13 +453,13 @@ mod tests {
         one.last.insert("p", Slot::of("gone"), key(4));
         one.keep_files(|path| path == Path::new("/a"));
         let said = says(&mut one);
-        one.write(&path).unwrap();
+        one.write(&path, false).unwrap();
         assert_eq!((says(&mut one), says(&mut Index::read(&path))), (said.clone(), said));
 
         // What another process wrote meanwhile stays, but for what this one knows better.
         other.results.insert(key(3), stored(3, &[]));
         other.last.insert("p", Slot::of("one"), key(3));
-        other.write(&path).unwrap();
+        other.write(&path, false).unwrap();
         let mut both = Index::read(&path);
         let known = |index: &Index| (1..4).map(|v| index.results.get(&key(v)).is_some()).collect::<Vec<_>>();
         assert_eq!((known(&both), known(&other)), (vec![false, true, true], vec![false, true, true]));
@@ -439,15 +472,15 @@ mod tests {
     fn what_two_learn_of_the_same_bytes_is_kept_and_what_nobody_has_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
-        sample().write(&path).unwrap();
+        sample().write(&path, false).unwrap();
         let (mut one, mut other) = (Index::read(&path), Index::read(&path));
         let sha256 = Some([1; 32]);
         one.learn(Digest::of(b"y"), About { tensors: Some(Digest::of(b"t")), sha256: None });
         one.learn(Digest::of(b"of nobody"), About { tensors: None, sha256 });
-        one.write(&path).unwrap();
+        one.write(&path, false).unwrap();
         other.learn(Digest::of(b"x"), About { tensors: None, sha256 });
         other.learn(Digest::of(b"y"), About { tensors: None, sha256 });
-        other.write(&path).unwrap();
+        other.write(&path, false).unwrap();
         let both = Index::read(&path);
         let about = |bytes: &[u8]| both.about.get(&Digest::of(bytes));
         assert_eq!(about(b"x"), Some(About { tensors: Some(Digest::of(b"tensors")), sha256 }));
@@ -467,7 +500,7 @@ mod tests {
         index.last.insert("p", Slot::of("of another time"), key(2));
         index.last.order("p", nodes.iter().copied());
         index.results.insert(key(1), stored(1, &[]));
-        index.write(&path).unwrap();
+        index.write(&path, false).unwrap();
         for (at, node) in nodes.iter().enumerate() {
             assert_eq!(index.last.row("p", *node), Some(at as u32));
             assert_eq!(index.packed.key(index.packed.node_result(at as u32)), key(1));
@@ -485,6 +518,7 @@ mod tests {
         let file = |path: &str| later.files.get(Path::new(path)).is_some();
         assert_eq!((file("/a/é"), file("/a")), (false, true));
         assert!(later.results.get(&key(1)).is_some());
+        assert_eq!(later.folders.get(&7), None);
         // What was forgotten is not written as if it were known.
         let again = unpacked(&packed(&later, "another"), "another").unwrap();
         assert_eq!((object(&again, b"x"), object(&again, b"y")), (false, true));

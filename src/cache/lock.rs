@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -90,8 +90,7 @@ impl KeyLocks {
         {
             return Ok(file.clone());
         }
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
-        let file = Arc::new(opened.map_err(on("write", &self.path))?);
+        let file = Arc::new(open_own(&lockable(), &self.path).map_err(on("write", &self.path))?);
         own.file = Some(file.clone());
         Ok(file)
     }
@@ -134,6 +133,34 @@ fn lock(file: &File, byte: u64, how: libc::c_int) -> std::io::Result<bool> {
     }
 }
 
+/// How a file is opened that is there to be locked: made if there is none, and never emptied.
+fn lockable() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options
+}
+
+/// Opens a file of the store by its own name. A link in its place is refused: what it leads to is not the store's.
+///
+/// # Errors
+/// As the system says.
+pub(super) fn open_own(options: &OpenOptions, path: &Path) -> std::io::Result<File> {
+    let opened = options.clone().custom_flags(libc::O_NOFOLLOW).open(path);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => std::io::Error::other("it is a link, and the store writes through none; remove it"),
+        _ => error,
+    })
+}
+
+/// Locks a file together with others. Whether that had to wait.
+fn lock_shared(file: &File) -> std::io::Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => file.lock_shared().map(|()| true),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
 /// Who wrote itself into the slot of a key.
 fn holder(file: &File, byte: u64) -> String {
     let mut slot = [0; SLOT];
@@ -149,31 +176,33 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// As one of many. Waits while someone is [`InUse::alone`]. In a store that cannot be written nobody clears up, and
-    /// there is nothing to take.
+    /// As one of many. Waits while someone is [`InUse::alone`], and says whether it had to. In a store that cannot be
+    /// written nobody clears up, and there is nothing to take.
     ///
     /// # Errors
     /// When the file cannot be made, or the file system has no locks.
-    pub fn shared(path: &Path) -> Result<Self, FsError> {
+    pub fn shared(path: &Path) -> Result<(Self, bool), FsError> {
         use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-        let opened = fault::point("store.use")
-            .and_then(|()| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path));
+        let opened = fault::point("store.use").and_then(|()| open_own(&lockable(), path));
         let file = match opened {
             Err(e) if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) => match File::open(path) {
-                Err(e) if e.kind() == NotFound => return Ok(Self { _files: vec![] }),
+                Err(e) if e.kind() == NotFound => return Ok((Self { _files: vec![] }, false)),
                 opened => opened,
             },
             opened => opened,
         }
         .map_err(on("write", path))?;
-        file.lock_shared().map_err(on("lock", path))?;
-        Ok(Self { _files: vec![file] })
+        let waited = lock_shared(&file).map_err(on("lock", path))?;
+        Ok((Self { _files: vec![file] }, waited))
     }
 
     /// As one of many, in a store that is only read: nothing is made, and a store that nobody locks is none to wait for.
-    pub fn reading(path: &Path) -> Self {
-        let file = File::open(path).ok().filter(|file| file.lock_shared().is_ok());
-        Self { _files: file.into_iter().collect() }
+    pub fn reading(path: &Path) -> (Self, bool) {
+        let file = File::open(path).ok();
+        match file.as_ref().map(lock_shared) {
+            Some(Ok(waited)) => (Self { _files: file.into_iter().collect() }, waited),
+            _ => (Self { _files: vec![] }, false),
+        }
     }
 
     /// As this one and the other.
@@ -187,13 +216,7 @@ impl InUse {
     /// # Errors
     /// When the file cannot be made, or the file system has no locks.
     pub fn alone(path: &Path) -> Result<Option<Self>, FsError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(on("write", path))?;
+        let file = open_own(&lockable(), path).map_err(on("write", path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _files: vec![file] })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -247,9 +270,10 @@ mod tests {
         drop(two);
         let alone = InUse::alone(&path).unwrap();
         assert!(alone.is_some() && InUse::alone(&path).unwrap().is_none());
-        let waits = std::thread::spawn(move || InUse::shared(&path).map(drop));
+        let waits = std::thread::spawn(move || InUse::shared(&path).unwrap().1);
+        std::thread::sleep(std::time::Duration::from_millis(50));
         drop(alone);
-        waits.join().unwrap().unwrap();
+        assert!(waits.join().unwrap());
     }
 
     #[test]

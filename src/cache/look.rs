@@ -91,7 +91,10 @@ impl Store {
         if let Some(stored) = self.known(key, wanted)
             && self.is_whole(&stored)?
         {
-            return Ok(Found::Hit(stored));
+            if self.has_manifest(key) {
+                return Ok(Found::Hit(stored));
+            }
+            self.forget(key);
         }
         let own = self.look_in(self.root(), key, wanted, watch)?;
         match (&own, self.shared()) {
@@ -198,12 +201,15 @@ impl Store {
                 &new
             }
         };
-        let elsewhere = |known: &Known| self.is_whole(&known.stored).unwrap_or(false);
+        let elsewhere =
+            |known: &Known| self.is_whole(&known.stored).unwrap_or(false) && self.has_manifest(known.stored.key);
         let whole = |known: &Known| match known.row {
             row if row != NONE && !changed => ahead.whole(row) || self.shared().is_some() && elsewhere(known),
             _ => elsewhere(known),
         };
-        known.iter().map(|known| known.as_ref().is_some_and(whole)).collect()
+        let there = self.have_manifests(known);
+        let both = |(known, there): (&Option<Known>, bool)| there && known.as_ref().is_some_and(whole);
+        known.iter().zip(there).map(both).collect()
     }
 
     /// The same of an object that lies in the shared store alone. What is known of its files is kept like that of files of

@@ -48,6 +48,7 @@ pub mod key;
 mod known;
 pub mod lock;
 mod look;
+mod manifests;
 pub mod miss;
 mod objects;
 pub mod pack;

@@ -3,13 +3,11 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::base::digest::Digest;
 
-use super::stat::Signature;
+use super::stat::{Signature, stat_below};
 
 /// The name of an object below its folder, `ab/cdef…`, and a zero byte.
 type Name = [u8; 66];
@@ -29,14 +27,7 @@ impl Objects {
     pub fn signature(&self, bytes: &Digest) -> Option<Signature> {
         let name = name(bytes);
         let name = CStr::from_bytes_with_nul(&name).expect("it ends with its one zero");
-        let mut stat = MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the folder is open, the name ends with a zero, and there is room for the answer.
-        let answer = unsafe { libc::fstatat(self.0.as_ref()?.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), 0) };
-        if answer != 0 {
-            return None;
-        }
-        // SAFETY: the system filled it in.
-        let stat = unsafe { stat.assume_init() };
+        let stat = stat_below(self.0.as_ref()?, name)?;
         (stat.st_mode & libc::S_IFMT == libc::S_IFREG).then(|| Signature::of_stat(&stat))
     }
 }

@@ -100,10 +100,15 @@ pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<
         w.digest(&about.tensors.unwrap_or(*digest));
         w.digest(&about.sha256.map_or(*digest, Digest));
     }
+    let folders: Vec<_> = (0..=u8::MAX).filter_map(|number| Some((number, index.folders.get(&number)?))).collect();
+    for (number, signature) in &folders {
+        w.number(u64::from(*number));
+        w.signature(signature);
+    }
     w.put(&texts.lists);
     w.put(&texts.text);
     let counts = [objects.len(), results.len(), outputs, files.len(), pipelines.len(), nodes as usize];
-    let counts = counts.into_iter().chain([about.len(), texts.lists.len() / 8, texts.text.len()]);
+    let counts = counts.into_iter().chain([about.len(), folders.len(), texts.lists.len() / 8, texts.text.len()]);
     counts.for_each(|count| w.number(count as u64));
     w.finish()
 }

@@ -12,9 +12,11 @@
 //! pipelines   PLACE LENGTH FIRST COUNT    names, and their part of the next
 //! nodes       SLOT RESULT KEY             under which key each was last found or made, in the order of its pipeline
 //! abouts      DIGEST FLAGS TENSORS SHA256   what else is known of bytes, by digest; FLAGS: 1 tensors, 2 SHA-256
+//! folders     NUMBER SIGNATURE        folders of manifests whose files were all there, by number (see `manifests.rs`)
 //! lists       PLACE COUNT                 of texts in a row: the names of a result's files, or names and values of numerics
 //! text        what all these have of texts, by place and length
-//! counts      of objects, results, files of results, files of the tree, pipelines, nodes, abouts, lists, bytes of text
+//! counts      of objects, results, files of results, files of the tree, pipelines, nodes, abouts, folders, lists, bytes of
+//!             text
 //! check       the digest of all above
 //! ```
 
@@ -43,8 +45,9 @@ const FILE: usize = 80;
 const PIPELINE: usize = 16;
 const NODE: usize = 48;
 const ABOUT: usize = 104;
+const FOLDER: usize = 40;
 /// How many counts there are.
-const COUNTS: usize = 9;
+const COUNTS: usize = 10;
 
 /// A part of the file: where it begins, and how many rows it has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +72,7 @@ pub struct Packed {
     pipelines: Part,
     nodes: Part,
     abouts: Part,
+    folders: Part,
     /// The lists of texts, decoded: there are few.
     names: Vec<Arc<[String]>>,
 }
@@ -104,12 +108,13 @@ impl Packed {
             pipelines: r.part(counts[4], PIPELINE)?,
             nodes: r.part(counts[5], NODE)?,
             abouts: r.part(counts[6], ABOUT)?,
+            folders: r.part(counts[7], FOLDER)?,
             text: 0,
             names: Vec::new(),
             bytes: Vec::new(),
         };
-        let lists = r.part(counts[7], LIST)?;
-        let text = counts[8];
+        let lists = r.part(counts[8], LIST)?;
+        let text = counts[9];
         packed.text = r.at;
         r.take(text)?;
         let whole = r.at == end;
@@ -335,6 +340,28 @@ impl Packed {
             }
         }
         None
+    }
+
+    /// The signature that folder `number` of the manifests had when all manifests of known results were in it. After a power
+    /// cut the folder may have lost some: then it is not known.
+    pub fn folder(&self, number: u8) -> Option<Signature> {
+        let at = |row: usize| self.folders.at + row * FOLDER;
+        // Sorted, and at most one of each number: a folder's row is at its number or before.
+        let mut rows = (0..self.folders.rows.min(usize::from(number) + 1)).rev();
+        let row = rows.find(|row| self.number(at(*row)) <= u64::from(number))?;
+        (self.same_boot && self.number(at(row)) == u64::from(number)).then(|| self.signature(at(row) + 8))
+    }
+
+    /// The keys of the results that were read whose digests begin with `first`.
+    pub fn keys_beginning_with(&self, first: u8) -> impl Iterator<Item = CacheKey> {
+        let sorted = self.results_sorted;
+        let key = move |at: usize| self.key(self.short(sorted.at + at * ROW));
+        let (mut low, mut high) = (0, sorted.rows);
+        while low < high {
+            let middle = low.midpoint(high);
+            if key(middle).0.0[0] < first { low = middle + 1 } else { high = middle }
+        }
+        (low..sorted.rows).map(key).take_while(move |key| key.0.0[0] == first)
     }
 
     /// The pipelines, with their nodes' rows.

@@ -1,9 +1,9 @@
 //! [`Store`]: where results lie. Looking takes nothing but a few stats where nothing changed; a miss hands out the right
 //! to write ([`Miss`]). Knows no graph and no stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::{File, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -19,7 +19,8 @@ use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
 use super::index::{Index, Slot};
 use super::key::CacheKey;
-use super::lock::{Holder, InUse, KeyLocks};
+use super::lock::{Holder, InUse, KeyLocks, open_own};
+use super::manifests::Manifests;
 use super::miss::Miss;
 use super::objects::Objects;
 use super::stat::now_ns;
@@ -72,11 +73,14 @@ pub struct Store {
     /// Where relative paths start.
     here: PathBuf,
     objects: Arc<Objects>,
+    manifests: Manifests,
     index: Mutex<Index>,
     locks: KeyLocks,
     work: WorkFolders,
     /// What was begun to be asked of the system.
     ahead: OnceLock<Arc<Ahead>>,
+    /// Results that were forgotten because their manifests cannot be read: this must reach the index on the disk.
+    lost: Mutex<BTreeSet<CacheKey>>,
 }
 
 /// The layout that this `dpt` reads and writes: a folder's name.
@@ -121,7 +125,9 @@ impl Store {
         let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
         let objects = Arc::new(Objects::open(&root.join("objects")));
         let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
-        Ok(Self { root, shared: None, here, objects, index, locks, work, ahead: OnceLock::new() })
+        let manifests = Manifests::open(&root.join("entries"));
+        let (ahead, lost) = (OnceLock::new(), Mutex::default());
+        Ok(Self { root, shared: None, here, objects, manifests, index, locks, work, ahead, lost })
     }
 
     /// With the store in `folder` behind it, of which nothing is ever written.
@@ -155,16 +161,29 @@ impl Store {
         self.shared.as_deref()
     }
 
-    /// Says that this process uses the store until what is returned is dropped: meanwhile nobody removes from it.
+    /// Says that this process uses the store until what is returned is dropped: meanwhile nobody removes from it. What was
+    /// known before no longer counts if somebody cleared up since: then the index is read again, and what was
+    /// [asked ahead](Self::look_ahead) is asked anew.
     ///
     /// # Errors
     /// When the store can be written and has no locks.
     pub fn in_use(&self) -> Result<InUse, Diag> {
-        let own = InUse::shared(&self.root.join(IN_USE))?;
-        Ok(match &self.shared {
-            Some(root) => own.and(InUse::reading(&root.join(IN_USE))),
+        let (own, waited) = InUse::shared(&self.root.join(IN_USE))?;
+        Ok(self.now_in_use(own, waited))
+    }
+
+    /// As [`Self::in_use`], for a process that only looks: nothing is made, and a store that nobody locks is none to wait for.
+    pub fn looked_at(&self) -> InUse {
+        let (own, waited) = InUse::reading(&self.root.join(IN_USE));
+        self.now_in_use(own, waited)
+    }
+
+    fn now_in_use(&self, own: InUse, waited: bool) -> InUse {
+        self.index().catch_up(&self.root.join("index"), waited);
+        match &self.shared {
+            Some(root) => own.and(InUse::reading(&root.join(IN_USE)).0),
             None => own,
-        })
+        }
     }
 
     /// Locks the folder of results until the returned file is dropped. Waits for others.
@@ -244,6 +263,10 @@ impl Store {
         &self.objects
     }
 
+    pub(super) fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
     pub(super) fn ahead(&self) -> &OnceLock<Arc<Ahead>> {
         &self.ahead
     }
@@ -309,12 +332,31 @@ impl Store {
         &self.work
     }
 
-    /// The whole entry under a key; `None` when there is none that can be read.
+    /// The whole entry under a key; `None` when there is none that can be read. Then the index forgets the result, so that
+    /// the next run makes again what this caller misses.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn entry(&self, key: CacheKey) -> Result<Option<Entry>, Diag> {
-        Ok(Entry::read(&self.manifest_of(key), key)?.and_then(Result::ok))
+        let entry = Entry::read(&self.manifest_of(key), key)?.and_then(Result::ok);
+        if entry.is_none() {
+            self.forget(key);
+        }
+        Ok(entry)
+    }
+
+    /// The result under `key` is not to be taken from the index, here or in a later process. Whether the index had it.
+    pub(super) fn forget(&self, key: CacheKey) -> bool {
+        let known = self.index().forget(key);
+        if known {
+            self.lost().insert(key);
+        }
+        known
+    }
+
+    /// The results that this process has forgotten because their manifests cannot be read.
+    pub(super) fn lost(&self) -> MutexGuard<'_, BTreeSet<CacheKey>> {
+        self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Takes the right to make the result of `key`. Never waits. What is damaged is set aside.
@@ -415,11 +457,31 @@ impl Store {
         if !index.dirty {
             return Ok(());
         }
+        self.write_index(&mut index, false)
+    }
+
+    /// Writes the index, synced if it is to be `durable`.
+    pub(super) fn write_index(&self, index: &mut Index, durable: bool) -> Result<(), Diag> {
         let path = self.root.join("index");
         let lock = self.root.join("index.lock");
-        let held = fault::point("index.lock").and_then(|()| File::create(&lock)).map_err(on("write", &lock))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let held = fault::point("index.lock").and_then(|()| open_own(&options, &lock)).map_err(on("write", &lock))?;
         held.lock().map_err(on("lock", &lock))?;
-        Ok(index.write(&path)?)
+        // First, so that what others learnt is confirmed too.
+        index.catch_up(&path, false);
+        self.confirm_manifests(index);
+        Ok(index.write(&path, durable)?)
+    }
+}
+
+impl Drop for Store {
+    /// That a result is lost is kept, whatever else the command did: else each run would call it fresh.
+    fn drop(&mut self) {
+        if !self.lost().is_empty() {
+            // In a store that cannot be written it is found lost each time.
+            let _ = self.flush();
+        }
     }
 }
 

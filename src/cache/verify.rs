@@ -68,6 +68,8 @@ pub struct Verified {
     pub unnamed: usize,
     /// Keys under which there is nothing.
     pub absent: Vec<CacheKey>,
+    /// Keys whose results the index knew, and whose manifests are missing: the index has forgotten them.
+    pub forgotten: Vec<CacheKey>,
     /// What is wrong, manifests first.
     pub broken: Vec<Broken>,
 }
@@ -112,7 +114,12 @@ impl Store {
         let mut verified = Verified::default();
         let keys = match scope {
             Scope::Keys(keys) => keys.clone(),
-            Scope::Store => self.every_key()?,
+            Scope::Store => {
+                let mut keys = self.every_key()?;
+                // What the index knows without a manifest is lost.
+                keys.extend(self.index().keys_in(&|_| true).into_iter().filter(|key| !self.has_manifest(*key)));
+                keys
+            }
         };
         let mut wanted: BTreeMap<Digest, Wanted> = BTreeMap::new();
         let read: Vec<_> = keys.par_iter().map(|key| (*key, Entry::read(&self.manifest_of(*key), *key))).collect();
@@ -130,6 +137,8 @@ impl Store {
                         }
                     }
                 }
+                // Or the caller met it when it looked for the keys.
+                Ok(None) if self.forget(key) || self.lost().contains(&key) => verified.forgotten.push(key),
                 Ok(None) => verified.absent.push(key),
                 Ok(Some(Err(what))) => {
                     let path = self.manifest_of(key);
@@ -182,7 +191,9 @@ impl Store {
     fn hash_object(&self, digest: &Digest, object: &Wanted, watch: &dyn Watch) -> Option<(u64, Option<Broken>)> {
         let path = self.object(digest);
         let broken = |what: String, note: Option<String>, aside: Aside| {
-            object.keys.iter().for_each(|key| self.forget(*key));
+            for key in &object.keys {
+                self.forget(*key);
+            }
             self.distrust(digest);
             let names: Vec<_> = object.names.iter().map(|name| format!("`{name}`")).collect();
             let name = if names.is_empty() { format!("object `{digest}`") } else { names.join(", ") };
@@ -223,13 +234,6 @@ impl Store {
             Ok(()) => Aside::Moved,
             Err(error) => Aside::Stays(error.message),
         }
-    }
-
-    /// The result under `key` is not to be taken from the index.
-    fn forget(&self, key: CacheKey) {
-        let mut index = self.index();
-        index.results.remove(&key);
-        index.dirty = true;
     }
 
     fn distrust(&self, object: &Digest) {

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
+use crate::cache::lock::InUse;
 use crate::cache::store::LAYOUT;
 use crate::engine::executor::local::Local;
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
@@ -99,31 +100,64 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
-/// The plan and its store, which `open` opens ([`StoreArgs::open`], [`StoreArgs::peek`]). Both are left to the system when
-/// the program ends, which takes memory back faster than they can give it.
+/// A plan with its store. Both are left to the system when the program ends, which takes memory back faster than they can
+/// give it.
+pub struct Loaded {
+    /// The plan.
+    pub plan: ManuallyDrop<Plan>,
+    /// The store.
+    pub store: ManuallyDrop<Store>,
+    /// While this is held, nobody clears the store up. `None` where it cannot be had, which the run itself tells.
+    pub in_use: Option<InUse>,
+}
+
+/// What a command does with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It stores results. A store is made where there is none.
+    Use,
+    /// It only looks.
+    Look,
+}
+
+impl StoreArgs {
+    /// The store, which nobody clears up from before the first look at it.
+    fn open_for(&self, pipeline: &Path, purpose: Purpose) -> Result<(Store, Option<InUse>), Vec<Diag>> {
+        match purpose {
+            Purpose::Use => self.open(pipeline).map(|store| {
+                let in_use = store.in_use().ok();
+                (store, in_use)
+            }),
+            Purpose::Look => self.peek(pipeline).map(|store| {
+                let in_use = store.looked_at();
+                (store, Some(in_use))
+            }),
+        }
+    }
+}
+
+/// The plan and its store.
 ///
-/// While the plan is made, another thread reads a store that is there, and then asks whether the results that this pipeline
-/// had last are as they were: most of them, if not all, are what the plan will need.
+/// While the plan is made, another thread waits until nobody clears up a store that is there, reads it, and then asks whether
+/// the results that this pipeline had last are as they were: most of them, if not all, are what the plan will need.
 ///
 /// # Errors
 /// As [`PipelineArgs::load`] and [`StoreArgs::open`].
-pub fn plan_and_store(
-    pipeline: &PipelineArgs,
-    store: &StoreArgs,
-    open: fn(&StoreArgs, &Path) -> Result<Store, Vec<Diag>>,
-) -> Result<(ManuallyDrop<Plan>, ManuallyDrop<Store>), Vec<Diag>> {
+pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpose) -> Result<Loaded, Vec<Diag>> {
+    let loaded =
+        |plan, (store, in_use)| Loaded { plan: ManuallyDrop::new(plan), store: ManuallyDrop::new(store), in_use };
     // Where there is none, none is made for a pipeline that is wrong.
     if !store.folder(&pipeline.pipeline).join(LAYOUT).is_dir() {
         let plan = pipeline.load()?;
-        return Ok((ManuallyDrop::new(plan), ManuallyDrop::new(open(store, &pipeline.pipeline)?)));
+        return Ok(loaded(plan, store.open_for(&pipeline.pipeline, purpose)?));
     }
     let (named, name) = mpsc::channel::<String>();
     let (opened, store_there) = mpsc::sync_channel(1);
     let (args, path) = (store.clone(), pipeline.pipeline.clone());
     std::thread::spawn(move || {
-        let store = open(&args, &path);
+        let store = args.open_for(&path, purpose);
         let ahead = match (&store, name.recv()) {
-            (Ok(store), Ok(name)) => Some(store.look_ahead(&name)),
+            (Ok((store, _)), Ok(name)) => Some(store.look_ahead(&name)),
             _ => None,
         };
         // Where the plan is wrong, nobody waits for the store.
@@ -131,8 +165,7 @@ pub fn plan_and_store(
         ahead.iter().for_each(|ahead| ahead.work());
     });
     let plan = pipeline.changes.load_telling(&pipeline.pipeline, Some(named))?;
-    let store = store_there.recv().expect("opening a store does not panic")?;
-    Ok((ManuallyDrop::new(plan), ManuallyDrop::new(store)))
+    Ok(loaded(plan, store_there.recv().expect("opening a store does not panic")?))
 }
 
 /// A path as one would type it from here.

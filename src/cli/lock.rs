@@ -43,6 +43,8 @@ pub fn run(args: &Args) -> Outcome {
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;
     let store = args.store.open(&args.pipeline.pipeline)?;
+    // A store that cannot be locked can still be read.
+    let _in_use = store.in_use();
     let options = RunOptions {
         pipeline: plan.name.clone(),
         targets: targets.clone(),

@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use crate::cli::Outcome;
-use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
+use crate::cli::common::{self, DeviceArgs, Loaded, PipelineArgs, Purpose, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::fold::Names;
 use crate::cli::locked::LockedArgs;
@@ -95,8 +95,9 @@ fn accept(text: &str) -> Result<Accept, String> {
 /// What kept the run from starting. What went wrong in it was shown when it happened.
 pub fn run(args: &Args) -> Outcome {
     let dry_run = args.dry_run || args.check;
-    let open = if dry_run { StoreArgs::peek } else { StoreArgs::open };
-    let (plan, store) = common::plan_and_store(&args.pipeline, &args.store, open)?;
+    let purpose = if dry_run { Purpose::Look } else { Purpose::Use };
+    // It is held until the results are copied out.
+    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, purpose)?;
     let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
     let lacking = plan.lacking_for(&targets);
     if !lacking.is_empty() {
@@ -132,8 +133,6 @@ pub fn run(args: &Args) -> Outcome {
         return dry::run(&plan, &store, &options, &executor, args.check);
     }
     let cancel = common::cancel_on_ctrl_c()?;
-    // Until the results are copied out; the run itself tells if this cannot be had.
-    let _in_use = (!dry_run).then(|| store.in_use());
     let sink = choose(args.json);
     // Left to the system, like plan and store.
     let summary = ManuallyDrop::new(run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel));

@@ -9,7 +9,7 @@ use crate::base::diag::Diag;
 use crate::base::watch::{Counting, Work};
 use crate::cache::StaleReason;
 use crate::cli::Outcome;
-use crate::cli::common::{self, PipelineArgs, StoreArgs};
+use crate::cli::common::{self, Loaded, PipelineArgs, Purpose, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render::{self, DIM, paint};
@@ -58,7 +58,7 @@ pub struct Args {
 /// An invalid pipeline, a target that names nothing, a store that cannot be read.
 pub fn run(args: &Args) -> Outcome {
     let began = Instant::now();
-    let (plan, store) = common::plan_and_store(&args.pipeline, &args.store, StoreArgs::peek)?;
+    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, Purpose::Look)?;
     let targets = common::select(&plan, &args.targets)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };

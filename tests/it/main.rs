@@ -33,6 +33,7 @@ mod golden_tokenize;
 mod interrupt;
 mod kill;
 mod linkage;
+mod lost_manifests;
 mod meaning;
 mod methods;
 mod parity;

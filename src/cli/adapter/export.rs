@@ -195,6 +195,8 @@ fn from_store(args: &Args, target: &str) -> Result<Found, Vec<Diag>> {
     let plan = args.changes.load(&args.from)?;
     let id = one_node(&plan, target)?;
     let store = args.store.open(&args.from)?;
+    // A store that cannot be locked can still be read.
+    let _in_use = store.in_use();
     let options = RunOptions {
         pipeline: plan.name.clone(),
         targets: vec![id],

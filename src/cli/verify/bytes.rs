@@ -150,7 +150,7 @@ fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Dia
 
 /// `checked 27 entries, 112 objects, 3.0 MB in 12 ms: all as stored`.
 fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> String {
-    let Verified { entries, objects, bytes, unnamed, absent, broken } = verified;
+    let Verified { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
     let size = render::bytes(*bytes);
     let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
     let took = render::duration(took);
@@ -162,6 +162,13 @@ fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> Stri
     // Those of a lock are told one by one.
     if waiting + absent.len() > 0 && !lock {
         line += &format!("; {} not made yet", nodes_are(waiting + absent.len()));
+    }
+    if !forgotten.is_empty() {
+        let (results, them) = match forgotten.len() {
+            1 => ("1 result is forgotten, since its manifest is".to_owned(), "it"),
+            n => (format!("{n} results are forgotten, since their manifests are"), "them"),
+        };
+        line += &format!("; {results} missing: `dpt run` makes {them} again");
     }
     if *unnamed > 0 {
         line += &format!("; {} that no entry names", render::count(*unnamed, "object"));
@@ -189,6 +196,7 @@ fn to_json(verified: &Verified, waiting: usize, unlike: &[(String, &str)]) -> St
         "objects": verified.objects,
         "bytes": verified.bytes,
         "unnamed": verified.unnamed,
+        "forgotten": verified.forgotten.iter().map(|key| key.hex()).collect::<Vec<_>>(),
         "not_made": waiting + verified.absent.len(),
         "broken": broken,
         "unlike_lock": unlike,

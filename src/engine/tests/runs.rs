@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, mpsc};
+use std::time::Duration;
 
 use super::*;
 use crate::base::diag::Class;
@@ -575,5 +576,39 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
         let options = RunOptions { dry_run: true, ..options() };
         let (_, lines) = touched(&graph, &store, options);
         assert_eq!((&*lines[0], lines[1].starts_with("would run n1: damaged")), ("Fresh n0", true), "{lines:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_ahead_of_a_gc_is_asked_anew_after_it() {
+    use crate::cache::gc::Limits;
+    let dir = tempfile::tempdir().unwrap();
+    let (graph, _) = Plan::chain(3);
+    touched(&graph, &open(dir.path()), options());
+    for waits in [false, true] {
+        let early = open(dir.path());
+        let ahead = early.look_ahead("test");
+        assert_eq!(ahead.len(), 3);
+        ahead.work();
+        let gc = open(dir.path());
+        let alone = gc.alone().unwrap().expect("nobody uses the store");
+        let limits = Limits { grace: Duration::ZERO, ..Limits::default() };
+        let sweep = |alone| {
+            let plan = gc.plan_gc(&|_| false, limits).unwrap();
+            assert_eq!(gc.sweep(&plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);
+        };
+        let run = || touched(&graph, &early, options()).1;
+        let lines = std::thread::scope(|scope| {
+            if waits {
+                let run = scope.spawn(run);
+                std::thread::sleep(Duration::from_millis(100));
+                sweep(alone);
+                run.join().unwrap()
+            } else {
+                sweep(alone);
+                run()
+            }
+        });
+        assert!(lines.iter().all(|line| !line.starts_with("Fresh")), "{lines:?}");
     }
 }
