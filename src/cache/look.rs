@@ -39,7 +39,7 @@ pub struct Known {
 /// What the index knows of the nodes of a pipeline, to be asked for each in the pipeline's order.
 pub struct Recall<'a> {
     store: &'a Store,
-    pipeline: &'a str,
+    pipeline: String,
     /// What was read, and the pipeline's rows in it, as long as nothing has changed since.
     read: Option<(Arc<Packed>, Range<u32>)>,
     /// Where the next node stands, most likely.
@@ -64,10 +64,10 @@ impl Recall<'_> {
         }
         let mut index = self.store.index();
         let stored = index.results.get(&key).filter(|stored| wanted(&stored.numerics))?;
-        if let Some(row) = index.last.row(self.pipeline, slot) {
+        if let Some(row) = index.last.row(&self.pipeline, slot) {
             self.near = row + 1;
         }
-        let remembered = index.last.get(self.pipeline, slot) == Some(key);
+        let remembered = index.last.get(&self.pipeline, slot) == Some(key);
         let row = if index.results.changed.contains_key(&key) { NONE } else { index.packed.find_result(key)? };
         Some(Known { stored, remembered, row })
     }
@@ -147,9 +147,10 @@ impl Store {
     }
 
     /// What the index knows of the nodes of a pipeline.
-    pub fn recall<'a>(&'a self, pipeline: &'a str) -> Recall<'a> {
+    pub fn recall(&self, pipeline: &str) -> Recall<'_> {
+        let pipeline = self.memory(pipeline);
         let index = self.index();
-        let rows = index.last.rows(pipeline);
+        let rows = index.last.rows(&pipeline);
         let near = rows.start;
         let read = index.results.changed.is_empty().then(|| (index.packed.clone(), rows));
         Recall { store: self, pipeline, read, near }
@@ -159,7 +160,7 @@ impl Store {
     /// it is still being found out which of them are needed.
     pub fn look_ahead(&self, pipeline: &str) -> Arc<Ahead> {
         let index = self.index();
-        let nodes = index.last.rows(pipeline);
+        let nodes = index.last.rows(&self.memory(pipeline));
         let ahead = Arc::new(Ahead::of_nodes(index.packed.clone(), self.objects().clone(), nodes));
         drop(index);
         self.ahead().get_or_init(|| ahead).clone()

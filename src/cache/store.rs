@@ -70,6 +70,8 @@ pub struct Damage {
 pub struct Store {
     root: PathBuf,
     shared: Option<PathBuf>,
+    /// The pipeline file for which it was opened, see [`Store::for_pipeline`].
+    file: Option<String>,
     /// Where relative paths start.
     here: PathBuf,
     objects: Arc<Objects>,
@@ -127,7 +129,7 @@ impl Store {
         let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
         let manifests = Manifests::open(&root.join("entries"));
         let (ahead, lost) = (OnceLock::new(), Mutex::default());
-        Ok(Self { root, shared: None, here, objects, manifests, index, locks, work, ahead, lost })
+        Ok(Self { root, shared: None, file: None, here, objects, manifests, index, locks, work, ahead, lost })
     }
 
     /// With the store in `folder` behind it, of which nothing is ever written.
@@ -154,6 +156,47 @@ impl Store {
         let shared = root.join(LAYOUT);
         self.shared = (shared != self.root).then_some(shared);
         Ok(self)
+    }
+
+    /// For a pipeline file: what is remembered of its nodes is not mixed up with what is remembered of another file whose
+    /// pipeline has the same name. The file is known by its path from the folder in which the store's folder lies, so
+    /// that nothing is lost when both move together.
+    pub fn for_pipeline(mut self, file: &Path) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let project = real(self.root.parent().and_then(Path::parent).unwrap_or(Path::new("/")));
+        let file = self.here.join(file);
+        // Not what a link leads to: the link's own folder is where the pipeline's relative paths begin.
+        let file = real(file.parent().unwrap_or(Path::new("/"))).join(file.file_name().unwrap_or_default());
+        let common = project.components().zip(file.components()).take_while(|(a, b)| a == b).count();
+        let up = project.components().skip(common).map(|_| "..".into());
+        let down = file.components().skip(common).map(|part| part.as_os_str().to_string_lossy());
+        let parts: Vec<std::borrow::Cow<str>> = up.chain(down).collect();
+        // It is written to lines of text.
+        self.file = Some(parts.join("/").replace(char::is_control, "?"));
+        self
+    }
+
+    /// The pipeline file for which it was opened: its path from the folder in which the store's folder lies.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Under which name the nodes of a pipeline are remembered.
+    pub(super) fn memory(&self, pipeline: &str) -> String {
+        match &self.file {
+            Some(file) => format!("{pipeline}\n{file}"),
+            None => pipeline.to_owned(),
+        }
+    }
+
+    /// The same store as it is now, to look at for another pipeline file.
+    ///
+    /// # Errors
+    /// As [`Self::peek`].
+    pub fn again_for(&self, file: &Path) -> Result<Self, Diag> {
+        let mut store = Self::peek(self.root.parent().unwrap_or(&self.root))?.for_pipeline(file);
+        store.shared.clone_from(&self.shared);
+        Ok(store)
     }
 
     /// The store that is only read, if there is one: its folder of this layout.
@@ -426,20 +469,20 @@ impl Store {
 
     /// The key under which a node was last found or made.
     pub fn last_key(&self, pipeline: &str, node: &(impl Display + ?Sized)) -> Option<CacheKey> {
-        self.index().last.get(pipeline, Slot::of(node))
+        self.index().last.get(&self.memory(pipeline), Slot::of(node))
     }
 
     /// Remembers the key under which a node was found or made, so that reasons can name old values.
     pub fn remember(&self, pipeline: &str, node: &(impl Display + ?Sized), key: CacheKey) {
         let mut index = self.index();
-        index.dirty |= index.last.insert(pipeline, Slot::of(node), key);
+        index.dirty |= index.last.insert(&self.memory(pipeline), Slot::of(node), key);
     }
 
     /// In which order the nodes of a pipeline are asked for: to be found quickly, they are remembered in the same.
     pub fn order(&self, pipeline: &str, nodes: impl Iterator<Item = impl Display>) {
         let mut index = self.index();
         if index.dirty {
-            index.last.order(pipeline, nodes.map(|node| Slot::of(&node)));
+            index.last.order(&self.memory(pipeline), nodes.map(|node| Slot::of(&node)));
         }
     }
 

@@ -6,13 +6,14 @@ use std::sync::mpsc;
 
 use clap::Args;
 
-use crate::base::diag::{Class, Diag};
+use crate::base::diag::{Class, Diag, Severity};
 use crate::cache::Store;
 use crate::cache::lock::InUse;
 use crate::cache::store::LAYOUT;
 use crate::engine::executor::local::Local;
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
 use crate::engine::graph::{Graph, NodeId};
+use crate::engine::history::History;
 use crate::pipeline::Plan;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::{Wanted, gpu_slots};
@@ -72,7 +73,7 @@ impl StoreArgs {
     /// # Errors
     /// When it cannot be made.
     pub fn open(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
-        self.before_shared(Store::open(&self.folder(pipeline)))
+        self.before_shared(pipeline, Store::open(&self.folder(pipeline)))
     }
 }
 
@@ -82,10 +83,12 @@ impl StoreArgs {
     /// # Errors
     /// When its path means nothing, or there is no shared store where one is named.
     pub fn peek(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
-        self.before_shared(Store::peek(&self.folder(pipeline)))
+        self.before_shared(pipeline, Store::peek(&self.folder(pipeline)))
     }
 
-    fn before_shared(&self, own: Result<Store, Diag>) -> Result<Store, Vec<Diag>> {
+    /// With the shared store, and for the pipeline file where `pipeline` is one.
+    fn before_shared(&self, pipeline: &Path, own: Result<Store, Diag>) -> Result<Store, Vec<Diag>> {
+        let own = own.map(|own| if pipeline.is_dir() { own } else { own.for_pipeline(pipeline) });
         let with_shared =
             own.and_then(|own| match self.shared_store.clone().or_else(|| folder_in("DPT_SHARED_STORE")) {
                 Some(shared) => own.with_shared(&shared),
@@ -213,6 +216,15 @@ pub fn select(plan: &Plan, targets: &[String]) -> Result<Vec<NodeId>, Vec<Diag>>
 /// Whether a node is read by no other.
 pub fn is_last(graph: &Graph, id: NodeId) -> bool {
     graph.consumers(id).is_empty()
+}
+
+/// Tells which journals were asked for and could not be read: what these runs did is not known.
+pub fn tell_unreadable(history: &History) {
+    for diag in history.unreadable() {
+        let mut diag = diag.clone().note("what this run did is left out");
+        diag.severity = Severity::Warning;
+        render::err(&render::diag(&diag));
+    }
 }
 
 static CANCEL: Cancel = Cancel::new();

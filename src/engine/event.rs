@@ -76,6 +76,9 @@ pub enum Event {
         run: String,
         /// The pipeline's name.
         pipeline: String,
+        /// The pipeline file, relative to the folder in which the store's folder lies; not told by an older `dpt`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
         /// How many nodes are wanted.
         nodes: usize,
         /// Whether nothing is to be run.

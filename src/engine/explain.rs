@@ -11,7 +11,7 @@ use crate::cache::{CacheKey, Entry, FileRecord, Recipe, StaleReason, Store, Stor
 use super::executor::Executor;
 use super::freshness::{Freshness, status};
 use super::graph::{Graph, NodeId};
-use super::history::{History, Run};
+use super::history::{History, Pipeline, Run};
 use super::key::{Producer, recipe};
 use super::prepare::{prepare, producers, sources};
 use super::run::RunOptions;
@@ -182,6 +182,11 @@ impl Looker<'_> {
         Ok(recipe(node, &identity, &sources(node, &identity, self.store)?, &[]))
     }
 
+    /// Whose runs count.
+    fn pipeline(&self) -> Pipeline<'_> {
+        Pipeline { name: &self.options.pipeline, file: self.store.file() }
+    }
+
     /// What to compare with.
     fn old(
         &self,
@@ -195,7 +200,7 @@ impl Looker<'_> {
             Against::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
             Against::Last => {
                 let last = self.store.last_key(pipeline, name);
-                last.or_else(|| self.history.keys(pipeline, name).first().map(|(key, _)| *key))
+                last.or_else(|| self.history.keys(self.pipeline(), name).first().map(|(key, _)| *key))
             }
         };
         // Nothing is compared with itself unasked.
@@ -262,7 +267,7 @@ impl Looker<'_> {
         let name = producer.node.to_string();
         let id = self.graph.ids().find(|id| std::ptr::eq(self.graph.node(*id), producer.node)).expect("of this graph");
         let now = producer.stored.key;
-        let keys = self.history.keys(&self.options.pipeline, &name);
+        let keys = self.history.keys(self.pipeline(), &name);
         let run = keys.iter().find(|(key, _)| *key == now).map(|(_, run)| run.id.clone());
         let mut old = None;
         for (key, _) in keys.iter().filter(|(key, _)| *key != now) {

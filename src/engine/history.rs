@@ -54,6 +54,8 @@ pub struct Run {
     pub id: String,
     /// The pipeline's name.
     pub pipeline: String,
+    /// The pipeline file, where the journal says it.
+    pub file: Option<String>,
     /// When it began: seconds since 1970.
     pub at: f64,
     /// Its nodes, by full name.
@@ -81,7 +83,7 @@ impl Run {
             (seen.key, seen.fate, seen.at) = (key.or(seen.key), fate, at);
         };
         match event {
-            Event::RunStarted { pipeline, .. } => (self.pipeline, self.at) = (pipeline, at),
+            Event::RunStarted { pipeline, file, .. } => (self.pipeline, self.file, self.at) = (pipeline, file, at),
             Event::NodeHit { node, key, how, .. } => put(node, Some(key), Fate::Hit(how)),
             Event::NodesHit { how, nodes } => {
                 nodes.into_iter().for_each(|(node, key)| put(node, Some(key), Fate::Hit(how)));
@@ -100,11 +102,28 @@ impl Run {
     }
 }
 
+/// A pipeline whose runs are asked for. Two files may give pipelines with one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Pipeline<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its file, as [`Store::file`](crate::cache::Store::file) has it. `None`: any with this name.
+    pub file: Option<&'a str>,
+}
+
+impl Pipeline<'_> {
+    /// Whether a run was of it. A journal of an older `dpt` says only the name.
+    fn has(&self, run: &Run) -> bool {
+        let file = self.file.is_none() || run.file.is_none() || self.file == run.file.as_deref();
+        self.name == run.pipeline && file
+    }
+}
+
 /// The journals of a store.
 #[derive(Debug)]
 pub struct History {
     /// Newest first.
-    runs: Vec<(PathBuf, OnceCell<Option<Run>>)>,
+    runs: Vec<(PathBuf, OnceCell<Result<Run, Diag>>)>,
 }
 
 impl History {
@@ -117,22 +136,27 @@ impl History {
         Self { runs: files.into_iter().map(|path| (path, OnceCell::new())).collect() }
     }
 
-    /// Runs, newest first; a journal that cannot be read is left out.
+    /// Runs, newest first; a journal that cannot be read is left out, and [told](Self::unreadable).
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| Run::read(path).ok()).as_ref())
+        self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| Run::read(path)).as_ref().ok())
     }
 
     /// Runs of one pipeline among the last [`LOOKED_AT`], newest first.
-    pub fn of_pipeline<'a>(&'a self, pipeline: &'a str) -> impl Iterator<Item = &'a Run> {
-        self.runs().take(LOOKED_AT).filter(move |run| run.pipeline == pipeline)
+    pub fn of_pipeline<'a>(&'a self, pipeline: Pipeline<'a>) -> impl Iterator<Item = &'a Run> {
+        self.runs().take(LOOKED_AT).filter(move |run| pipeline.has(run))
+    }
+
+    /// Why journals that were asked for until now could not be read.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Diag> {
+        self.runs.iter().filter_map(|(_, run)| run.get()?.as_ref().err())
     }
 
     /// The run that `text` names: an id, the beginning of one, `last`, `last~1`. With a pipeline, `last` is its last.
     ///
     /// # Errors
-    /// There is none; says which there are.
-    pub fn find(&self, text: &str, pipeline: Option<&str>) -> Result<&Run, Diag> {
-        let wanted = |run: &&Run| pipeline.is_none_or(|name| run.pipeline == name);
+    /// There is none, which says which there are; its journal cannot be read.
+    pub fn find(&self, text: &str, pipeline: Option<Pipeline>) -> Result<&Run, Diag> {
+        let wanted = |run: &&Run| pipeline.is_none_or(|pipeline| pipeline.has(run));
         let back = text.strip_prefix("last").map(|rest| match rest.strip_prefix('~') {
             Some(n) => n.parse::<usize>().ok(),
             None => rest.is_empty().then_some(0),
@@ -142,7 +166,8 @@ impl History {
             _ => {
                 let named = |path: &PathBuf| path.file_stem().is_some_and(|s| s.to_string_lossy().starts_with(text));
                 let some = self.runs.iter().filter(|(path, _)| named(path));
-                some.filter_map(|(path, run)| run.get_or_init(|| Run::read(path).ok()).as_ref()).collect()
+                let read = some.map(|(path, run)| run.get_or_init(|| Run::read(path)).as_ref().map_err(Diag::clone));
+                read.collect::<Result<_, _>>()?
             }
         };
         let list = |runs: &mut dyn Iterator<Item = &Run>| {
@@ -165,7 +190,7 @@ impl History {
     }
 
     /// Every key that a node had, newest first, each once in a row, and the run.
-    pub fn keys<'a>(&'a self, pipeline: &'a str, node: &'a str) -> Vec<(CacheKey, &'a Run)> {
+    pub fn keys<'a>(&'a self, pipeline: Pipeline<'a>, node: &'a str) -> Vec<(CacheKey, &'a Run)> {
         let mut keys: Vec<(CacheKey, &Run)> = self
             .of_pipeline(pipeline)
             .filter_map(|run| {
@@ -184,6 +209,10 @@ mod tests {
     use super::*;
     use crate::cache::Recipe;
 
+    fn named(name: &str) -> Pipeline<'_> {
+        Pipeline { name, file: None }
+    }
+
     fn write(dir: &Path, id: &str, pipeline: &str, version: u32) -> CacheKey {
         use crate::engine::event::Sink;
         let journal = journal::Journal::new(dir, id);
@@ -193,6 +222,7 @@ mod tests {
             schema: 1,
             run: id.into(),
             pipeline: pipeline.into(),
+            file: (pipeline != "p").then(|| format!("{pipeline}.toml")),
             nodes: 1,
             dry_run: false,
         });
@@ -211,18 +241,18 @@ mod tests {
         let new = write(dir.path(), "20260102-000000-1", "p", 2);
         write(dir.path(), "20260103-000000-1", "q", 3);
         let history = History::of(dir.path());
-        let id = |text: &str, pipeline| history.find(text, pipeline).map(|run| run.id.clone());
+        let id = |text: &str, pipeline: Option<Pipeline>| history.find(text, pipeline).map(|run| run.id.clone());
         assert_eq!(id("last", None).unwrap(), "20260103-000000-1");
-        assert_eq!(id("last", Some("p")).unwrap(), "20260102-000000-1");
-        assert_eq!(id("last~1", Some("p")).unwrap(), "20260101-000000-1");
+        assert_eq!(id("last", Some(named("p"))).unwrap(), "20260102-000000-1");
+        assert_eq!(id("last~1", Some(named("p"))).unwrap(), "20260101-000000-1");
         assert_eq!(id("20260102", None).unwrap(), "20260102-000000-1");
         assert!(id("2026", None).unwrap_err().message.contains("names 3 runs"));
         let missing = id("last~7", None).unwrap_err();
         assert!(missing.notes[0].contains("`20260103-000000-1` (q)"), "{missing}");
-        let keys: Vec<_> = history.keys("p", "train[task=rte]").into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = history.keys(named("p"), "train[task=rte]").into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [new, old]);
-        assert_eq!(history.keys("p", "eval").len(), 0);
-        let run = history.find("last", Some("p")).unwrap();
+        assert_eq!(history.keys(named("p"), "eval").len(), 0);
+        let run = history.find("last", Some(named("p"))).unwrap();
         assert!(matches!(&run.nodes["eval"].fate, Fate::Failed(error) if error.message == "no"));
         assert!(matches!(run.nodes["train[task=rte]"].reasons[..], [StaleReason::NeverMade]));
     }
@@ -232,7 +262,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "20260101-000000-1", "p", 1);
         std::fs::write(dir.path().join("20260102-000000-1.jsonl"), "oops\n").unwrap();
-        assert_eq!(History::of(dir.path()).runs().count(), 1);
+        let history = History::of(dir.path());
+        assert_eq!((history.runs().count(), history.unreadable().count()), (1, 1));
+        let told = history.find("20260102", None).unwrap_err();
+        assert!(told.message.contains("line 1 is no event"), "{}", told.message);
         assert_eq!(History::of(&dir.path().join("none")).runs().count(), 0);
+    }
+
+    #[test]
+    fn runs_of_another_file_with_the_same_name_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "20260101-000000-1", "q", 1);
+        write(dir.path(), "20260102-000000-1", "p", 2);
+        let history = History::of(dir.path());
+        let count = |name, file| history.of_pipeline(Pipeline { name, file }).count();
+        assert_eq!((count("q", Some("q.toml")), count("q", Some("other/q.toml")), count("q", None)), (1, 0, 1));
+        // An older journal says no file.
+        assert_eq!(count("p", Some("p.toml")), 1);
     }
 }

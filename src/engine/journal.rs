@@ -1,7 +1,10 @@
 //! The journal: the events of a run, one JSON object a line, each with the wall time, in `runs/RUN.jsonl` of the store.
-//! A run that changed nothing leaves none. Progress is left out. A journal that cannot be written ends no run.
+//! A run that changed nothing leaves none. Progress is left out. A journal that cannot be written ends no run. No run writes to
+//! the journal of another, whatever their ids are.
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -28,6 +31,7 @@ pub struct Line {
 /// Writes a run's events.
 #[derive(Debug)]
 pub struct Journal {
+    /// Where it lies, unless another run's journal has that name.
     path: PathBuf,
     state: Mutex<State>,
 }
@@ -36,7 +40,7 @@ pub struct Journal {
 enum State {
     /// Nothing yet that is worth a file, nor the making of its text.
     Held(Vec<(f64, Event)>),
-    Open(BufWriter<File>),
+    Open(BufWriter<File>, PathBuf),
     /// Could not be written: why.
     Lost(String),
 }
@@ -65,10 +69,10 @@ impl Journal {
     /// Ends it, and says what went wrong if it could not be written.
     pub fn close(self) -> Option<String> {
         let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let State::Open(file) = &mut state
+        if let State::Open(file, path) = &mut state
             && let Err(e) = file.flush()
         {
-            return Some(on("write", &self.path)(e).to_string());
+            return Some(on("write", path)(e).to_string());
         }
         match state {
             State::Lost(why) => Some(why),
@@ -92,20 +96,34 @@ impl Sink for Journal {
                 return;
             }
             held.iter().for_each(|(at, event)| write_line(*at, event, &mut text));
-            *state = match fault::point("journal.create").and_then(|()| File::create(&self.path)) {
-                Ok(file) => State::Open(BufWriter::new(file)),
+            *state = match fault::point("journal.create").and_then(|()| create(&self.path)) {
+                Ok((file, path)) => State::Open(BufWriter::new(file), path),
                 Err(e) => State::Lost(on("write", &self.path)(e).to_string()),
             };
         }
         write_line(at, event, &mut text);
-        if let State::Open(file) = &mut *state
+        if let State::Open(file, path) = &mut *state
             && let Err(e) = fault::point("journal.write")
                 .and_then(|()| file.write_all(&text))
                 .and_then(|()| if quiet { Ok(()) } else { file.flush() })
         {
-            *state = State::Lost(on("write", &self.path)(e).to_string());
+            *state = State::Lost(on("write", path)(e).to_string());
         }
     }
+}
+
+/// Makes a file that was not there before: at `path`, or where another has this name, under the next number.
+fn create(path: &Path) -> std::io::Result<(File, PathBuf)> {
+    let mut tried = path.to_owned();
+    for number in 2.. {
+        match File::create_new(&tried) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < 1000 => {}
+            made => return made.map(|file| (file, tried)),
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        tried.set_file_name(format!("{stem}-{number}.jsonl"));
+    }
+    unreachable!("the last number ends the loop")
 }
 
 #[derive(Serialize)]
@@ -139,12 +157,15 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
     Ok(lines)
 }
 
-/// A new run's id: the time in UTC, and the process: `20261123-140910-4711`.
+/// A new run's id: the time in UTC, and a number that the system drew: `20261123-140910-902736154882`. The number of the
+/// process would not do: in containers and on several machines many have the same.
 pub fn run_id() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (year, month, day) = civil(seconds / 86_400);
     let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{}", std::process::id())
+    // Its keys come from the system's source of random numbers.
+    let drawn = RandomState::new().build_hasher().finish() % 1_000_000_000_000;
+    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{drawn:012}")
 }
 
 /// A time in seconds since 1970 for a person: `2026-11-23 14:09 UTC`.
@@ -186,6 +207,7 @@ mod tests {
             schema: 1,
             run: "r".into(),
             pipeline: "p".into(),
+            file: None,
             nodes: 2,
             dry_run: false,
         });
@@ -202,6 +224,30 @@ mod tests {
         assert_eq!(read(&path).unwrap().len(), 2);
         std::fs::write(&path, format!("oops\n{text}")).unwrap();
         assert!(read(&path).unwrap_err().message.contains("line 1 is no event"));
+    }
+
+    #[test]
+    fn runs_with_one_id_write_journals_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = |text: &str| Event::RunNote { text: text.into() };
+        let journals = [(); 3].map(|()| Journal::new(dir.path(), "r"));
+        for round in 0..2 {
+            for (n, journal) in journals.iter().enumerate() {
+                journal.event(&note(&format!("{n}.{round}")));
+            }
+        }
+        journals.into_iter().for_each(|journal| assert_eq!(journal.close(), None));
+        for (n, name) in ["r", "r-2", "r-3"].iter().enumerate() {
+            let lines = read(&dir.path().join(format!("{name}.jsonl"))).unwrap();
+            let texts: Vec<_> = lines.iter().map(|line| format!("{:?}", line.event)).collect();
+            assert_eq!(texts, [format!("{:?}", note(&format!("{n}.0"))), format!("{:?}", note(&format!("{n}.1")))]);
+        }
+    }
+
+    #[test]
+    fn ids_of_runs_in_one_process_and_second_differ() {
+        let ids: std::collections::HashSet<String> = (0..100).map(|_| run_id()).collect();
+        assert_eq!(ids.len(), 100);
     }
 
     #[test]

@@ -23,15 +23,17 @@ pub struct RunReach {
     pub pipeline: String,
     /// The keys that its journal names.
     pub keys: BTreeSet<CacheKey>,
+    /// What of its journal cannot be read. Then it may have made and found more than `keys`.
+    pub broken: Option<String>,
 }
 
 /// The runs whose journals lie in `folder`, latest first. A run that changed nothing left none.
 ///
 /// Read without regard to what the events are, so that journals of other versions of `dpt` count too: whatever has a key is
-/// reached.
+/// reached. Of a journal that cannot be read it is said why; the last line of a run that was killed may be cut short.
 ///
 /// # Errors
-/// When a journal cannot be read.
+/// When the folder cannot be read.
 pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
     /// Their keys, where they have any: an event may also tell how many nodes there are.
     #[derive(Deserialize)]
@@ -62,9 +64,20 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
     names.reverse();
     let mut runs = Vec::new();
     for run in names {
-        let text = fs::read_to_string(&folder.join(format!("{run}.jsonl")))?;
         let mut reach = RunReach { run, ..RunReach::default() };
-        for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+        let text = fs::read(&folder.join(format!("{}.jsonl", reach.run))).unwrap_or_else(|error| {
+            reach.broken = Some(error.to_string());
+            Vec::new()
+        });
+        for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let line = match serde_json::from_slice::<Line>(line) {
+                Ok(line) => line,
+                Err(_) if !line.ends_with(b"\n") => break,
+                Err(error) => {
+                    reach.broken.get_or_insert_with(|| format!("line {} is no event: {error}", number + 1));
+                    continue;
+                }
+            };
             reach.keys.extend(line.key);
             if let Nodes::Keys(nodes) = line.nodes {
                 reach.keys.extend(nodes.into_values());
@@ -122,5 +135,25 @@ mod tests {
         let short: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.pipeline.as_str(), run.keys.len())).collect();
         assert_eq!(short, [("2", "", 2), ("1", "p", 1)]);
         assert!(runs[1].keys.contains(&key(1)));
+    }
+
+    #[test]
+    fn journal_with_a_broken_line_is_told_and_one_with_a_cut_last_line_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = "{\"at\":1,\"event\":\"run-started\",\"run\":\"a\",\"pipeline\":\"p\"}\n";
+        let texts: [(&str, Vec<u8>); 4] = [
+            ("1", format!("{whole}{{\"cut").into_bytes()),
+            ("2", format!("{whole}oops\n{whole}").into_bytes()),
+            ("3", [whole.as_bytes(), b"\xff\n"].concat()),
+            ("4", vec![]),
+        ];
+        for (name, text) in &texts {
+            std::fs::write(dir.path().join(format!("{name}.jsonl")), text).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("5.jsonl")).unwrap();
+        let runs = runs(dir.path()).unwrap();
+        let broken: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.broken.is_some())).collect();
+        assert_eq!(broken, [("5", true), ("4", false), ("3", true), ("2", true), ("1", false)]);
+        assert!(runs[3].broken.as_deref().unwrap().starts_with("line 2 is no event"), "{runs:?}");
     }
 }

@@ -136,6 +136,7 @@ pub fn run(
         schema: event::SCHEMA,
         run: run.clone(),
         pipeline: options.pipeline.clone(),
+        file: store.file().map(str::to_owned),
         nodes: runner.totals.nodes,
         dry_run: options.dry_run,
     });

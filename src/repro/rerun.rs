@@ -122,6 +122,7 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
         schema: event::SCHEMA,
         run: String::new(),
         pipeline: plan.name.clone(),
+        file: store.file().map(str::to_owned),
         nodes: nodes.len(),
         dry_run: false,
     });

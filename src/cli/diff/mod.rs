@@ -12,7 +12,7 @@ use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cli::Outcome;
 use crate::cli::check::Changes;
-use crate::cli::common::StoreArgs;
+use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render;
 use crate::engine::history::{History, Run};
@@ -151,5 +151,6 @@ fn journal(args: &Args, text: &str) -> Result<Side, Vec<Diag>> {
         };
         vec![if diag.help.is_none() { diag.help(help) } else { diag }]
     })?;
+    common::tell_unreadable(&history);
     Side::of_run(run, &store).map_err(one)
 }

@@ -14,7 +14,7 @@ use crate::cli::render;
 use crate::engine::explain::{Against, Explanation, explain};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::{History, Run, Seen};
+use crate::engine::history::{History, Pipeline, Run, Seen};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
@@ -77,12 +77,14 @@ pub fn run(args: &Args) -> Outcome {
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
     let node = explain(&plan.graph, &store, &options, &executor, &history, id, &against).map_err(|diag| vec![diag])?;
     let name = plan.graph.node(id).to_string();
-    let last = history.of_pipeline(&plan.name).find_map(|run| Some((run, run.nodes.get(&name)?)));
+    let of = Pipeline { name: &plan.name, file: store.file() };
+    let last = history.of_pipeline(of).find_map(|run| Some((run, run.nodes.get(&name)?)));
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
     let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
     let told = Told { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
     render::out(&if args.json { json::text(&told) } else { text::text(&told) });
+    common::tell_unreadable(&history);
     match node.freshness {
         Freshness::Broken { error } if !args.json => Err(vec![error]),
         Freshness::Broken { error } => Ok(Exit::of([&error])),
@@ -107,7 +109,7 @@ fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a Hist
         None => Ok(Against::Last),
         Some(text) => match text.strip_prefix("b3:") {
             Some(hex) => key(hex.trim_end_matches('…'), store).map(Against::Key),
-            None => history.find(text, Some(&plan.name)).map(Against::Run),
+            None => history.find(text, Some(Pipeline { name: &plan.name, file: store.file() })).map(Against::Run),
         },
     }
 }
