@@ -173,5 +173,6 @@ fn parameters_of_a_method_are_columns_in_every_format() {
         "{markdown}"
     );
     assert!(text("report.html").contains("<th>rank</th><th>hidden</th>"));
-    assert!(text("tables/parameters.csv").starts_with("method,virtual tokens,rank,hidden,"));
+    let csv = text("tables/parameters.csv");
+    assert!(csv.lines().next().is_some_and(|head| head.contains("rank") && head.contains("hidden")), "{csv}");
 }
