@@ -197,7 +197,9 @@ impl Store {
                 sweep.work.push(Leftover { path, bytes });
             }
         }
-        for path in list(&self.root().join("quarantine"))? {
+        let quarantine = self.root().join("quarantine");
+        // All in it goes, whatever its name: so it must be the store's own folder, and none that a link leads to.
+        for path in if quarantine.is_symlink() { vec![] } else { list(&quarantine)? } {
             let (_, bytes, changed) = below(&path)?;
             if older(changed, now, limits.grace.max(limits.leftovers)) {
                 sweep.quarantine.push(Leftover { path, bytes });
@@ -205,7 +207,8 @@ impl Store {
         }
         let mut places = vec![self.root().to_owned()];
         for folder in ["objects", "entries"] {
-            places.extend(list(&self.root().join(folder))?.into_iter().filter(|path| path.is_dir()));
+            let own = |path: &PathBuf| path.is_dir() && !path.is_symlink();
+            places.extend(list(&self.root().join(folder))?.into_iter().filter(own));
         }
         if let Some(cache) = self.root().parent() {
             folders(&cache.join("results"), &mut places)?;

@@ -178,6 +178,22 @@ fn gc_work(store: &Store, limits: Limits) -> (usize, usize, usize) {
 }
 
 #[test]
+fn what_lies_behind_links_is_not_swept_away() {
+    let (dir, store) = store();
+    let outside = dir.path().join("outside");
+    files::create_dir(&outside).unwrap();
+    for name in ["letter.txt", ".tmp-mine"] {
+        files::write(outside.join(name), "precious").unwrap();
+    }
+    files::remove_dir(store.root().join("quarantine")).unwrap();
+    for link in ["quarantine", "objects/ab", "entries/ab"] {
+        std::os::unix::fs::symlink(&outside, store.root().join(link)).unwrap();
+    }
+    assert!(gc(&store, &[], all()).is_empty());
+    assert_eq!(files::read_dir(&outside).unwrap().count(), 2);
+}
+
+#[test]
 fn objects_of_entries_that_cannot_be_read_stay() {
     let (_dir, store) = store();
     let stored = make(&store, 1, "of a later dpt");
