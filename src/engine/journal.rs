@@ -157,15 +157,17 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
     Ok(lines)
 }
 
-/// A new run's id: the time in UTC, and a number that the system drew: `20261123-140910-902736154882`. The number of the
-/// process would not do: in containers and on several machines many have the same.
+/// A new run's id: the time in UTC, and a number: the microseconds of the second, so that ids sort as their runs began, then nine
+/// digits that the system drew: `20261123-140910-271828902736154`. The number of the process would not do: in
+/// containers and on several machines many have the same.
 pub fn run_id() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
     let (year, month, day) = civil(seconds / 86_400);
     let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     // Its keys come from the system's source of random numbers.
-    let drawn = RandomState::new().build_hasher().finish() % 1_000_000_000_000;
-    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{drawn:012}")
+    let drawn = RandomState::new().build_hasher().finish() % 1_000_000_000;
+    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{micros:06}{drawn:09}")
 }
 
 /// A time in seconds since 1970 for a person: `2026-11-23 14:09 UTC`.
@@ -245,9 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_runs_in_one_process_and_second_differ() {
+    fn ids_of_runs_in_one_process_and_second_differ_and_sort_by_time() {
         let ids: std::collections::HashSet<String> = (0..100).map(|_| run_id()).collect();
         assert_eq!(ids.len(), 100);
+        let in_order = (0..20).map(|_| {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+            run_id()
+        });
+        assert!(in_order.is_sorted());
     }
 
     #[test]
