@@ -32,7 +32,7 @@ pub fn apply(
 
 /// Applies `--set KEY=VALUE`.
 fn one(document: &mut Table, key: &str, value: &str, replaced: &mut Table, diags: &mut Diags) {
-    let Some(typed) = diags.ok(read(key, value)) else { return };
+    let Some(typed) = diags.ok(read(document, key, value)) else { return };
     let before = typed.bare.then(|| at(document, &typed.path)).flatten().and_then(|old| odd_text(value, old, &typed));
     if diags.ok(set(document, &typed.path, replaced)).is_some() {
         before.into_iter().for_each(|note| diags.push(note));
@@ -136,27 +136,37 @@ struct Typed {
 ///
 /// # Errors
 /// The key is none, or the value is TOML that no pipeline may have: a number that is not finite or does not fit. A date is
-/// taken as a text: a pipeline has no other use for it, and on the command line a text needs no quotes.
-fn read(key: &str, value: &str) -> Result<Typed, Diag> {
+/// taken as a text: a pipeline has no other use for it, and on the command line a text needs no quotes. So is such a number in
+/// the place of a text: `nan` may be a name.
+fn read(document: &Table, key: &str, value: &str) -> Result<Typed, Diag> {
     let source = Source::new(Path::new("--set"), format!("{key}={value}"));
-    let (document, problems) = doc::read(&source);
+    let (typed, problems) = doc::read(&source);
     if problems.is_empty()
         && !value.contains('\n')
-        && let Some(path) = chain(&document)
+        && let Some(path) = chain(&typed)
     {
         return Ok(Typed { path, bare: false });
     }
+    // Not TOML, so a text; the key must still be one.
+    let quoted = Source::new(Path::new("--set"), format!("{key}=''"));
+    let (typed, problems) = doc::read(&quoted);
+    let path = chain(&typed).filter(|_| problems.is_empty());
+    let is_text = |old: &Item| match &old.node {
+        Node::Str(_) => true,
+        Node::List(items) => items.iter().any(|item| item.as_str().is_some()),
+        _ => false,
+    };
+    let in_place_of_text =
+        !value.starts_with(['[', '{']) && path.as_ref().and_then(|path| at(document, path)).is_some_and(is_text);
     let is_date = value.parse::<toml::value::Datetime>().is_ok();
     if !is_date
+        && !in_place_of_text
         && !value.contains('\n')
         && let Some(problem) = doc::wrong_values(&source).and_then(|problems| problems.into_iter().next())
     {
         return Err(problem);
     }
-    // Not TOML, so a text; the key must still be one.
-    let quoted = Source::new(Path::new("--set"), format!("{key}=''"));
-    let (document, problems) = doc::read(&quoted);
-    let Some(mut path) = chain(&document).filter(|_| problems.is_empty()) else {
+    let Some(mut path) = path else {
         let diag = wrong(&source.span(0..key.len()), format!("`{key}` is no key"));
         return Err(diag.help("write, for instance, `--set stage.train.learning_rate=0.1`"));
     };
