@@ -173,18 +173,6 @@ impl ClosedDir {
     pub fn sync(&self) -> Result<(), FsError> {
         rustix::fs::fsync(&self.fd).map_err(|error| on("sync", &self.path)(error.into()))
     }
-
-    /// Brings everything that was written to this directory's file system to the disk.
-    ///
-    /// # Errors
-    /// Fails if the disk does.
-    pub fn sync_file_system(&self) -> Result<(), FsError> {
-        #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&self.fd).map_err(|error| on("sync", &self.path)(error.into()))?;
-        #[cfg(not(target_os = "linux"))]
-        rustix::fs::sync();
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const FEW: usize = 4;
 ///
 /// # Errors
 /// The first that cannot be synced; what `watch` says.
-pub(super) fn sync_all<P: AsRef<Path> + Sync>(
+pub fn sync_all<P: AsRef<Path> + Sync>(
     paths: &[P],
     point: &'static str,
     watch: &(dyn Watch + Sync),

@@ -39,7 +39,7 @@
 
 mod ahead;
 pub mod census;
-mod durable;
+pub mod durable;
 pub mod entry;
 pub mod files;
 pub mod gc;

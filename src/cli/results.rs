@@ -9,13 +9,17 @@
 
 mod stamp;
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use crate::base::closed_dir::ClosedDir;
 use crate::base::diag::Diag;
-use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::stat::Signature;
+use crate::base::watch::Unwatched;
+use crate::cache::durable::sync_all;
 use crate::cache::{FileRecord, Store, Stored};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunSummary;
@@ -23,9 +27,6 @@ use crate::pipeline::Plan;
 
 use super::common::{is_last, shown};
 use stamp::{STAMP, Stamp, StampedFile};
-
-/// From so many files on, the file system is synced as a whole: syncing each would take longer.
-const MANY: usize = 32;
 
 /// The folders that hold results, and what to tell about them.
 #[derive(Debug, Default)]
@@ -172,30 +173,27 @@ impl Copy<'_> {
 
     /// Copies these files, syncs them, and writes the stamp. `stamp` has the files that stay as they are.
     fn copy(&self, names: &[String], stamp: Option<&Stamp>) -> Result<(), Diag> {
-        let mut files = Vec::new();
-        for (name, record) in self.stored.files.iter() {
-            let kept = stamp.and_then(|stamp| stamp.files.iter().find(|file| *file.name == *name));
-            files.push(match kept {
-                Some(kept) if !names.iter().any(|copied| **copied == *name) => kept.clone(),
-                _ => self.copy_file(name, record, names.len() < MANY)?,
-            });
-        }
-        fault::point("copy.sync").map_err(on("sync", self.to.path()))?;
-        if names.len() < MANY {
-            self.to.sync()?;
-        } else {
-            self.to.sync_file_system()?;
-        }
+        let wanted: BTreeSet<&String> = names.iter().collect();
+        let kept: HashMap<&str, &StampedFile> =
+            stamp.iter().flat_map(|stamp| &stamp.files).map(|file| (file.name.as_str(), file)).collect();
+        let records: Vec<_> = self.stored.files.iter().collect();
+        let copy = |(name, record): &(&String, &FileRecord)| match kept.get(name.as_str()) {
+            Some(kept) if !wanted.contains(name) => Ok((*kept).clone()),
+            _ => self.copy_file(name, record),
+        };
+        let files = records.par_iter().map(copy).collect::<Result<Vec<_>, Diag>>()?;
+        // The files, then their folders.
+        let copied: Vec<PathBuf> = names.iter().map(|name| self.to.path().join(name)).collect();
+        let folders: BTreeSet<&Path> = copied.iter().filter_map(|path| path.parent()).collect();
+        sync_all(&copied, "copy.sync", &Unwatched)?;
+        sync_all(&folders.into_iter().collect::<Vec<_>>(), "copy.sync", &Unwatched)?;
         Stamp { key: self.stored.key.hex(), pipeline: self.pipeline.clone(), files }.write(self.to)
     }
 
-    fn copy_file(&self, name: &str, record: &FileRecord, sync: bool) -> Result<StampedFile, Diag> {
+    fn copy_file(&self, name: &str, record: &FileRecord) -> Result<StampedFile, Diag> {
         let object = fs::open(&self.store.object(&record.bytes))?;
         let mode = if record.executable { 0o777 } else { 0o666 };
-        let file = self.to.write(name, mode, |file| {
-            fs::copy_into(&object, file)?;
-            if sync { file.sync_all() } else { Ok(()) }
-        })?;
+        let file = self.to.write(name, mode, |file| fs::copy_into(&object, file).map(drop))?;
         let signature = Signature::of(&file.metadata().map_err(on("read", &self.to.path().join(name)))?);
         let digest = record.for_programs().hex();
         Ok(StampedFile { name: name.to_owned(), digest, size: signature.size, mtime: signature.mtime })
