@@ -127,15 +127,15 @@ fn a_run_that_is_to_outlive_its_terminal_does_and_any_other_ends_in_order() {
     );
     for (ignored, expected) in [(false, 130), (true, 0)] {
         let mut command = sandbox.command(&["run", "p.toml", "--json"]);
-        if ignored {
-            // SAFETY: a system call without memory of ours.
-            unsafe {
-                command.pre_exec(|| {
-                    libc::signal(libc::SIGHUP, libc::SIG_IGN);
-                    Ok(())
-                })
-            };
-        }
+        // The tests themselves may run under `nohup`.
+        let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+        // SAFETY: a system call without memory of ours.
+        unsafe {
+            command.pre_exec(move || {
+                libc::signal(libc::SIGHUP, action);
+                Ok(())
+            })
+        };
         let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut events = BufReader::new(run.stdout.take().unwrap());
         let mut line = String::new();

@@ -38,7 +38,11 @@ fn manifests(sandbox: &Sandbox) -> Vec<PathBuf> {
 /// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes nothing.
 #[track_caller]
 fn mended(sandbox: &Sandbox, made: usize) {
+    // What changed within the last tick of the clock is confirmed, and so written, by a later run.
+    let settle = || std::thread::sleep(std::time::Duration::from_millis(100));
+    settle();
     let run = sandbox.dpt(&["run", "p.toml"]).code(0);
+    settle();
     assert!(run.stderr.contains(&format!("{made} done")), "{}", run.stderr);
     sandbox.dpt(&["lock", "p.toml"]).code(0);
     let index = || {

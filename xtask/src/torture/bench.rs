@@ -136,6 +136,13 @@ impl Ended {
         }
     }
 
+    /// The journal that it names as unreadable.
+    pub fn unreadable_journal(&self) -> Option<String> {
+        let (_, rest) = self.text.split_once("the journal `")?;
+        let (path, rest) = rest.split_once('`')?;
+        rest.starts_with(" cannot be read").then(|| path.to_owned())
+    }
+
     /// Fails if it shows a bug: a panic, or a signal that nobody sent.
     pub fn no_bug(self) -> Result<Self> {
         match self.code {
