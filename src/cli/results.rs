@@ -91,9 +91,10 @@ impl Copy<'_> {
     /// Copies the result, or what is missing of it. Returns what to tell the user.
     fn bring_up_to_date(&self) -> Result<Vec<String>, Diag> {
         if let Some(stamp) = self.stamp()?
-            && self.missing(&stamp)?.is_empty()
+            && let (missing, edited) = self.compare(&stamp)?
+            && missing.is_empty()
         {
-            return Ok(self.edited(&stamp)?.into_iter().collect());
+            return Ok(edited.into_iter().collect());
         }
         let _alone = self.store.lock_results()?;
         // Another run may have copied it meanwhile.
@@ -101,8 +102,8 @@ impl Copy<'_> {
         let mut notes = Vec::new();
         match &old {
             Some(stamp) if stamp.is_of(self.stored) => {
-                let missing = self.missing(stamp)?;
-                notes.extend(self.edited(stamp)?);
+                let (missing, edited) = self.compare(stamp)?;
+                notes.extend(edited);
                 self.copy(&missing, Some(stamp))?;
             }
             _ => {
@@ -125,34 +126,27 @@ impl Copy<'_> {
         Ok(Stamp::read(self.to)?.filter(|stamp| stamp.is_of(self.stored) && stamp.pipeline == self.pipeline))
     }
 
-    /// The files that are not there, or are empty and should not be.
-    fn missing(&self, stamp: &Stamp) -> Result<Vec<String>, Diag> {
-        let mut missing = Vec::new();
-        for file in &stamp.files {
-            if lost(self.to.signature(&file.name)?, file) {
-                missing.push(file.name.clone());
-            }
-        }
-        Ok(missing)
-    }
-
-    /// What to tell about files that were edited since they were copied.
-    fn edited(&self, stamp: &Stamp) -> Result<Option<String>, Diag> {
-        let mut edited = Vec::new();
+    /// Looks at each copy once. Returns the files that are not there, or are empty and should not be, and what to tell about
+    /// files that were edited since they were copied.
+    fn compare(&self, stamp: &Stamp) -> Result<(Vec<String>, Option<String>), Diag> {
+        let (mut missing, mut edited) = (Vec::new(), Vec::new());
         for file in &stamp.files {
             let found = self.to.signature(&file.name)?;
-            if !lost(found, file) && found.is_some_and(|found| (found.size, found.mtime) != (file.size, file.mtime)) {
+            if lost(found, file) {
+                missing.push(file.name.clone());
+            } else if found.is_some_and(|found| (found.size, found.mtime) != (file.size, file.mtime)) {
                 edited.push(format!("`{}`", file.name));
             }
         }
         let were = if edited.len() == 1 { "was" } else { "were" };
-        Ok((!edited.is_empty()).then(|| {
+        let told = (!edited.is_empty()).then(|| {
             format!(
                 "in {}, {} {were} edited since the result was copied there; a new result replaces it",
                 shown(self.to.path()),
                 shortened(&edited)
             )
-        }))
+        });
+        Ok((missing, told))
     }
 
     /// What to tell if the folder held the result of another pipeline file of the same name.
