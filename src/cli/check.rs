@@ -23,7 +23,7 @@ pub struct Args {
 
     /// What to change in them first
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 
     /// One JSON object a problem, for editors
     #[arg(long)]
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// `--set`, `--dtype` and `--mirror`, for every command that reads a pipeline.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Changes {
+pub struct ChangeArgs {
     /// Change a value of the pipeline for this run: `params.lr=0.1`, `axes.task=["rte"]`, `stage.train.rank=4`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Changes {
     pub mirrors: Vec<String>,
 }
 
-impl Changes {
+impl ChangeArgs {
     /// As options of [`pipeline::load`], with all stage kinds.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::pipeline::Plan;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::{Wanted, gpu_slots};
 
-use super::check::Changes;
+use super::check::ChangeArgs;
 use super::render;
 
 /// Which pipeline, and what to change in it.
@@ -29,7 +29,7 @@ pub struct PipelineArgs {
     pub pipeline: PathBuf,
     /// `--set`, `--mirror`.
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 }
 
 /// Where results are stored.
@@ -105,7 +105,7 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 
 /// A plan with its store. Both are left to the system when the program ends, which takes memory back faster than they can
 /// give it.
-pub struct Loaded {
+pub struct LoadedPipeline {
     /// The plan.
     pub plan: ManuallyDrop<Plan>,
     /// The store.
@@ -116,7 +116,7 @@ pub struct Loaded {
 
 /// What a command does with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum StorePurpose {
     /// It stores results. A store is made where there is none.
     Use,
     /// It only looks.
@@ -125,13 +125,13 @@ pub enum Purpose {
 
 impl StoreArgs {
     /// The store, which nobody clears up from before the first look at it.
-    fn open_for(&self, pipeline: &Path, purpose: Purpose) -> Result<(Store, Option<InUse>), Vec<Diag>> {
+    fn open_for(&self, pipeline: &Path, purpose: StorePurpose) -> Result<(Store, Option<InUse>), Vec<Diag>> {
         match purpose {
-            Purpose::Use => self.open(pipeline).map(|store| {
+            StorePurpose::Use => self.open(pipeline).map(|store| {
                 let in_use = store.in_use().ok();
                 (store, in_use)
             }),
-            Purpose::Look => self.peek(pipeline).map(|store| {
+            StorePurpose::Look => self.peek(pipeline).map(|store| {
                 let in_use = store.looked_at();
                 (store, Some(in_use))
             }),
@@ -146,9 +146,16 @@ impl StoreArgs {
 ///
 /// # Errors
 /// As [`PipelineArgs::load`] and [`StoreArgs::open`].
-pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpose) -> Result<Loaded, Vec<Diag>> {
-    let loaded =
-        |plan, (store, in_use)| Loaded { plan: ManuallyDrop::new(plan), store: ManuallyDrop::new(store), in_use };
+pub fn plan_and_store(
+    pipeline: &PipelineArgs,
+    store: &StoreArgs,
+    purpose: StorePurpose,
+) -> Result<LoadedPipeline, Vec<Diag>> {
+    let loaded = |plan, (store, in_use)| LoadedPipeline {
+        plan: ManuallyDrop::new(plan),
+        store: ManuallyDrop::new(store),
+        in_use,
+    };
     // Where there is none, none is made for a pipeline that is wrong.
     if !store.folder(&pipeline.pipeline).join(LAYOUT).is_dir() {
         let plan = pipeline.load()?;

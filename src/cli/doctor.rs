@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::diag::Diag;
 use crate::base::fs::{self, Copied};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, DeviceArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, BAD, GOOD, WARN, paint};
@@ -34,7 +34,7 @@ const LITTLE: u64 = 2_000_000_000;
 ///
 /// # Errors
 /// None: what it finds is its result.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let mut wrong: Vec<Diag> = Vec::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |name: &str, state: String, text: String| rows.push(vec![name.to_owned(), state, text]);

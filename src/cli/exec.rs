@@ -2,10 +2,10 @@
 //! machine; it never runs what the nodes need.
 
 use crate::base::diag::{Class, Diag};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::progress::json::Json;
+use crate::cli::progress::json::JsonSink;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::run::{RunOptions, run as run_graph};
 
@@ -35,7 +35,7 @@ pub struct Args {
 ///
 /// # Errors
 /// What kept it from starting: above all a node whose inputs are not in the store.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = plan.select(&args.nodes)?;
     let store = args.store.open(&args.pipeline.pipeline)?;
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(missing);
     }
     let cancel = common::cancel_on_ctrl_c()?;
-    let summary = run_graph(&plan.graph, &store, options, &executor, &Json::default(), cancel);
+    let summary = run_graph(&plan.graph, &store, options, &executor, &JsonSink::default(), cancel);
     Ok(if summary.totals.interrupted {
         Exit::Interrupted
     } else {

@@ -11,7 +11,7 @@ use crate::engine::state::{NodeState, States, Wanted};
 use crate::pipeline::Plan;
 
 use super::render;
-use super::standing::{State, seconds};
+use super::status_kind::StatusKind;
 
 /// How long what is not fresh may take, by what was recorded of earlier runs: of the node itself, else of others of its
 /// stage.
@@ -54,7 +54,7 @@ impl Forecast {
         }
         let mut forecast = Self { cpus, ..Self::default() };
         let mut costs: HashMap<NodeId, f64> = HashMap::new();
-        for status in statuses.iter().filter(|s| State::of(&s.freshness) != State::Fresh) {
+        for status in statuses.iter().filter(|s| StatusKind::of(&s.freshness) != StatusKind::Fresh) {
             let stage = plan.graph.node(status.id).stage.as_str();
             let mean = known.get(stage).map(|(sum, n)| sum / *n as f64);
             let (sum, unknown) = forecast.stages.entry(stage.to_owned()).or_default();
@@ -64,7 +64,7 @@ impl Forecast {
                 None => *unknown += 1,
             }
             costs.insert(status.id, cost.unwrap_or(0.0));
-            forecast.at_most |= State::of(&status.freshness) == State::Blocked;
+            forecast.at_most |= StatusKind::of(&status.freshness) == StatusKind::Blocked;
         }
         forecast.wall = wall(&plan.graph, targets, &costs, Slots::new(cpus, gpus));
         forecast
@@ -75,7 +75,7 @@ impl Forecast {
         match self.stages.get(stage) {
             None => String::new(),
             Some((_, unknown)) if *unknown > 0 => "?".to_owned(),
-            Some((sum, _)) => seconds(*sum),
+            Some((sum, _)) => render::seconds(*sum),
         }
     }
 
@@ -85,7 +85,7 @@ impl Forecast {
         let sum: f64 = self.stages.values().map(|(sum, _)| sum).sum();
         let about = if self.at_most { "up to" } else { "about" };
         let known = (sum > 0.0).then(|| {
-            let (wall, work) = (seconds(self.wall), seconds(sum));
+            let (wall, work) = (render::seconds(self.wall), render::seconds(sum));
             let cpus = render::count(self.cpus, "CPU");
             match wall == work {
                 true => format!("{about} {work} of work, by earlier runs"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::artifact::{byte_digest, kind_of, logical_digest};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::exit::Exit;
 use crate::cli::render;
 
@@ -27,7 +27,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A file that cannot be read, or is not what its ending says.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     for path in &args.files {
         let name = path.to_string_lossy();
         let meant = args.logical && kind_of(&name).name != "bytes";

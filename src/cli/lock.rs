@@ -2,14 +2,14 @@
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{progress, render};
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::run::RunOptions;
-use crate::repro::locked;
-use crate::repro::lockfile::{self, Lock};
+use crate::repro::lock_check;
+use crate::repro::lockfile::{self, LockFile};
 use crate::worker::device::Wanted;
 
 /// For the end of the help text.
@@ -39,7 +39,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A wrong pipeline, a store that cannot be read, a lock that cannot be written or, with targets, not read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;
     let store = args.store.open(&args.pipeline.pipeline)?;
@@ -53,14 +53,14 @@ pub fn run(args: &Args) -> Outcome {
     };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
     let path = lockfile::path_of(&args.pipeline.pipeline);
-    let before = Lock::read(&path);
+    let before = LockFile::read(&path);
     // What is written anew need not be readable.
-    let mut lock = if args.targets.is_empty() { Lock::default() } else { before.clone()?.unwrap_or_default() };
+    let mut lock = if args.targets.is_empty() { LockFile::default() } else { before.clone()?.unwrap_or_default() };
     let mut open = Vec::new();
     for node in status(&plan.graph, &store, &options, &executor) {
         match node.freshness {
             Freshness::Fresh { stored } => {
-                lock.put(locked::line(&plan, node.id, &store, &stored).map_err(|diag| vec![diag])?);
+                lock.put(lock_check::line(&plan, node.id, &store, &stored).map_err(|diag| vec![diag])?);
             }
             Freshness::Broken { error } => return Err(vec![error]),
             _ => open.push(plan.graph.node(node.id).short()),
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// `27 nodes: 3 changed, 1 new, 2 gone`.
-fn changes(before: &Lock, after: &Lock) -> String {
+fn changes(before: &LockFile, after: &LockFile) -> String {
     let new = after.lines().filter(|line| before.get(&line.node).is_none()).count();
     let changed = after.lines().filter(|line| before.get(&line.node).is_some_and(|old| old != *line)).count();
     let gone = before.lines().filter(|line| after.get(&line.node).is_none()).count();

@@ -4,27 +4,28 @@
 pub mod adapter;
 pub mod cache;
 pub mod check;
+pub mod check_lock;
 pub mod common;
 pub mod diff;
 pub mod doctor;
-pub mod dry;
+pub mod dry_run;
 pub mod exec;
 pub mod exit;
 pub mod explain;
-pub mod fold;
 pub mod forecast;
 pub mod graph;
 pub mod hash;
 pub mod lock;
-pub mod locked;
+pub mod patterns;
 pub mod pin;
 pub mod progress;
 pub mod render;
 pub mod results;
 pub mod run;
 pub mod select;
-pub mod standing;
 pub mod status;
+pub mod status_kind;
+pub mod status_table;
 pub mod values;
 pub mod verify;
 
@@ -38,7 +39,7 @@ use crate::worker::build::Build;
 use exit::Exit;
 
 /// What a command returns: how it ended, or messages that are still to be shown.
-pub type Outcome = Result<Exit, Vec<Diag>>;
+pub type CommandResult = Result<Exit, Vec<Diag>>;
 
 /// A command.
 pub struct Command {
@@ -51,7 +52,7 @@ pub struct Command {
     /// Adds its arguments.
     pub args: fn(clap::Command) -> clap::Command,
     /// Does it.
-    pub run: fn(&ArgMatches) -> Outcome,
+    pub run: fn(&ArgMatches) -> CommandResult,
     /// Whether help texts leave it out.
     pub hidden: bool,
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{render, run};
@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A wrong pipeline, or a record that cannot be read or written. A download that fails was shown when it happened.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let mut plan = args.pipeline.load()?;
     let mut nodes = remote(&plan);
     if args.force {
@@ -95,7 +95,7 @@ fn unverified(args: &PipelineArgs, plan: &Plan, nodes: &[NodeId]) -> PipelineArg
     let sources: BTreeSet<&str> =
         nodes.iter().filter_map(|id| download::source_name(&plan.graph.node(*id).params)).collect();
     sets.extend(sources.iter().map(|name| format!("source.{name}.verify=false")));
-    let changes = Changes { sets, ..args.changes.clone() };
+    let changes = ChangeArgs { sets, ..args.changes.clone() };
     PipelineArgs { pipeline: args.pipeline.clone(), changes }
 }
 

@@ -225,6 +225,11 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A number of seconds as text, such as `12 s`. Returns `0 ms` for a number that is not a valid duration.
+pub fn seconds(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
 /// `512 B`, `1.4 MB`: powers of a thousand.
 pub fn bytes(n: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];

@@ -4,16 +4,16 @@ use std::io::IsTerminal;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 
-use crate::cli::Outcome;
-use crate::cli::common::{self, DeviceArgs, Loaded, PipelineArgs, Purpose, StoreArgs};
+use crate::cli::CommandResult;
+use crate::cli::check_lock::LockedArgs;
+use crate::cli::common::{self, DeviceArgs, LoadedPipeline, PipelineArgs, StoreArgs, StorePurpose};
 use crate::cli::exit::Exit;
-use crate::cli::fold::Names;
-use crate::cli::locked::LockedArgs;
-use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
+use crate::cli::patterns::Names;
+use crate::cli::progress::{self, json::JsonSink, plain::PlainSink, tty::TtySink};
 use crate::cli::render::{BAD, DIM, WARN, paint};
 use crate::cli::results::{self, Exported};
 use crate::cli::select::{SelectArgs, Selection};
-use crate::cli::{dry, render};
+use crate::cli::{dry_run, render};
 use crate::engine::event::Sink;
 use crate::engine::graph::Accept;
 use crate::engine::graph::NodeId;
@@ -93,11 +93,11 @@ fn accept(text: &str) -> Result<Accept, String> {
 ///
 /// # Errors
 /// What kept the run from starting. What went wrong in it was shown when it happened.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let dry_run = args.dry_run || args.check;
-    let purpose = if dry_run { Purpose::Look } else { Purpose::Use };
+    let purpose = if dry_run { StorePurpose::Look } else { StorePurpose::Use };
     // It is held until the results are copied out.
-    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, purpose)?;
+    let LoadedPipeline { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, purpose)?;
     let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
     let lacking = plan.lacking_for(&targets);
     if !lacking.is_empty() {
@@ -130,7 +130,7 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(exit);
     }
     if dry_run && !args.json {
-        return dry::run(&plan, &store, &options, &executor, args.check);
+        return dry_run::run(&plan, &store, &options, &executor, args.check);
     }
     let cancel = common::cancel_on_ctrl_c()?;
     let sink = choose(args.json);
@@ -193,9 +193,9 @@ fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
 
 pub(super) fn choose(json: bool) -> Box<dyn Sink> {
     match (json, std::io::stderr().is_terminal()) {
-        (true, _) => Box::new(Json::default()),
-        (false, true) => Box::new(Tty::new()),
-        (false, false) => Box::new(Plain::default()),
+        (true, _) => Box::new(JsonSink::default()),
+        (false, true) => Box::new(TtySink::new()),
+        (false, false) => Box::new(PlainSink::default()),
     }
 }
 

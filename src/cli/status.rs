@@ -8,12 +8,13 @@ use serde::Serialize;
 use crate::base::diag::Diag;
 use crate::base::watch::{Counting, Work};
 use crate::cache::StaleReason;
-use crate::cli::Outcome;
-use crate::cli::common::{self, Loaded, PipelineArgs, Purpose, StoreArgs};
+use crate::cli::CommandResult;
+use crate::cli::common::{self, LoadedPipeline, PipelineArgs, StoreArgs, StorePurpose};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render::{self, DIM, paint};
-use crate::cli::standing::{self, State, why};
+use crate::cli::status_kind::StatusKind;
+use crate::cli::status_table::{self, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
@@ -56,9 +57,10 @@ pub struct Args {
 ///
 /// # Errors
 /// An invalid pipeline, a target that names nothing, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let began = Instant::now();
-    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, Purpose::Look)?;
+    let LoadedPipeline { plan, store, in_use: _in_use } =
+        common::plan_and_store(&args.pipeline, &args.store, StorePurpose::Look)?;
     let targets = common::select(&plan, &args.targets)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
@@ -75,9 +77,9 @@ pub fn run(args: &Args) -> Outcome {
     if args.json {
         nodes.iter().for_each(|node| render::out(&(json(&plan, node) + "\n")));
     } else {
-        render::out(&if args.nodes { by_node(&plan, &nodes) } else { standing::table(&plan, &nodes, None) });
+        render::out(&if args.nodes { by_node(&plan, &nodes) } else { status_table::table(&plan, &nodes, None) });
         let took = render::duration(began.elapsed());
-        let counts = standing::counts(&nodes);
+        let counts = status_table::counts(&nodes);
         render::err(&format!(
             "{}\n",
             paint(DIM, format!("{}: {counts}  ({took})", render::count(nodes.len(), "node")))
@@ -97,7 +99,7 @@ fn error(freshness: Freshness) -> Option<Diag> {
 /// A table with a row a node, in pipeline order.
 fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
     let row = |node: &NodeStatus| {
-        let state = State::of(&node.freshness);
+        let state = StatusKind::of(&node.freshness);
         let name = plan.graph.node(node.id).short();
         vec![state.painted(state.word()), name, paint(DIM, why(plan, &node.freshness))]
     };
@@ -132,7 +134,7 @@ fn json(plan: &Plan, status: &NodeStatus) -> String {
         node: node.to_string(),
         stage: &node.stage,
         axes: node.axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect(),
-        status: State::of(&status.freshness).word(),
+        status: StatusKind::of(&status.freshness).word(),
         key: None,
         why: why(plan, &status.freshness),
         reasons: &[],

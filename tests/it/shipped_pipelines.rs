@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use dpt::cli::check::Changes;
+use dpt::cli::check::ChangeArgs;
 use dpt::cli::{check, graph, render};
 use dpt::pipeline::{self, LoadOptions};
 
@@ -79,7 +79,7 @@ fn one_word_sets_the_type_of_the_backbone() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     let dtypes = |sets: &[&str]| -> BTreeSet<String> {
         let sets = sets.iter().map(|s| (*s).to_owned()).collect();
-        let changes = Changes { sets, dtype: Some("bfloat16".into()), ..Changes::default() };
+        let changes = ChangeArgs { sets, dtype: Some("bfloat16".into()), ..ChangeArgs::default() };
         let plan = pipeline::load(&path, &changes.options().unwrap()).unwrap();
         let nodes = plan.graph.ids().map(|id| plan.graph.node(id));
         nodes.filter_map(|n| Some(format!("{} {}", n.kind.name, n.params.get("dtype")?))).collect()

@@ -14,13 +14,13 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::look;
 use crate::cache::{Store, Stored};
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs, shown};
 use crate::cli::exit::Exit;
 
 use crate::cli::render;
-use crate::cli::standing::brief;
+use crate::cli::status_table::brief;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunOptions;
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -86,7 +86,7 @@ struct Found {
 ///
 /// # Errors
 /// No adapter there, one that is more than a prompt, a node that is not done, a folder that is there.
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandResult {
     let found = match (&args.node, args.from.is_dir()) {
         (Some(node), false) => from_store(args, node)?,
         (None, true) => from_folder(args).map_err(|diag| vec![diag])?,

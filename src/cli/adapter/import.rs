@@ -6,7 +6,7 @@ use crate::adapter::{self, AdapterInfo, peft};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::look;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::shown;
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -55,7 +55,7 @@ pub struct Args {
 ///
 /// # Errors
 /// No adapter of that kind, one that does not fit its base model, a folder that is there.
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> CommandResult {
     import(args).map_err(|diag| vec![diag])
 }
 

@@ -4,7 +4,7 @@ mod export;
 mod import;
 mod place;
 
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 
 /// For the end of the help text.
 pub const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ enum What {
 ///
 /// # Errors
 /// What is no adapter of that kind, and what cannot be written.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     match &args.what {
         What::Import(args) => import::run(args),
         What::Export(args) => export::run(args),

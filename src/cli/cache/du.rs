@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::diag::Diag;
 use crate::cache::census::{Census, below};
 use crate::cache::{Entry, Store};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
@@ -38,7 +38,7 @@ struct Line {
 ///
 /// # Errors
 /// A store that is not there or cannot be read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let (groups, rest) = measure(&store, args.by == "pipeline").map_err(|diag| vec![diag])?;
     if args.json {

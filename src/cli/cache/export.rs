@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Counting, Work};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
@@ -36,7 +36,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A selection that means nothing, an invalid pipeline, a damaged result, an archive that cannot be written.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let one = |diag: Diag| vec![diag];
     let mut keys = BTreeSet::new();

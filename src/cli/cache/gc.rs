@@ -10,14 +10,13 @@ use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::gc::{Leftover, Limits, Sweep};
 use crate::cache::lock::InUse;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
 use crate::cli::exit::Exit;
-use crate::cli::progress::time;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
-use crate::repro::lockfile::Lock;
+use crate::repro::lockfile::LockFile;
 
-use super::roots::{Roots, of_pipeline};
+use super::roots::{GcRoots, of_pipeline};
 use super::units;
 
 /// Its arguments.
@@ -70,7 +69,7 @@ const TICK: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// A pipeline that is wrong (nothing is removed then), a store that is in use, something that cannot be removed.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let roots = roots(args, &store)?;
     let limits = Limits {
@@ -106,14 +105,14 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// What the user says, else what is safe: what every node was last found or made under, and the last runs.
-fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
-    let mut roots = Roots::default();
+fn roots(args: &Args, store: &Store) -> Result<GcRoots, Vec<Diag>> {
+    let mut roots = GcRoots::default();
     for file in &args.keep_pipeline {
         let (keys, _) = of_pipeline(file, store, true)?;
         roots.add(keys, format!("what `{}` reaches", shown(file)));
     }
     for file in &args.keep_lock {
-        let lock = Lock::required(file)?;
+        let lock = LockFile::required(file)?;
         roots.add(lock.lines().map(|line| line.key), format!("what `{}` names", shown(file)));
     }
     if let Some(n) = args.keep_runs {
@@ -162,7 +161,7 @@ fn asked() -> bool {
     std::io::stdin().read_line(&mut line).is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
+fn tell(args: &Args, plan: &Sweep, roots: &GcRoots) {
     let mut kinds: Vec<(&str, usize, u64, f64)> = Vec::new();
     for gone in &plan.entries {
         let at = kinds.iter().position(|(kind, ..)| *kind == gone.kind).unwrap_or_else(|| {
@@ -175,7 +174,7 @@ fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
     kinds.sort_by(|a, b| a.0.cmp(b.0));
     let mut rows = vec![["to go", "number", "frees", "took"].map(|title| paint(BOLD, title)).to_vec()];
     for (kind, count, bytes, seconds) in kinds {
-        rows.push(vec![kind.to_owned(), count.to_string(), render::bytes(bytes), time(seconds)]);
+        rows.push(vec![kind.to_owned(), count.to_string(), render::bytes(bytes), render::seconds(seconds)]);
     }
     for (what, list) in leftovers(plan) {
         if !list.is_empty() {

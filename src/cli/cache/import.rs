@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::base::look;
 use crate::base::watch::{Counting, Work};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
@@ -26,7 +26,7 @@ pub struct Args {
 ///
 /// # Errors
 /// What is wrong with the others.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = args.store.open(Path::new("."))?;
     let cancel = cancel_on_ctrl_c()?;
     let mut wrong: Vec<Diag> = Vec::new();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Entry;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
-use crate::cli::progress::{figure, time};
+use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 
 use super::{pick, units};
@@ -61,7 +61,7 @@ fn size(entry: &Entry) -> u64 {
 ///
 /// # Errors
 /// A store that is not there or cannot be read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let census = store.census().map_err(|diag| vec![diag])?;
     let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
@@ -120,7 +120,7 @@ fn table(entries: &[&Entry]) -> String {
             made.node.clone(),
             render::bytes(size(entry)),
             units::age(units::since(entry.at())),
-            time(made.seconds),
+            render::seconds(made.seconds),
             paint(DIM, figures.join("  ")),
         ]);
     }

@@ -17,7 +17,7 @@ use clap::Subcommand;
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::store::LAYOUT;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
 
 /// For the end of the help text.
@@ -60,7 +60,7 @@ enum What {
 ///
 /// # Errors
 /// A store that is not there or cannot be read or written; what each part says.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     match &args.what {
         What::Ls(args) => ls::run(args),
         What::Show(args) => show::run(args),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Store};
-use crate::cli::check::Changes;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common;
 use crate::engine::reach;
 use crate::engine::run::RunOptions;
@@ -13,14 +13,14 @@ use crate::worker::device::Wanted;
 
 /// Keys, and why they count.
 #[derive(Debug, Default)]
-pub struct Roots {
+pub struct GcRoots {
     /// The keys.
     pub keys: BTreeSet<CacheKey>,
     /// For people: `the last 10 runs`.
     pub why: Vec<String>,
 }
 
-impl Roots {
+impl GcRoots {
     /// Adds keys and why.
     pub fn add(&mut self, keys: impl IntoIterator<Item = CacheKey>, why: String) {
         self.keys.extend(keys);
@@ -57,7 +57,7 @@ impl Roots {
 /// # Errors
 /// Every problem of the file; a node of which it cannot be told.
 pub fn of_pipeline(file: &Path, store: &Store, before: bool) -> Result<(BTreeSet<CacheKey>, usize), Vec<Diag>> {
-    let plan = Changes::default().load(file)?;
+    let plan = ChangeArgs::default().load(file)?;
     let store = &store.again_for(file).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, store, &plan.name);

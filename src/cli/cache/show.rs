@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{Entry, Made, Store};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
-use crate::cli::progress::{figure, time};
+use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BAD, BOLD, DIM, paint};
 
 use super::{pick, units};
@@ -29,7 +29,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When nothing is meant, or more than one thing.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let census = store.census().map_err(|diag| vec![diag])?;
     let meant: Vec<&Entry> = census.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
@@ -77,7 +77,7 @@ fn making(store: &Store, entry: &Entry, made: &Made) -> String {
     line("key", entry.key.hex());
     line("kind", entry.kind());
     line("made", format!("{} ago by run {}", units::age(units::since(made.at)), made.run));
-    line("took", time(made.seconds));
+    line("took", render::seconds(made.seconds));
     if !made.numerics.is_empty() {
         line("numerics", pairs(&made.numerics));
     }

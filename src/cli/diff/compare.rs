@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::base::value::{Params, Value};
-use crate::cli::fold::Names;
+use crate::cli::patterns::Names;
 use crate::cli::values::leaves;
 
-use super::side::{Item, Side};
+use super::side::{Side, SideNode};
 
 /// A parameter that differs in the same way for some nodes of a stage.
 #[derive(Clone, Debug, Serialize)]
-pub struct Param {
+pub struct ParamChange {
     /// The nodes, folded.
     pub nodes: Vec<String>,
     /// How many.
@@ -29,7 +29,7 @@ pub struct Param {
 
 /// A figure of some nodes that differ in the axis of the mean alone.
 #[derive(Clone, Debug, Serialize)]
-pub struct Metric {
+pub struct MetricChange {
     /// The stage.
     pub stage: String,
     /// The axes without that of the mean.
@@ -37,16 +37,16 @@ pub struct Metric {
     /// Its name.
     pub name: String,
     /// Before.
-    pub old: Option<Stat>,
+    pub old: Option<MeanSd>,
     /// Now.
-    pub new: Option<Stat>,
+    pub new: Option<MeanSd>,
     /// Whether every single value is the same.
     pub same: bool,
 }
 
 /// Mean and standard deviation of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Stat {
+pub struct MeanSd {
     /// The mean.
     pub mean: f64,
     /// The standard deviation of a sample; `None` for one value.
@@ -62,7 +62,7 @@ const SCORE: &str = "score";
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Diff {
     /// Parameters.
-    pub params: Vec<Param>,
+    pub params: Vec<ParamChange>,
     /// Nodes that came, folded.
     pub added: Vec<String>,
     /// Nodes that went, folded.
@@ -78,7 +78,7 @@ pub struct Diff {
     /// The axis of the means.
     pub over: String,
     /// Figures.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<MetricChange>,
     /// How many figures were left out because they are the same.
     pub same_metrics: usize,
     /// How many were left out because one side alone has them.
@@ -88,22 +88,22 @@ pub struct Diff {
 impl Diff {
     /// What differs between two sides; with `all`, also figures that are the same, and those of every stage.
     pub fn of(old: &Side, new: &Side, over: &str, all: bool) -> Self {
-        let mut both: BTreeMap<&str, (Option<&Item>, Option<&Item>)> = BTreeMap::new();
+        let mut both: BTreeMap<&str, (Option<&SideNode>, Option<&SideNode>)> = BTreeMap::new();
         for (name, item) in &new.nodes {
             both.entry(name).or_default().1 = Some(item);
         }
         for (name, item) in &old.nodes {
             both.entry(name).or_default().0 = Some(item);
         }
-        let nodes: Vec<(Option<&Item>, Option<&Item>)> = both.into_values().collect();
+        let nodes: Vec<(Option<&SideNode>, Option<&SideNode>)> = both.into_values().collect();
         let names = Names::new(nodes.iter().map(|(old, new)| {
             let item = new.or(*old).expect("on one side");
             (item.stage.as_str(), item.axes.as_slice())
         }));
-        let pick = |keep: &dyn Fn(Option<&Item>, Option<&Item>) -> bool| -> Vec<usize> {
+        let pick = |keep: &dyn Fn(Option<&SideNode>, Option<&SideNode>) -> bool| -> Vec<usize> {
             (0..nodes.len()).filter(|i| keep(nodes[*i].0, nodes[*i].1)).collect()
         };
-        let keys = |old: Option<&Item>, new: Option<&Item>| Some((old?.key, new?.key));
+        let keys = |old: Option<&SideNode>, new: Option<&SideNode>| Some((old?.key, new?.key));
         let mut diff = Self { over: over.to_owned(), ..Self::default() };
         diff.added = names.patterns(&pick(&|old, _| old.is_none()));
         diff.removed = names.patterns(&pick(&|_, new| new.is_none()));
@@ -115,7 +115,7 @@ impl Diff {
         diff.no_key = pick(&|old, new| matches!(keys(old, new), Some((None, _) | (_, None)))).len();
         diff.params = params(&nodes, &names);
         diff.metrics = metrics(&nodes, over, all);
-        let lone = |metric: &Metric| metric.old.is_none() || metric.new.is_none();
+        let lone = |metric: &MetricChange| metric.old.is_none() || metric.new.is_none();
         if !all {
             diff.same_metrics = diff.metrics.iter().filter(|metric| metric.same).count();
             diff.lone_metrics = diff.metrics.iter().filter(|metric| lone(metric)).count();
@@ -134,7 +134,7 @@ impl Diff {
 /// How a parameter differs: stage, name, before, now. Values by their text, which tells types apart.
 type Change = (String, String, Option<String>, Option<String>, bool);
 
-fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param> {
+fn params(nodes: &[(Option<&SideNode>, Option<&SideNode>)], names: &Names) -> Vec<ParamChange> {
     let mut order: Vec<(Change, Vec<usize>, Option<Value>, Option<Value>)> = Vec::new();
     let mut at: HashMap<Change, usize> = HashMap::new();
     for (i, (old, new)) in nodes.iter().enumerate() {
@@ -165,7 +165,7 @@ fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param>
         }
     }
     let param = |((_, name, _, _, in_key), nodes, old, new): (Change, Vec<usize>, Option<Value>, Option<Value>)| {
-        Param { nodes: names.patterns(&nodes), count: nodes.len(), name, old, new, in_key }
+        ParamChange { nodes: names.patterns(&nodes), count: nodes.len(), name, old, new, in_key }
     };
     order.into_iter().map(param).collect()
 }
@@ -173,8 +173,8 @@ fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param>
 /// Values by the axis of the mean.
 type Values = BTreeMap<String, f64>;
 
-fn metrics(nodes: &[(Option<&Item>, Option<&Item>)], over: &str, all: bool) -> Vec<Metric> {
-    let is_eval = |item: &Item| item.kind.as_deref() == Some("eval");
+fn metrics(nodes: &[(Option<&SideNode>, Option<&SideNode>)], over: &str, all: bool) -> Vec<MetricChange> {
+    let is_eval = |item: &SideNode| item.kind.as_deref() == Some("eval");
     let items = || nodes.iter().flat_map(|(old, new)| [old, new]).flatten();
     let eval_only = !all && items().any(|item| is_eval(item));
     let mut order: Vec<(String, Vec<(String, String)>, String, [Values; 2])> = Vec::new();
@@ -198,18 +198,18 @@ fn metrics(nodes: &[(Option<&Item>, Option<&Item>)], over: &str, all: bool) -> V
             }
         }
     }
-    let metric = |(stage, axes, name, [old, new]): (String, Vec<(String, String)>, String, [Values; 2])| Metric {
+    let metric = |(stage, axes, name, [old, new]): (String, Vec<(String, String)>, String, [Values; 2])| MetricChange {
         stage,
         axes,
         name,
         same: old == new,
-        old: Stat::of(old.into_values()),
-        new: Stat::of(new.into_values()),
+        old: MeanSd::of(old.into_values()),
+        new: MeanSd::of(new.into_values()),
     };
     order.into_iter().map(metric).collect()
 }
 
-impl Stat {
+impl MeanSd {
     /// `None` of nothing.
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.collect();
@@ -224,7 +224,7 @@ impl Stat {
 }
 
 /// `0.7710 ± 0.0040 (3)`.
-impl std::fmt::Display for Stat {
+impl std::fmt::Display for MeanSd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.4}", self.mean)?;
         match self.sd {
@@ -238,15 +238,15 @@ impl std::fmt::Display for Stat {
 mod tests {
     use super::*;
 
-    fn item(task: &str, seed: &str, rate: f64, score: f64) -> (String, Item) {
+    fn item(task: &str, seed: &str, rate: f64, score: f64) -> (String, SideNode) {
         let axes = vec![("task".to_owned(), task.to_owned()), ("seed".to_owned(), seed.to_owned())];
-        let item = Item {
+        let item = SideNode {
             stage: "eval".into(),
             kind: Some("eval".into()),
             axes,
             params: Some([("rate".to_owned(), Value::Float(rate))].into()),
             metrics: [("score".to_owned(), score)].into(),
-            ..Item::default()
+            ..SideNode::default()
         };
         (format!("eval[task={task},seed={seed}]"), item)
     }
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!((&diff.params[0].nodes[..], diff.params[0].count), (&["eval[rte,*]".to_owned()][..], 2));
         assert_eq!(diff.added, ["eval[wic,*]"]);
         assert_eq!(diff.no_key, 3);
-        let row = |m: &Metric| {
+        let row = |m: &MetricChange| {
             format!("{} {} -> {}", m.axes[0].1, m.old.map(|s| s.to_string()).unwrap_or_default(), m.new.unwrap())
         };
         let rows: Vec<_> = diff.metrics.iter().map(row).collect();
@@ -280,14 +280,14 @@ mod tests {
         let node = |(stage, axes, number): &(String, Vec<(String, String)>, i64)| {
             let values: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
             let name = if axes.is_empty() { stage.clone() } else { format!("{stage}[{}]", values.join(",")) };
-            let item = Item {
+            let item = SideNode {
                 stage: stage.clone(),
                 axes: axes.clone(),
                 kind: (number % 3 > 0).then(|| "eval".to_owned()),
                 params: (number % 5 > 0).then(|| [("rate".to_owned(), Value::Int(*number))].into()),
                 metrics: [("score".to_owned(), *number as f64)].into(),
                 failed: number % 7 == 0,
-                ..Item::default()
+                ..SideNode::default()
             };
             (name, item)
         };

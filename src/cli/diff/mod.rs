@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "format")]
     json: bool,
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -64,7 +64,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A run or a revision that is not there, an invalid pipeline, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let (mut old, new) = sides(args)?;
     if old.pipeline != new.pipeline {
         old.notes.push(format!(

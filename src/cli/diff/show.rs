@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::base::value::Value;
-use crate::cli::fold::few;
+use crate::cli::patterns::few;
 use crate::cli::render::{self, Align, BOLD, DIM, count, paint};
 use crate::cli::values::apart;
 
-use super::compare::{Diff, Stat};
+use super::compare::{Diff, MeanSd};
 use super::side::Side;
 
 /// Patterns of nodes in one line.
@@ -65,8 +65,8 @@ fn metrics(diff: &Diff) -> Section {
             axes.push(axis);
         }
     }
-    let shown = |stat: Option<Stat>| stat.map_or_else(|| "–".to_owned(), |s| s.to_string());
-    let row = |m: &super::compare::Metric| {
+    let shown = |stat: Option<MeanSd>| stat.map_or_else(|| "–".to_owned(), |s| s.to_string());
+    let row = |m: &super::compare::MetricChange| {
         let mut row = vec![m.stage.clone()];
         let value = |axis: &&str| m.axes.iter().find(|(a, _)| a == axis).map(|(_, v)| v.clone()).unwrap_or_default();
         row.extend(axes.iter().map(value));

@@ -16,7 +16,7 @@ use crate::worker::device::Wanted;
 
 /// A node.
 #[derive(Clone, Debug, Default)]
-pub struct Item {
+pub struct SideNode {
     /// Its stage.
     pub stage: String,
     /// Its stage's kind; `None` where it is not known.
@@ -43,7 +43,7 @@ pub struct Side {
     /// The pipeline's name.
     pub pipeline: String,
     /// By full name.
-    pub nodes: BTreeMap<String, Item>,
+    pub nodes: BTreeMap<String, SideNode>,
     /// What is not known of it.
     pub notes: Vec<String>,
 }
@@ -59,7 +59,7 @@ impl Side {
         let mut lost = 0;
         for (name, seen) in &run.nodes {
             let (stage, axes) = parts(name);
-            let mut item = Item { stage, axes, key: seen.key, ..Item::default() };
+            let mut item = SideNode { stage, axes, key: seen.key, ..SideNode::default() };
             item.failed = matches!(seen.fate, Fate::Failed(_) | Fate::Skipped(_) | Fate::Begun);
             let entry = seen.key.map(|key| store.entry(key)).transpose()?.flatten();
             match &entry {
@@ -106,13 +106,13 @@ impl Side {
             let variant = node.kind.variant(&node.params);
             let counts = |name: &str| node.kind.param(variant, name).is_some_and(|param| param.in_key);
             let (params, loose) = Params::clone(&node.params).into_iter().partition(|(name, _)| counts(name));
-            let mut item = Item {
+            let mut item = SideNode {
                 stage: node.stage.clone(),
                 kind: Some(node.kind.name.to_owned()),
                 axes: node.axes.clone(),
                 params: Some(params),
                 loose,
-                ..Item::default()
+                ..SideNode::default()
             };
             let resources = &node.resources;
             let mut free = |name: &str, value: i64| item.loose.insert(format!("resources.{name}"), Value::Int(value));

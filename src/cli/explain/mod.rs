@@ -6,10 +6,10 @@ mod text;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Store};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::fold::few;
+use crate::cli::patterns::few;
 use crate::cli::render;
 use crate::engine::explain::{Against, Explanation, explain};
 use crate::engine::freshness::Freshness;
@@ -52,7 +52,7 @@ pub struct Args {
 }
 
 /// All that is told.
-struct Told<'a> {
+struct Explained<'a> {
     plan: &'a Plan,
     node: &'a Explanation,
     against: &'a Against<'a>,
@@ -67,7 +67,7 @@ struct Told<'a> {
 ///
 /// # Errors
 /// An invalid pipeline, a name that is not one node's, a run that is not there, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let id = one(&plan, &args.node)?;
     let store = args.store.peek(&args.pipeline.pipeline)?;
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Outcome {
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
     let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
-    let told = Told { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
+    let told = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
     render::out(&if args.json { json::text(&told) } else { text::text(&told) });
     common::tell_unreadable(&history);
     match node.freshness {

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::Told;
+use super::Explained;
 use crate::base::value::Value;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Content, Field, Name};
-use crate::cli::fold::{Names, few};
+use crate::cli::patterns::{Names, few};
 use crate::cli::progress::figure;
 use crate::cli::render::{self, BOLD, DIM, count, paint};
-use crate::cli::standing::{self, State, brief, seconds};
+use crate::cli::status_kind::StatusKind;
+use crate::cli::status_table::{self, brief};
 use crate::cli::values::{self, cut};
 use crate::engine::explain::{Against, Cause, Change, Explanation};
 use crate::engine::freshness::Freshness;
@@ -18,9 +19,9 @@ use crate::engine::history::Fate;
 use crate::engine::journal::date;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Told) -> String {
-    let Told { plan, node, .. } = told;
-    let state = State::of(&node.freshness);
+pub(super) fn text(told: &Explained) -> String {
+    let Explained { plan, node, .. } = told;
+    let state = StatusKind::of(&node.freshness);
     let name = plan.graph.node(node.id).short();
     let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(told));
     let mut rows = vec![];
@@ -50,12 +51,12 @@ fn labelled(rows: &[Vec<String>]) -> String {
 }
 
 /// What a run would do with it.
-fn sentence(told: &Told) -> String {
+fn sentence(told: &Explained) -> String {
     let node = told.node;
     match &node.freshness {
         Freshness::Fresh { .. } => "its recipe has a result in the store; a run takes that".to_owned(),
-        Freshness::Stale { .. } => match State::of(&node.freshness) {
-            State::Missing => {
+        Freshness::Stale { .. } => match StatusKind::of(&node.freshness) {
+            StatusKind::Missing => {
                 format!("{}; a run makes it", node.changes.first().map_or_else(String::new, |c| c.reason.to_string()))
             }
             _ => "a run makes it again".to_owned(),
@@ -75,7 +76,7 @@ fn sentence(told: &Told) -> String {
     }
 }
 
-fn keys(told: &Told) -> Vec<Vec<String>> {
+fn keys(told: &Explained) -> Vec<Vec<String>> {
     let node = told.node;
     let row = |label: &str, text: String| vec![label.to_owned(), text];
     let now = node.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
@@ -92,7 +93,10 @@ fn keys(told: &Told) -> Vec<Vec<String>> {
                 Against::Key(_) => "the entry".to_owned(),
                 Against::Last => "the last result".to_owned(),
             };
-            rows.push(row("against", format!("{what}, made {} in {}", date(made.at as f64), seconds(made.seconds))));
+            rows.push(row(
+                "against",
+                format!("{what}, made {} in {}", date(made.at as f64), render::seconds(made.seconds)),
+            ));
         }
         (None, Against::Run(run)) => {
             let had = run.nodes.contains_key(&told.plan.graph.node(node.id).to_string());
@@ -105,7 +109,7 @@ fn keys(told: &Told) -> Vec<Vec<String>> {
 }
 
 /// Of a fresh node: when, where and why its result was made.
-fn made(told: &Told) -> Vec<Vec<String>> {
+fn made(told: &Explained) -> Vec<Vec<String>> {
     let node = told.node;
     let (Freshness::Fresh { stored }, Some(entry)) = (&node.freshness, &node.entry) else { return vec![] };
     let made = entry.made.iter().find(|made| made.numerics == stored.numerics).unwrap_or(&entry.made[0]);
@@ -115,8 +119,10 @@ fn made(told: &Told) -> Vec<Vec<String>> {
     } else {
         format!(" for {}", made.node)
     };
-    let mut rows =
-        vec![row("made", format!("{} in {}, by run {}{whose}", date(made.at as f64), seconds(made.seconds), made.run))];
+    let mut rows = vec![row(
+        "made",
+        format!("{} in {}, by run {}{whose}", date(made.at as f64), render::seconds(made.seconds), made.run),
+    )];
     if let Some((_, seen)) = told.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
         rows.push(row("because", brief(&seen.reasons)));
     }
@@ -256,7 +262,8 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
     let mut groups: Vec<(String, Vec<&Explanation>)> = Vec::new();
     for one in first {
         let reasons: Vec<_> = one.changes.iter().map(|c| c.reason.clone()).collect();
-        let alike = format!("{} {:?} {}", plan.graph.node(one.id).stage, State::of(&one.freshness), brief(&reasons));
+        let alike =
+            format!("{} {:?} {}", plan.graph.node(one.id).stage, StatusKind::of(&one.freshness), brief(&reasons));
         match groups.iter_mut().find(|(other, _)| *other == alike) {
             Some((_, group)) => group.push(one),
             None => groups.push((alike, vec![one])),
@@ -266,13 +273,13 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
     let mut out = String::new();
     for (_, group) in groups {
         let one = group[0];
-        let state = State::of(&one.freshness);
+        let state = StatusKind::of(&one.freshness);
         let ids: Vec<_> = group.iter().map(|one| one.id.index()).collect();
         let many = if ids.len() == 1 { String::new() } else { format!(" ({})", count(ids.len(), "node")) };
         let _ = write!(out, "<- {}{many} is {}", names.line(&ids), state.painted(state.word()));
         match &one.freshness {
             Freshness::Broken { error } => drop(writeln!(out, ": {}", error.message)),
-            _ if state == State::Missing => drop(writeln!(out, ": {}", standing::why(plan, &one.freshness))),
+            _ if state == StatusKind::Missing => drop(writeln!(out, ": {}", status_table::why(plan, &one.freshness))),
             _ => {
                 out.push('\n');
                 out += &indented(&changes(plan, one.id, &one.changes), 3);
@@ -283,8 +290,8 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
 }
 
 /// What is the same, what does not count, what became of it last.
-fn rest(told: &Told) -> Vec<Vec<String>> {
-    let Told { plan, node, last, .. } = told;
+fn rest(told: &Explained) -> Vec<Vec<String>> {
+    let Explained { plan, node, last, .. } = told;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |label: &str, text: String| rows.push(vec![label.to_owned(), text]);
     if let (Some((_, Some(old))), Some(now)) = (&node.old, &node.recipe) {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::cache::Store;
-use crate::cli::check::Changes;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, DIM, paint};
@@ -86,7 +86,7 @@ pub struct Args {
 
     /// What to change in it first
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 }
 
 /// How to draw it.

@@ -7,7 +7,8 @@ use crate::base::diag::Diag;
 use crate::cache::{Recipe, Store, Stored};
 use crate::cli::common;
 use crate::cli::render::plain;
-use crate::cli::standing::{State, why};
+use crate::cli::status_kind::StatusKind;
+use crate::cli::status_table::why;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunOptions;
@@ -27,28 +28,40 @@ pub(super) struct Look {
     pub(super) line: [&'static str; 2],
 }
 
-/// A row a state, in the order of [`State`].
+/// A row a state, in the order of [`StatusKind`].
 pub(super) const LOOKS: [Look; 6] = [
-    row(State::Fresh, 0, "its result is in the store", ["#2f9e77", "#2fa37c"], ["#1f7a5a", "#57c79f"]),
-    row(State::Stale, 3, "a run would make it anew", ["#f0b429", "#d99a1c"], ["#a8700a", "#f3c565"]),
-    row(State::Missing, 2, "has no result", ["#ffffff", "#1b1f26"], ["#7b8492", "#9aa3b0"]),
-    row(State::Blocked, 1, "waits for inputs that are not fresh", ["#c9ced6", "#4a515d"], ["#98a0ac", "#7c8594"]),
-    row(State::Damaged, 4, "its result is not what was stored", ["#d6455d", "#d6455d"], ["#96203a", "#ff8b9d"]),
-    row(State::Unknown, 5, "what its key depends on cannot be read", ["#7d4fc4", "#8a5fd0"], ["#54309a", "#bfa1f0"]),
+    row(StatusKind::Fresh, 0, "its result is in the store", ["#2f9e77", "#2fa37c"], ["#1f7a5a", "#57c79f"]),
+    row(StatusKind::Stale, 3, "a run would make it anew", ["#f0b429", "#d99a1c"], ["#a8700a", "#f3c565"]),
+    row(StatusKind::Missing, 2, "has no result", ["#ffffff", "#1b1f26"], ["#7b8492", "#9aa3b0"]),
+    row(StatusKind::Blocked, 1, "waits for inputs that are not fresh", ["#c9ced6", "#4a515d"], ["#98a0ac", "#7c8594"]),
+    row(StatusKind::Damaged, 4, "its result is not what was stored", ["#d6455d", "#d6455d"], ["#96203a", "#ff8b9d"]),
+    row(
+        StatusKind::Unknown,
+        5,
+        "what its key depends on cannot be read",
+        ["#7d4fc4", "#8a5fd0"],
+        ["#54309a", "#bfa1f0"],
+    ),
 ];
 
-const fn row(state: State, weight: u8, means: &'static str, fill: [&'static str; 2], line: [&'static str; 2]) -> Look {
+const fn row(
+    state: StatusKind,
+    weight: u8,
+    means: &'static str,
+    fill: [&'static str; 2],
+    line: [&'static str; 2],
+) -> Look {
     Look { word: state.word(), means, weight, fill, line }
 }
 
 /// The row of a state.
-pub(super) fn look(state: State) -> &'static Look {
+pub(super) fn look(state: StatusKind) -> &'static Look {
     &LOOKS[state as usize]
 }
 
 /// How one node stands, and what is stored of it.
 pub(super) struct Standing {
-    pub(super) state: State,
+    pub(super) state: StatusKind,
     /// One line.
     pub(super) why: String,
     /// Its key, where that is known.
@@ -72,7 +85,7 @@ impl States {
         // What was learnt of files is kept for the next look; without it that is slower and no different.
         let _ = store.flush();
         let standings = statuses.into_iter().map(|node| {
-            let state = State::of(&node.freshness);
+            let state = StatusKind::of(&node.freshness);
             let why = plain(&why(plan, &node.freshness));
             let (key, stored) = match node.freshness {
                 Freshness::Fresh { stored } => (Some(stored.key), Some(stored)),
@@ -88,16 +101,16 @@ impl States {
         &self.standings[&id]
     }
 
-    /// How many of `ids` stand in each way that occurs, in the order of [`State`].
-    pub(super) fn counts(&self, ids: &[NodeId]) -> Vec<(State, usize)> {
+    /// How many of `ids` stand in each way that occurs, in the order of [`StatusKind`].
+    pub(super) fn counts(&self, ids: &[NodeId]) -> Vec<(StatusKind, usize)> {
         let mut counts = std::collections::BTreeMap::new();
         ids.iter().for_each(|id| *counts.entry(self.of(*id).state).or_default() += 1);
         counts.into_iter().collect()
     }
 
     /// The worst of `ids`.
-    pub(super) fn worst(&self, ids: &[NodeId]) -> State {
-        ids.iter().map(|id| self.of(*id).state).max_by_key(|state| look(*state).weight).unwrap_or(State::Fresh)
+    pub(super) fn worst(&self, ids: &[NodeId]) -> StatusKind {
+        ids.iter().map(|id| self.of(*id).state).max_by_key(|state| look(*state).weight).unwrap_or(StatusKind::Fresh)
     }
 
     /// `6 fresh · 2 stale`; `fresh` for one node.
@@ -111,7 +124,7 @@ impl States {
 
     /// The first of `ids` that a run would make for a reason of its own, with that reason.
     pub(super) fn first_cause(&self, ids: &[NodeId]) -> Option<(NodeId, &Standing)> {
-        let own = |s: &Standing| !matches!(s.state, State::Fresh | State::Blocked);
+        let own = |s: &Standing| !matches!(s.state, StatusKind::Fresh | StatusKind::Blocked);
         ids.iter().map(|id| (*id, self.of(*id))).find(|(_, standing)| own(standing))
     }
 }
@@ -130,7 +143,14 @@ mod tests {
 
     #[test]
     fn each_state_has_its_row() {
-        let all = [State::Fresh, State::Stale, State::Missing, State::Blocked, State::Damaged, State::Unknown];
+        let all = [
+            StatusKind::Fresh,
+            StatusKind::Stale,
+            StatusKind::Missing,
+            StatusKind::Blocked,
+            StatusKind::Damaged,
+            StatusKind::Unknown,
+        ];
         for state in all {
             assert_eq!(look(state).word, state.word());
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::base::diag::Diag;
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 
 use super::card::{BAR, BOLD, Body, Card, PAD, SMALL};
 use super::grid::{GAP, HEAD, ROW};
@@ -255,17 +255,17 @@ fn cells(text: &mut String, view: &View, card: &Card, unit: &Unit) {
 }
 
 /// A sign for states that ask for a look, readable without colour.
-fn mark(state: State, x: f64, y: f64) -> Option<String> {
+fn mark(state: StatusKind, x: f64, y: f64) -> Option<String> {
     match state {
-        State::Fresh | State::Blocked | State::Missing => None,
-        State::Stale => Some(format!("M{} {}h6", n(x - 3.0), n(y))),
-        State::Damaged => Some(format!("M{} {}l6 6m0 -6l-6 6", n(x - 3.0), n(y - 3.0))),
-        State::Unknown => Some(format!("M{} {}v4m0 1.5v1", n(x), n(y - 3.0))),
+        StatusKind::Fresh | StatusKind::Blocked | StatusKind::Missing => None,
+        StatusKind::Stale => Some(format!("M{} {}h6", n(x - 3.0), n(y))),
+        StatusKind::Damaged => Some(format!("M{} {}l6 6m0 -6l-6 6", n(x - 3.0), n(y - 3.0))),
+        StatusKind::Unknown => Some(format!("M{} {}v4m0 1.5v1", n(x), n(y - 3.0))),
     }
 }
 
 /// The states that occur, and how wide that is.
-fn legend(counts: &[(State, usize)]) -> (String, f64) {
+fn legend(counts: &[(StatusKind, usize)]) -> (String, f64) {
     let mut text = String::new();
     let mut at = 0.0;
     for (state, count) in counts {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::states::{Standing, States};
 use super::*;
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 use crate::pipeline::{LoadOptions, load_text};
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::{Arity, Param, Port, Runs, StageKind, StageResult, Type};
@@ -105,11 +105,11 @@ fn with_states(format: Format, expand: &[&str], terminal: Terminal) -> String {
     let nodes: Vec<_> = plan.graph.ids().collect();
     let standing = |id: NodeId| {
         let (state, why) = match plan.graph.node(id).short().as_str() {
-            "train[rte,pt]" => (State::Stale, "learning_rate 0.3 -> 0.5"),
-            "train[cb,dpt]" => (State::Missing, "never made before"),
-            "train[cb,pt]" => (State::Damaged, "damaged: `x` is not what was stored"),
-            name if name.starts_with("eval") || name == "report" => (State::Blocked, "for train"),
-            _ => (State::Fresh, "took 1 s"),
+            "train[rte,pt]" => (StatusKind::Stale, "learning_rate 0.3 -> 0.5"),
+            "train[cb,dpt]" => (StatusKind::Missing, "never made before"),
+            "train[cb,pt]" => (StatusKind::Damaged, "damaged: `x` is not what was stored"),
+            name if name.starts_with("eval") || name == "report" => (StatusKind::Blocked, "for train"),
+            _ => (StatusKind::Fresh, "took 1 s"),
         };
         (id, Standing { state, why: why.to_owned(), key: None, stored: None })
     };

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The sink.
 #[derive(Debug, Default)]
-pub struct Json {
+pub struct JsonSink {
     told: Mutex<HashMap<String, Instant>>,
 }
 
@@ -26,7 +26,7 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-impl Sink for Json {
+impl Sink for JsonSink {
     fn event(&self, event: &Event) {
         // Held while writing, so that lines come out whole and in order.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

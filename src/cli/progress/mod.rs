@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::cache::StaleReason;
 use crate::cache::recipe::Name;
 use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
-use crate::cli::standing::brief;
+use crate::cli::status_table::brief;
 use crate::engine::event::{Event, Totals};
 use crate::stages::ctx::{Unit, Update};
 use crate::worker::protocol::WireDiag;
@@ -100,7 +100,7 @@ fn speed(rate: f64, unit: Unit) -> String {
 pub fn lines(event: &Event) -> Option<String> {
     Some(match event {
         Event::NodeDone { node, seconds, metrics, .. } => {
-            let mut line = format!("{} {node}  {}", paint(GOOD, "done"), time(*seconds));
+            let mut line = format!("{} {node}  {}", paint(GOOD, "done"), render::seconds(*seconds));
             for (name, value) in metrics.iter().take(3) {
                 line += &format!("  {}", paint(DIM, format!("{} {}", plain(name), figure(*value))));
             }
@@ -108,7 +108,7 @@ pub fn lines(event: &Event) -> Option<String> {
         }
         Event::NodeFailed { node, error } => failure(node, error),
         Event::NodeRetry { node, attempt, error, after } => {
-            let when = if *after > 0.0 { format!(" in {}", time(*after)) } else { String::new() };
+            let when = if *after > 0.0 { format!(" in {}", render::seconds(*after)) } else { String::new() };
             format!(
                 "{} {node}  try {attempt} failed ({}), trying again{when}",
                 paint(WARN, "retry"),
@@ -165,9 +165,9 @@ fn follows(reason: &StaleReason) -> bool {
 
 /// Lines that many nodes of a stage share are printed once.
 #[derive(Debug, Default)]
-pub struct Once(HashSet<String>);
+pub struct SharedLines(HashSet<String>);
 
-impl Once {
+impl SharedLines {
     /// What an event is worth, unless it was said already.
     pub fn lines(&mut self, event: &Event) -> Option<String> {
         let lines = lines(event)?;
@@ -197,14 +197,9 @@ pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
 }
 
-/// A number of seconds as a time.
-pub fn time(seconds: f64) -> String {
-    render::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
 /// The last line of a run: `quickstart: 12 done, 4 fresh, 1 failed, 3 skipped in 1m 31s`.
 pub fn summary(pipeline: &str, totals: &Totals) -> String {
-    let took = time(totals.seconds);
+    let took = render::seconds(totals.seconds);
     if totals.would_run + totals.may_run > 0 {
         let fresh = totals.fresh + totals.cut_off + totals.shared;
         let counts = match (totals.would_run, totals.may_run) {
@@ -235,7 +230,11 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
 /// `; 24 s of work and 1.9 MB reused`: what hits took when they were made. Empty where that is next to nothing.
 fn saved(totals: &Totals) -> String {
     match totals.seconds_saved >= 0.1 {
-        true => format!("; {} of work and {} reused", time(totals.seconds_saved), render::bytes(totals.bytes_saved)),
+        true => format!(
+            "; {} of work and {} reused",
+            render::seconds(totals.seconds_saved),
+            render::bytes(totals.bytes_saved)
+        ),
         false => String::new(),
     }
 }
@@ -316,7 +315,7 @@ mod tests {
             let key = crate::cache::Recipe::new("train", 1).key();
             Event::NodeQueued { node: node.into(), key, reasons }
         };
-        let mut once = Once::default();
+        let mut once = SharedLines::default();
         let said = once.lines(&queued("train[seed=1]", vec![StaleReason::Forced])).unwrap();
         assert_eq!(plain(&said), "stale train  forced");
         assert_eq!(once.lines(&queued("train[seed=2]", vec![StaleReason::Forced])), None);

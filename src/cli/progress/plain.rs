@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Meter, Once};
+use super::{Meter, SharedLines};
 use crate::cli::render::{self, BOLD, paint};
 use crate::engine::event::{Event, HitNode, Sink};
 
@@ -17,12 +17,12 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// The sink.
 #[derive(Debug, Default)]
-pub struct Plain {
+pub struct PlainSink {
     running: Mutex<HashMap<String, (Meter, Instant, Duration)>>,
-    once: Mutex<Once>,
+    once: Mutex<SharedLines>,
 }
 
-impl Sink for Plain {
+impl Sink for PlainSink {
     /// The last line counts them.
     fn hit(&self, _: &HitNode) {}
 

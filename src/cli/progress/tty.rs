@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Meter, Once};
+use super::{Meter, SharedLines};
 use crate::cli::render;
 use crate::engine::event::{Event, HitNode, Sink};
 
@@ -21,7 +21,7 @@ const MOST: usize = 12;
 
 /// The sink. Dropped, it takes its bars off the screen.
 #[derive(Debug)]
-pub struct Tty {
+pub struct TtySink {
     shared: Arc<Shared>,
     ticker: Option<JoinHandle<()>>,
 }
@@ -43,7 +43,7 @@ struct State {
     reading: Option<(Running, Instant)>,
     /// The run's bar, once drawn.
     bar: Option<ProgressBar>,
-    once: Once,
+    once: SharedLines,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Running {
     line: Option<ProgressBar>,
 }
 
-impl Tty {
+impl TtySink {
     /// Draws on stderr.
     pub fn new() -> Self {
         let state = State {
@@ -64,7 +64,7 @@ impl Tty {
             running: Vec::new(),
             reading: None,
             bar: None,
-            once: Once::default(),
+            once: SharedLines::default(),
         };
         let shared = Arc::new(Shared {
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
@@ -82,13 +82,13 @@ impl Tty {
     }
 }
 
-impl Default for Tty {
+impl Default for TtySink {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Tty {
+impl Drop for TtySink {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         if let Some(ticker) = self.ticker.take() {
@@ -160,7 +160,7 @@ fn short(node: &str) -> String {
     }
 }
 
-impl Sink for Tty {
+impl Sink for TtySink {
     fn hit(&self, _: &HitNode) {
         self.shared.state().over += 1;
     }

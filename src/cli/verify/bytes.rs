@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::diag::{Class, Diag};
 use crate::cache::verify::{Aside, Scope, Verified};
 use crate::cache::{CacheKey, Store, Stored};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -19,9 +19,9 @@ use crate::engine::executor::Executor;
 use crate::engine::graph::NodeId;
 use crate::engine::prepare::prepare;
 use crate::pipeline::Plan;
-use crate::repro::compare::Facts;
-use crate::repro::locked::reached;
-use crate::repro::lockfile::Lock;
+use crate::repro::compare::ResultFacts;
+use crate::repro::lock_check::reached;
+use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::Wanted;
 
@@ -31,10 +31,10 @@ use super::{Args, damage};
 ///
 /// # Errors
 /// Damage, one message each; a lock that cannot be read.
-pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
+pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> CommandResult {
     let lock = match &args.lock {
         None => None,
-        Some(path) => Some(Lock::required(path)?),
+        Some(path) => Some(LockFile::required(path)?),
     };
     let (scope, waiting) = match (plan, &lock) {
         (_, Some(lock)) => (Scope::Keys(lock.lines().map(|line| line.key).collect()), 0),
@@ -131,13 +131,13 @@ fn recorded(
 }
 
 /// The nodes of a lock that the store has not, or has with other digests.
-fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Diag> {
+fn unlike(store: &Store, lock: &LockFile) -> Result<Vec<(String, &'static str)>, Diag> {
     let mut unlike = Vec::new();
     for line in lock.lines() {
         let why = match store.entry(line.key)? {
             None => "is not in the store",
             Some(entry) => {
-                if entry.made.iter().any(|made| Facts::of(made).files == line.files) {
+                if entry.made.iter().any(|made| ResultFacts::of(made).files == line.files) {
                     continue;
                 }
                 "has other digests than the lock"

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::store::LAYOUT;
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::repro::sample::Sample;
 
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeArgs,
     /// Compare what the store has with this lock file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "rerun"])]
     lock: Option<PathBuf>,
@@ -77,7 +77,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Damage (class `Store`), one message each; a wrong pipeline or command line.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> CommandResult {
     let beside = args.lock.as_deref().or(args.pipeline.as_deref()).unwrap_or(Path::new("."));
     let folder = args.store.folder(beside);
     if !folder.join(LAYOUT).is_dir() {

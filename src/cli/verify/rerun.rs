@@ -10,20 +10,20 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::cache::verify::{SCRATCH, Scope};
 use crate::cache::{Store, Stored};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
+use crate::cli::check_lock::{tolerance, warn_unused};
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
-use crate::cli::locked::{tolerance, warn_unused};
 use crate::cli::render::{self, BAD, GOOD, WARN, paint};
 use crate::cli::run::choose;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
+use crate::repro::attestation::{Attestation, NodeChoice};
 use crate::repro::compare::Verdict;
-use crate::repro::locked::reached;
-use crate::repro::rerun::{Ran, Rerun, rerun};
-use crate::repro::statement::{Chosen, Statement};
+use crate::repro::lock_check::reached;
+use crate::repro::rerun::{RerunNode, RerunOptions, rerun};
 
 use super::{Args, bytes, damage};
 
@@ -31,7 +31,7 @@ use super::{Args, bytes, damage};
 ///
 /// # Errors
 /// Nodes that are not in the store, or whose inputs are damaged.
-pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
+pub fn run(args: &Args, plan: &Plan, store: &Store) -> CommandResult {
     let tolerance = tolerance(plan, &args.tolerance)?;
     let targets = common::select(plan, &args.nodes)?;
     let mut all = if args.nodes.is_empty() { reached(plan, &targets) } else { targets.clone() };
@@ -77,8 +77,16 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     let folder = scratch(store)?;
     let second = Store::open(folder.path()).map_err(|diag| vec![diag])?;
     let sink = choose(args.json);
-    let how_to =
-        Rerun { plan, store, scratch: &second, executor: &executor, jobs, tolerance: &tolerance, sink: &*sink, cancel };
+    let how_to = RerunOptions {
+        plan,
+        store,
+        scratch: &second,
+        executor: &executor,
+        jobs,
+        tolerance: &tolerance,
+        sink: &*sink,
+        cancel,
+    };
     let ran = rerun(how_to, &nodes, &results).map_err(|diag| vec![diag])?;
     // Bars are taken off the screen before the table.
     drop(sink);
@@ -89,12 +97,12 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
         keep_different(&second, &ran, keep).map_err(|diag| vec![diag])?;
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let statement = Statement::new(&plan.name, at, &Chosen { of, how }, &tolerance, &ran);
+    let statement = Attestation::new(&plan.name, at, &NodeChoice { of, how }, &tolerance, &ran);
     if let Some(path) = &args.statement {
         let text = json::to_text(&statement).expect("a statement is JSON") + "\n";
         fs::write_atomic(path, text.as_bytes()).map_err(|error| vec![error.into()])?;
     }
-    let metrics = |ran: &Ran| {
+    let metrics = |ran: &RerunNode| {
         let stage = &plan.graph.node(ran.id).stage;
         let names = ran.result.iter().flat_map(|compared| compared.again.metrics.keys());
         names.map(|name| (stage.clone(), name.clone())).collect::<Vec<_>>()
@@ -109,7 +117,7 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     } else {
         render::out(&table(&statement));
     }
-    render::out(&if args.json { String::new() } else { statement.words() + "\n" });
+    render::out(&if args.json { String::new() } else { statement.summary() + "\n" });
     Ok(exit(&ran))
 }
 
@@ -160,7 +168,7 @@ fn scratch(store: &Store) -> Result<tempfile::TempDir, Vec<Diag>> {
 }
 
 /// Copies what was made again and differs to `DIR/NODE/`.
-fn keep_different(scratch: &Store, ran: &[Ran], keep: &Path) -> Result<(), Diag> {
+fn keep_different(scratch: &Store, ran: &[RerunNode], keep: &Path) -> Result<(), Diag> {
     for one in ran {
         if let Ok(compared) = &one.result
             && compared.verdict != Verdict::Identical
@@ -172,7 +180,7 @@ fn keep_different(scratch: &Store, ran: &[Ran], keep: &Path) -> Result<(), Diag>
 }
 
 /// A line for each node, and below it what differs. Under which other numerics comes first, once for all that share them.
-fn table(statement: &Statement) -> String {
+fn table(statement: &Attestation) -> String {
     let style = |verdict| match verdict {
         "identical" => GOOD,
         "close" => WARN,
@@ -190,8 +198,9 @@ fn table(statement: &Statement) -> String {
     out
 }
 
-fn exit(ran: &[Ran]) -> Exit {
-    let differs = |one: &Ran| matches!(&one.result, Ok(compared) if matches!(compared.verdict, Verdict::Differs(_)));
+fn exit(ran: &[RerunNode]) -> Exit {
+    let differs =
+        |one: &RerunNode| matches!(&one.result, Ok(compared) if matches!(compared.verdict, Verdict::Differs(_)));
     match Exit::of(ran.iter().filter_map(|one| one.result.as_ref().err())) {
         Exit::Done if ran.iter().any(differs) => Exit::Mismatch,
         other => other,

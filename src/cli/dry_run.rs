@@ -12,18 +12,19 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, not_selected};
 use crate::pipeline::Plan;
 
-use super::Outcome;
+use super::CommandResult;
 use super::exit::Exit;
 use super::forecast::Forecast;
 use super::progress;
 use super::render::{self, DIM, paint};
-use super::standing::{self, State};
+use super::status_kind::StatusKind;
+use super::status_table;
 
 /// Tells it. With `check`, the exit code says whether anything would run.
 ///
 /// # Errors
 /// A node that is needed and not selected has no result; something that a key depends on cannot be read.
-pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Executor, check: bool) -> Outcome {
+pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Executor, check: bool) -> CommandResult {
     let began = Instant::now();
     let mut nodes = status(&plan.graph, store, options, executor);
     nodes.sort_by_key(|node| node.id);
@@ -57,8 +58,8 @@ pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Exec
     let shown: Vec<NodeStatus> = nodes.into_iter().filter(|node| selected(&node.id)).collect();
     let slots = (options.jobs, executor.gpus());
     let forecast = Forecast::new(plan, store, &shown, &options.targets, slots);
-    if shown.iter().any(|node| State::of(&node.freshness) != State::Fresh) {
-        render::out(&standing::table(plan, &shown, Some(&forecast)));
+    if shown.iter().any(|node| StatusKind::of(&node.freshness) != StatusKind::Fresh) {
+        render::out(&status_table::table(plan, &shown, Some(&forecast)));
     }
     totals.seconds = began.elapsed().as_secs_f64();
     let line = forecast.line();

@@ -15,8 +15,8 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, RunSummary};
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
-use crate::repro::locked::{Check, Checked, check};
-use crate::repro::lockfile::{self, Lock};
+use crate::repro::lock_check::{LockCheck, LockReport, check};
+use crate::repro::lockfile::{self, LockFile};
 
 /// Rows of a report on the terminal.
 const MOST: usize = 20;
@@ -37,8 +37,8 @@ pub struct LockedArgs {
 }
 
 /// A lock that a run is held against.
-pub struct Guard {
-    lock: Lock,
+pub struct LockedRun {
+    lock: LockFile,
     path: PathBuf,
     tolerance: Tolerance,
     whole: bool,
@@ -73,13 +73,13 @@ impl LockedArgs {
     ///
     /// # Errors
     /// When there is no lock, or it cannot be read.
-    pub fn guard(&self, plan: &Plan, whole: bool, json: bool) -> Result<Option<Guard>, Vec<Diag>> {
+    pub fn guard(&self, plan: &Plan, whole: bool, json: bool) -> Result<Option<LockedRun>, Vec<Diag>> {
         if !self.locked {
             return Ok(None);
         }
         let tolerance = tolerance(plan, &self.tolerance)?;
         let path = lockfile::path_of(&plan.path);
-        let Some(lock) = Lock::read(&path)? else {
+        let Some(lock) = LockFile::read(&path)? else {
             let pipeline = common::typed(&plan.path);
             let message = format!("`--locked`, and there is no lock file `{}`", common::shown(&path));
             return Err(vec![
@@ -87,11 +87,11 @@ impl LockedArgs {
                     .help(format!("`dpt run {pipeline}`, then `dpt lock {pipeline}` writes it")),
             ]);
         };
-        Ok(Some(Guard { lock, path, tolerance, whole, json }))
+        Ok(Some(LockedRun { lock, path, tolerance, whole, json }))
     }
 }
 
-impl Guard {
+impl LockedRun {
     /// Before the run: what the nodes ask for, and what is there already. Some exit code where anything differs.
     ///
     /// # Errors
@@ -159,14 +159,14 @@ impl Guard {
         targets: &[NodeId],
         store: &Store,
         results: &[Option<std::sync::Arc<crate::cache::Stored>>],
-    ) -> Result<Checked, Vec<Diag>> {
+    ) -> Result<LockReport, Vec<Diag>> {
         let Self { lock, tolerance, whole, .. } = self;
         let whole = *whole;
-        check(Check { plan, targets, whole, lock, store, tolerance }, results).map_err(|diag| vec![diag])
+        check(LockCheck { plan, targets, whole, lock, store, tolerance }, results).map_err(|diag| vec![diag])
     }
 
     /// Tells what differs.
-    fn report(&self, plan: &Plan, checked: &Checked, then: &str) -> Exit {
+    fn report(&self, plan: &Plan, checked: &LockReport, then: &str) -> Exit {
         if self.json {
             let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             for m in &checked.mismatches {
