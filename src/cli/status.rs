@@ -1,4 +1,4 @@
-//! `dpt status`: how the nodes of a pipeline stand. Runs nothing.
+//! `dpt status`: the status of each node of a pipeline. Runs nothing.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -20,43 +20,43 @@ use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 A node is
-  fresh     its result is in the store
-  stale     there was a result, and something that counts has changed
-  missing   there is no result
-  blocked   it waits for a node that is not fresh: whether it must run depends on what that makes
-  damaged   its result is not what was stored: a run makes it again
-  unknown   something that its key depends on cannot be read
+  fresh     if its result is in the store
+  stale     if something in its recipe (parameters, inputs, code) has changed since its last result
+  missing   if it has no result
+  blocked   if it reads a node that is not fresh; it runs again only if that input changes
+  damaged   if its stored files were changed or lost; the next run makes them again
+  unknown   if a file that its key depends on cannot be read
 
 Examples:
   dpt status pipelines/quickstart.toml
   dpt status pipelines/quickstart.toml --nodes 'train[task=rte]'
-  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'      all about one node";
+  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'      explain one node in detail";
 
-/// Its arguments.
+/// The arguments of `dpt status`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Which nodes, and what they need [default: the pipeline's own targets].
+    /// Stages or nodes to show, with what they need [default: the pipeline's targets]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// A line for each node instead of each stage.
+    /// Print a line for each node instead of each stage
     #[arg(long, short = 'l', visible_alias = "expand")]
     nodes: bool,
-    /// One JSON object a node: for programs.
+    /// Print one JSON object for each node
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it.
+/// Prints the status.
 ///
 /// # Errors
-/// An invalid pipeline, a target that names nothing, a store that cannot be read.
+/// Fails if the pipeline is invalid, a target matches no node, or a file that a key depends on cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let began = Instant::now();
     let LoadedPipeline { plan, store, in_use: _in_use } =
@@ -70,9 +70,9 @@ pub fn run(args: &Args) -> CommandResult {
     let watch = Counting::new(Work { what: "hashing sources", ..Work::default() }, &go_on, &show);
     let mut nodes = status(&plan.graph, store.watched(&watch), &options, &executor);
     drop(bar);
-    // In the order of the pipeline file.
+    // Print in the order of the pipeline file.
     nodes.sort_by_key(|node| node.id);
-    // What was learnt of files is kept for the next look; without it that is slower and no different.
+    // Keeps the digests of hashed files for the next run. A failure only makes that run slower.
     let _ = store.flush();
     if args.json {
         nodes.iter().for_each(|node| render::out(&(json(&plan, node) + "\n")));
@@ -96,7 +96,7 @@ fn error(freshness: Freshness) -> Option<Diag> {
     }
 }
 
-/// A table with a row a node, in pipeline order.
+/// Returns a table with a row for each node, in pipeline order.
 fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
     let row = |node: &NodeStatus| {
         let state = StatusKind::of(&node.freshness);
@@ -106,7 +106,7 @@ fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
     render::table(&nodes.iter().map(row).collect::<Vec<_>>(), &[])
 }
 
-/// One node for a program.
+/// A node as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     schema: u32,

@@ -5,20 +5,20 @@ use crate::engine::freshness::Freshness;
 
 use super::render::{BAD, DIM, GOOD, WARN, paint};
 
-/// The ways to stand, in the order of the table's columns.
+/// The status of a node, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StatusKind {
     /// Its result is in the store.
     Fresh,
-    /// There was a result, and something that counts has changed.
+    /// Something in its recipe has changed since its last result.
     Stale,
-    /// There is no result, and none is known of.
+    /// It has no result.
     Missing,
-    /// It waits for a producer that is not fresh.
+    /// It reads a node that is not fresh.
     Blocked,
-    /// Its result is not what was stored.
+    /// Its stored files were changed or lost.
     Damaged,
-    /// Something outside the store that its key depends on cannot be read.
+    /// A file that its key depends on cannot be read.
     Unknown,
 }
 
@@ -33,7 +33,7 @@ impl StatusKind {
         StatusKind::Unknown,
     ];
 
-    /// Of a node.
+    /// Returns the status for a freshness.
     pub fn of(freshness: &Freshness) -> Self {
         match freshness {
             Freshness::Fresh { .. } => StatusKind::Fresh,
@@ -47,7 +47,7 @@ impl StatusKind {
         }
     }
 
-    /// In one word, the same for people and programs.
+    /// Returns the word for texts and JSON.
     pub const fn word(self) -> &'static str {
         match self {
             StatusKind::Fresh => "fresh",
@@ -59,7 +59,7 @@ impl StatusKind {
         }
     }
 
-    /// With its colour.
+    /// Returns `text` in the colour of the status.
     pub fn painted(self, text: impl std::fmt::Display) -> String {
         let style = match self {
             StatusKind::Fresh => GOOD,

@@ -1,4 +1,4 @@
-//! How nodes stand, for a person: the words, why, and a table with a row a stage. `status` shows it, and so does a dry run.
+//! The table of `dpt status` and `dpt run -n`, with one row a stage, and the reasons why nodes are stale.
 
 use std::collections::HashMap;
 
@@ -14,11 +14,11 @@ use super::render::{self, Align, BOLD, DIM, paint, plain};
 use super::status_kind::StatusKind;
 use super::values;
 
-/// Nodes of one stage that stand alike, for the same reason.
+/// Nodes of one stage with the same status for the same reason.
 struct Group {
     state: StatusKind,
     why: String,
-    /// Of blocked nodes: what blocks them.
+    /// For blocked nodes: the nodes that block them.
     by: Vec<NodeId>,
     nodes: Vec<usize>,
 }
@@ -30,11 +30,11 @@ struct Row<'a> {
     groups: Vec<Group>,
 }
 
-/// How many groups of a stage are shown.
+/// The number of groups shown for each stage.
 const SHOWN: usize = 3;
 
-/// A table with a row a stage, in pipeline order: how many nodes stand how, and why. With a store, also how long the
-/// nodes that are not fresh took before.
+/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons. With
+/// a forecast, it has a time column.
 pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) -> String {
     let names = Names::of(&plan.graph);
     let rows = rows(plan, statuses);
@@ -56,10 +56,10 @@ pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) 
         if let Some(forecast) = forecast {
             line.push(forecast.of_stage(row.stage));
         }
-        let told: Vec<_> = row.groups.iter().filter(|g| g.state != StatusKind::Fresh).collect();
-        let mut whys: Vec<_> = told.iter().take(SHOWN).map(|g| g.line(row, &names)).collect();
-        if told.len() > SHOWN {
-            whys.push(format!("and {} more reasons: `--nodes` has them all", told.len() - SHOWN));
+        let not_fresh: Vec<_> = row.groups.iter().filter(|g| g.state != StatusKind::Fresh).collect();
+        let mut whys: Vec<_> = not_fresh.iter().take(SHOWN).map(|g| g.line(row, &names)).collect();
+        if not_fresh.len() > SHOWN {
+            whys.push(format!("and {} more reasons: `dpt status --nodes` lists them", not_fresh.len() - SHOWN));
         }
         let indent = line.len();
         let mut whys = whys.into_iter().map(|why| paint(DIM, why));
@@ -126,7 +126,7 @@ fn rows<'a>(plan: &'a Plan, statuses: &[NodeStatus]) -> Vec<Row<'a>> {
     rows
 }
 
-/// Reasons in one line, without digests: `learning_rate 0.3 -> 0.5; input data changed`, at most three of them.
+/// Returns at most three reasons in one line, without digests: `learning_rate 0.3 -> 0.5; input data changed`.
 pub fn brief(reasons: &[StaleReason]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for reason in reasons {
@@ -141,8 +141,8 @@ pub fn brief(reasons: &[StaleReason]) -> String {
                 parts.map(|(name, old, new)| format!("{name} {old} -> {new}")).collect::<Vec<_>>().join("; ")
             }
             StaleReason::Changed { field: Name::Producer { role, .. }, .. } => format!("input {role} changed"),
-            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more"),
-            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer"),
+            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more nodes"),
+            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer nodes"),
             _ => reason.to_string(),
         };
         if !texts.contains(&text) {
@@ -155,7 +155,7 @@ pub fn brief(reasons: &[StaleReason]) -> String {
     plain(&texts.join("; ")) + &tail
 }
 
-/// Why one node is as it is.
+/// Returns why a node has its status, in one line.
 pub fn why(plan: &Plan, freshness: &Freshness) -> String {
     match freshness {
         Freshness::Fresh { stored } => {
@@ -170,7 +170,7 @@ pub fn why(plan: &Plan, freshness: &Freshness) -> String {
     }
 }
 
-/// `1 fresh, 2 stale`: those that there are.
+/// Returns the number of nodes of each status that occurs: `1 fresh, 2 stale`.
 pub fn counts(statuses: &[NodeStatus]) -> String {
     let count = |state| statuses.iter().filter(|s| StatusKind::of(&s.freshness) == state).count();
     let some = |state: StatusKind| (count(state) > 0).then(|| format!("{} {}", count(state), state.word()));
@@ -183,7 +183,7 @@ mod tests {
     use crate::base::digest::Digest;
 
     #[test]
-    fn digests_are_left_out_and_files_of_one_input_are_one() {
+    fn brief_leaves_out_digests_and_repeats() {
         let changed = |field, old: &[u8], new: &[u8]| StaleReason::Changed {
             field,
             old: Content::Digest(Digest::of(old)),

@@ -1,4 +1,4 @@
-//! [`Diff`]: what differs between two sides, sweeps folded.
+//! [`Diff`]: the differences between two sides, with the nodes of sweeps grouped into patterns.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,21 +13,21 @@ use super::side::{Side, SideNode};
 /// A parameter that differs in the same way for some nodes of a stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct ParamChange {
-    /// The nodes, folded.
+    /// The nodes, as patterns.
     pub nodes: Vec<String>,
-    /// How many.
+    /// The number of nodes.
     pub count: usize,
     /// The parameter.
     pub name: String,
-    /// What it was; `None`: it was not there.
+    /// The old value; `None` if it was not set.
     pub old: Option<Value>,
-    /// What it is; `None`: it is not there.
+    /// The new value; `None` if it is not set.
     pub new: Option<Value>,
-    /// Whether it counts in the key.
+    /// The parameter is in the key.
     pub in_key: bool,
 }
 
-/// A figure of some nodes that differ in the axis of the mean alone.
+/// A metric of the nodes that differ only in the axis of the mean.
 #[derive(Clone, Debug, Serialize)]
 pub struct MetricChange {
     /// The stage.
@@ -36,11 +36,11 @@ pub struct MetricChange {
     pub axes: Vec<(String, String)>,
     /// Its name.
     pub name: String,
-    /// Before.
+    /// The old values.
     pub old: Option<MeanSd>,
-    /// Now.
+    /// The new values.
     pub new: Option<MeanSd>,
-    /// Whether every single value is the same.
+    /// Every single value is unchanged.
     pub same: bool,
 }
 
@@ -51,42 +51,42 @@ pub struct MeanSd {
     pub mean: f64,
     /// The standard deviation of a sample; `None` for one value.
     pub sd: Option<f64>,
-    /// How many values.
+    /// The number of values.
     pub n: usize,
 }
 
-/// The one figure of an evaluation that is what it is for; the others are baselines and other ways to decode.
+/// The main metric of an evaluation. The others are baselines and other decodings.
 const SCORE: &str = "score";
 
-/// What differs.
+/// The differences between two sides.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Diff {
-    /// Parameters.
+    /// Changed parameters.
     pub params: Vec<ParamChange>,
-    /// Nodes that came, folded.
+    /// New nodes, as patterns.
     pub added: Vec<String>,
-    /// Nodes that went, folded.
+    /// Removed nodes, as patterns.
     pub removed: Vec<String>,
-    /// Nodes with another key, folded.
+    /// Nodes with a new key, as patterns.
     pub rekeyed: Vec<String>,
-    /// Nodes that failed on the new side alone, folded.
+    /// Nodes that failed only on the new side, as patterns.
     pub failed: Vec<String>,
-    /// How many nodes have the same key.
+    /// The number of nodes with the same key.
     pub same_key: usize,
-    /// How many nodes are on both sides and have no key on one of them.
+    /// The number of nodes on both sides whose key is unknown on one side.
     pub no_key: usize,
     /// The axis of the means.
     pub over: String,
-    /// Figures.
+    /// Changed metrics.
     pub metrics: Vec<MetricChange>,
-    /// How many figures were left out because they are the same.
+    /// The number of unchanged metrics that were left out.
     pub same_metrics: usize,
-    /// How many were left out because one side alone has them.
+    /// The number of metrics on one side only that were left out.
     pub lone_metrics: usize,
 }
 
 impl Diff {
-    /// What differs between two sides; with `all`, also figures that are the same, and those of every stage.
+    /// Compares two sides. With `all`, includes unchanged metrics and those of every stage.
     pub fn of(old: &Side, new: &Side, over: &str, all: bool) -> Self {
         let mut both: BTreeMap<&str, (Option<&SideNode>, Option<&SideNode>)> = BTreeMap::new();
         for (name, item) in &new.nodes {
@@ -124,14 +124,15 @@ impl Diff {
         diff
     }
 
-    /// Whether nothing differs.
+    /// Returns `true` if nothing differs.
     pub fn is_empty(&self) -> bool {
         let nodes = [&self.added, &self.removed, &self.rekeyed, &self.failed];
         self.params.is_empty() && nodes.iter().all(|n| n.is_empty()) && self.metrics.iter().all(|m| m.same)
     }
 }
 
-/// How a parameter differs: stage, name, before, now. Values by their text, which tells types apart.
+/// A change of a parameter: stage, name, old and new value as texts (which differ for different types), and if it is in
+/// the key.
 type Change = (String, String, Option<String>, Option<String>, bool);
 
 fn params(nodes: &[(Option<&SideNode>, Option<&SideNode>)], names: &Names) -> Vec<ParamChange> {
@@ -210,7 +211,7 @@ fn metrics(nodes: &[(Option<&SideNode>, Option<&SideNode>)], over: &str, all: bo
 }
 
 impl MeanSd {
-    /// `None` of nothing.
+    /// Returns the mean of the values, or `None` if there are none.
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.collect();
         let n = values.len();
@@ -223,7 +224,7 @@ impl MeanSd {
     }
 }
 
-/// `0.7710 ± 0.0040 (3)`.
+/// Formats as `0.7710 ± 0.0040 (3)`.
 impl std::fmt::Display for MeanSd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.4}", self.mean)?;
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_are_folded_and_means_taken() {
+    fn diff_groups_nodes_and_averages_metrics() {
         let old = side(&[("rte", "1", 0.3, 0.7), ("rte", "2", 0.3, 0.9), ("cb", "1", 0.3, 0.5)]);
         let new =
             side(&[("rte", "1", 0.1, 0.8), ("rte", "2", 0.1, 0.9), ("cb", "1", 0.3, 0.5), ("wic", "1", 0.3, 0.1)]);
@@ -275,7 +276,7 @@ mod tests {
         assert!(Diff::of(&old, &old, "seed", true).is_empty());
     }
 
-    /// A side of nodes with these stages, axes, parameters and figures, under the names that such nodes have.
+    /// Makes a side of nodes with these stages and axes. The numbers set parameters and metrics.
     fn drawn(nodes: &[(String, Vec<(String, String)>, i64)]) -> Side {
         let node = |(stage, axes, number): &(String, Vec<(String, String)>, i64)| {
             let values: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
@@ -300,9 +301,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Two sides may be of any two pipelines.
+        /// The sides may be of any two pipelines.
         #[test]
-        fn any_two_sides_are_compared(old in drawn_nodes(), new in drawn_nodes(), all in proptest::bool::ANY) {
+        fn any_two_sides_can_be_compared(old in drawn_nodes(), new in drawn_nodes(), all in proptest::bool::ANY) {
             let (old, new) = (drawn(&old), drawn(&new));
             let diff = Diff::of(&old, &new, "x", all);
             for shown in [super::super::show::text, super::super::show::markdown, super::super::show::json] {

@@ -1,4 +1,4 @@
-//! What `explain` says to a program: one object.
+//! The output of `dpt explain --json`: one object.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Boxes and arrows as text for other programs: DOT (Graphviz) and Mermaid.
+//! The drawing as DOT (Graphviz) and as Mermaid.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use crate::cli::status_kind::StatusKind;
 use super::states::look;
 use super::view::{Link, Unit, View};
 
-/// The lines of a box: name, axes, and how it stands.
+/// Returns the lines of a box: name, axes and status.
 fn label(view: &View, unit: &Unit) -> Vec<String> {
     let group = &view.folded.groups[unit.group];
     let mut lines = match unit.node {

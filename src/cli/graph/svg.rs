@@ -20,7 +20,7 @@ const MARGIN: f64 = 22.0;
 const HEADING: f64 = 46.0;
 const LEGEND: f64 = 34.0;
 
-/// Why instances that were to be boxes are cells of their stages' boxes: so many boxes or arrows would be no picture.
+/// Returns why nodes that should be boxes are drawn as cells: there would be too many boxes or arrows.
 pub(super) fn folds(view: &View) -> Option<String> {
     let (units, links) = view.units(&view.open);
     too_many(&units, &links).filter(|_| view.open.contains(&true))
@@ -29,7 +29,7 @@ pub(super) fn folds(view: &View) -> Option<String> {
 /// The whole file.
 ///
 /// # Errors
-/// When there are more stages than a picture holds.
+/// Fails if there are too many stages for a picture.
 pub(super) fn svg(view: &View) -> Result<String, Vec<Diag>> {
     let few = |group: usize| view.folded.groups[group].ids.len() <= MOST_CELLS;
     let layout = match folds(view) {
@@ -89,7 +89,7 @@ pub(super) fn heading(view: &View) -> String {
     format!("{} in {}", count(view.nodes.len(), "node"), count(view.folded.groups.len(), "stage"))
 }
 
-/// The drawing in words, for those who do not see it.
+/// Returns a description of the drawing for screen readers.
 fn described(view: &View) -> String {
     let folded = &view.folded;
     let stage = |number: usize| {
@@ -285,7 +285,7 @@ fn legend(counts: &[(StatusKind, usize)]) -> (String, f64) {
     (text, (at - 22.0).max(0.0))
 }
 
-/// A text for SVG: no letter of it means anything, and none is one that XML does not have.
+/// Escapes a text for SVG and replaces characters that XML does not allow.
 pub(super) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -342,7 +342,7 @@ fn the_picture_has_a_cell_for_each_instance_with_its_reason() {
     // Stages of one node have no cells.
     assert_eq!(["fresh", "blocked", "missing", "stale", "damaged"].map(cells), [2 + 2 + 1, 4, 1, 1, 1]);
     assert!(svg.contains("<title>train[task=rte,method=pt]\nstale: learning_rate 0.3 -&gt; 0.5</title>"), "{svg}");
-    assert!(svg.contains(">1 damaged: its result is not what was stored</text>"), "{svg}");
+    assert!(svg.contains(">1 damaged: its stored files were changed or lost</text>"), "{svg}");
 }
 
 #[test]
@@ -454,8 +454,8 @@ fn a_picture_of_too_many_boxes_or_arrows_has_cells_in_their_place() {
     };
     for (count, why) in [
         (3, None),
-        (60, Some("3600 arrows are more than the 2000 that a picture holds")),
-        (600, Some("1200 boxes are more than the 1000 that a picture holds")),
+        (60, Some("3600 arrows are too many for a picture, which has at most 2000")),
+        (600, Some("1200 boxes are too many for a picture, which has at most 1000")),
     ] {
         let plan = many(count);
         let nodes: Vec<_> = plan.graph.ids().collect();
