@@ -186,7 +186,7 @@ parameters, inputs, code version. So `dpt run` runs only what is missing or has 
 
 const START: &str = "\
 First steps:
-  dpt run pipelines/quickstart.toml       train, evaluate and write a report; offline, under a minute
+  dpt run pipelines/quickstart.toml       train, evaluate and write a report, offline
   dpt status pipelines/quickstart.toml    show what is up to date
   dpt run --help                          show all options of a run";
 

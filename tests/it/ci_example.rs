@@ -44,7 +44,7 @@ fn the_script_tells_a_run_that_agrees_from_one_that_does_not() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.toml", PIPELINE);
     let none = reproduce(&sandbox, "rows.toml").code(2);
-    assert!(none.stderr.contains("there is no lock file"), "{}", none.stderr);
+    assert!(none.stderr.contains("needs the lock file"), "{}", none.stderr);
     sandbox.dpt(&["run", "rows.toml"]).code(0);
     sandbox.dpt(&["lock", "rows.toml"]).code(0);
     let right = reproduce(&sandbox, "rows.toml").code(0);
@@ -81,7 +81,7 @@ fn the_quickstart_gives_what_its_lock_says() {
     let Some(sandbox) = quickstart::sandbox() else { return };
     std::fs::create_dir(sandbox.path().join("cache")).unwrap();
     let ran = reproduce(&sandbox, "pipelines/quickstart.toml").code(0);
-    assert!(ran.stderr.contains("pipelines/quickstart.lock: 27 nodes as locked, "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("pipelines/quickstart.lock: 27 nodes agree, "), "{}", ran.stderr);
     let last = ran.stdout.lines().last().unwrap();
     assert!(last.starts_with("reproduced: 3 of 27 nodes (sample 10%, seed 0) ran again: 3 identical"), "{last}");
 }

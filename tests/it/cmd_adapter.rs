@@ -51,7 +51,7 @@ fn a_prompt_comes_in_and_goes_out_as_it_was() {
     assert_eq!(
         ran.stderr,
         "imported prompt-tuning, 2 virtual tokens of width 3\n\
-         its base model `../tiny` is not at hand: not compared; `--model` can name it\n"
+         not checked: does it fit its base model `../tiny`? `--model DIR` checks the width\n"
     );
     let to = sandbox.path().join("adapters/mine");
     assert_eq!(prompt(&to), VALUES);
@@ -86,7 +86,7 @@ fn nothing_is_written_over_unasked() {
     sandbox.dpt(&["adapter", "import", "mine", "--to", "a"]).code(0);
     sandbox.write("a/notes.txt", "mine");
     let ran = sandbox.dpt(&["adapter", "import", "mine", "--to", "a"]).code(2);
-    assert!(ran.stderr.contains("`a` is there already") && ran.stderr.contains("--force"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`a` already exists") && ran.stderr.contains("--force"), "{}", ran.stderr);
     sandbox.dpt(&["adapter", "import", "mine", "--to", "a", "--force"]).code(0);
     assert!(sandbox.path().join("a/notes.txt").exists() && prompt(&sandbox.path().join("a")) == VALUES);
 }
@@ -103,7 +103,7 @@ fn what_cannot_be_imported_says_why() {
     fails(&["import", "."], "it has no `adapter_config.json`");
     fails(&["import", "mine", "--task", "rtee"], "did you mean `rte`?");
     sandbox.write("tiny/config.json", &config(4));
-    fails(&["import", "mine"], "the prompt has width 3, the model in `mine/../tiny` d_model 4");
+    fails(&["import", "mine"], "the prompt has width 3, but the model in `mine/../tiny` has d_model 4");
     let mut lora = json(sandbox.path().join("mine").join(peft::CONFIG));
     lora["peft_type"] = "LORA".into();
     sandbox.write("mine/adapter_config.json", &lora.to_string());
@@ -116,8 +116,8 @@ fn what_cannot_be_imported_says_why() {
     )
     .unwrap();
     fails(&["export", "dept", "--to", "out"], "there is no prompt method `dept`");
-    fails(&["export", "mine", "--to", "out"], "it is an adapter of PEFT already");
-    fails(&["export", "dept", "train", "--to", "out"], "is a folder, which has no nodes");
+    fails(&["export", "mine", "--to", "out"], "it is already a PEFT adapter");
+    fails(&["export", "dept", "train", "--to", "out"], "is a folder and has no nodes");
     assert!(!sandbox.path().join("out").exists());
 }
 
@@ -146,13 +146,13 @@ fn a_prompt_in_a_pipeline() {
         sandbox.dpt(&["adapter", "export", "x.toml", node, "--to", "out", "--base-model", "t5-base"]).code(code)
     };
     let ran = export("mine[rte]", 2);
-    assert!(ran.stderr.contains("`mine[rte]` is not in the store"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`mine[rte]` is not up to date"), "{}", ran.stderr);
     assert!(ran.stderr.contains("dpt run x.toml 'mine[rte]'"), "{}", ran.stderr);
     sandbox.dpt(&["run", "x.toml"]).code(0);
-    assert!(export("mine", 2).stderr.contains("`mine` names 2 nodes"));
-    assert!(export("raw", 2).stderr.contains("`raw` makes no adapter"));
+    assert!(export("mine", 2).stderr.contains("`mine` matches 2 nodes"));
+    assert!(export("raw", 2).stderr.contains("the result of `raw` is not an adapter"));
     let ran = sandbox.dpt(&["adapter", "export", "x.toml", "--to", "out"]).code(2);
-    assert!(ran.stderr.contains("one node must be named"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a node is needed to export from a pipeline"), "{}", ran.stderr);
     let ran = export("mine[rte]", 0);
     assert_eq!(ran.stderr, "exported prompt-tuning, 2 virtual tokens of width 3; its base model is `t5-base`\n");
     let made = json(sandbox.path().join("out/dpt.json"));

@@ -60,17 +60,17 @@ fn show_tells_all_of_one_entry() {
     let sandbox = ran();
     let shown = sandbox.dpt(&["cache", "show", "rows"]).code(0).stdout;
     for part in
-        ["rows\n  key ", "  kind      generate\n", "figures\n  rows  7\n", "RTE/val.jsonl", "recipe\n  schema = 1\n"]
+        ["rows\n  key ", "  kind      generate\n", "metrics\n  rows  7\n", "RTE/val.jsonl", "recipe\n  schema = 1\n"]
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    assert!(shown.contains("  param.train_rows = 3\n") && shown.contains("means b3:"), "{shown}");
+    assert!(shown.contains("  param.train_rows = 3\n") && shown.contains("content b3:"), "{shown}");
     let json = sandbox.dpt(&["cache", "show", "fetch[one]", "--json"]).code(0).stdout;
     assert_eq!(field(&json, "schema"), [1]);
     let none = sandbox.dpt(&["cache", "show", "train"]).code(2).stderr;
-    assert!(none.contains("no entry of the store is meant by `train`"), "{none}");
+    assert!(none.contains("no stored result matches `train`"), "{none}");
     let many = sandbox.dpt(&["cache", "show", "fetch"]).code(2).stderr;
-    assert!(many.contains("`fetch` means 2 entries") && many.contains("fetch[part=two]"), "{many}");
+    assert!(many.contains("`fetch` matches 2 results") && many.contains("fetch[part=two]"), "{many}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
     assert!(safe.stderr.contains("4 entries with") && safe.stderr.contains("the last 2 runs"), "{}", safe.stderr);
     let told = gc(&["--keep-runs", "1", "--list"]).code(0);
     assert!(told.stdout.contains("generate       1"), "{}", told.stdout);
-    assert!(told.stderr.ends_with("nothing was removed; `--yes` does it\n"), "{}", told.stderr);
+    assert!(told.stderr.ends_with("nothing was removed; `--yes` removes it\n"), "{}", told.stderr);
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 4);
     let done = gc(&["--keep-runs", "1", "-y", "--json"]).code(0);
     assert_eq!(field(&done.stdout, "removed"), [true]);
@@ -132,14 +132,14 @@ fn gc_gives_up_or_waits_while_a_run_uses_the_store() {
     let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
     let args = ["cache", "gc", "--grace", "0s", "--keep-runs", "0", "-y"];
     let refused = sandbox.dpt(&args).code(6);
-    assert!(refused.stderr.contains("a run uses the store: nothing was removed"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("a run uses the store; nothing was removed"), "{}", refused.stderr);
     let mut waiting = sandbox.command(&[&args[..], &["--wait"]].concat());
     let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "a run uses the store: waiting for its end"));
+    assert!(lines.any(|line| line == "a run uses the store; waiting until it ends"));
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 3);
     drop(in_use);
-    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(lines.any(|line| line.starts_with("freed ")));
     assert!(waiting.wait().unwrap().success());
     assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
 }
@@ -157,7 +157,7 @@ fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
     // The node that would go is made once more, and so is of the last run.
     sandbox.dpt(&["run", "copies.toml", "--only", "rows", "--force"]).code(0);
     drop(in_use);
-    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(lines.any(|line| line.starts_with("freed ")));
     assert!(gc.wait().unwrap().success());
     sandbox.dpt(&["run", "copies.toml", "rows", "--check"]).code(0);
 }
@@ -185,7 +185,7 @@ fn results_travel_by_export_and_import() {
     assert!(taken.stderr.starts_with("all.tar.gz: 3 new of 3 entries, "), "{}", taken.stderr);
     sandbox.dpt(&["run", "copies.toml", "--cache", "other", "--check"]).code(0);
     let again = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
-    assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 known already"));
+    assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 already there"));
     sandbox.write("bad.tar", "no archive");
     let bad = sandbox.dpt(&["cache", "import", "bad.tar", "--cache", "other"]).code(2);
     assert!(bad.stderr.contains("`bad.tar` cannot be imported") || bad.stderr.contains("bad.tar"), "{}", bad.stderr);

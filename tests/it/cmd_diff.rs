@@ -37,7 +37,7 @@ parameters
   tokenize  max_source_length  64 -> 8  2 nodes
 
 nodes
-  other key  tokenize
+  new key  tokenize
   3 nodes with the same key
 ";
     assert!(diff.stdout.starts_with("before  run 20") && diff.stdout.contains(expected), "{}", diff.stdout);
@@ -66,8 +66,8 @@ fn a_journal_without_its_store_still_tells_nodes_and_says_what_is_unknown() {
         fs::copy(from, elsewhere.path().join(to)).unwrap();
     }
     let diff = elsewhere.dpt(&["diff", "a.jsonl", "b.jsonl"]).code(0);
-    assert!(diff.stdout.contains("note: of run a, 5 of 5 entries are not in the store"), "{}", diff.stdout);
-    assert!(diff.stdout.contains("  other key  tokenize\n  3 nodes with the same key\n"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("note: 5 of the 5 results of run a are not in the store"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("  new key  tokenize\n  3 nodes with the same key\n"), "{}", diff.stdout);
     assert!(!elsewhere.path().join("cache").exists(), "comparing makes no store");
 }
 
@@ -132,7 +132,7 @@ fn two_files_and_wrong_words() {
     let none = sandbox.dpt(&["diff", "last"]).code(2);
     assert!(none.stderr.contains("there is no run `last` in the store"), "{}", none.stderr);
     let set = sandbox.dpt(&["diff", "last", "--set", "axes.part=one"]).code(2);
-    assert!(set.stderr.contains("change pipelines, and these are runs"), "{}", set.stderr);
+    assert!(set.stderr.contains("apply to pipelines, not to runs"), "{}", set.stderr);
     sandbox.dpt(&["diff", "a", "b", "c"]).code(2);
     sandbox.dpt(&["diff", "none.jsonl", "none.jsonl"]).code(2);
 }

@@ -90,7 +90,7 @@ fn the_ending_of_a_file_says_the_format() {
     let left: Vec<_> = fs::read_dir(sandbox.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".tmp")), "{left:?}");
     let ran = sandbox.dpt(&["graph", "copies.toml", "-o", "g.pdf"]).code(2);
-    assert!(ran.stderr.starts_with("error: the ending of `g.pdf` names no format\n"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: `g.pdf` has no known ending\n"), "{}", ran.stderr);
     sandbox.dpt(&["graph", "copies.toml", "-o", "g.pdf", "-f", "svg"]).code(0);
     sandbox.write("file", "");
     let ran = sandbox.dpt(&["graph", "copies.toml", "-o", "file/g.svg"]).code(6);

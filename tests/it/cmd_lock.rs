@@ -56,12 +56,12 @@ fn text(sandbox: &Sandbox) -> String {
 fn nothing_is_locked_before_it_is_made_nor_written_unasked() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["lock", "p/rows.toml"]).code(3);
-    assert!(ran.stderr.contains("nothing is recorded: 3 nodes of `rows` not up to date"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("3 nodes of `rows` are not up to date; nothing was written"), "{}", ran.stderr);
     assert!(ran.stderr.contains("help: `dpt run p/rows.toml` first"), "{}", ran.stderr);
     sandbox.dpt(&["run", "p/rows.toml"]).code(0);
     assert!(!sandbox.path().join("p/rows.lock").exists());
     let none = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
-    assert!(none.stderr.contains("there is no lock file `p/rows.lock`"), "{}", none.stderr);
+    assert!(none.stderr.contains("`--locked` needs the lock file `p/rows.lock`, which does not exist"), "{}", none.stderr);
 }
 
 /// Another folder, another store, another time: the same bytes.
@@ -71,7 +71,7 @@ fn equal_runs_give_equal_locks() {
     assert_eq!(text(&one), text(&other));
     assert!(!text(&one).contains(&one.path().display().to_string()));
     let again = one.dpt(&["lock", "p/rows.toml"]).code(0);
-    assert_eq!(again.stderr, "p/rows.lock: all 3 nodes as recorded\n");
+    assert_eq!(again.stderr, "p/rows.lock: unchanged, 3 nodes\n");
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn a_locked_run_that_agrees_says_so_from_nothing_and_from_a_full_store() {
     let sandbox = locked();
     for cache in ["cache", "fresh"] {
         let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", cache]).code(0);
-        assert!(ran.stderr.ends_with("p/rows.lock: 3 nodes as locked, 3 identical\n"), "{}", ran.stderr);
+        assert!(ran.stderr.ends_with("p/rows.lock: 3 nodes agree, 3 identical\n"), "{}", ran.stderr);
     }
     sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check"]).code(0);
     sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check", "--cache", "third"]).code(3);
     let dry = sandbox.dpt(&["run", "p/rows.toml", "--locked", "-n", "--cache", "third"]).code(0);
-    let line = "p/rows.lock: 3 nodes ask for what is locked; 0 made, as locked, and 3 not yet\n";
+    let line = "p/rows.lock: 3 nodes unchanged; 0 have the locked results, 3 have no result yet\n";
     assert!(dry.stderr.starts_with(line), "{}", dry.stderr);
 }
 
@@ -101,7 +101,7 @@ error: 2 nodes differ from `p/rows.lock`; nothing was run
            rows[size=3]  val_rows  1     5
 ";
     assert!(ran.stderr.starts_with(expected), "{}", ran.stderr);
-    assert!(ran.stderr.contains("help: if that is meant: `dpt run p/rows.toml`, then `dpt lock p/rows.toml`"));
+    assert!(ran.stderr.contains("help: if the change is intended, run `dpt run p/rows.toml`, then `dpt lock p/rows.toml`"));
     let json = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--json", "--set", "stage.rows.val_rows=5"]).code(3);
     let first: serde_json::Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
     assert_eq!((&first["event"], &first["lock"], &first["now"]), (&"lock-mismatch".into(), &"1".into(), &"5".into()));
@@ -122,7 +122,7 @@ fn nodes_that_came_or_went_are_told_unless_targets_are_named() {
     let more = ["run", "p/rows.toml", "--locked", "--set", "axes.size=[3,4]"];
     let ran = sandbox.dpt(&more).code(3);
     assert!(ran.stderr.contains("rows[size=4]  the node  not in the lock  in the pipeline"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("rows[size=2]  the node  there            not in the pipeline"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("rows[size=2]  the node  in the lock      not in the pipeline"), "{}", ran.stderr);
     sandbox.dpt(&["run", "p/rows.toml", "rows[3]", "--locked", "--set", "axes.size=[3,4]"]).code(0);
 }
 
@@ -163,21 +163,21 @@ fn a_lock_with_a_conflict_is_refused_and_can_be_written_anew() {
     sandbox.write("p/rows.lock", &wrong);
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
     let expected = "\
-error: a merge conflict that is not resolved
+error: unresolved merge conflict
   --> p/rows.lock:5:1
    |
  5 | <<<<<<< ours
-   | ^^^^^^^^^^^^ it begins here
-   = help: write the file anew: `dpt run PIPELINE`, then `dpt lock PIPELINE`
+   | ^^^^^^^^^^^^ begins here
+   = help: rewrite the file: `dpt run PIPELINE`, then `dpt lock PIPELINE`
 ";
     assert_eq!(ran.stderr, expected);
     let anew = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
-    assert!(anew.stderr.starts_with("p/rows.lock could not be read, and is written anew\n"), "{}", anew.stderr);
+    assert!(anew.stderr.starts_with("p/rows.lock could not be read and is rewritten\n"), "{}", anew.stderr);
     assert_eq!(text(&sandbox), right);
     sandbox.write("p/rows.lock", &right.replace("\"rows\":4.0", "\"rows\":5.0"));
     let edited = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
     assert!(
-        edited.stderr.contains("the line of `rows[size=2]` was changed by hand\n  --> p/rows.lock:5:1"),
+        edited.stderr.contains("the line of `rows[size=2]` was edited\n  --> p/rows.lock:5:1"),
         "{}",
         edited.stderr
     );
@@ -190,7 +190,7 @@ fn gc_keeps_what_a_lock_names() {
     sandbox.dpt(&["run", "p/rows.toml", "--set", "stage.rows.val_rows=5"]).code(0);
     let gc = ["cache", "gc", "--keep-lock", "p/rows.lock", "--grace", "0s", "--yes"];
     let ran = sandbox.dpt(&gc).code(0);
-    assert!(ran.stderr.contains("removed: "), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("freed "), "{}{}", ran.stdout, ran.stderr);
     sandbox.dpt(&["verify", "--lock", "p/rows.lock"]).code(0);
     let left = sandbox.dpt(&["verify"]).code(0);
     assert!(left.stdout.starts_with("checked 3 entries, "), "{}", left.stdout);
@@ -203,6 +203,6 @@ fn a_tolerance_is_checked() {
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "score=x"]).code(2);
     assert!(ran.stderr.contains("`--tolerance score=x` is not of the form `METRIC=NUMBER`"), "{}", ran.stderr);
     let unused = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "scroe=1"]).code(0);
-    assert!(unused.stderr.contains("warning: the tolerance of `scroe` is used for no metric"), "{}", unused.stderr);
+    assert!(unused.stderr.contains("warning: the tolerance of `scroe` matches no metric"), "{}", unused.stderr);
     sandbox.dpt(&["run", "p/rows.toml", "--tolerance", "score=1"]).code(2);
 }

@@ -33,7 +33,7 @@ fn what_was_fetched_is_recorded_and_held() {
     sandbox.dpt(&["run", "x.toml"]).code(0);
     assert_eq!(server.requests().len(), 4);
     let again = sandbox.dpt(&["pin", "x.toml"]).code(0);
-    assert!(again.stdout.is_empty() && again.stderr.ends_with("everything is pinned already\n"), "{}", again.stderr);
+    assert!(again.stdout.is_empty() && again.stderr.ends_with("all files are pinned already\n"), "{}", again.stderr);
     assert_eq!(server.requests().len(), 4);
 
     let ran = sandbox.dpt(&["run", "x.toml", "--force"]).code(1);
@@ -50,7 +50,7 @@ fn a_pipeline_that_downloads_nothing() {
     sandbox.write("data/b.txt", "2");
     sandbox.write("x.toml", &pipeline("file:data").replace("\"a\", ", "\"a.txt\", "));
     let ran = sandbox.dpt(&["pin", "x.toml"]).code(0);
-    assert_eq!(ran.stderr, "nothing to pin: this pipeline downloads nothing\n");
+    assert_eq!(ran.stderr, "nothing to pin: this pipeline has no downloads\n");
     let ran = sandbox.dpt(&["run", "x.toml"]).code(0);
     assert!(ran.stderr.contains("x"), "{}", ran.stderr);
 }

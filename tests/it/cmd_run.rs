@@ -74,7 +74,7 @@ fetch      2               2     ?  never made before
 all        1               1     ?  never made before
 ";
     assert_eq!(dry.stdout, expected);
-    let last = "copies: 3 would run, 0 fresh  (<TIME>); no earlier run tells the time of 3 nodes\n";
+    let last = "copies: 3 would run, 0 fresh  (<TIME>); 3 nodes have no recorded time\n";
     assert_eq!(dry.stderr, last);
     assert!(!sandbox.path().join("cache").exists(), "a dry run makes no store");
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
@@ -127,7 +127,7 @@ fn parts_that_are_not_there_are_told_with_what_is() {
     let ran = sandbox.dpt(&["run", "chain.toml", "--from", "data[task=rtx]"]).code(2);
     assert!(ran.stderr.contains("did you mean `rte`?"), "{}", ran.stderr);
     let ran = sandbox.dpt(&["run", "chain.toml", "--from", "tokenize", "--until", "data"]).code(2);
-    assert!(ran.stderr.contains("no node is in all that was asked for"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no node matches all of TARGET, `--from` and `--until`"), "{}", ran.stderr);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_failed_stage_is_told_and_gives_code_1() {
     assert!(ran.stderr.contains("error: fetch[part=two]: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("two.txt"), "{}", ran.stderr);
     assert!(ran.stderr.contains("copies: 1 done, 2 failed in <TIME>\n  failed   "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with("  more: dpt explain copies.toml 'fetch[two]'\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("  for details: dpt explain copies.toml 'fetch[two]'\n"), "{}", ran.stderr);
 }
 
 #[test]

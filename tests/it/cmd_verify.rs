@@ -51,11 +51,11 @@ fn a_whole_store_is_checked_and_what_a_pipeline_reaches() {
     let sandbox = sandbox();
     let all = sandbox.dpt(&["verify"]).code(0);
     assert!(all.stdout.starts_with("checked 4 entries, 13 objects, "), "{}", all.stdout);
-    assert!(all.stdout.ends_with(" in <TIME>: all as stored\n"), "{}", all.stdout);
+    assert!(all.stdout.ends_with(" in <TIME>: no damage\n"), "{}", all.stdout);
     let some = sandbox.dpt(&["verify", "rows.toml", "rows[2]"]).code(0);
     assert!(some.stdout.starts_with("checked 1 entry, 4 objects, "), "{}", some.stdout);
     let open = sandbox.dpt(&["verify", "rows.toml", "--set", "axes.seed=[4,5]"]).code(0);
-    assert!(open.stdout.contains(": all as stored; 1 node is not made yet"), "{}", open.stdout);
+    assert!(open.stdout.contains(": no damage; 1 node has no result yet"), "{}", open.stdout);
     let none = sandbox.dpt(&["verify", "--cache", "none"]).code(2);
     assert!(none.stderr.contains("there is no store at `none`"), "{}", none.stderr);
     assert!(!sandbox.path().join("none").exists());
@@ -70,7 +70,7 @@ fn damage_is_told_set_aside_and_mended_by_a_run() {
     assert!(ran.stdout.contains(": 1 damaged\n"), "{}", ran.stdout);
     assert!(ran.stderr.contains("error: `RTE/train.jsonl` is not what was stored\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("note: made by rows[seed=2]\n"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: set aside in cache/v1/quarantine\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: moved to cache/v1/quarantine\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("help: `dpt run rows.toml` makes it again\n"), "{}", ran.stderr);
     assert!(!path.exists());
     let missing = sandbox.dpt(&["verify"]).code(5);
@@ -91,7 +91,7 @@ fn a_lock_is_checked_without_its_pipeline() {
     let (path, _) = sandbox.entry("rows[seed=3]");
     fs::remove_file(path).unwrap();
     let ran = sandbox.dpt(&["verify", "--lock", "rows.lock"]).code(4);
-    assert!(ran.stderr.contains("1 of the lock's 4 nodes is not in the store as locked"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 of the lock's 4 nodes is not in the store as recorded"), "{}", ran.stderr);
     assert!(ran.stderr.contains("rows[seed=3]  is not in the store"), "{}", ran.stderr);
     sandbox.dpt(&["verify", "--lock", "none.lock"]).code(2);
 }
@@ -159,7 +159,7 @@ fn a_result_that_was_not_made_by_its_recipe_is_found_out() {
 fn nothing_is_compared_with_what_is_not_there_or_damaged() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun", "--set", "axes.seed=[4,5]"]).code(2);
-    assert!(ran.stderr.contains("nothing is recorded to compare with: rows[5]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no results to compare with: rows[5]"), "{}", ran.stderr);
     damage(&object(&sandbox, "rows[seed=1]", "RTE/train.jsonl"));
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun"]).code(5);
     assert!(ran.stderr.contains("the store is damaged: rows[1]"), "{}", ran.stderr);

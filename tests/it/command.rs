@@ -194,7 +194,7 @@ resources = { retries = 2, backoff = 0 }
     assert_eq!((nodes(&first, "node-retry").len(), nodes(&first, "node-failed").len()), (1, 1));
     fs::remove_file(&count).unwrap();
     let second = sandbox.dpt(&["run", "p.toml"]).code(0);
-    let told = "retry flaky  try 2 failed (`flaky` ended with exit status 7), trying again";
+    let told = "retry flaky  attempt 2 failed (`flaky` ended with exit status 7), retrying";
     assert!(second.stderr.contains(told), "{}", second.stderr);
     assert_eq!(made(&sandbox, &["--set", "stage.flaky.resources.retries=9"]), [""; 0]);
 }
@@ -305,7 +305,7 @@ error: `a` ended with exit status 3
    = note: its log: `<DIR>/cache/v1/work/KEY/scratch/command.log`
 p: 1 failed in <TIME>
   failed   a: ended with exit status 3
-  more: dpt explain p.toml 'a'
+  for details: dpt explain p.toml 'a'
 ";
     assert_eq!(key.replace_all(&ran.stderr, "KEY"), expected);
 }

@@ -54,7 +54,7 @@ fn an_interrupted_run_ends_in_order_and_the_next_goes_on() {
     signal(&run);
     let (code, stdout, stderr) = ended(run, events);
     assert_eq!(code, Some(130), "{stdout}\n{stderr}");
-    assert!(stderr.contains("stopping: running stages are asked to end; once more stops at once"), "{stderr}");
+    assert!(stderr.contains("stopping after the current steps; press Ctrl-C again to stop now"), "{stderr}");
     let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["summary"]["interrupted"]), (&"run-ended".into(), &true.into()));
     assert_eq!(last["summary"]["failed"], 0, "who is asked to end has not failed");

@@ -143,15 +143,15 @@ fn damaged_manifest_is_made_again_after_any_command_that_met_it() {
 }
 
 #[test]
-fn verify_tells_of_a_lost_manifest_once_and_forgets_the_result() {
+fn verify_reports_a_lost_manifest_once_and_drops_the_result() {
     for scope in [&["verify"][..], &["verify", "p.toml"]] {
         let sandbox = ran();
         fs::remove_file(&manifests(&sandbox)[0]).unwrap();
         let told = sandbox.dpt(scope).code(0);
-        let line = "1 result is forgotten, since its manifest is missing: `dpt run` makes it again";
+        let line = "1 result was dropped because its manifest is missing (`dpt run` makes it again)";
         assert!(told.stdout.contains(line), "{}", told.stdout);
         let again = sandbox.dpt(scope).code(0);
-        assert!(!again.stdout.contains("forgotten"), "{}", again.stdout);
+        assert!(!again.stdout.contains("dropped"), "{}", again.stdout);
         mended(&sandbox, 1);
     }
 }

@@ -82,7 +82,7 @@ fn an_edited_copy_is_kept_and_told_and_a_lost_or_empty_one_comes_back() {
     fs::write(file("one.txt"), "edited").unwrap();
     fs::write(file("two.txt"), "").unwrap();
     let ran = sandbox.dpt(&["run", "copies.toml"]).code(0);
-    assert!(ran.stderr.contains("`files/one.txt` was edited since the result was copied there"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`files/one.txt` was edited after being copied"), "{}", ran.stderr);
     assert_eq!(fs::read_to_string(file("one.txt")).unwrap(), "edited");
     assert_eq!(fs::read_to_string(file("two.txt")).unwrap(), "2");
 
@@ -124,15 +124,15 @@ fn two_pipeline_files_that_want_one_folder_are_told() {
             ),
         );
     }
-    let told = "held the result of `a/sweep.toml`, and has that of `b/sweep.toml` now: give one of them another `name` in \
+    let told = "had the result of `a/sweep.toml` and now has that of `b/sweep.toml`: give one of them another `name` in \
                 `[pipeline]`";
     let first = sandbox.dpt(&["run", "a/sweep.toml"]).code(0);
-    assert!(!first.stderr.contains("held the result"), "{}", first.stderr);
+    assert!(!first.stderr.contains("had the result"), "{}", first.stderr);
     let second = sandbox.dpt(&["run", "b/sweep.toml"]).code(0);
     assert!(second.stderr.contains(told), "{}", second.stderr);
     fs::remove_file(sandbox.path().join("a/sweep.toml")).unwrap();
     sandbox.write("c/sweep.toml", &fs::read_to_string(sandbox.path().join("b/sweep.toml")).unwrap());
     fs::remove_file(sandbox.path().join("b/sweep.toml")).unwrap();
     let moved = sandbox.dpt(&["run", "c/sweep.toml"]).code(0);
-    assert!(!moved.stderr.contains("held the result"), "a file that was moved is no other one: {}", moved.stderr);
+    assert!(!moved.stderr.contains("had the result"), "a file that was moved is no other one: {}", moved.stderr);
 }
