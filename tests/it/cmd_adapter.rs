@@ -44,7 +44,7 @@ fn json(path: PathBuf) -> Json {
 }
 
 #[test]
-fn a_prompt_comes_in_and_goes_out_as_it_was() {
+fn imported_prompt_is_exported_unchanged() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["adapter", "import", "mine", "--task", "rte"]).code(0);
     assert_eq!(ran.stdout, "adapters/mine\n");
@@ -81,7 +81,7 @@ fn a_prompt_comes_in_and_goes_out_as_it_was() {
 }
 
 #[test]
-fn nothing_is_written_over_unasked() {
+fn import_overwrites_only_with_force() {
     let sandbox = sandbox();
     sandbox.dpt(&["adapter", "import", "mine", "--to", "a"]).code(0);
     sandbox.write("a/notes.txt", "mine");
@@ -92,7 +92,7 @@ fn nothing_is_written_over_unasked() {
 }
 
 #[test]
-fn what_cannot_be_imported_says_why() {
+fn invalid_imports_and_exports_are_refused_with_a_reason() {
     let sandbox = sandbox();
     let fails = |args: &[&str], wanted: &str| {
         let ran = sandbox.dpt(&[&["adapter"][..], args].concat()).code(2);
@@ -139,7 +139,7 @@ format = \"files\"
 ";
 
 #[test]
-fn a_prompt_in_a_pipeline() {
+fn adapter_is_downloaded_and_exported_by_a_pipeline() {
     let sandbox = sandbox();
     sandbox.write("x.toml", PIPELINE);
     let export = |node: &str, code: i32| {
@@ -159,7 +159,7 @@ fn a_prompt_in_a_pipeline() {
     assert_eq!((&made["made"]["node"], &made["adapter"]["task"]), (&"mine[task=rte]".into(), &"rte".into()));
     assert_eq!(made["made"]["key"].as_str().unwrap().len(), 64);
 
-    // Its content is in the key, and an adapter of dpt is taken as it is.
+    // The content of an adapter is in the key, and dpt's own format is downloaded unchanged.
     sandbox.dpt(&["adapter", "import", "mine", "--to", "mine2", "--task", "rte"]).code(0);
     let set = ["--set", "source.mine.url=file:mine2", "--set", "axes.task=rte"];
     sandbox.dpt(&[&["run", "x.toml"][..], &set].concat()).code(0);
@@ -170,9 +170,9 @@ fn a_prompt_in_a_pipeline() {
     assert!(ran.stderr.contains("`task` is `cb`, and the prompt was trained for `rte`"), "{}", ran.stderr);
 }
 
-/// From a server that is asked for the usual names, in the form that `torch.save` writes, with PEFT's two submodules.
+/// Downloads an adapter in PyTorch format, with PEFT's two submodules, from a server without a file list.
 #[test]
-fn a_prompt_from_a_server() {
+fn adapter_is_downloaded_from_a_server() {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch_files/peft_bin");
     let server = Server::start(move |request| match std::fs::read(made.join(request.path.trim_start_matches('/'))) {
         Ok(bytes) => Reply::ok(bytes),

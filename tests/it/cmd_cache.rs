@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::sandbox::Sandbox;
 use crate::support::copies::copies;
 
-/// A stage beside the copies.
+/// A stage in addition to the copies.
 const ROWS: &str = r#"
 [stage.rows]
 kind = "generate"
@@ -56,7 +56,7 @@ fn ls_lists_filters_and_sorts() {
 }
 
 #[test]
-fn show_tells_all_of_one_entry() {
+fn show_prints_one_result_in_full() {
     let sandbox = ran();
     let shown = sandbox.dpt(&["cache", "show", "rows"]).code(0).stdout;
     for part in
@@ -95,14 +95,14 @@ fn walk(sandbox: &Sandbox, folder: &str) -> u64 {
 }
 
 #[test]
-fn gc_tells_first_and_removes_only_what_nothing_reaches() {
+fn gc_lists_first_and_removes_only_unused_results() {
     let sandbox = ran();
     sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
     let gc = |more: &[&str]| {
         let args: Vec<_> = ["cache", "gc", "--grace", "0s"].iter().chain(more).copied().collect();
         sandbox.dpt(&args)
     };
-    // By default what was used lately stays: both runs are among the last ten.
+    // By default the results of the last ten runs are kept.
     let safe = gc(&[]).code(0);
     assert_eq!(safe.stdout, "nothing to remove\n");
     assert!(safe.stderr.contains("4 entries with") && safe.stderr.contains("the last 2 runs"), "{}", safe.stderr);
@@ -116,7 +116,7 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
     let check = sandbox.dpt(&["run", "copies.toml", "--check", "--set", "stage.rows.train_rows=4"]);
     assert_eq!(check.code, 0, "{}", check.stderr);
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
-    // The pipeline as it is now, and what its nodes were last.
+    // Keeps the current and the previous results of the pipeline.
     let kept = gc(&["--keep-pipeline", "copies.toml", "-y"]).code(0);
     assert_eq!(kept.stdout, "nothing to remove\n");
     let young = sandbox.dpt(&["cache", "gc", "--keep-runs", "0"]).code(0);
@@ -127,7 +127,7 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
 }
 
 #[test]
-fn gc_gives_up_or_waits_while_a_run_uses_the_store() {
+fn gc_refuses_or_waits_while_a_run_uses_the_store() {
     let sandbox = ran();
     let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
     let args = ["cache", "gc", "--grace", "0s", "--keep-runs", "0", "-y"];
@@ -144,9 +144,9 @@ fn gc_gives_up_or_waits_while_a_run_uses_the_store() {
     assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
 }
 
-/// What a run finds while a gc waits for it stays, however old it is.
+/// Results that a run uses while gc waits for it are kept, whatever their age.
 #[test]
-fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
+fn gc_keeps_results_that_a_run_used_while_gc_waited() {
     let sandbox = ran();
     sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
     let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
@@ -154,7 +154,7 @@ fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
     let mut gc = gc.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(gc.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("waiting")));
-    // The node that would go is made once more, and so is of the last run.
+    // The node that would be removed runs again, so it belongs to the last run.
     sandbox.dpt(&["run", "copies.toml", "--only", "rows", "--force"]).code(0);
     drop(in_use);
     assert!(lines.any(|line| line.starts_with("freed ")));
@@ -163,7 +163,7 @@ fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
 }
 
 #[test]
-fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
+fn gc_without_index_or_with_a_wrong_pipeline_removes_nothing() {
     let sandbox = ran();
     let wrong = sandbox.dpt(&["cache", "gc", "-y", "--keep-pipeline", "none.toml"]).code(2);
     assert!(wrong.stderr.contains("cannot read `none.toml`"), "{}", wrong.stderr);
@@ -177,7 +177,7 @@ fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
 }
 
 #[test]
-fn results_travel_by_export_and_import() {
+fn exported_results_can_be_imported() {
     let sandbox = ran();
     let out = sandbox.dpt(&["cache", "export", "all.tar.gz", "--pipeline", "copies.toml"]).code(0);
     assert!(out.stderr.starts_with("all.tar.gz: 3 entries, "), "{}", out.stderr);
@@ -194,7 +194,7 @@ fn results_travel_by_export_and_import() {
 }
 
 #[test]
-fn a_shared_store_is_read_and_ones_own_is_written() {
+fn shared_store_is_read_and_own_store_is_written() {
     let sandbox = ran();
     let own = ["--cache", "own", "--shared-store", "cache"];
     let with = |args: &[&str]| sandbox.dpt(&args.iter().chain(&own).copied().collect::<Vec<_>>());
@@ -213,10 +213,10 @@ fn a_shared_store_is_read_and_ones_own_is_written() {
     assert!(none.stderr.contains("there is no store to read in `nowhere`"), "{}", none.stderr);
 }
 
-/// The sandbox's `cache`, not to be written.
+/// Mounts the sandbox's `cache` read-only.
 const READ_ONLY: &str = "mount --bind cache cache && mount -o remount,bind,ro cache";
 
-/// Runs a script with `dpt` as `$DPT` where this is mounted. `None`: no user may mount here.
+/// Runs a script with `dpt` as `$DPT` after a mount. Returns `None` if users may not mount on this machine.
 fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String)> {
     let run = |script: &str| {
         Command::new("unshare")
@@ -236,7 +236,7 @@ fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String
 }
 
 #[test]
-fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
+fn read_only_store_can_be_read_and_its_errors_help() {
     let sandbox = ran();
     for (script, code, says) in [
         ("\"$DPT\" status copies.toml", 0, "rows       1      1"),
@@ -257,7 +257,7 @@ fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
 }
 
 #[test]
-fn a_disk_that_is_really_full_is_told_and_once_there_is_room_all_is_made() {
+fn full_disk_is_reported_and_a_later_run_completes() {
     let sandbox = sandbox();
     fs::create_dir(sandbox.path().join("cache")).unwrap();
     let script = r#"run() { "$DPT" run copies.toml -k --set stage.rows.train_rows=3000 "$@"; }
@@ -275,7 +275,7 @@ ls cache/v1/work cache/v1/quarantine"#;
 }
 
 #[test]
-fn doctor_tells_how_results_are_copied_out() {
+fn doctor_shows_how_results_are_copied() {
     let sandbox = sandbox();
     let ran = sandbox.ran(sandbox.command(&["doctor"]).env("DPT_WORKER", "/no/such/worker"));
     assert!(ran.stdout.contains("copies"), "{}", ran.stdout);

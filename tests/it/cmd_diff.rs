@@ -29,7 +29,7 @@ fn journals(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn two_runs_by_name_and_by_journal() {
+fn diff_compares_runs_by_id_and_by_journal() {
     let sandbox = two_runs();
     let diff = sandbox.dpt(&["diff", "last~1", "last"]).code(0);
     let expected = "
@@ -58,7 +58,7 @@ nodes
 }
 
 #[test]
-fn a_journal_without_its_store_still_tells_nodes_and_says_what_is_unknown() {
+fn diff_of_journals_without_their_store_notes_unknown_parameters() {
     let sandbox = two_runs();
     let elsewhere = Sandbox::new();
     let names = ["a.jsonl", "b.jsonl"];
@@ -80,7 +80,7 @@ fn git(sandbox: &Sandbox, words: &[&str]) {
 }
 
 #[test]
-fn revisions_of_a_pipeline() {
+fn diff_compares_git_revisions_of_a_pipeline() {
     let sandbox = chain();
     git(&sandbox, &["init", "-q"]);
     git(&sandbox, &["add", "chain.toml"]);
@@ -123,7 +123,7 @@ nodes
 }
 
 #[test]
-fn two_files_and_wrong_words() {
+fn diff_compares_two_files_and_refuses_wrong_arguments() {
     let sandbox = sandbox();
     let text = fs::read_to_string(sandbox.path().join("copies.toml")).unwrap();
     sandbox.write("other.toml", &text.replace("\"one.txt\", \"two.txt\"", "\"one.txt\""));
@@ -138,7 +138,7 @@ fn two_files_and_wrong_words() {
 }
 
 #[test]
-fn runs_of_two_pipelines_are_compared_by_the_names_of_their_nodes() {
+fn diff_of_two_pipelines_compares_nodes_by_name() {
     let sandbox = Sandbox::new();
     let pipeline = |axes: &str, stage: &str| {
         format!(

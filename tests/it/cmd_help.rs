@@ -1,9 +1,9 @@
-//! `dpt --help` and the help of each command: whole, so that a change is seen.
+//! `dpt --help` and the help of each command.
 
 use crate::sandbox::Sandbox;
 
 #[test]
-fn the_first_help() {
+fn top_level_help_is_as_pinned() {
     let ran = Sandbox::new().dpt(&["-h"]).code(0);
     let expected = "\
 A declarative pipeline tool for decomposed prompt tuning
@@ -49,20 +49,20 @@ Exit codes:
 }
 
 #[test]
-fn no_command_shows_the_help_and_is_an_error() {
+fn missing_command_shows_the_help_and_fails() {
     let ran = Sandbox::new().dpt(&[]).code(2);
     assert!(ran.stderr.contains("First steps:"), "{}", ran.stderr);
 }
 
 #[test]
-fn a_wrong_command_is_an_error_with_the_right_one() {
+fn misspelt_command_is_refused_with_a_suggestion() {
     let ran = Sandbox::new().dpt(&["statsu", "x.toml"]).code(2);
     assert!(ran.stderr.contains("'status'"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
 }
 
 #[test]
-fn a_wrong_device_is_an_error_that_names_the_right_ones() {
+fn unknown_device_is_refused_with_the_valid_ones() {
     let ran = Sandbox::new().dpt(&["run", "x.toml", "--device", "gpu"]).code(2);
     assert!(ran.stderr.contains("write `auto`, `cpu`, `cuda` or `cuda:N`"), "{}", ran.stderr);
 }

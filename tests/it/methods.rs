@@ -1,4 +1,4 @@
-//! Prompt methods in the shipped pipelines: what is in a key, and what the lock file says.
+//! Prompt methods in the shipped pipelines: their keys, and the lock file.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ fn plan(sets: &[(&str, &str)]) -> Plan {
     pipeline::load(&quickstart(), &LoadOptions { sets, ..LoadOptions::default() }).unwrap()
 }
 
-/// What the lock says that a node made, as the store would have it.
+/// Returns a node's result as recorded in the lock file.
 fn stored(lock: &LockFile, node: &str) -> Stored {
     let line = lock.get(node).unwrap_or_else(|| panic!("the lock has no `{node}`"));
     let record = |(name, logical): (&String, &Digest)| {
@@ -32,7 +32,7 @@ fn stored(lock: &LockFile, node: &str) -> Stored {
     }
 }
 
-/// The key of a node that reads what the lock says its producers made.
+/// Returns the key of a node whose inputs are those of the lock file.
 fn key_of(plan: &Plan, lock: &LockFile, id: NodeId) -> CacheKey {
     let graph = &plan.graph;
     let made: Vec<_> =
@@ -43,7 +43,7 @@ fn key_of(plan: &Plan, lock: &LockFile, id: NodeId) -> CacheKey {
     key::recipe(graph.node(id), &Default::default(), &[], &producers).key()
 }
 
-/// Keys of all nodes that read others, so that a key which changes is seen without running anything.
+/// Checks the keys of all nodes with inputs, so that a changed key is noticed without a run.
 #[test]
 fn keys_of_the_quickstart_lock_follow_from_the_pipeline() {
     let (plan, lock) = (plan(&[]), LockFile::required(&path_of(&quickstart())).unwrap());
@@ -62,7 +62,7 @@ fn keys_of_the_quickstart_lock_follow_from_the_pipeline() {
     assert_eq!(checked, lock.lines().len() - 5, "all but four data sets and the backbone");
 }
 
-/// A method without a rank is not trained again when the rank of others changes.
+/// A change of `rank` does not retrain methods without a rank.
 #[test]
 fn rank_changes_the_key_of_methods_that_have_one_only() {
     let lock = LockFile::required(&path_of(&quickstart())).unwrap();
