@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::engine::graph::{Accept, Resources};
-use crate::stages::stage::{Param, Runs, StageKind, Type, Variant};
+use crate::stages::stage::{Param, ParamDefault, Runs, StageKind, Type, Variant};
 
 use super::coerce::coerce;
 use super::doc::{self, Entry, Item};
 use super::expand::{Filter, MOST_CHECKS, Sweep, filter};
 use super::parse::{RESOURCE_KEYS, unknown_key};
-use super::source::{Diags, Source, list, place, suggest, wrong};
+use super::source::{Diags, list, place, suggest, wrong};
 use super::spec::{ByRow, Condition, ResourcesSpec, Spec, StageSpec, Word};
 use super::subst::{Fill, MOST_FILLED, PART, Resolved, Scan, Scope, Texts};
 
@@ -72,7 +72,7 @@ impl Setting<'_> {
     /// Whether an instance of `variant` must set it. (Of the kind's own parameters that is checked for the stage as a whole.)
     fn is_required(&self, variant: Option<&Variant>) -> bool {
         let declared = variant.and_then(|row| row.params().find(|param| param.name == self.param.name));
-        self.of_variants && declared.is_some_and(|param| param.default.is_none())
+        self.of_variants && declared.is_some_and(|param| param.default == ParamDefault::Required)
     }
 }
 
@@ -277,7 +277,7 @@ impl<'a> Settings<'a> {
             diags.push(diag.help("leave it out: it takes the axis' value; or take the axis out of `axes`"));
         }
         let of_variants = self.kind.params.iter().all(|own| own.name != param.name);
-        let required = param.default.is_none() && !of_variants;
+        let required = param.default == ParamDefault::Required && !of_variants;
         let base = match (own, axis) {
             (Some(entry), _) => self.origin(param, &entry.item, diags),
             (None, Some(position)) => Origin::Axis(position),
@@ -295,8 +295,7 @@ impl<'a> Settings<'a> {
         if own.is_none() && axis.is_none() && required {
             self.check_covered(param, &by, diags);
         }
-        let default = param.default.filter(|text| !text.is_empty() && !of_variants);
-        let default = default.map(|text| self.default(param, text));
+        let default = if of_variants { None } else { param.default.value() };
         let defaults = self.defaults(param);
         Setting { param, of_variants, base, by, default, defaults, used: Cell::new(false) }
     }
@@ -304,12 +303,12 @@ impl<'a> Settings<'a> {
     /// What values of the deciding parameter say of the default of `param`.
     fn defaults(&self, param: &Param) -> Vec<(&'static str, Value)> {
         let rows = self.kind.variants.map_or(&[][..], |variants| variants.rows);
-        let text = |row: &'static Variant| {
-            let own = row.params().find(|p| p.name == param.name).and_then(|p| p.default);
-            let other = row.defaults.iter().find(|(name, _)| *name == param.name).map(|(_, text)| *text);
-            own.or(other).filter(|text| !text.is_empty()).map(|text| (row.word, self.default(param, text)))
+        let default = |row: &'static Variant| {
+            let own = row.params().find(|p| p.name == param.name).and_then(|p| p.default.value());
+            let other = || row.defaults.iter().find(|(name, _)| *name == param.name).map(|(_, value)| value.to_value());
+            own.or_else(other).map(|value| (row.word, value))
         };
-        rows.iter().filter_map(text).collect()
+        rows.iter().filter_map(default).collect()
     }
 
     /// A parameter without a default must be set for every instance.
@@ -326,17 +325,6 @@ impl<'a> Settings<'a> {
             Some(cell) => diag.label(format!("no `by` row sets it for `{}`", self.name(cell))),
             None => diag.help(format!("add `{} = …` to it", param.name)),
         });
-    }
-
-    fn default(&self, param: &Param, text: &str) -> Value {
-        let source = Source::new(std::path::Path::new("default"), format!("x = {text}"));
-        let (table, _) = doc::read(&source);
-        let item = &table.get("x").unwrap_or_else(|| bad_default(self.kind, param)).item;
-        let resolved = Resolved { value: item.to_value(), span: item.span.clone(), substituted: false };
-        match coerce(&resolved, &param.ty) {
-            Ok(value) => value,
-            Err(_) => bad_default(self.kind, param),
-        }
     }
 
     fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
@@ -583,10 +571,6 @@ pub fn warning(span: &crate::base::diag::Span, message: impl Into<String>) -> Di
     let mut diag = Diag::warning(message).at(span.clone());
     diag.class = crate::base::diag::Class::Usage;
     diag
-}
-
-fn bad_default(kind: &StageKind, param: &Param) -> ! {
-    panic!("stage kind `{}` declares a default for `{}` that is no value of its type", kind.name, param.name)
 }
 
 /// Stage kinds by name.

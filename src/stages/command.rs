@@ -36,7 +36,7 @@ use crate::base::look::look;
 use crate::base::value::{Params, Value};
 
 use super::roles;
-use super::stage::{ANY_ROLE, Arity, Identity, LOG, Output, Outside, Param, Port, Runs, StageKind, Type};
+use super::stage::{ANY_ROLE, Arity, Identity, LOG, Literal, Output, Outside, Param, Port, Runs, StageKind, Type};
 
 use settings::{Declared, Run, Settings};
 
@@ -55,30 +55,35 @@ pub const KIND: StageKind = StageKind {
             Type::Argv,
             "the program and its arguments, `[\"python3\", \"plot.py\", \"{in.report}\", \"{out.png}\"]`; with `shell`, one text",
         ),
-        Param::with_default("shell", Type::Bool, "false", "whether `run` is one text, for `/bin/sh`"),
+        Param::with_default("shell", Type::Bool, Literal::Bool(false), "whether `run` is one text, for `/bin/sh`"),
         Param::required(
             "outputs",
             Type::Table,
             "what it makes: NAME = \"relative/path\", a folder with a `/` at its end",
         ),
-        Param::with_default("params", Type::Table, "{}", "values for it: NAME = value"),
+        Param::with_default("params", Type::Table, Literal::Table(&[]), "values for it: NAME = value"),
         Param::with_default(
             "code",
             Type::Strs,
-            "[]",
+            Literal::Strs(&[]),
             "its scripts: files and folders beside the pipeline, which count by content",
         ),
         Param::with_default(
             "files",
             Type::Table,
-            "{}",
+            Literal::Table(&[]),
             "other files beside the pipeline: NAME = \"path\", which count by content",
         ),
-        Param::with_default("env", Type::Strs, "[]", "variables of the environment that it gets, and that count"),
+        Param::with_default(
+            "env",
+            Type::Strs,
+            Literal::Strs(&[]),
+            "variables of the environment that it gets, and that count",
+        ),
         Param::with_default(
             "secrets",
             Type::Strs,
-            "[]",
+            Literal::Strs(&[]),
             "variables that it gets, that never count and are never shown",
         )
         .not_in_key(),

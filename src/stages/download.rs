@@ -32,7 +32,7 @@ use crate::fetch::record::{Fetched, Records, collect};
 use crate::fetch::source::{At, Item, Location, Source, shown};
 
 use super::ctx::Ctx;
-use super::stage::{Identity, Output, Outside, Param, Provision, Runs, StageKind, Type};
+use super::stage::{Identity, Literal, Output, Outside, Param, Provision, Runs, StageKind, Type};
 
 /// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of those
 /// stages' keys.
@@ -82,7 +82,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default(
             "splits",
             Type::Table,
-            "{ train = \"train.jsonl\", validation = \"val.jsonl\" }",
+            Literal::Table(&[("train", Literal::Str("train.jsonl")), ("validation", Literal::Str("val.jsonl"))]),
             "the file of each split (train, validation, dev, test); `?` after its name: it may be missing",
         ),
         Param::optional("name", Type::Str, "what to call a checkpoint; by default the source's name"),

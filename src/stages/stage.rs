@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::base::diag::Diag;
-pub use crate::base::param::{Param, Type};
+pub use crate::base::param::{Literal, Param, ParamDefault, Type};
 use crate::base::value::{Params, Value};
 use crate::data::tokenizer::beside;
 
@@ -64,8 +64,8 @@ pub struct Variant {
     pub word: &'static str,
     /// Parameters that the stage has for it, in two lists.
     pub params: [&'static [Param]; 2],
-    /// Parameters of the stage that have another default for it: name, and TOML text of the default.
-    pub defaults: &'static [(&'static str, &'static str)],
+    /// Parameters of the stage that have another default for it: name, and that default.
+    pub defaults: &'static [(&'static str, Literal)],
 }
 
 impl Variant {

@@ -125,6 +125,18 @@ fn of_the_stages_the_engine_sees_the_declarations_alone() {
     }
 }
 
+/// TOML is the pipeline's: layers below it take values.
+#[test]
+fn toml_is_read_by_the_pipeline_and_above_it_only() {
+    let above = ["pipeline", "repro", "cli"].map(|folder| root().join("src").join(folder));
+    for path in files(&root().join("src")).iter().filter(|path| !above.iter().any(|folder| path.starts_with(folder))) {
+        for (number, line) in code(&fs::read_to_string(path).unwrap()) {
+            let knows = ["toml::", "toml_edit", "toml_parser"].iter().any(|name| line.contains(name));
+            assert!(!knows, "{}:{number}: {line}", short(path));
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     for path in ours() {
