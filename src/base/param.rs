@@ -131,8 +131,9 @@ pub enum Type {
     /// A table (its keys are checked by the stage's `check`).
     Table,
     /// A program with its arguments, a list of texts; or one text for a shell. The stage has references of its own
-    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text.
-    Argv,
+    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text. Of its
+    /// references the words are given: a whole one (`params`), or with a `.` what several begin with (`in.`).
+    Argv(&'static [&'static str]),
     /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
     Source,
 }
@@ -142,12 +143,12 @@ impl Type {
     pub fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Type::Bool, Value::Bool(_))
-            | (Type::Str | Type::Argv, Value::Str(_))
+            | (Type::Str | Type::Argv(_), Value::Str(_))
             | (Type::Table | Type::Source, Value::Table(_)) => true,
             (Type::Int(least, most), Value::Int(i)) => (least..=most).contains(&i),
             (Type::Float(least, most), Value::Float(x)) => (*least..=*most).contains(x),
             (Type::Choice(words), Value::Str(word)) => words.contains(&word.as_str()),
-            (Type::Strs | Type::Argv, Value::List(items)) => items.iter().all(|i| matches!(i, Value::Str(_))),
+            (Type::Strs | Type::Argv(_), Value::List(items)) => items.iter().all(|i| matches!(i, Value::Str(_))),
             (Type::Ints, Value::List(items)) => items.iter().all(|i| matches!(i, Value::Int(_))),
             _ => false,
         }
@@ -157,8 +158,8 @@ impl Type {
     const fn admits_literal(&self, value: Literal) -> bool {
         match (self, value) {
             (Type::Bool, Literal::Bool(_))
-            | (Type::Str | Type::Choice(_) | Type::Argv, Literal::Str(_))
-            | (Type::Strs | Type::Argv, Literal::Strs(_))
+            | (Type::Str | Type::Choice(_) | Type::Argv(_), Literal::Str(_))
+            | (Type::Strs | Type::Argv(_), Literal::Strs(_))
             | (Type::Ints, Literal::Ints(_))
             | (Type::Table, Literal::Table(_)) => true,
             (Type::Int(least, most), Literal::Int(i)) => *least <= i && i <= *most,

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::diag::{Class, Diag, Severity, SourceText, Span};
-use crate::base::value::{Params, Value};
+use crate::base::value::Value;
 use crate::engine::graph::{Graph, Node, NodeId};
-use crate::stages::command;
 use crate::stages::stage::{Outside, StageKind, Type};
 
 use super::edges::Stages;
@@ -204,8 +203,12 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
                     span,
                 }));
             }
-            if let Some(first) = ids.first().filter(|_| kind.writes_anything()) {
-                refuse_secrets(&spec, sweep, &graph.node(*first).params, diags);
+            if let (Some(first), Some(check)) = (ids.first(), kind.check_axis) {
+                let params = &graph.node(*first).params;
+                for axis in sweep.axes.iter().map(|id| &spec.axes[*id]) {
+                    let refused = |value: &AxisValue| check(params, &axis.name.text, &value.text).err();
+                    axis.values.iter().find_map(refused).into_iter().for_each(|diag| diags.push(diag));
+                }
             }
             settings.report_unused(diags);
         }
@@ -262,16 +265,6 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         spec: Arc::new(spec),
         index,
     })
-}
-
-/// Tells a value of an axis that holds a secret of the stage. Its line is not shown.
-fn refuse_secrets(spec: &Spec, sweep: &Sweep, params: &Params, diags: &mut Diags) {
-    for axis in sweep.axes.iter().map(|id| &spec.axes[*id]) {
-        let refused = |value: &AxisValue| command::refuse_in_axis(params, &axis.name.text, &value.text).err();
-        if let Some(diag) = axis.values.iter().find_map(refused) {
-            diags.push(diag);
-        }
-    }
 }
 
 fn find_kind(kind: &Word, stage: &Word, kinds: &[&'static StageKind]) -> Result<&'static StageKind, Diag> {

@@ -555,7 +555,10 @@ impl<'a> Settings<'a> {
 
 /// How the texts of a parameter are read.
 pub(super) fn texts_of(param: &Param) -> Texts {
-    if matches!(param.ty, Type::Argv) { Texts::Arguments } else { Texts::Plain }
+    match param.ty {
+        Type::Argv(own) => Texts::Arguments(own),
+        _ => Texts::Plain,
+    }
 }
 
 /// `train[task=rte,seed=42]`.

@@ -17,7 +17,6 @@ fn nothing(_: &Ctx) -> StageResult {
 /// and another default of `schedule`.
 static TUNE: StageKind = StageKind {
     name: "tune",
-    version: 1,
     about: "a stub",
     params: &[
         Param::with_default("seed", Type::Int(0, 99), Literal::Int(1), "seed"),
@@ -43,12 +42,8 @@ static TUNE: StageKind = StageKind {
             },
         ],
     }),
-    inputs: &[],
-    provides: &[],
-    outputs: &[],
     runs: Runs::Here(nothing),
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 static STUBS: &[&StageKind] = &[&TUNE];
 

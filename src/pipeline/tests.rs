@@ -17,23 +17,11 @@ fn even_rank(params: &Params) -> Result<(), Diag> {
     }
 }
 
-const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity) -> Port {
+const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity) -> Port<'static> {
     Port { role, accepts, files: &["*"], arity, doc: "what it reads" }
 }
 

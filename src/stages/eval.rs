@@ -9,7 +9,6 @@ use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type};
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "eval",
-    version: 1,
     about: "scores a trained prompt on a split, beside what no training and a constant answer give",
     params: &[
         Param::optional("task", Type::Str, "the task; checked against the data"),
@@ -40,7 +39,6 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("batch_size", Type::Int(1, 65_536), Literal::Int(32), "examples a batch"),
         Param::with_default("dtype", Type::Choice(Dtype::NAMES), Literal::Str("float32"), "type of the backbone"),
     ],
-    variants: None,
     inputs: &[
         Port {
             role: "adapter",
@@ -71,13 +69,11 @@ pub const KIND: StageKind = StageKind {
             doc: "the data's tokenizer, where it is not the model's own",
         },
     ],
-    provides: &[],
     outputs: &[
         Output { name: "eval.json", required: true, doc: "scores, baselines, and what was scored" },
         Output { name: "predictions.parquet", required: true, doc: "every example with its answers" },
         Output { name: "submission.jsonl", required: false, doc: "the answers that count, in SuperGLUE's form" },
     ],
     runs: Runs::Worker,
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };

@@ -13,7 +13,6 @@ use crate::data::synth::{self, Split, SynthTask};
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "generate",
-    version: 1,
     about: "write SuperGLUE's tasks in a small synthetic language, and its tokenizer",
     params: &[
         Param::optional("tasks", Type::Strs, "which tasks; all eight where it is left out"),
@@ -28,9 +27,6 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("val_rows", ROWS, Literal::Int(256), "rows a task to choose checkpoints by and report on"),
         Param::with_default("test_rows", ROWS, Literal::Int(256), "rows a task held out"),
     ],
-    variants: None,
-    inputs: &[],
-    provides: &[],
     outputs: &[
         Output { name: "*/pretrain.jsonl", required: false, doc: "rows to pretrain on, with a `clue` each" },
         Output { name: "*/train.jsonl", required: false, doc: "rows in SuperGLUE's form, in a folder a task" },
@@ -39,8 +35,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "tokenizer.json", required: true, doc: "Unigram over the words of the language" },
     ],
     runs: Runs::Here(run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// How many rows one may ask for.

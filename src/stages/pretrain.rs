@@ -8,7 +8,6 @@ use crate::base::value::{Params, Value};
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "pretrain",
-    version: 1,
     about: "train a small T5 from nothing on the synthetic language",
     params: &[
         Param::with_default("name", Type::Str, Literal::Str("tiny-t5"), "the backbone's name, for reports"),
@@ -58,7 +57,6 @@ pub const KIND: StageKind = StageKind {
         )
         .not_in_key(),
     ],
-    variants: None,
     inputs: &[Port {
         role: "data",
         accepts: &["generate"],
@@ -76,8 +74,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "pretrain.json", required: true, doc: "what it was made of, and how it ended" },
     ],
     runs: Runs::Worker,
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 fn check(params: &Params) -> Result<(), Diag> {

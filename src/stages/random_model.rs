@@ -20,7 +20,6 @@ use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKi
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "random-model",
-    version: 1,
     about: "makes a T5 with random weights, to try a pipeline without a checkpoint",
     params: &[
         Param::optional("name", Type::Str, "the model's name in reports; default: `random-t5`"),
@@ -39,7 +38,6 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("vocab_size", Type::Int(1, 16_777_216), Literal::Int(32128), "rows of the token table"),
         Param::with_default("seed", Type::Int(0, i64::MAX), Literal::Int(42), "seeds the weights"),
     ],
-    variants: None,
     inputs: &[Port {
         role: "tokenizer",
         accepts: &[],
@@ -59,8 +57,7 @@ pub const KIND: StageKind = StageKind {
         Output { name: "added_tokens.json", required: false, doc: "what the tokenizer had beside it" },
     ],
     runs: Runs::Here(run),
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 
 #[derive(Debug, Deserialize)]

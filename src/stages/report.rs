@@ -23,7 +23,6 @@ use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, StageRe
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "report",
-    version: 1,
     about: "gathers evaluated runs into tables and pictures: Markdown, one HTML page, JSON, CSV, LaTeX",
     params: &[
         Param::with_default("title", Type::Str, Literal::Str("Results"), "the title"),
@@ -50,7 +49,6 @@ pub const KIND: StageKind = StageKind {
             )
         },
     ],
-    variants: None,
     inputs: &[
         Port { role: "runs", accepts: &["eval"], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
         Port {
@@ -68,11 +66,10 @@ pub const KIND: StageKind = StageKind {
             doc: "what trainings started from",
         },
     ],
-    provides: &[],
     outputs: &OUTPUTS,
     runs: Runs::Here(run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The files of every renderer, so that a new one needs no entry here.

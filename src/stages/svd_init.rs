@@ -14,7 +14,6 @@ use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type, V
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "svd-init",
-    version: 1,
     about: "decomposes a source matrix into the factors that training starts from, and describes its spectrum",
     params: PARAMS,
     variants: Some(Variants { of: "method", rows: METHODS }),
@@ -48,7 +47,6 @@ pub const KIND: StageKind = StageKind {
             doc: "for `source = \"prompt\"`: the trained prompt",
         },
     ],
-    provides: &[],
     outputs: &[
         Output {
             name: "factors.safetensors",
@@ -59,8 +57,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "svd_init.json", required: true, doc: "what was decomposed, and every figure about it" },
     ],
     runs: Runs::Worker,
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The parameters of each prompt method that its tensors depend on.

@@ -14,7 +14,6 @@ use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type};
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "tokenize",
-    version: 1,
     about: "writes a task's rows as text by a template, and the text as token ids",
     params: &[
         Param::required("task", Type::Choice(task::TASK_NAMES), "the SuperGLUE task"),
@@ -69,7 +68,6 @@ pub const KIND: StageKind = StageKind {
             "ReCoRD in template `dpt-paper`: whether sources begin with `superglue-record`",
         ),
     ],
-    variants: None,
     inputs: &[
         Port {
             role: "data",
@@ -93,14 +91,13 @@ pub const KIND: StageKind = StageKind {
             doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
         },
     ],
-    provides: &[],
     outputs: &[
         Output { name: "*.parquet", required: true, doc: "one table a split: ids, lengths, labels, choices" },
         Output { name: "tokens.json", required: true, doc: "task, verbalizer, metrics, and counts of each split" },
     ],
     runs: Runs::Here(run::run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The metric mode that is asked for, or the template's own.

@@ -52,8 +52,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "train.json", required: true, doc: "a summary" },
     ],
     runs: Runs::Worker,
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The parameters of each prompt method.
