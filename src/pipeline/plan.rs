@@ -13,8 +13,8 @@ use crate::stages::stage::{Outside, StageKind, Type};
 use super::edges::Stages;
 use super::expand::{self, Sweep};
 use super::pattern::{self, Pattern, Pick};
-use super::settings::{self, Settings, warning};
-use super::source::{Diags, Source, list_of, place, suggest, wrong};
+use super::settings::{Settings, StageContext, sources};
+use super::source::{Diags, Source, list_of, place, suggest, warning, wrong};
 use super::spec::{Axis, AxisValue, Spec, Word};
 use super::subst::Scope;
 use super::tolerance::Tolerance;
@@ -173,13 +173,14 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     let sweeps = expand::expand(&spec, diags)?;
     let kinds: Vec<_> = spec.stages.iter().map(|s| diags.ok(find_kind(&s.kind, &s.name, setup.kinds))).collect();
     let scope = Scope::new(&spec.axes, &spec.params);
-    let sources = settings::sources(&spec, &scope, diags);
+    let sources = sources(&spec, &scope, diags);
     let mut graph = Graph::new();
     let mut nodes: Vec<Vec<NodeId>> = Vec::new();
     for ((stage, sweep), kind) in spec.stages.iter().zip(&sweeps).zip(&kinds) {
         let mut ids = Vec::new();
         if let Some(kind) = kind {
-            let settings = Settings::new(&spec, stage, kind, sweep, &scope, &sources, diags)?;
+            let of = StageContext { spec: &spec, stage, kind, sweep, scope: &scope, sources: &sources };
+            let settings = Settings::new(of, diags)?;
             ids.reserve(sweep.cells.len());
             for cell in &sweep.cells {
                 let params = settings.params(cell, diags).unwrap_or_default();

@@ -4,7 +4,7 @@
 use crate::model::Dtype;
 
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
-use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, SCORES, StageKind, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -49,7 +49,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["*.parquet", "tokens.json"],
             arity: Arity::One,
             doc: "the tokenised task",
@@ -69,6 +69,7 @@ pub const KIND: StageKind = StageKind {
             doc: "the data's tokenizer, where it is not the model's own",
         },
     ],
+    provides: &[Provision::always(SCORES)],
     outputs: &[
         Output { name: "eval.json", required: true, doc: "scores, baselines, and what was scored" },
         Output { name: "predictions.parquet", required: true, doc: "every example with its answers" },

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::ctx::{Ctx, Outcome, Unit, Update};
-use super::stage::{Literal, Output, Param, Runs, StageKind, StageResult, Type};
+use super::stage::{Literal, Output, Param, Provision, Runs, StageKind, StageResult, Type};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::value::{Params, Value};
@@ -27,6 +27,7 @@ pub const KIND: StageKind = StageKind {
         Param::with_default("val_rows", ROWS, Literal::Int(256), "rows a task to choose checkpoints by and report on"),
         Param::with_default("test_rows", ROWS, Literal::Int(256), "rows a task held out"),
     ],
+    provides: &[Provision::always("corpus")],
     outputs: &[
         Output { name: "*/pretrain.jsonl", required: false, doc: "rows to pretrain on, with a `clue` each" },
         Output { name: "*/train.jsonl", required: false, doc: "rows in SuperGLUE's form, in a folder a task" },

@@ -59,7 +59,7 @@ pub const KIND: StageKind = StageKind {
     ],
     inputs: &[Port {
         role: "data",
-        accepts: &["generate"],
+        accepts: &["corpus"],
         files: &["*/pretrain.jsonl", "tokenizer.json"],
         arity: Arity::One,
         doc: "what to learn from, and its tokenizer",

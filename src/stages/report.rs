@@ -18,7 +18,7 @@ use crate::report::summary::{ReportOptions, Summary};
 use crate::svd::matrix::Matrix;
 
 use super::ctx::{Ctx, Input, Outcome};
-use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, StageResult, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Runs, SCORES, StageKind, StageResult, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -50,17 +50,17 @@ pub const KIND: StageKind = StageKind {
         },
     ],
     inputs: &[
-        Port { role: "runs", accepts: &["eval"], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
+        Port { role: "runs", accepts: &[SCORES], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
         Port {
             role: "training",
-            accepts: &["train"],
+            accepts: &["curves"],
             files: &[adapter::INFO, adapter::TENSORS, adapter::INITIAL, "curves.parquet", "evals.parquet"],
             arity: Arity::OptionalMany,
             doc: "their trainings: curves, spectra, and how far each prompt went",
         },
         Port {
             role: "init",
-            accepts: &["svd-init"],
+            accepts: &["initial-tensors"],
             files: &["svd_init.json", "spectrum.parquet"],
             arity: Arity::OptionalMany,
             doc: "what trainings started from",

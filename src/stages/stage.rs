@@ -174,6 +174,9 @@ impl StageKind {
     }
 }
 
+/// What a stage provides whose figures are scores: they come first where figures of stages are compared.
+pub const SCORES: &str = "scores";
+
 /// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so here, and
 /// every port that takes adapters takes it.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use crate::base::value::{Params, Value};
 use crate::svd::factor::{Fill, Split};
 
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
-use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type, Variant, Variants};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type, Variant, Variants};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -34,7 +34,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["tokens.json"],
             arity: Arity::Optional,
             doc: "for `source = \"labels\"`: the tokenised task, whose verbalizer is taken",
@@ -47,6 +47,7 @@ pub const KIND: StageKind = StageKind {
             doc: "for `source = \"prompt\"`: the trained prompt",
         },
     ],
+    provides: &[Provision::always("initial-tensors")],
     outputs: &[
         Output {
             name: "factors.safetensors",

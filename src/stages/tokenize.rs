@@ -3,13 +3,13 @@
 
 mod run;
 
-use crate::base::diag::{Class, Diag};
+use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::data::task::{self, MetricMode, Task};
 use crate::data::template::Template;
 use crate::data::verbalizer::Verbalizer;
 
-use super::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type};
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
@@ -91,6 +91,7 @@ pub const KIND: StageKind = StageKind {
             doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
         },
     ],
+    provides: &[Provision::always("tokens")],
     outputs: &[
         Output { name: "*.parquet", required: true, doc: "one table a split: ids, lengths, labels, choices" },
         Output { name: "tokens.json", required: true, doc: "task, verbalizer, metrics, and counts of each split" },
@@ -121,13 +122,7 @@ fn check(params: &Params) -> Result<(), Diag> {
     if let Some(Value::Table(table)) = params.get("verbalizer") {
         verbalizer(task, template, Some(table))?;
     }
-    let official = metric_mode(text("metric_mode"), template) == MetricMode::Official;
-    if name == "wsc" && template == Template::DptPaper && official {
-        let message = "template `dpt-paper` makes `wsc` write nouns, which the official metric cannot score";
-        return Err(Diag::error(Class::Usage, message)
-            .help("take `template = \"plain\"` for SuperGLUE's two-class task, or `metric_mode = \"dpt-paper\"`"));
-    }
-    Ok(())
+    task.check(template, metric_mode(text("metric_mode"), template))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["train.parquet", "validation.parquet", "dev.parquet", "tokens.json"],
             arity: Arity::One,
             doc: "the tokenised task",
@@ -36,13 +36,13 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "init",
-            accepts: &["svd-init", "adapter"],
+            accepts: &["initial-tensors", "adapter"],
             files: &["factors.safetensors", "adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
             doc: "where the trained tensors start: factors of `svd-init`, or an adapter of the same method",
         },
     ],
-    provides: &[Provision::always("adapter")],
+    provides: &[Provision::always("adapter"), Provision::always("curves")],
     outputs: &[
         Output { name: "adapter.safetensors", required: true, doc: "the trained tensors" },
         Output { name: "initial.safetensors", required: true, doc: "the same tensors before training" },

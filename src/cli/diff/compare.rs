@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::base::value::{Params, Value};
 use crate::cli::fold::Names;
 use crate::cli::values::leaves;
+use crate::stages;
+use crate::stages::stage::SCORES;
 
 use super::side::{Item, Side};
 
@@ -174,7 +176,8 @@ fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param>
 type Values = BTreeMap<String, f64>;
 
 fn metrics(nodes: &[(Option<&Item>, Option<&Item>)], over: &str, all: bool) -> Vec<Metric> {
-    let is_eval = |item: &Item| item.kind.as_deref() == Some("eval");
+    let scores = |kind: &str| stages::find(kind).is_some_and(|kind| kind.may_provide(SCORES));
+    let is_eval = |item: &Item| item.kind.as_deref().is_some_and(scores);
     let items = || nodes.iter().flat_map(|(old, new)| [old, new]).flatten();
     let eval_only = !all && items().any(|item| is_eval(item));
     let mut order: Vec<(String, Vec<(String, String)>, String, [Values; 2])> = Vec::new();

@@ -19,10 +19,9 @@ use crate::engine::graph::{EdgePort, Graph, NodeId, PortId};
 use crate::stages::stage::{Arity, NamedRoles, Port, StageKind};
 
 use super::doc::Item;
-use super::expand::Sweep;
+use super::expand::{Sweep, instance_name};
 use super::parse::bad_name;
 use super::pattern::{Pattern, Pick};
-use super::settings::instance_name;
 use super::source::{Diags, suggest, wrong};
 use super::spec::{Need, Spec, StageSpec};
 use super::subst::{Scan, Scope, Texts, plain_text};
