@@ -11,7 +11,6 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
 use crate::pipeline::Plan;
 use crate::pipeline::pins::{self, Pin, Pins};
-use crate::stages::download;
 use crate::worker::device::Wanted;
 
 /// The end of the help text.
@@ -85,7 +84,7 @@ pub fn run(args: &Args) -> CommandResult {
 fn remote(plan: &Plan) -> Vec<NodeId> {
     let is_remote = |id: &NodeId| {
         let node = plan.graph.node(*id);
-        node.kind.name == download::KIND.name && download::is_remote(&node.params)
+        node.kind.pinning.is_some_and(|pinning| (pinning.is_remote)(&node.params))
     };
     plan.graph.ids().filter(is_remote).collect()
 }
@@ -93,8 +92,11 @@ fn remote(plan: &Plan) -> Vec<NodeId> {
 /// Returns the same arguments, with verification of the sources turned off.
 fn unverified(args: &PipelineArgs, plan: &Plan, nodes: &[NodeId]) -> PipelineArgs {
     let mut sets = args.changes.sets.clone();
-    let sources: BTreeSet<&str> =
-        nodes.iter().filter_map(|id| download::source_name(&plan.graph.node(*id).params)).collect();
+    let source = |id: &NodeId| {
+        let node = plan.graph.node(*id);
+        (node.kind.pinning?.source)(&node.params)
+    };
+    let sources: BTreeSet<&str> = nodes.iter().filter_map(source).collect();
     sets.extend(sources.iter().map(|name| format!("source.{name}.verify=false")));
     let changes = ChangeArgs { sets, ..args.changes.clone() };
     PipelineArgs { pipeline: args.pipeline.clone(), changes }
@@ -110,8 +112,10 @@ fn found(
     let mut found = Pins::new();
     for id in nodes {
         let Some(stored) = summary.results[id.index()].as_deref() else { continue };
-        let Some(fetched) = store.paths(stored).remove("fetched.json") else { continue };
-        let records = download::unpinned(&plan.graph.node(*id).params, &fetched).map_err(|diag| vec![diag])?;
+        let node = plan.graph.node(*id);
+        let Some(pinning) = node.kind.pinning else { continue };
+        let Some(record) = store.paths(stored).remove(pinning.record) else { continue };
+        let records = (pinning.unpinned)(&node.params, &record).map_err(|diag| vec![diag])?;
         for (source, files) in records {
             let pins = files
                 .into_iter()

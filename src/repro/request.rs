@@ -38,7 +38,7 @@ pub fn request(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> R
         let mut axes = graph.node(from).axes.clone();
         axes.sort();
         let at: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-        inputs.entry(port.role).or_default().push(at.join(","));
+        inputs.entry(&port.role).or_default().push(at.join(","));
     }
     for (role, mut producers) in inputs {
         producers.sort();

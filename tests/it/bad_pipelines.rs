@@ -9,7 +9,7 @@ use dpt::base::value::{Params, Value};
 use dpt::cli::render;
 use dpt::pipeline::{self, LoadOptions};
 use dpt::stages::ctx::{Ctx, Outcome};
-use dpt::stages::stage::{Arity, Param, Port, Runs, StageKind, StageResult, Type};
+use dpt::stages::stage::{Arity, Literal, Param, Port, Runs, StageKind, StageResult, Type};
 
 fn nothing(_: &Ctx) -> StageResult {
     Ok(Outcome::default())
@@ -24,23 +24,11 @@ fn rank_fits(params: &Params) -> Result<(), Diag> {
     }
 }
 
-const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity, doc: &'static str) -> Port {
+const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity, doc: &'static str) -> Port<'static> {
     Port { role, accepts, files: &["*"], arity, doc }
 }
 
@@ -50,7 +38,12 @@ static KINDS: &[&StageKind] = &[
         "download",
         &[
             Param::required("source", Type::Source, "where it comes from"),
-            Param::with_default("format", Type::Choice(&["superglue", "checkpoint"]), "\"superglue\"", "what it is"),
+            Param::with_default(
+                "format",
+                Type::Choice(&["superglue", "checkpoint"]),
+                Literal::Str("superglue"),
+                "what it is",
+            ),
         ],
         &[],
     ),
@@ -58,8 +51,8 @@ static KINDS: &[&StageKind] = &[
         "tokenize",
         &[
             Param::required("task", Type::Choice(&["boolq", "cb", "rte"]), "which task"),
-            Param::with_default("max_source", Type::Int(1, 4096), "256", "longest input"),
-            Param::with_default("words", Type::Strs, "[]", "some words"),
+            Param::with_default("max_source", Type::Int(1, 4096), Literal::Int(256), "longest input"),
+            Param::with_default("words", Type::Strs, Literal::Strs(&[]), "some words"),
         ],
         &[
             port("data", &["download"], Arity::One, "the raw rows"),
@@ -73,11 +66,11 @@ static KINDS: &[&StageKind] = &[
             "train",
             &[
                 Param::required("method", Type::Choice(&["dpt", "prompt-tuning"]), "which prompt"),
-                Param::with_default("virtual_tokens", COUNT, "100", "rows of the prompt"),
-                Param::with_default("rank", COUNT, "10", "inner size of the factors"),
-                Param::with_default("learning_rate", Type::Float(0.0, 10.0), "0.3", "peak rate"),
-                Param::with_default("freeze", Type::Bool, "true", "whether the backbone is left alone"),
-                Param::with_default("evals", Type::Ints, "[]", "steps to evaluate at"),
+                Param::with_default("virtual_tokens", COUNT, Literal::Int(100), "rows of the prompt"),
+                Param::with_default("rank", COUNT, Literal::Int(10), "inner size of the factors"),
+                Param::with_default("learning_rate", Type::Float(0.0, 10.0), Literal::Float(0.3), "peak rate"),
+                Param::with_default("freeze", Type::Bool, Literal::Bool(true), "whether the backbone is left alone"),
+                Param::with_default("evals", Type::Ints, Literal::Ints(&[]), "steps to evaluate at"),
                 Param::optional("seed", Type::Int(0, i64::MAX), "for order and initial values"),
             ],
             &[

@@ -374,7 +374,7 @@ error: `run` is one text, and no shell is to read it
    = note: in `rows`
    = help: write the program and its arguments as a list, `run = [\"python3\", \"plot.py\"]`; or set `shell = true`
 
-error: `run` of stage `more` names `{in.dta}`, and `needs` has no role `dta`
+error: `run` of stage `more` names `{in.dta}`, but its `needs` has no role `dta`
   --> p.toml:10:1
    |
 10 | needs = { data = \"good\" }

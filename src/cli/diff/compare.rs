@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::base::value::{Params, Value};
 use crate::cli::patterns::Names;
 use crate::cli::values::leaves;
+use crate::stages;
+use crate::stages::stage::SCORES;
 
 use super::side::{Side, SideNode};
 
@@ -175,7 +177,8 @@ fn params(nodes: &[(Option<&SideNode>, Option<&SideNode>)], names: &Names) -> Ve
 type Values = BTreeMap<String, f64>;
 
 fn metrics(nodes: &[(Option<&SideNode>, Option<&SideNode>)], over: &str, all: bool) -> Vec<MetricChange> {
-    let is_eval = |item: &SideNode| item.kind.as_deref() == Some("eval");
+    let scores = |kind: &str| stages::find(kind).is_some_and(|kind| kind.may_provide(SCORES));
+    let is_eval = |item: &SideNode| item.kind.as_deref().is_some_and(scores);
     let items = || nodes.iter().flat_map(|(old, new)| [old, new]).flatten();
     let eval_only = !all && items().any(|item| is_eval(item));
     let mut order: Vec<(String, Vec<(String, String)>, String, [Values; 2])> = Vec::new();

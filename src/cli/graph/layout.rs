@@ -101,6 +101,6 @@ pub(super) fn role_text(view: &View, from: &Unit, to: &Unit, link: &Link) -> Str
         return String::new();
     }
     let stage = &view.folded.groups[from.group].stage;
-    let told: Vec<&str> = link.roles.iter().copied().filter(|role| role != stage).collect();
-    told.join(", ")
+    let roles: Vec<&str> = link.roles.iter().map(String::as_str).filter(|role| role != stage).collect();
+    roles.join(", ")
 }

@@ -15,23 +15,11 @@ fn nothing(_: &Ctx) -> StageResult {
 
 const NOTE: &[Param] = &[Param::optional("note", Type::Str, "anything")];
 
-const fn kind(name: &'static str, inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params: NOTE,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params: NOTE, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, arity: Arity) -> Port {
+const fn port(role: &'static str, arity: Arity) -> Port<'static> {
     Port { role, accepts: &[], files: &["*"], arity, doc: "" }
 }
 

@@ -138,7 +138,7 @@ fn reads(view: &View, id: NodeId) -> String {
         let name = graph.node(producer).short();
         match reads.last_mut() {
             Some((role, names)) if *role == port.role => names.push(name),
-            _ => reads.push((port.role, vec![name])),
+            _ => reads.push((&port.role, vec![name])),
         }
     }
     let read = |(role, names): &(&str, Vec<String>)| match names.len() {
