@@ -1,5 +1,5 @@
-//! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global to the
-//! process.
+//! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global
+//! to the process.
 
 #[path = "it/support/http.rs"]
 mod http;

@@ -37,8 +37,8 @@ pub struct ChangeArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 
-    /// Data type of the backbone in training and evaluation; short for `--set 'stage.*.dtype=DTYPE'`. The type is part of
-    /// the cache key
+    /// Data type of the backbone in training and evaluation; short for `--set 'stage.*.dtype=DTYPE'`. The type is part
+    /// of the cache key
     #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES))]
     pub dtype: Option<String>,
 

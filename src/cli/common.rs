@@ -196,7 +196,8 @@ pub fn worker_program() -> PathBuf {
     })
 }
 
-/// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the store.
+/// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the
+/// store.
 pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Local {
     let logs = store.runs().join("logs").join(pipeline);
     let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);

@@ -1,4 +1,5 @@
-//! `dpt run -n` and `--check` as text: what would run and why, as a table like that of `dpt status`, and a time estimate.
+//! `dpt run -n` and `--check` as text: what would run and why, as a table like that of `dpt status`, and a time
+//! estimate.
 
 use std::collections::HashSet;
 use std::time::Instant;

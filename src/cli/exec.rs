@@ -1,5 +1,5 @@
-//! `dpt exec`: runs single nodes from the pipeline file and the store. An executor starts it on another machine. It never
-//! runs the nodes' inputs.
+//! `dpt exec`: runs single nodes from the pipeline file and the store. An executor starts it on another machine. It
+//! never runs the nodes' inputs.
 
 use crate::base::diag::{Class, Diag};
 use crate::cli::CommandResult;

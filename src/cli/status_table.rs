@@ -33,8 +33,8 @@ struct Row<'a> {
 /// The number of groups shown for each stage.
 const SHOWN: usize = 3;
 
-/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons. With
-/// a forecast, it has a time column.
+/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons.
+/// With a forecast, it has a time column.
 pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) -> String {
     let names = Names::of(&plan.graph);
     let rows = rows(plan, statuses);

@@ -108,8 +108,8 @@ pub fn line(plan: &Plan, id: NodeId, store: &Store, stored: &Stored) -> Result<L
     Ok(LockLine::new(plan.graph.node(id).to_string(), stored.key, request, facts))
 }
 
-/// Checks a pipeline against its lock. `results` is indexed by [`NodeId::index`]. Only the request is compared for a node
-/// without a result.
+/// Checks a pipeline against its lock. `results` is indexed by [`NodeId::index`]. Only the request is compared for a
+/// node without a result.
 ///
 /// # Errors
 /// Fails if the store or a file of the working tree cannot be read.

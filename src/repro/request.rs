@@ -1,5 +1,5 @@
-//! [`request`]: the recipe of a node without the content of its inputs. On different hardware, keys differ after the first
-//! stage that computes with floating-point numbers. Requests do not, and they are known before anything runs.
+//! [`request`]: the recipe of a node without the content of its inputs. On different hardware, keys differ after the
+//! first stage that computes with floating-point numbers. Requests do not, and they are known before anything runs.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,9 @@ use crate::engine::key;
 use crate::engine::prepare::sources;
 use crate::stages::stage::Outside;
 
-/// Returns the request of a node: kind, version, parameters, digests of working-tree files, and the role and axis values of
-/// each input. Names are those of the recipe's fields. Values are texts, which differ for values of different types.
+/// Returns the request of a node: kind, version, parameters, digests of working-tree files, and the role and axis
+/// values of each input. Names are those of the recipe's fields. Values are texts, which differ for values of different
+/// types.
 ///
 /// # Errors
 /// Fails if a file of the working tree cannot be read.

@@ -1,6 +1,6 @@
 //! [`rerun`]: runs nodes again from the inputs in the store, writes their results to a scratch store, and compares them
-//! with the recorded ones. The real store is only read. Every node reads recorded inputs, never another node's new result,
-//! so nodes need no order and each one is judged on its own.
+//! with the recorded ones. The real store is only read. Every node reads recorded inputs, never another node's new
+//! result, so nodes need no order and each one is judged on its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,9 +101,9 @@ struct Ended {
     result: Result<ComparedResult, Diag>,
 }
 
-/// Runs `nodes` again and returns the outcomes in the order of `nodes`. No two nodes may have the same key. `results` has
-/// the results of the nodes and of their inputs, by [`NodeId::index`]. Timeouts and retries are those of a run. If the
-/// user interrupts, nodes that have not started are left out.
+/// Runs `nodes` again and returns the outcomes in the order of `nodes`. No two nodes may have the same key. `results`
+/// has the results of the nodes and of their inputs, by [`NodeId::index`]. Timeouts and retries are those of a run. If
+/// the user interrupts, nodes that have not started are left out.
 ///
 /// # Errors
 /// Fails if the store cannot be read.

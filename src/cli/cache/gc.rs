@@ -34,8 +34,8 @@ pub struct Args {
     /// Remove only results that are older than this, such as `30d`
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     older_than: Option<Duration>,
-    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make again
-    /// for their size
+    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make
+    /// again for their size
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
     /// Remove nothing that is younger than this

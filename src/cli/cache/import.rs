@@ -14,8 +14,8 @@ use crate::cli::render;
 /// The arguments of `dpt cache import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives these
-    /// files without running it
+    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives
+    /// these files without running it
     #[arg(value_name = "FILE", required = true)]
     archives: Vec<PathBuf>,
     #[command(flatten)]

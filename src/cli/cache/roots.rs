@@ -51,8 +51,8 @@ impl GcRoots {
     }
 }
 
-/// Returns the keys of a pipeline's results and the number of its nodes. With `before`, also the last key of each node from
-/// before the pipeline was edited.
+/// Returns the keys of a pipeline's results and the number of its nodes. With `before`, also the last key of each node
+/// from before the pipeline was edited.
 ///
 /// # Errors
 /// Returns every problem of the file. Fails if the key of a node cannot be made.

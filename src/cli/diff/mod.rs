@@ -38,8 +38,8 @@ Examples:
 /// The arguments of `dpt diff`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Two runs (an id or its first digits, `last`, `last~1`, or the path of a journal), two pipeline files, or a pipeline
-    /// file and one or two git revisions. The second defaults to `last`, or to the file in the working tree
+    /// Two runs (an id or its first digits, `last`, `last~1`, or the path of a journal), two pipeline files, or a
+    /// pipeline file and one or two git revisions. The second defaults to `last`, or to the file in the working tree
     #[arg(value_name = "A B", required = true, num_args = 1..=3)]
     what: Vec<String>,
     /// The axis to average metrics over

@@ -1,5 +1,5 @@
-//! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs nothing
-//! and writes nothing.
+//! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs
+//! nothing and writes nothing.
 
 mod json;
 mod text;
@@ -66,8 +66,8 @@ struct Explained<'a> {
 /// Prints the explanation.
 ///
 /// # Errors
-/// Fails if the pipeline is invalid, the name does not match exactly one node, the run does not exist, or the store cannot
-/// be read.
+/// Fails if the pipeline is invalid, the name does not match exactly one node, the run does not exist, or the store
+/// cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let id = one(&plan, &args.node)?;

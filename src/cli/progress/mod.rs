@@ -95,8 +95,8 @@ fn speed(rate: f64, unit: Unit) -> String {
     }
 }
 
-/// Returns the lines for an event, the same for every sink. Progress, fresh and skipped nodes have none; the last line of
-/// the run counts them.
+/// Returns the lines for an event, the same for every sink. Progress, fresh and skipped nodes have none; the last line
+/// of the run counts them.
 pub fn lines(event: &Event) -> Option<String> {
     Some(match event {
         Event::NodeDone { node, seconds, metrics, .. } => {

@@ -98,8 +98,8 @@ pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Ve
     verified.map_err(|diag| vec![diag])
 }
 
-/// Returns the keys of the pipeline's results, using only manifests, and the number of nodes without a key because an input
-/// has no result.
+/// Returns the keys of the pipeline's results, using only manifests, and the number of nodes without a key because an
+/// input has no result.
 fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<Diag>> {
     let targets = common::select(plan, &args.nodes)?;
     let executor = common::local(Wanted::Auto, 1, store, &plan.name);

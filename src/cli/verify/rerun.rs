@@ -183,8 +183,8 @@ fn keep_different(scratch: &Store, ran: &[RerunNode], keep: &Path) -> Result<(),
     Ok(())
 }
 
-/// Returns a line for each node, with its differences below. Different numerics come first, once for all nodes that share
-/// them.
+/// Returns a line for each node, with its differences below. Different numerics come first, once for all nodes that
+/// share them.
 fn table(statement: &Attestation) -> String {
     let style = |verdict| match verdict {
         "identical" => GOOD,
