@@ -12,8 +12,8 @@ use crate::engine::graph::NodeId;
 use crate::engine::history::Fate;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Explained) -> String {
-    let Explained { plan, node, .. } = told;
+pub(super) fn text(explained: &Explained) -> String {
+    let Explained { plan, node, .. } = explained;
     let it = plan.graph.node(node.id);
     let mut value = one(plan, node);
     value["schema"] = json!(1);
@@ -44,7 +44,7 @@ pub(super) fn text(told: &Explained) -> String {
             "numerics": made.numerics, "metrics": made.metrics, "files": made.files, "notes": made.notes,
         });
     }
-    if let Some((run, seen)) = told.last {
+    if let Some((run, seen)) = explained.last {
         let (fate, why) = match &seen.fate {
             Fate::Hit(_) => ("hit", Value::Null),
             Fate::Made { .. } => ("made", Value::Null),

@@ -83,8 +83,8 @@ pub fn run(args: &Args) -> CommandResult {
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
     let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
-    let told = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
-    render::out(&if args.json { json::text(&told) } else { text::text(&told) });
+    let explained = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
+    render::out(&if args.json { json::text(&explained) } else { text::text(&explained) });
     common::warn_unreadable(&history);
     match node.freshness {
         Freshness::Broken { error } if !args.json => Err(vec![error]),

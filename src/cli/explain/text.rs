@@ -19,14 +19,14 @@ use crate::engine::history::Fate;
 use crate::engine::journal::date;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Explained) -> String {
-    let Explained { plan, node, .. } = told;
+pub(super) fn text(explained: &Explained) -> String {
+    let Explained { plan, node, .. } = explained;
     let state = StatusKind::of(&node.freshness);
     let name = plan.graph.node(node.id).short();
-    let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(told));
+    let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(explained));
     let mut rows = vec![];
-    rows.extend(keys(told));
-    rows.extend(made(told));
+    rows.extend(keys(explained));
+    rows.extend(made(explained));
     out += &labelled(&rows);
     if matches!(node.freshness, Freshness::Damaged { .. }) {
         for change in &node.changes {
@@ -36,8 +36,8 @@ pub(super) fn text(told: &Explained) -> String {
         out += &indented(&changes(plan, node.id, &node.changes), 2);
     }
     out += &indented(&first(plan, &node.first), 2);
-    out += &labelled(&rest(told));
-    if let (true, Some(recipe)) = (told.recipe, &node.recipe) {
+    out += &labelled(&rest(explained));
+    if let (true, Some(recipe)) = (explained.recipe, &node.recipe) {
         out += "  recipe\n";
         recipe.to_string().lines().for_each(|line| out += &format!("    {}\n", cut(line)));
     }
@@ -51,8 +51,8 @@ fn labelled(rows: &[Vec<String>]) -> String {
 }
 
 /// Says in a sentence what a run would do with the node.
-fn sentence(told: &Explained) -> String {
-    let node = told.node;
+fn sentence(explained: &Explained) -> String {
+    let node = explained.node;
     match &node.freshness {
         Freshness::Fresh { .. } => "the store has a result for its recipe, which a run will use".to_owned(),
         Freshness::Stale { .. } => match StatusKind::of(&node.freshness) {
@@ -68,7 +68,7 @@ fn sentence(told: &Explained) -> String {
         Freshness::Broken { .. } => "its key cannot be made".to_owned(),
         Freshness::Blocked { by } => {
             let by: Vec<_> = by.iter().map(|id| id.index()).collect();
-            let by = Names::of(&told.plan.graph).line(&by);
+            let by = Names::of(&explained.plan.graph).line(&by);
             let then = match (&node.old, node.changes.is_empty()) {
                 (Some((_, Some(_))), true) => "it runs again only if their results change",
                 (Some((_, Some(_))), false) => "it will run in any case, since its own recipe has changed",
@@ -79,15 +79,15 @@ fn sentence(told: &Explained) -> String {
     }
 }
 
-fn keys(told: &Explained) -> Vec<Vec<String>> {
-    let node = told.node;
+fn keys(explained: &Explained) -> Vec<Vec<String>> {
+    let node = explained.node;
     let row = |label: &str, text: String| vec![label.to_owned(), text];
     let now = node.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
     let mut rows = vec![match &node.old {
         Some((old, _)) if Some(*old) != node.key => row("key", format!("{old} -> {now}")),
         _ => row("key", now),
     }];
-    match (&node.old, told.against) {
+    match (&node.old, explained.against) {
         (Some((_, None)), _) => rows.push(row("old", "no longer in the store".to_owned())),
         (Some((_, Some(entry))), against) => {
             let made = &entry.made[0];
@@ -102,7 +102,7 @@ fn keys(told: &Explained) -> Vec<Vec<String>> {
             ));
         }
         (None, Against::Run(run)) => {
-            let had = run.nodes.contains_key(&told.plan.graph.node(node.id).to_string());
+            let had = run.nodes.contains_key(&explained.plan.graph.node(node.id).to_string());
             let why = if had { "in which the node got no key" } else { "which did not include this node" };
             rows.push(row("against", format!("run {}, {why}", run.id)));
         }
@@ -112,12 +112,12 @@ fn keys(told: &Explained) -> Vec<Vec<String>> {
 }
 
 /// For a fresh node, returns when, where and why its result was made.
-fn made(told: &Explained) -> Vec<Vec<String>> {
-    let node = told.node;
+fn made(explained: &Explained) -> Vec<Vec<String>> {
+    let node = explained.node;
     let (Freshness::Fresh { stored }, Some(entry)) = (&node.freshness, &node.entry) else { return vec![] };
     let made = entry.made.iter().find(|made| made.numerics == stored.numerics).unwrap_or(&entry.made[0]);
     let row = |label: &str, text: String| vec![label.to_owned(), text];
-    let whose = if made.node == told.plan.graph.node(node.id).to_string() {
+    let whose = if made.node == explained.plan.graph.node(node.id).to_string() {
         String::new()
     } else {
         format!(" for {}", made.node)
@@ -126,7 +126,7 @@ fn made(told: &Explained) -> Vec<Vec<String>> {
         "made",
         format!("{} in {}, by run {}{whose}", date(made.at as f64), render::seconds(made.seconds), made.run),
     )];
-    if let Some((_, seen)) = told.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
+    if let Some((_, seen)) = explained.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
         rows.push(row("because", brief(&seen.reasons)));
     }
     if !made.numerics.is_empty() {
@@ -147,7 +147,7 @@ fn made(told: &Explained) -> Vec<Vec<String>> {
 fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
     let mut out = String::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut told: Vec<&str> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
     for change in changes {
         let role = match field(&change.reason) {
             Some(Name::Input { role, .. } | Name::Producer { role, .. } | Name::Named { role, .. }) => role,
@@ -156,10 +156,10 @@ fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
                 continue;
             }
         };
-        if told.contains(&role.as_str()) {
+        if done.contains(&role.as_str()) {
             continue;
         }
-        told.push(role);
+        done.push(role);
         let of = |c: &&Change| matches!(field(&c.reason), Some(Name::Input { role: r, .. } | Name::Producer { role: r, .. } | Name::Named { role: r, .. }) if r == role);
         let all: Vec<&Change> = changes.iter().filter(of).collect();
         out += &render::table(&std::mem::take(&mut rows), &[]);
@@ -293,8 +293,8 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
 }
 
 /// Returns the last rows: unchanged fields, values that are not in the key, and the last attempt.
-fn rest(told: &Explained) -> Vec<Vec<String>> {
-    let Explained { plan, node, last, .. } = told;
+fn rest(explained: &Explained) -> Vec<Vec<String>> {
+    let Explained { plan, node, last, .. } = explained;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |label: &str, text: String| rows.push(vec![label.to_owned(), text]);
     if let (Some((_, Some(old))), Some(now)) = (&node.old, &node.recipe) {
