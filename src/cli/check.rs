@@ -42,7 +42,7 @@ pub struct ChangeArgs {
     #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES))]
     pub dtype: Option<String>,
 
-    /// Read a source from a local folder instead of its url; cache keys do not change
+    /// Read a source from a local folder instead of its url; cache keys do not change if its files are pinned
     #[arg(long = "mirror", value_name = "NAME=DIR")]
     pub mirrors: Vec<String>,
 }
