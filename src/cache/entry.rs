@@ -27,7 +27,7 @@ pub struct FileRecord {
     pub bytes: Digest,
     /// How many bytes.
     pub size: u64,
-    /// Whether its owner may execute it. Objects never are executable: the bit is set on each copy of the file.
+    /// Whether its owner may execute it. ObjectDir never are executable: the bit is set on each copy of the file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
 }
@@ -46,7 +46,7 @@ impl FileRecord {
 
 /// One making of a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Made {
+pub struct MadeResult {
     /// The node it was made for.
     pub node: String,
     /// The run that made it.
@@ -76,19 +76,19 @@ pub struct Entry {
     /// What gave the key.
     pub recipe: Recipe,
     /// The makings.
-    pub made: Vec<Made>,
+    pub made: Vec<MadeResult>,
     /// The digest of all above.
     check: Option<Digest>,
 }
 
 impl Entry {
     /// A new entry with one making.
-    pub fn new(recipe: Recipe, made: Made) -> Self {
+    pub fn new(recipe: Recipe, made: MadeResult) -> Self {
         Self { schema: ENTRY_SCHEMA, key: recipe.key(), recipe, made: vec![made], check: None }
     }
 
     /// Adds a making, in the place of one under the same numerics if there is one.
-    pub fn put(&mut self, made: Made) {
+    pub fn put(&mut self, made: MadeResult) {
         match self.made.iter_mut().find(|m| m.numerics == made.numerics) {
             Some(same) => *same = made,
             None => self.made.push(made),
@@ -165,7 +165,7 @@ pub struct Stored {
 
 impl Stored {
     /// Of one making.
-    pub fn of(key: CacheKey, made: &Made) -> Self {
+    pub fn of(key: CacheKey, made: &MadeResult) -> Self {
         Self {
             key,
             files: made.files.clone().into_iter().collect(),
@@ -184,9 +184,9 @@ impl Stored {
 pub(super) mod tests {
     use super::*;
 
-    pub fn made(numerics: &[(&str, &str)]) -> Made {
+    pub fn made(numerics: &[(&str, &str)]) -> MadeResult {
         let digest = Digest::of(b"x");
-        Made {
+        MadeResult {
             node: "train[rte]".into(),
             run: "r".into(),
             at: 1,
@@ -228,7 +228,7 @@ pub(super) mod tests {
     fn one_making_for_each_set_of_numerics() {
         let mut entry = Entry::new(Recipe::new("train", 1), made(&[("device", "cpu")]));
         entry.put(made(&[("device", "cuda sm90")]));
-        entry.put(Made { seconds: 9.0, ..made(&[("device", "cpu")]) });
+        entry.put(MadeResult { seconds: 9.0, ..made(&[("device", "cpu")]) });
         assert_eq!(entry.made.len(), 2);
         assert_eq!(entry.made[0].seconds, 9.0);
     }

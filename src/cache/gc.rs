@@ -20,8 +20,8 @@ use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::walk;
 
-use super::census::{Census, below, list};
 use super::entry::Entry;
+use super::inventory::{Inventory, below, list};
 use super::key::CacheKey;
 use super::lock::InUse;
 use super::stat::now_ns;
@@ -29,7 +29,7 @@ use super::store::Store;
 
 /// How much is cleared up, besides what nobody keeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct GcLimits {
     /// Of the entries that nobody keeps only those that were made longer ago than this.
     pub older_than: Option<Duration>,
     /// Of these only as many as it takes to bring the objects below this size: those first that are quickest to make again for
@@ -41,7 +41,7 @@ pub struct Limits {
     pub leftovers: Duration,
 }
 
-impl Default for Limits {
+impl Default for GcLimits {
     fn default() -> Self {
         let hour = Duration::from_secs(3600);
         Self { older_than: None, max_size: None, grace: hour, leftovers: hour * 24 * 7 }
@@ -50,7 +50,7 @@ impl Default for Limits {
 
 /// An entry that would go.
 #[derive(Clone, Debug)]
-pub struct Gone {
+pub struct GoneEntry {
     /// Its key.
     pub key: CacheKey,
     /// The node it was last made for.
@@ -78,8 +78,8 @@ pub struct Leftover {
 #[derive(Clone, Debug, Default)]
 pub struct Sweep {
     /// Entries.
-    pub entries: Vec<Gone>,
-    /// Objects that no entry refers to, apart from those of `entries`.
+    pub entries: Vec<GoneEntry>,
+    /// ObjectDir that no entry refers to, apart from those of `entries`.
     pub orphans: Vec<Leftover>,
     /// Working folders of dead runs.
     pub work: Vec<Leftover>,
@@ -91,7 +91,7 @@ pub struct Sweep {
     pub kept: usize,
     /// Bytes of the objects that stay.
     pub kept_bytes: u64,
-    /// Manifests that cannot be read. Where there are any, objects without an entry stay: they may be theirs.
+    /// ManifestDir that cannot be read. Where there are any, objects without an entry stay: they may be theirs.
     pub unreadable: usize,
     objects: Vec<(Digest, u64)>,
 }
@@ -114,7 +114,7 @@ impl Sweep {
 
 /// Whether something of time `at` (nanoseconds since 1970) is older than this. What lies in the future, on a machine whose clock
 /// was set back, is not.
-fn older(at: i64, now: i64, than: Duration) -> bool {
+pub(super) fn older(at: i64, now: i64, than: Duration) -> bool {
     now.saturating_sub(at) >= i64::try_from(than.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -123,9 +123,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn plan_gc(&self, keep: &dyn Fn(CacheKey) -> bool, limits: Limits) -> Result<Sweep, Diag> {
+    pub fn plan_gc(&self, keep: &dyn Fn(CacheKey) -> bool, limits: GcLimits) -> Result<Sweep, Diag> {
         let now = now_ns();
-        let Census { entries, unreadable, objects } = self.census()?;
+        let Inventory { entries, unreadable, objects } = self.inventory()?;
         let mut users: HashMap<Digest, usize> = HashMap::new();
         for entry in &entries {
             entry.objects().keys().for_each(|object| *users.entry(*object).or_default() += 1);
@@ -167,7 +167,7 @@ impl Store {
                 }
             }
             size -= bytes;
-            sweep.entries.push(Gone {
+            sweep.entries.push(GoneEntry {
                 key: entry.key,
                 node: entry.made.last().map(|made| made.node.clone()).unwrap_or_default(),
                 kind: entry.kind(),
@@ -182,11 +182,17 @@ impl Store {
         Ok(sweep)
     }
 
-    fn plan_leftovers(&self, sweep: &mut Sweep, made: &BTreeSet<String>, now: i64, limits: Limits) -> Result<(), Diag> {
+    fn plan_leftovers(
+        &self,
+        sweep: &mut Sweep,
+        made: &BTreeSet<String>,
+        now: i64,
+        limits: GcLimits,
+    ) -> Result<(), Diag> {
         for path in list(&self.root().join("work"))? {
             let (files, bytes, changed) = below(&path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let passing = [super::pack::UNPACKING, super::verify::SCRATCH, super::work::SPARE]
+            let passing = [super::archive::UNPACKING, super::verify::SCRATCH, super::work::SPARE]
                 .iter()
                 .any(|begin| name.starts_with(begin));
             let ours = name.parse::<Digest>().is_ok() || passing;
@@ -233,12 +239,12 @@ impl Store {
         &self,
         planned: &Sweep,
         keep: &dyn Fn(CacheKey) -> bool,
-        limits: Limits,
+        limits: GcLimits,
         _alone: &InUse,
     ) -> Result<Sweep, Diag> {
         let shown: BTreeSet<CacheKey> = planned.entries.iter().map(|gone| gone.key).collect();
         // Chosen already: what came since changes nothing about these.
-        let limits = Limits { max_size: None, ..limits };
+        let limits = GcLimits { max_size: None, ..limits };
         let sweep = self.plan_gc(&|key| !shown.contains(&key) || keep(key), limits)?;
         if !sweep.entries.is_empty() {
             self.forget_gone(&sweep)?;
@@ -329,7 +335,3 @@ fn folders(dir: &Path, into: &mut Vec<PathBuf>) -> Result<(), Diag> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "gc_tests.rs"]
-mod tests;

@@ -37,23 +37,20 @@
 //! index                 a memo of all this, so that nothing need be opened when nothing changed; may be deleted
 //! ```
 
-mod ahead;
-pub mod census;
+pub mod archive;
+pub mod commit;
+mod digests;
 pub mod durable;
 pub mod entry;
 pub mod files;
 pub mod gc;
 mod index;
+pub mod inventory;
 pub mod key;
-mod known;
 pub mod lock;
-mod look;
-mod manifests;
-pub mod miss;
-mod objects;
-pub mod pack;
-mod pack_index;
-mod packed;
+mod lookup;
+mod manifest_dir;
+mod object_dir;
 pub mod reason;
 pub mod recipe;
 pub mod store;
@@ -63,19 +60,15 @@ mod work;
 mod worktree;
 
 pub use crate::base::stat;
-pub use entry::{Entry, FileRecord, Made, Stored};
+pub use commit::{CommitInfo, Miss};
+pub use entry::{Entry, FileRecord, MadeResult, Stored};
 pub use files::Files;
 pub use key::CacheKey;
-pub use look::{Known, Recall};
-pub use miss::{Miss, Work};
+pub use lookup::{KnownResult, Recall};
 pub use reason::StaleReason;
 pub use recipe::Recipe;
-pub use store::{Claim, Damage, Found, Store, Wanted};
+pub use store::{AcceptNumerics, Claim, Damage, Lookup, Store};
 pub use watched::Watched;
 
 #[cfg(test)]
-mod attacks;
-#[cfg(test)]
-mod clocks;
-#[cfg(test)]
-mod shared;
+mod tests;

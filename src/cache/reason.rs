@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{Content, Field, Name, Recipe};
+use super::recipe::{Field, FieldContent, FieldName, Recipe};
 
 /// One reason. A stale node has at least one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,25 +19,25 @@ pub enum StaleReason {
     /// A field holds something else.
     Changed {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it held when the node was last made.
-        old: Content,
+        old: FieldContent,
         /// What it holds now.
-        new: Content,
+        new: FieldContent,
     },
     /// A field that the recipe did not have.
     Added {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it holds.
-        new: Content,
+        new: FieldContent,
     },
     /// A field that the recipe no longer has.
     Dropped {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it held.
-        old: Content,
+        old: FieldContent,
     },
     /// There is a result, made under numerics that do not count here.
     Numerics {
@@ -72,19 +72,19 @@ impl fmt::Display for StaleReason {
 }
 
 /// A field's name as people say it.
-struct Words<'a>(&'a Name);
+struct Words<'a>(&'a FieldName);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Name::Param(name) => f.write_str(name),
-            Name::Producer { .. } => write!(f, "number of files in {}", self.0),
-            Name::Named { .. } => write!(f, "{}", self.0),
-            Name::Stage => f.write_str("stage kind"),
-            Name::Version => f.write_str("stage version"),
-            Name::Schema => f.write_str("key schema"),
-            Name::File(name) => write!(f, "file {name}"),
-            Name::Input { .. } => write!(f, "{}", self.0),
+            FieldName::Param(name) => f.write_str(name),
+            FieldName::Producer { .. } => write!(f, "number of files in {}", self.0),
+            FieldName::Named { .. } => write!(f, "{}", self.0),
+            FieldName::Stage => f.write_str("stage kind"),
+            FieldName::Version => f.write_str("stage version"),
+            FieldName::Schema => f.write_str("key schema"),
+            FieldName::File(name) => write!(f, "file {name}"),
+            FieldName::Input { .. } => write!(f, "{}", self.0),
         }
     }
 }
@@ -113,10 +113,10 @@ pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
 }
 
 /// Whether the field is a file or the name of a producer which is itself the news.
-fn covered(name: &Name, gone: impl Fn(&Name) -> bool) -> bool {
+fn covered(name: &FieldName, gone: impl Fn(&FieldName) -> bool) -> bool {
     match name {
-        Name::Input { role, at, .. } | Name::Named { role, at } => {
-            gone(&Name::Producer { role: role.clone(), at: at.clone() })
+        FieldName::Input { role, at, .. } | FieldName::Named { role, at } => {
+            gone(&FieldName::Producer { role: role.clone(), at: at.clone() })
         }
         _ => false,
     }
@@ -130,7 +130,7 @@ mod tests {
 
     fn recipe(version: u32, params: &[(&str, f64)]) -> Recipe {
         params.iter().fold(Recipe::new("train", version), |r, (name, v)| {
-            r.with(Name::Param((*name).into()), Content::Value(Value::Float(*v)))
+            r.with(FieldName::Param((*name).into()), FieldContent::Value(Value::Float(*v)))
         })
     }
 
@@ -153,8 +153,10 @@ mod tests {
     fn a_producer_that_appears_is_one_reason() {
         let at = |r: Recipe, seed: &str| {
             let (role, at) = ("runs".to_owned(), format!("seed={seed}"));
-            r.with(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(1))
-                .with(Name::Input { role, at, file: "eval.json".into() }, Content::Digest(Digest::of(seed.as_bytes())))
+            r.with(FieldName::Producer { role: role.clone(), at: at.clone() }, FieldContent::Number(1)).with(
+                FieldName::Input { role, at, file: "eval.json".into() },
+                FieldContent::Digest(Digest::of(seed.as_bytes())),
+            )
         };
         let one = at(Recipe::new("report", 1), "1");
         let two = at(one.clone(), "2");

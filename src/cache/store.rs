@@ -15,23 +15,23 @@ use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::watch::{Unwatched, Watch};
 
-use super::ahead::Ahead;
+use super::commit::Miss;
 use super::entry::{Entry, Stored};
-use super::index::{Index, Slot};
+use super::index::prefetch::Prefetch;
+use super::index::{Index, NodeHash};
 use super::key::CacheKey;
 use super::lock::{Holder, InUse, KeyLocks, open_own};
-use super::manifests::Manifests;
-use super::miss::Miss;
-use super::objects::Objects;
+use super::manifest_dir::ManifestDir;
+use super::object_dir::ObjectDir;
 use super::stat::now_ns;
 use super::work::WorkFolders;
 
 /// Which of the makings under a key count, by their numerics.
-pub type Wanted<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> bool;
+pub type AcceptNumerics<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> bool;
 
 /// What lies under a key.
 #[derive(Debug)]
-pub enum Found {
+pub enum Lookup {
     /// A result that counts, all its files as they were stored.
     Hit(Arc<Stored>),
     /// Nothing.
@@ -74,13 +74,13 @@ pub struct Store {
     file: Option<String>,
     /// Where relative paths start.
     here: PathBuf,
-    objects: Arc<Objects>,
-    manifests: Manifests,
+    objects: Arc<ObjectDir>,
+    manifests: ManifestDir,
     index: Mutex<Index>,
     locks: KeyLocks,
     work: WorkFolders,
     /// What was begun to be asked of the system.
-    ahead: OnceLock<Arc<Ahead>>,
+    ahead: OnceLock<Arc<Prefetch>>,
     /// Results that were forgotten because their manifests cannot be read: this must reach the index on the disk.
     lost: Mutex<BTreeSet<CacheKey>>,
 }
@@ -125,9 +125,9 @@ impl Store {
 
     fn of(root: PathBuf, index: Mutex<Index>) -> Result<Self, Diag> {
         let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
-        let objects = Arc::new(Objects::open(&root.join("objects")));
+        let objects = Arc::new(ObjectDir::open(&root.join("objects")));
         let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
-        let manifests = Manifests::open(&root.join("entries"));
+        let manifests = ManifestDir::open(&root.join("entries"));
         let (ahead, lost) = (OnceLock::new(), Mutex::default());
         Ok(Self { root, shared: None, file: None, here, objects, manifests, index, locks, work, ahead, lost })
     }
@@ -302,15 +302,15 @@ impl Store {
         &self.root
     }
 
-    pub(super) fn objects(&self) -> &Arc<Objects> {
+    pub(super) fn objects(&self) -> &Arc<ObjectDir> {
         &self.objects
     }
 
-    pub(super) fn manifests(&self) -> &Manifests {
+    pub(super) fn manifests(&self) -> &ManifestDir {
         &self.manifests
     }
 
-    pub(super) fn ahead(&self) -> &OnceLock<Arc<Ahead>> {
+    pub(super) fn ahead(&self) -> &OnceLock<Arc<Prefetch>> {
         &self.ahead
     }
 
@@ -408,14 +408,14 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'_>, Diag> {
+    pub fn claim(&self, key: CacheKey, wanted: AcceptNumerics, force: bool) -> Result<Claim<'_>, Diag> {
         self.claim_watched(key, wanted, force, &Unwatched)
     }
 
     pub(super) fn claim_watched(
         &self,
         key: CacheKey,
-        wanted: Wanted,
+        wanted: AcceptNumerics,
         force: bool,
         watch: &(dyn Watch + Sync),
     ) -> Result<Claim<'_>, Diag> {
@@ -426,9 +426,9 @@ impl Store {
         let mut damage = Vec::new();
         if !force {
             match self.look_watched(key, wanted, watch)? {
-                Found::Hit(stored) => return Ok(Claim::Hit(stored)),
-                Found::Missing | Found::Other(_) => {}
-                Found::Damaged(parts) => {
+                Lookup::Hit(stored) => return Ok(Claim::Hit(stored)),
+                Lookup::Missing | Lookup::Other(_) => {}
+                Lookup::Damaged(parts) => {
                     let mut index = self.index();
                     index.results.remove(&key);
                     index.dirty = true;
@@ -469,20 +469,20 @@ impl Store {
 
     /// The key under which a node was last found or made.
     pub fn last_key(&self, pipeline: &str, node: &(impl Display + ?Sized)) -> Option<CacheKey> {
-        self.index().last.get(&self.memory(pipeline), Slot::of(node))
+        self.index().last.get(&self.memory(pipeline), NodeHash::of(node))
     }
 
     /// Remembers the key under which a node was found or made, so that reasons can name old values.
     pub fn remember(&self, pipeline: &str, node: &(impl Display + ?Sized), key: CacheKey) {
         let mut index = self.index();
-        index.dirty |= index.last.insert(&self.memory(pipeline), Slot::of(node), key);
+        index.dirty |= index.last.insert(&self.memory(pipeline), NodeHash::of(node), key);
     }
 
     /// In which order the nodes of a pipeline are asked for: to be found quickly, they are remembered in the same.
     pub fn order(&self, pipeline: &str, nodes: impl Iterator<Item = impl Display>) {
         let mut index = self.index();
         if index.dirty {
-            index.last.order(&self.memory(pipeline), nodes.map(|node| Slot::of(&node)));
+            index.last.order(&self.memory(pipeline), nodes.map(|node| NodeHash::of(&node)));
         }
     }
 

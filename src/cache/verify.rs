@@ -13,8 +13,8 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::watch::Watch;
 
-use super::census::{list, named};
 use super::entry::Entry;
+use super::inventory::{list, named};
 use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
 use super::store::Store;
@@ -24,7 +24,7 @@ pub const SCRATCH: &str = "verify-";
 
 /// What to look at.
 #[derive(Clone, Debug)]
-pub enum Scope {
+pub enum VerifyScope {
     /// Everything: all entries, and the objects that no entry names.
     Store,
     /// What lies under these keys.
@@ -33,7 +33,7 @@ pub enum Scope {
 
 /// A part of the store that is not what was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenPart {
     /// Which, in a phrase: `` `adapter.safetensors` is not what was stored ``.
     pub what: String,
     /// Recorded and found.
@@ -41,12 +41,12 @@ pub struct Broken {
     /// The nodes whose results it belongs to, each once.
     pub nodes: Vec<String>,
     /// Whether it was moved out of the way. What is missing need not be.
-    pub aside: Aside,
+    pub aside: SetAside,
 }
 
 /// What became of a broken part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Aside {
+pub enum SetAside {
     /// There was nothing to move.
     Missing,
     /// It lies in `quarantine/`.
@@ -57,26 +57,26 @@ pub enum Aside {
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, Default)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Entries whose manifest was read.
     pub entries: usize,
-    /// Objects hashed.
+    /// ObjectDir hashed.
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Objects that no entry names (of the whole store alone).
+    /// ObjectDir that no entry names (of the whole store alone).
     pub unnamed: usize,
     /// Keys under which there is nothing.
     pub absent: Vec<CacheKey>,
     /// Keys whose results the index knew, and whose manifests are missing: the index has forgotten them.
     pub forgotten: Vec<CacheKey>,
     /// What is wrong, manifests first.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenPart>,
 }
 
 /// An object to be hashed: who says so.
 #[derive(Default)]
-struct Wanted {
+struct ObjectToHash {
     size: Option<u64>,
     names: BTreeSet<String>,
     nodes: BTreeSet<String>,
@@ -107,21 +107,21 @@ impl Store {
     /// When the store's folders cannot be read. An object that cannot be read is broken.
     pub fn verify(
         &self,
-        scope: &Scope,
+        scope: &VerifyScope,
         progress: &(dyn Fn(u64) + Sync),
         ask: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Verified, Diag> {
-        let mut verified = Verified::default();
+    ) -> Result<VerifyReport, Diag> {
+        let mut verified = VerifyReport::default();
         let keys = match scope {
-            Scope::Keys(keys) => keys.clone(),
-            Scope::Store => {
+            VerifyScope::Keys(keys) => keys.clone(),
+            VerifyScope::Store => {
                 let mut keys = self.every_key()?;
                 // What the index knows without a manifest is lost.
                 keys.extend(self.index().keys_in(&|_| true).into_iter().filter(|key| !self.has_manifest(*key)));
                 keys
             }
         };
-        let mut wanted: BTreeMap<Digest, Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<Digest, ObjectToHash> = BTreeMap::new();
         let read: Vec<_> = keys.par_iter().map(|key| (*key, Entry::read(&self.manifest_of(*key), *key))).collect();
         for (key, entry) in read {
             match entry {
@@ -144,23 +144,23 @@ impl Store {
                     let path = self.manifest_of(key);
                     let what = format!("entry `{key}`: {what}");
                     self.forget(key);
-                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
+                    verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
                 }
                 Err(error) => {
                     let what = format!("entry `{key}` cannot be read");
-                    let aside = Aside::Stays(error.to_string());
-                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
+                    let aside = SetAside::Stays(error.to_string());
+                    verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside });
                 }
             }
         }
-        if matches!(scope, Scope::Store) {
+        if matches!(scope, VerifyScope::Store) {
             for (digest, path) in self.every_object()? {
                 match digest {
                     Some(digest) => drop(wanted.entry(digest).or_default()),
                     None => {
                         let what = format!("`{}` is no object of this store", self.below(&path));
                         let aside = self.put_aside(&path);
-                        verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
+                        verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside });
                     }
                 }
             }
@@ -169,7 +169,7 @@ impl Store {
         let bytes = AtomicU64::new(0);
         let asked = Asked { progress, ask };
         let wanted: Vec<_> = wanted.into_iter().collect();
-        let hashed: Vec<Option<Option<Broken>>> = each(
+        let hashed: Vec<Option<Option<BrokenPart>>> = each(
             &wanted,
             |(_, object)| object.size.unwrap_or(0),
             |(digest, object)| {
@@ -188,9 +188,14 @@ impl Store {
     }
 
     /// Hashes one object; how many bytes that were, and what is wrong with it. `None`: it was ended before.
-    fn hash_object(&self, digest: &Digest, object: &Wanted, watch: &dyn Watch) -> Option<(u64, Option<Broken>)> {
+    fn hash_object(
+        &self,
+        digest: &Digest,
+        object: &ObjectToHash,
+        watch: &dyn Watch,
+    ) -> Option<(u64, Option<BrokenPart>)> {
         let path = self.object(digest);
-        let broken = |what: String, note: Option<String>, aside: Aside| {
+        let broken = |what: String, note: Option<String>, aside: SetAside| {
             for key in &object.keys {
                 self.forget(*key);
             }
@@ -198,7 +203,7 @@ impl Store {
             let names: Vec<_> = object.names.iter().map(|name| format!("`{name}`")).collect();
             let name = if names.is_empty() { format!("object `{digest}`") } else { names.join(", ") };
             let nodes = object.nodes.iter().cloned().collect();
-            Some(Broken { what: format!("{name} {what}"), note, nodes, aside })
+            Some(BrokenPart { what: format!("{name} {what}"), note, nodes, aside })
         };
         let recorded = match object.size {
             Some(size) => format!("recorded {digest}, {size} bytes"),
@@ -206,8 +211,8 @@ impl Store {
         };
         let before = match Signature::at(&path) {
             Ok(Some(signature)) => signature,
-            Ok(None) => return Some((0, broken("is missing".to_owned(), Some(recorded), Aside::Missing))),
-            Err(error) => return Some((0, broken("cannot be read".into(), None, Aside::Stays(error.to_string())))),
+            Ok(None) => return Some((0, broken("is missing".to_owned(), Some(recorded), SetAside::Missing))),
+            Err(error) => return Some((0, broken("cannot be read".into(), None, SetAside::Stays(error.to_string())))),
         };
         let hashed_at = now_ns();
         Some(match byte_digest_watched(&path, watch) {
@@ -226,13 +231,13 @@ impl Store {
         })
     }
 
-    fn put_aside(&self, path: &Path) -> Aside {
+    fn put_aside(&self, path: &Path) -> SetAside {
         if !path.starts_with(self.root()) {
-            return Aside::Stays("it lies in a store that is only read".to_owned());
+            return SetAside::Stays("it lies in a store that is only read".to_owned());
         }
         match self.set_aside(path) {
-            Ok(()) => Aside::Moved,
-            Err(error) => Aside::Stays(error.message),
+            Ok(()) => SetAside::Moved,
+            Err(error) => SetAside::Stays(error.message),
         }
     }
 
@@ -264,7 +269,3 @@ impl Store {
         path.strip_prefix(self.root()).unwrap_or(path).display().to_string()
     }
 }
-
-#[cfg(test)]
-#[path = "verify_tests.rs"]
-mod tests;

@@ -8,7 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::watch::{Unwatched, Watch};
 
 use super::key::CacheKey;
-use super::store::{Claim, Found, Store, Wanted};
+use super::store::{AcceptNumerics, Claim, Lookup, Store};
 
 /// A store, and who follows.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl<'a> Watched<'a> {
     ///
     /// # Errors
     /// As there; what the watch says.
-    pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
+    pub fn look(&self, key: CacheKey, wanted: AcceptNumerics) -> Result<Lookup, Diag> {
         self.store.look_watched(key, wanted, self.watch)
     }
 
@@ -66,7 +66,7 @@ impl<'a> Watched<'a> {
     ///
     /// # Errors
     /// As there; what the watch says.
-    pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'a>, Diag> {
+    pub fn claim(&self, key: CacheKey, wanted: AcceptNumerics, force: bool) -> Result<Claim<'a>, Diag> {
         self.store.claim_watched(key, wanted, force, self.watch)
     }
 }

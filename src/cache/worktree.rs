@@ -1,5 +1,5 @@
 //! Digests of files and folders of the working tree, by their content. What was hashed before is not hashed again while
-//! its signature holds. The same reading finds out what large files of tensors mean (see [`super::known`]).
+//! its signature holds. The same reading finds out what large files of tensors mean (see [`super::digests`]).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
 use crate::base::watch::{Unwatched, Watch};
 
-use super::index::{About, Memo};
+use super::index::{FileMemo, OtherDigests};
 use super::stat::{Signature, now_ns};
 use super::store::Store;
 
@@ -76,9 +76,9 @@ impl Store {
         }
         watch.advance(1, 0);
         let mut index = self.index();
-        index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
+        index.files.insert(path.to_owned(), FileMemo { signature, hashed_at, digest });
         if tensors.is_some() {
-            index.learn(digest, About { tensors, sha256: None });
+            index.learn(digest, OtherDigests { tensors, sha256: None });
         }
         index.dirty = true;
         Ok(digest)

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::cache::Store;
-use crate::engine::executor::{Held, Slots};
+use crate::engine::executor::{HeldSlots, Slots};
 use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::{Graph, NodeId};
-use crate::engine::state::{NodeState, States, Wanted};
+use crate::engine::state::{NodeState, States, WantedNodes};
 use crate::pipeline::Plan;
 
 use super::render;
@@ -101,9 +101,9 @@ impl Forecast {
 /// When the last node would be done, if each of `costs` took so many seconds and all others none: nodes are started in the
 /// order and with the slots of a run.
 fn wall(graph: &Graph, targets: &[NodeId], costs: &HashMap<NodeId, f64>, mut slots: Slots) -> f64 {
-    let mut states = States::new(graph, &Wanted::new(graph, targets), |_| false);
+    let mut states = States::new(graph, &WantedNodes::new(graph, targets), |_| false);
     let mut ends: BinaryHeap<Reverse<(u64, NodeId)>> = BinaryHeap::new();
-    let mut held: HashMap<NodeId, Held> = HashMap::new();
+    let mut held: HashMap<NodeId, HeldSlots> = HashMap::new();
     let mut now = 0;
     loop {
         while let Some(id) = states.next_ready() {

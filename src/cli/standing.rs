@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cache::StaleReason;
-use crate::cache::recipe::{Content, Name};
+use crate::cache::recipe::{FieldContent, FieldName};
 use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::NodeId;
 use crate::pipeline::Plan;
@@ -190,18 +190,22 @@ pub fn brief(reasons: &[StaleReason]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for reason in reasons {
         let text = match reason {
-            StaleReason::Changed { field, new: Content::Digest(_), .. } => match field {
-                Name::Input { role, .. } => format!("input {role} changed"),
-                Name::File(name) => format!("file {name} changed"),
+            StaleReason::Changed { field, new: FieldContent::Digest(_), .. } => match field {
+                FieldName::Input { role, .. } => format!("input {role} changed"),
+                FieldName::File(name) => format!("file {name} changed"),
                 _ => reason.to_string(),
             },
-            StaleReason::Changed { field: Name::Param(name), old: Content::Value(old), new: Content::Value(new) } => {
+            StaleReason::Changed {
+                field: FieldName::Param(name),
+                old: FieldContent::Value(old),
+                new: FieldContent::Value(new),
+            } => {
                 let parts = values::changes(name, old, new).into_iter();
                 parts.map(|(name, old, new)| format!("{name} {old} -> {new}")).collect::<Vec<_>>().join("; ")
             }
-            StaleReason::Changed { field: Name::Producer { role, .. }, .. } => format!("input {role} changed"),
-            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more"),
-            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer"),
+            StaleReason::Changed { field: FieldName::Producer { role, .. }, .. } => format!("input {role} changed"),
+            StaleReason::Added { field: FieldName::Producer { role, .. }, .. } => format!("input {role} has more"),
+            StaleReason::Dropped { field: FieldName::Producer { role, .. }, .. } => format!("input {role} has fewer"),
             _ => reason.to_string(),
         };
         if !texts.contains(&text) {
@@ -248,14 +252,14 @@ mod tests {
     fn digests_are_left_out_and_files_of_one_input_are_one() {
         let changed = |field, old: &[u8], new: &[u8]| StaleReason::Changed {
             field,
-            old: Content::Digest(Digest::of(old)),
-            new: Content::Digest(Digest::of(new)),
+            old: FieldContent::Digest(Digest::of(old)),
+            new: FieldContent::Digest(Digest::of(new)),
         };
-        let input = |file: &str| Name::Input { role: "data".into(), at: String::new(), file: file.into() };
+        let input = |file: &str| FieldName::Input { role: "data".into(), at: String::new(), file: file.into() };
         let reasons = [
             changed(input("a"), b"1", b"2"),
             changed(input("b"), b"1", b"2"),
-            changed(Name::File("x.txt".into()), b"1", b"2"),
+            changed(FieldName::File("x.txt".into()), b"1", b"2"),
             StaleReason::Forced,
             StaleReason::NeverMade,
         ];

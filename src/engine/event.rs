@@ -32,7 +32,7 @@ pub struct HitNode<'a> {
     /// Its key.
     pub key: CacheKey,
     /// Why.
-    pub how: Hit,
+    pub how: HitKind,
     /// How long it took when it was made.
     pub seconds: f64,
 }
@@ -54,7 +54,7 @@ impl Event {
 /// Why a node need not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Hit {
+pub enum HitKind {
     /// Nothing that counts had changed.
     Fresh,
     /// A producer ran, and what it made means the same as before.
@@ -91,14 +91,14 @@ pub enum Event {
         /// Its key.
         key: CacheKey,
         /// Why.
-        how: Hit,
+        how: HitKind,
         /// How long it took when it was made.
         seconds: f64,
     },
     /// Several nodes need not run: as journals tell it, in one line.
     NodesHit {
         /// Why.
-        how: Hit,
+        how: HitKind,
         /// The nodes, with their keys.
         nodes: BTreeMap<String, CacheKey>,
     },
@@ -220,13 +220,13 @@ pub enum Event {
     /// Last of all.
     RunEnded {
         /// What became of the nodes.
-        summary: Totals,
+        summary: RunTotals,
     },
 }
 
 /// What became of the wanted nodes of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct RunTotals {
     /// How many were wanted.
     pub nodes: usize,
     /// Need not run, nothing having changed.

@@ -5,24 +5,24 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
-use crate::cache::recipe::{Content, Field, Name};
+use crate::cache::recipe::{Field, FieldContent, FieldName};
 use crate::cache::{CacheKey, Entry, FileRecord, Recipe, StaleReason, Store, Stored, reason};
 
 use super::executor::Executor;
 use super::freshness::{Freshness, status};
 use super::graph::{Graph, NodeId};
-use super::history::{History, Pipeline, Run};
+use super::history::{History, PastRun, PipelineId};
 use super::key::{Producer, recipe};
 use super::prepare::{prepare, producers, sources};
 use super::run::RunOptions;
 
 /// What a node is compared with.
 #[derive(Clone, Debug)]
-pub enum Against<'a> {
+pub enum CompareWith<'a> {
     /// What it was last made or found as.
     Last,
     /// What it was in this run.
-    Run(&'a Run),
+    Run(&'a PastRun),
     /// What lies under this key.
     Key(CacheKey),
 }
@@ -92,7 +92,7 @@ pub fn explain(
     executor: &dyn Executor,
     history: &History,
     id: NodeId,
-    against: &Against,
+    against: &CompareWith,
 ) -> Result<Explanation, Diag> {
     let options = &RunOptions { targets: vec![id], ..options.clone() };
     let mut standing = HashMap::new();
@@ -107,7 +107,7 @@ pub fn explain(
 }
 
 impl Looker<'_> {
-    fn node(&self, id: NodeId, against: &Against) -> Result<Explanation, Diag> {
+    fn node(&self, id: NodeId, against: &CompareWith) -> Result<Explanation, Diag> {
         let freshness = self.standing[&id].clone();
         let name = self.graph.node(id).to_string();
         let mut it = Explanation {
@@ -134,7 +134,7 @@ impl Looker<'_> {
             Freshness::Blocked { by } => {
                 it.recipe = self.own(id).ok();
                 let first = self.first(by);
-                it.first = first.into_iter().map(|id| self.node(id, &Against::Last)).collect::<Result<_, _>>()?;
+                it.first = first.into_iter().map(|id| self.node(id, &CompareWith::Last)).collect::<Result<_, _>>()?;
             }
             Freshness::Broken { .. } => {}
         }
@@ -183,28 +183,28 @@ impl Looker<'_> {
     }
 
     /// Whose runs count.
-    fn pipeline(&self) -> Pipeline<'_> {
-        Pipeline { name: &self.options.pipeline, file: self.store.file() }
+    fn pipeline(&self) -> PipelineId<'_> {
+        PipelineId { name: &self.options.pipeline, file: self.store.file() }
     }
 
     /// What to compare with.
     fn old(
         &self,
         name: &str,
-        against: &Against,
+        against: &CompareWith,
         now: Option<CacheKey>,
     ) -> Result<Option<(CacheKey, Option<Entry>)>, Diag> {
         let pipeline = &self.options.pipeline;
         let key = match against {
-            Against::Key(key) => Some(*key),
-            Against::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
-            Against::Last => {
+            CompareWith::Key(key) => Some(*key),
+            CompareWith::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
+            CompareWith::Last => {
                 let last = self.store.last_key(pipeline, name);
                 last.or_else(|| self.history.keys(self.pipeline(), name).first().map(|(key, _)| *key))
             }
         };
         // Nothing is compared with itself unasked.
-        let key = key.filter(|key| Some(*key) != now || !matches!(against, Against::Last));
+        let key = key.filter(|key| Some(*key) != now || !matches!(against, CompareWith::Last));
         key.map(|key| Ok((key, self.store.entry(key)?))).transpose()
     }
 
@@ -235,8 +235,11 @@ impl Looker<'_> {
         let mut changes = Vec::new();
         for reason in reasons {
             let mut causes = Vec::new();
-            if let StaleReason::Changed { field: Name::Input { role, at, file }, old: Content::Digest(old), .. } =
-                &reason
+            if let StaleReason::Changed {
+                field: FieldName::Input { role, at, file },
+                old: FieldContent::Digest(old),
+                ..
+            } = &reason
             {
                 // The files of one producer have one cause.
                 let producer = (role.clone(), at.clone());
@@ -292,6 +295,8 @@ impl Looker<'_> {
 
 /// A recipe as far as it is known before any input is.
 fn without_inputs(recipe: &Recipe) -> Recipe {
-    let own = |field: &&Field| !matches!(field.name, Name::Input { .. } | Name::Producer { .. } | Name::Named { .. });
+    let own = |field: &&Field| {
+        !matches!(field.name, FieldName::Input { .. } | FieldName::Producer { .. } | FieldName::Named { .. })
+    };
     recipe.fields().iter().filter(own).cloned().collect()
 }

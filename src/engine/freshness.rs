@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
-use crate::cache::{CacheKey, Found, StaleReason, Stored, Watched};
+use crate::cache::{CacheKey, Lookup, StaleReason, Stored, Watched};
 
 use super::executor::Executor;
-use super::foresee::Foreseen;
+use super::fast_path::FreshResults;
 use super::graph::{Graph, NodeId};
 use super::prepare::{prepare, prepare_key};
 use super::run::RunOptions;
-use super::state::Wanted;
+use super::state::WantedNodes;
 
 /// How a node stands.
 #[derive(Clone, Debug)]
@@ -65,11 +65,11 @@ pub fn status<'a>(
     executor: &dyn Executor,
 ) -> Vec<NodeStatus> {
     let store = store.into();
-    let wanted = Wanted::new(graph, &options.targets);
+    let wanted = WantedNodes::new(graph, &options.targets);
     let force: HashSet<NodeId> = options.force.iter().copied().collect();
     let mut results = vec![None; graph.len()];
     let mut statuses = Vec::new();
-    let foreseen = Foreseen::new(graph, &wanted, store, options, executor);
+    let foreseen = FreshResults::new(graph, &wanted, store, options, executor);
     for id in wanted.order().iter().copied() {
         if let Some(stored) = foreseen.result(id) {
             results[id.index()] = Some(stored.clone());
@@ -105,7 +105,7 @@ fn of(
     let keyed = prepare_key(graph, id, results, store, &options.outside, options.accept, executor)?;
     let mut found = keyed.look(store)?;
     let prepared = match found {
-        Found::Hit(stored) if !forced => return Ok(Freshness::Fresh { stored }),
+        Lookup::Hit(stored) if !forced => return Ok(Freshness::Fresh { stored }),
         _ => prepare(graph, id, results, store, &options.outside, options.accept, executor)?,
     };
     let key = prepared.key;
@@ -116,7 +116,7 @@ fn of(
     let node = graph.node(id).to_string();
     let reasons = prepared.reasons(&store, &options.pipeline, &node, &found)?;
     Ok(match found {
-        Found::Damaged(_) => Freshness::Damaged { key, reasons },
+        Lookup::Damaged(_) => Freshness::Damaged { key, reasons },
         _ => Freshness::Stale { key, reasons },
     })
 }

@@ -8,7 +8,7 @@ use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, StaleReason};
 use crate::worker::protocol::WireDiag;
 
-use super::event::{Event, Hit};
+use super::event::{Event, HitKind};
 use super::journal;
 
 /// How many journals are read to find what happened to a node.
@@ -16,9 +16,9 @@ const LOOKED_AT: usize = 200;
 
 /// What became of a node in a run.
 #[derive(Clone, Debug)]
-pub enum Fate {
+pub enum NodeFate {
     /// It need not run.
-    Hit(Hit),
+    Hit(HitKind),
     /// It was made.
     Made {
         /// How long it ran.
@@ -36,20 +36,20 @@ pub enum Fate {
 
 /// A node in a run.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct PastNode {
     /// Its key, where it came so far.
     pub key: Option<CacheKey>,
     /// Why it had to run.
     pub reasons: Vec<StaleReason>,
     /// What became of it.
-    pub fate: Fate,
+    pub fate: NodeFate,
     /// When: seconds since 1970.
     pub at: f64,
 }
 
 /// A run.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct PastRun {
     /// Its id.
     pub id: String,
     /// The pipeline's name.
@@ -59,10 +59,10 @@ pub struct Run {
     /// When it began: seconds since 1970.
     pub at: f64,
     /// Its nodes, by full name.
-    pub nodes: BTreeMap<String, Seen>,
+    pub nodes: BTreeMap<String, PastNode>,
 }
 
-impl Run {
+impl PastRun {
     /// From its journal at `path`.
     ///
     /// # Errors
@@ -77,24 +77,24 @@ impl Run {
     }
 
     fn take(&mut self, at: f64, event: Event) {
-        let begun = || Seen { key: None, reasons: Vec::new(), fate: Fate::Begun, at };
-        let mut put = |node: String, key: Option<CacheKey>, fate: Fate| {
+        let begun = || PastNode { key: None, reasons: Vec::new(), fate: NodeFate::Begun, at };
+        let mut put = |node: String, key: Option<CacheKey>, fate: NodeFate| {
             let seen = self.nodes.entry(node).or_insert_with(begun);
             (seen.key, seen.fate, seen.at) = (key.or(seen.key), fate, at);
         };
         match event {
             Event::RunStarted { pipeline, file, .. } => (self.pipeline, self.file, self.at) = (pipeline, file, at),
-            Event::NodeHit { node, key, how, .. } => put(node, Some(key), Fate::Hit(how)),
+            Event::NodeHit { node, key, how, .. } => put(node, Some(key), NodeFate::Hit(how)),
             Event::NodesHit { how, nodes } => {
-                nodes.into_iter().for_each(|(node, key)| put(node, Some(key), Fate::Hit(how)));
+                nodes.into_iter().for_each(|(node, key)| put(node, Some(key), NodeFate::Hit(how)));
             }
             Event::NodeDone { node, key, seconds, metrics, .. } => {
-                put(node, Some(key), Fate::Made { seconds, metrics });
+                put(node, Some(key), NodeFate::Made { seconds, metrics });
             }
-            Event::NodeFailed { node, error } => put(node, None, Fate::Failed(error)),
-            Event::NodeSkipped { node, because } => put(node, None, Fate::Skipped(because)),
+            Event::NodeFailed { node, error } => put(node, None, NodeFate::Failed(error)),
+            Event::NodeSkipped { node, because } => put(node, None, NodeFate::Skipped(because)),
             Event::NodeQueued { node, key, reasons } => {
-                put(node.clone(), Some(key), Fate::Begun);
+                put(node.clone(), Some(key), NodeFate::Begun);
                 self.nodes.entry(node).or_insert_with(begun).reasons = reasons;
             }
             _ => {}
@@ -104,16 +104,16 @@ impl Run {
 
 /// A pipeline whose runs are asked for. Two files may give pipelines with one name.
 #[derive(Clone, Copy, Debug)]
-pub struct Pipeline<'a> {
+pub struct PipelineId<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its file, as [`Store::file`](crate::cache::Store::file) has it. `None`: any with this name.
     pub file: Option<&'a str>,
 }
 
-impl Pipeline<'_> {
+impl PipelineId<'_> {
     /// Whether a run was of it. A journal of an older `dpt` says only the name.
-    fn has(&self, run: &Run) -> bool {
+    fn has(&self, run: &PastRun) -> bool {
         let file = self.file.is_none() || run.file.is_none() || self.file == run.file.as_deref();
         self.name == run.pipeline && file
     }
@@ -123,7 +123,7 @@ impl Pipeline<'_> {
 #[derive(Debug)]
 pub struct History {
     /// Newest first.
-    runs: Vec<(PathBuf, OnceCell<Result<Run, Diag>>)>,
+    runs: Vec<(PathBuf, OnceCell<Result<PastRun, Diag>>)>,
 }
 
 impl History {
@@ -137,12 +137,12 @@ impl History {
     }
 
     /// Runs, newest first; a journal that cannot be read is left out, and [told](Self::unreadable).
-    pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| Run::read(path)).as_ref().ok())
+    pub fn runs(&self) -> impl Iterator<Item = &PastRun> {
+        self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| PastRun::read(path)).as_ref().ok())
     }
 
     /// Runs of one pipeline among the last [`LOOKED_AT`], newest first.
-    pub fn of_pipeline<'a>(&'a self, pipeline: Pipeline<'a>) -> impl Iterator<Item = &'a Run> {
+    pub fn of_pipeline<'a>(&'a self, pipeline: PipelineId<'a>) -> impl Iterator<Item = &'a PastRun> {
         self.runs().take(LOOKED_AT).filter(move |run| pipeline.has(run))
     }
 
@@ -155,22 +155,23 @@ impl History {
     ///
     /// # Errors
     /// There is none, which says which there are; its journal cannot be read.
-    pub fn find(&self, text: &str, pipeline: Option<Pipeline>) -> Result<&Run, Diag> {
-        let wanted = |run: &&Run| pipeline.is_none_or(|pipeline| pipeline.has(run));
+    pub fn find(&self, text: &str, pipeline: Option<PipelineId>) -> Result<&PastRun, Diag> {
+        let wanted = |run: &&PastRun| pipeline.is_none_or(|pipeline| pipeline.has(run));
         let back = text.strip_prefix("last").map(|rest| match rest.strip_prefix('~') {
             Some(n) => n.parse::<usize>().ok(),
             None => rest.is_empty().then_some(0),
         });
-        let found: Vec<&Run> = match back {
+        let found: Vec<&PastRun> = match back {
             Some(Some(n)) => self.runs().filter(wanted).nth(n).into_iter().collect(),
             _ => {
                 let named = |path: &PathBuf| path.file_stem().is_some_and(|s| s.to_string_lossy().starts_with(text));
                 let some = self.runs.iter().filter(|(path, _)| named(path));
-                let read = some.map(|(path, run)| run.get_or_init(|| Run::read(path)).as_ref().map_err(Diag::clone));
+                let read =
+                    some.map(|(path, run)| run.get_or_init(|| PastRun::read(path)).as_ref().map_err(Diag::clone));
                 read.collect::<Result<_, _>>()?
             }
         };
-        let list = |runs: &mut dyn Iterator<Item = &Run>| {
+        let list = |runs: &mut dyn Iterator<Item = &PastRun>| {
             let names: Vec<_> = runs.take(5).map(|run| format!("`{}` ({})", run.id, run.pipeline)).collect();
             names.join(", ")
         };
@@ -190,12 +191,12 @@ impl History {
     }
 
     /// Every key that a node had, newest first, each once in a row, and the run.
-    pub fn keys<'a>(&'a self, pipeline: Pipeline<'a>, node: &'a str) -> Vec<(CacheKey, &'a Run)> {
-        let mut keys: Vec<(CacheKey, &Run)> = self
+    pub fn keys<'a>(&'a self, pipeline: PipelineId<'a>, node: &'a str) -> Vec<(CacheKey, &'a PastRun)> {
+        let mut keys: Vec<(CacheKey, &PastRun)> = self
             .of_pipeline(pipeline)
             .filter_map(|run| {
                 let seen = run.nodes.get(node)?;
-                let done = matches!(seen.fate, Fate::Hit(_) | Fate::Made { .. });
+                let done = matches!(seen.fate, NodeFate::Hit(_) | NodeFate::Made { .. });
                 Some((seen.key.filter(|_| done)?, run))
             })
             .collect();
@@ -209,8 +210,8 @@ mod tests {
     use super::*;
     use crate::cache::Recipe;
 
-    fn named(name: &str) -> Pipeline<'_> {
-        Pipeline { name, file: None }
+    fn named(name: &str) -> PipelineId<'_> {
+        PipelineId { name, file: None }
     }
 
     fn write(dir: &Path, id: &str, pipeline: &str, version: u32) -> CacheKey {
@@ -241,7 +242,7 @@ mod tests {
         let new = write(dir.path(), "20260102-000000-1", "p", 2);
         write(dir.path(), "20260103-000000-1", "q", 3);
         let history = History::of(dir.path());
-        let id = |text: &str, pipeline: Option<Pipeline>| history.find(text, pipeline).map(|run| run.id.clone());
+        let id = |text: &str, pipeline: Option<PipelineId>| history.find(text, pipeline).map(|run| run.id.clone());
         assert_eq!(id("last", None).unwrap(), "20260103-000000-1");
         assert_eq!(id("last", Some(named("p"))).unwrap(), "20260102-000000-1");
         assert_eq!(id("last~1", Some(named("p"))).unwrap(), "20260101-000000-1");
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(keys, [new, old]);
         assert_eq!(history.keys(named("p"), "eval").len(), 0);
         let run = history.find("last", Some(named("p"))).unwrap();
-        assert!(matches!(&run.nodes["eval"].fate, Fate::Failed(error) if error.message == "no"));
+        assert!(matches!(&run.nodes["eval"].fate, NodeFate::Failed(error) if error.message == "no"));
         assert!(matches!(run.nodes["train[task=rte]"].reasons[..], [StaleReason::NeverMade]));
     }
 
@@ -275,7 +276,7 @@ mod tests {
         write(dir.path(), "20260101-000000-1", "q", 1);
         write(dir.path(), "20260102-000000-1", "p", 2);
         let history = History::of(dir.path());
-        let count = |name, file| history.of_pipeline(Pipeline { name, file }).count();
+        let count = |name, file| history.of_pipeline(PipelineId { name, file }).count();
         assert_eq!((count("q", Some("q.toml")), count("q", Some("other/q.toml")), count("q", None)), (1, 0, 1));
         // An older journal says no file.
         assert_eq!(count("p", Some("p.toml")), 1);

@@ -14,7 +14,7 @@ use crate::cache::{Miss, Store};
 use crate::stages::ctx::{Input, Job, Outcome};
 use crate::stages::stage::{LOG, Outside, StageKind};
 
-use super::executor::Held;
+use super::executor::HeldSlots;
 use super::graph::Node;
 use super::key::Producer;
 
@@ -30,7 +30,7 @@ pub fn job(
     store: &Store,
     outside: &Outside,
     miss: &Miss,
-    held: &Held,
+    held: &HeldSlots,
     device: &str,
 ) -> Result<Job, Diag> {
     let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();

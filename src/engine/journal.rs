@@ -20,7 +20,7 @@ use super::event::{Event, Sink};
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Line {
+pub struct JournalLine {
     /// Seconds since 1970.
     pub at: f64,
     /// What happened.
@@ -39,7 +39,7 @@ pub struct Journal {
 #[derive(Debug)]
 enum State {
     /// Nothing yet that is worth a file, nor the making of its text.
-    Held(Vec<(f64, Event)>),
+    HeldSlots(Vec<(f64, Event)>),
     Open(BufWriter<File>, PathBuf),
     /// Could not be written: why.
     Lost(String),
@@ -48,7 +48,7 @@ enum State {
 impl Journal {
     /// The journal of `run`, in folder `runs`. Nothing is written yet.
     pub fn new(runs: &Path, run: &str) -> Self {
-        Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::Held(Vec::new())) }
+        Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::HeldSlots(Vec::new())) }
     }
 
     /// Whether an event alone is worth no file.
@@ -59,7 +59,7 @@ impl Journal {
 
     /// Whether anything was worth a file so far.
     pub fn is_open(&self) -> bool {
-        !matches!(*self.state(), State::Held(_))
+        !matches!(*self.state(), State::HeldSlots(_))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,7 +90,7 @@ impl Sink for Journal {
         let mut state = self.state();
         let quiet = Self::quiet(event);
         let mut text = Vec::new();
-        if let State::Held(held) = &mut *state {
+        if let State::HeldSlots(held) = &mut *state {
             if quiet {
                 held.push((at, event.clone()));
                 return;
@@ -142,7 +142,7 @@ fn write_line(at: f64, event: &Event, text: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the file cannot be read, or a line but the last is no event.
-pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
+pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
     let text = fs::read_to_string(path)?;
     let mut lines = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(journal.close(), None);
         let path = dir.path().join("r.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
-        let debug = |lines: &[Line]| lines.iter().map(|l| format!("{:?}", l.event)).collect::<Vec<_>>();
+        let debug = |lines: &[JournalLine]| lines.iter().map(|l| format!("{:?}", l.event)).collect::<Vec<_>>();
         let lines = read(&path).unwrap();
         assert_eq!(debug(&lines)[1..], [r#"RunNote { text: "one" }"#, r#"RunNote { text: "two" }"#]);
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::base::digest::Digest;
 use crate::base::glob;
 use crate::base::value::Value;
-use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
+use crate::cache::recipe::{FieldContent, FieldName, FieldSink, KeyHasher, Recipe, SharedFields};
 use crate::cache::{CacheKey, FileRecord, Stored};
 use crate::stages::stage::{Arity, Identity, LOG, Param, Port, StageKind, Type};
 
@@ -70,13 +70,13 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
 }
 
 /// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read alone.
-pub struct Keys {
+pub struct KeyMaker {
     kind: &'static StageKind,
     own: SharedFields,
     read: KeyHasher,
 }
 
-impl Keys {
+impl KeyMaker {
     /// Of nodes like `node`.
     pub fn new(node: &Node, identity: &Identity, sources: &[(String, Digest)]) -> Self {
         let mut fields = KeyHasher::new(node.kind.name, node.kind.version);
@@ -93,7 +93,7 @@ impl Keys {
 }
 
 /// The fields that do not depend on producers.
-fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl Fields) {
+fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl FieldSink) {
     let variant = node.kind.variant(&node.params);
     for (name, value) in node.params.iter() {
         let declared = node.kind.param(variant, name);
@@ -108,17 +108,17 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
         if declared.is_some_and(|p| p.since > 1 && default_of(p).as_ref() == Some(value)) {
             continue;
         }
-        fields.field(Name::Param(name), Content::Value(value));
+        fields.field(FieldName::Param(name), FieldContent::Value(value));
     }
     let mut sources: Vec<_> = sources.iter().collect();
     sources.sort();
     for (name, digest) in sources {
-        fields.field(Name::File(name), Content::Digest(*digest));
+        fields.field(FieldName::File(name), FieldContent::Digest(*digest));
     }
 }
 
 /// The fields of what is read.
-fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
+fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl FieldSink) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     let by_bytes = kind.runs_programs();
     for producer in producers {
@@ -132,13 +132,13 @@ fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
             }
         }
         let count = producer.files().count() as u64;
-        fields.field(Name::Producer { role, at: &at }, Content::Number(count));
+        fields.field(FieldName::Producer { role, at: &at }, FieldContent::Number(count));
         if producer.gathered() {
-            fields.field(Name::Named { role, at: &at }, Content::Text(&producer.node.stage));
+            fields.field(FieldName::Named { role, at: &at }, FieldContent::Text(&producer.node.stage));
         }
         for (file, record) in producer.files() {
             let digest = if by_bytes { record.for_programs() } else { record.logical };
-            fields.field(Name::Input { role, at: &at, file }, Content::Digest(digest));
+            fields.field(FieldName::Input { role, at: &at, file }, FieldContent::Digest(digest));
         }
     }
 }

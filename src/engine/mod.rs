@@ -4,24 +4,25 @@
 //! the same way ([`prepare`]), from the content of what its producers made, so that equal content stops a rebuild.
 
 pub mod deadline;
+mod dry_run;
 pub mod event;
 pub mod executor;
 pub mod explain;
-mod foresee;
+mod fast_path;
 pub mod freshness;
+pub mod gc_roots;
 pub mod graph;
-mod hands;
 pub mod history;
 pub mod job;
 pub mod journal;
 pub mod key;
 mod node_thread;
 pub mod prepare;
-pub mod reach;
 pub mod retry;
 pub mod run;
 pub mod state;
 mod tee;
+mod thread_pool;
 
 #[cfg(test)]
 mod tests;

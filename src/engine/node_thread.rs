@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting};
-use crate::cache::{Miss, Recipe, Stored, Work};
+use crate::cache::{CommitInfo, Miss, Recipe, Stored};
 use crate::stages::ctx::{Cancel, Job, Outcome, Progress, Update};
 
 use super::deadline::PATIENCE;
@@ -44,7 +44,7 @@ pub(super) fn work(
         let (metrics, odd): (BTreeMap<_, _>, BTreeMap<_, _>) = metrics.into_iter().partition(|(_, v)| v.is_finite());
         notes.extend(odd.into_iter().map(|(name, value)| format!("metric `{name}` is {value}")));
         notes.iter().for_each(|note| reporter.note(note));
-        let told = Work {
+        let told = CommitInfo {
             node: shared.name(id),
             run: shared.run.to_owned(),
             seconds,

@@ -6,57 +6,57 @@ use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, Watched, reason};
+use crate::cache::{CacheKey, Lookup, Recipe, StaleReason, Store, Stored, Watched, reason};
 use crate::stages::stage::{Identity, Outside, Runs};
 
 use super::executor::Executor;
 use super::graph::{Accept, Graph, Node, NodeId};
-use super::key::{self, Keys, Producer};
+use super::key::{self, KeyMaker, Producer};
 
 /// A node whose producers have all been made: its recipe and key.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedNode {
     /// What determines its result.
     pub recipe: Recipe,
     /// The recipe's digest.
     pub key: CacheKey,
     /// The numerics that count; `None`: any do.
-    pub numerics: Option<Numerics>,
+    pub numerics: Option<NumericsFilter>,
     /// The files outside the store that count, by their name in the recipe, as they were counted.
     pub sources: Vec<(String, Digest)>,
 }
 
 /// The key of a node whose producers have all been made.
 #[derive(Clone, Debug)]
-pub struct Keyed {
+pub struct NodeKey {
     /// The key.
     pub key: CacheKey,
-    numerics: Option<Numerics>,
+    numerics: Option<NumericsFilter>,
 }
 
-impl Keyed {
+impl NodeKey {
     /// What the store has.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
+    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Lookup, Diag> {
         store.into().look(self.key, &|numerics| wants(&self.numerics, numerics))
     }
 }
 
 /// Whether a result made under `made` counts.
-pub(super) fn wants(numerics: &Option<Numerics>, made: &BTreeMap<String, String>) -> bool {
+pub(super) fn wants(numerics: &Option<NumericsFilter>, made: &BTreeMap<String, String>) -> bool {
     numerics.as_ref().is_none_or(|n| n.difference(made).is_none())
 }
 
 /// Which numerics count.
 #[derive(Clone, Debug)]
-pub struct Numerics {
+pub struct NumericsFilter {
     accept: Accept,
     now: BTreeMap<String, String>,
 }
 
-impl Numerics {
+impl NumericsFilter {
     /// The first of `made` that does not count here, with its value then and now.
     fn difference(&self, made: &BTreeMap<String, String>) -> Option<(String, String, String)> {
         made.iter()
@@ -66,7 +66,7 @@ impl Numerics {
     }
 }
 
-impl Prepared {
+impl PreparedNode {
     /// Whether a result made under `numerics` counts.
     pub fn wants(&self, numerics: &BTreeMap<String, String>) -> bool {
         wants(&self.numerics, numerics)
@@ -76,7 +76,7 @@ impl Prepared {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
+    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Lookup, Diag> {
         store.into().look(self.key, &|numerics| self.wants(numerics))
     }
 
@@ -84,15 +84,15 @@ impl Prepared {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn reasons(&self, store: &Store, pipeline: &str, node: &str, found: &Found) -> Result<Vec<StaleReason>, Diag> {
+    pub fn reasons(&self, store: &Store, pipeline: &str, node: &str, found: &Lookup) -> Result<Vec<StaleReason>, Diag> {
         Ok(match found {
-            Found::Damaged(parts) => parts.iter().map(|p| StaleReason::Damaged { what: p.what.clone() }).collect(),
-            Found::Other(made) => {
+            Lookup::Damaged(parts) => parts.iter().map(|p| StaleReason::Damaged { what: p.what.clone() }).collect(),
+            Lookup::Other(made) => {
                 let difference = self.numerics.as_ref().and_then(|n| n.difference(made));
                 difference.into_iter().map(|(name, old, new)| StaleReason::Numerics { name, old, new }).collect()
             }
-            Found::Hit(_) => vec![StaleReason::Forced],
-            Found::Missing => match store.last_key(pipeline, node) {
+            Lookup::Hit(_) => vec![StaleReason::Forced],
+            Lookup::Missing => match store.last_key(pipeline, node) {
                 None => vec![StaleReason::NeverMade],
                 Some(last) if last == self.key => vec![StaleReason::Removed],
                 Some(last) => match store.entry(last)? {
@@ -134,10 +134,10 @@ pub fn prepare_key<'a>(
     outside: &Outside,
     accept: Option<Accept>,
     executor: &dyn Executor,
-) -> Result<Keyed, Diag> {
+) -> Result<NodeKey, Diag> {
     let outer = outer(graph.node(id), store.into(), outside)?;
     let key = outer.keys(graph.node(id)).key(&producers(graph, id, results));
-    Ok(Keyed { key, numerics: numerics(graph.node(id), accept, executor)? })
+    Ok(NodeKey { key, numerics: numerics(graph.node(id), accept, executor)? })
 }
 
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
@@ -153,33 +153,33 @@ pub fn prepare<'a>(
     outside: &Outside,
     accept: Option<Accept>,
     executor: &dyn Executor,
-) -> Result<Prepared, Diag> {
-    let Outer { identity, sources } = outer(graph.node(id), store.into(), outside)?;
+) -> Result<PreparedNode, Diag> {
+    let OutsideFields { identity, sources } = outer(graph.node(id), store.into(), outside)?;
     let producers = producers(graph, id, results);
     let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
-    debug_assert_eq!(recipe.key(), Keys::new(graph.node(id), &identity, &sources).key(&producers));
-    Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)?, sources })
+    debug_assert_eq!(recipe.key(), KeyMaker::new(graph.node(id), &identity, &sources).key(&producers));
+    Ok(PreparedNode { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)?, sources })
 }
 
 /// What of the outside counts for a node: the same for all that share their parameters.
-pub(super) struct Outer {
+pub(super) struct OutsideFields {
     identity: Identity,
     /// The digests of its files.
     sources: Vec<(String, Digest)>,
 }
 
-impl Outer {
+impl OutsideFields {
     /// The keys of such nodes.
-    pub(super) fn keys(&self, node: &Node) -> Keys {
-        Keys::new(node, &self.identity, &self.sources)
+    pub(super) fn keys(&self, node: &Node) -> KeyMaker {
+        KeyMaker::new(node, &self.identity, &self.sources)
     }
 }
 
 /// Finds it out. Files are hashed, unless their signatures hold.
-pub(super) fn outer(node: &Node, store: Watched, outside: &Outside) -> Result<Outer, Diag> {
+pub(super) fn outer(node: &Node, store: Watched, outside: &Outside) -> Result<OutsideFields, Diag> {
     let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
     let sources = sources(node, &identity, store)?;
-    Ok(Outer { identity, sources })
+    Ok(OutsideFields { identity, sources })
 }
 
 /// The digests of the files of an identity. Of what a program is given, it counts whether it is executable.
@@ -199,9 +199,13 @@ pub fn sources<'a>(
     identity.files.iter().map(|(name, path)| Ok((name.clone(), of(path)?))).collect()
 }
 
-pub(super) fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
+pub(super) fn numerics(
+    node: &Node,
+    accept: Option<Accept>,
+    executor: &dyn Executor,
+) -> Result<Option<NumericsFilter>, Diag> {
     Ok(match (accept.unwrap_or(node.accept), node.kind.runs) {
         (Accept::Any, _) | (_, Runs::Here(_)) => None,
-        (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),
+        (accept, Runs::Worker) => Some(NumericsFilter { accept, now: executor.numerics(&node.resources)? }),
     })
 }

@@ -1,10 +1,8 @@
 //! The loop: ready → lookup → queued → running → done. One thread owns all state; each running node has a thread of its
-//! own (a later one takes it over, see [`hands`](super::hands)), on which its stage runs and its result is hashed and stored.
+//! own (a later one takes it over, see [`hands`](super::thread_pool)), on which its stage runs and its result is hashed and stored.
 //!
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
-
-mod dry;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
@@ -13,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting, Work};
-use crate::cache::{CacheKey, Claim, Found, StaleReason, Store, Stored, Watched};
+use crate::cache::{CacheKey, Claim, Lookup, StaleReason, Store, Stored, Watched};
 use crate::stages::ctx::Cancel;
 use crate::stages::stage::{Outside, StageKind};
 
 use super::deadline::{self, Deadlines};
-use super::event::{self, Event, Hit, Sink, Totals};
-use super::executor::{Executor, Held, Slots};
-use super::foresee::Foreseen;
+use super::event::{self, Event, HitKind, RunTotals, Sink};
+use super::executor::{Executor, HeldSlots, Slots};
+use super::fast_path::FreshResults;
 use super::graph::{Accept, Graph, NodeId};
-use super::hands::Hands;
 use super::job::job;
 use super::journal::{Journal, run_id};
 use super::node_thread::{Finished, work};
 use super::prepare::{prepare, prepare_key, producers};
 use super::retry;
-use super::state::{NodeState, States, Wanted};
+use super::state::{NodeState, States, WantedNodes};
 use super::tee::Tee;
+use super::thread_pool::ThreadPool;
 
 /// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
 const TICK: Duration = Duration::from_millis(50);
@@ -67,7 +65,7 @@ pub struct RunSummary {
     /// Its id.
     pub run: String,
     /// Counts and times.
-    pub totals: Totals,
+    pub totals: RunTotals,
     /// The nodes that failed, and why, in the order in which they did.
     pub failed: Vec<(NodeId, Diag)>,
     /// The nodes that did not get their turn.
@@ -98,9 +96,9 @@ pub fn run(
     };
     let tell = |amount: Amount| tee.event(&Event::RunProgress { update: amount.into() });
     let watch = Counting::new(HASHING, &check, &tell);
-    let wanted = Wanted::new(graph, &options.targets);
+    let wanted = WantedNodes::new(graph, &options.targets);
     let mut runner = Runner {
-        totals: Totals { nodes: wanted.order().len(), ..Totals::default() },
+        totals: RunTotals { nodes: wanted.order().len(), ..RunTotals::default() },
         slots: Slots::new(options.jobs, executor.gpus()),
         force: options.force.iter().copied().collect(),
         only: options.only.iter().copied().collect(),
@@ -117,7 +115,7 @@ pub fn run(
         failed: Vec::new(),
         skipped: Vec::new(),
         stop: None,
-        hands: Hands::default(),
+        hands: ThreadPool::default(),
         shared: Shared {
             graph,
             store: store.watched(&watch),
@@ -127,7 +125,7 @@ pub fn run(
             run: &run,
             deadlines: &deadlines,
         },
-        states: States::new(graph, &Wanted::none(graph), |_| false),
+        states: States::new(graph, &WantedNodes::none(graph), |_| false),
         sender,
     };
     // While this runs, nobody clears the store up.
@@ -144,9 +142,9 @@ pub fn run(
         tee.event(&Event::RunNote { text: format!("nothing keeps `dpt cache gc` away: {}", error.message) });
     }
     if options.dry_run {
-        runner.dry(cancel);
+        runner.dry_run(cancel);
     } else {
-        let foreseen = Foreseen::new(graph, &wanted, store.watched(&watch), &options, executor);
+        let foreseen = FreshResults::new(graph, &wanted, store.watched(&watch), &options, executor);
         runner.take_fresh(&wanted, &foreseen);
         runner.states = States::new(graph, &wanted, |id| foreseen.result(id).is_some());
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
@@ -168,11 +166,11 @@ pub fn run(
 /// What the loop and the threads of running nodes share.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
-    graph: &'a Graph,
-    store: Watched<'a>,
+    pub graph: &'a Graph,
+    pub store: Watched<'a>,
     pub executor: &'a dyn Executor,
     pub sink: &'a Tee<'a>,
-    options: &'a RunOptions,
+    pub options: &'a RunOptions,
     pub run: &'a str,
     deadlines: &'a Deadlines,
 }
@@ -195,7 +193,7 @@ struct Ended {
 
 /// What a running node holds.
 struct Running {
-    held: Held,
+    held: HeldSlots,
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
@@ -203,11 +201,11 @@ struct Running {
     told_late: bool,
 }
 
-struct Runner<'a> {
-    shared: Shared<'a>,
+pub(super) struct Runner<'a> {
+    pub(super) shared: Shared<'a>,
     states: States<'a>,
     slots: Slots,
-    results: Vec<Option<Arc<Stored>>>,
+    pub(super) results: Vec<Option<Arc<Stored>>>,
     /// Tries begun, by node.
     attempts: Vec<u32>,
     /// How often nodes were keyed again because a file of theirs changed after it was counted.
@@ -228,13 +226,13 @@ struct Runner<'a> {
     /// Which node of this run is to make which key.
     making: HashMap<CacheKey, NodeId>,
     running: HashMap<NodeId, Running>,
-    failed: Vec<(NodeId, Diag)>,
+    pub(super) failed: Vec<(NodeId, Diag)>,
     skipped: Vec<NodeId>,
     /// Why nothing more is begun.
     stop: Option<String>,
-    totals: Totals,
+    pub(super) totals: RunTotals,
     sender: mpsc::Sender<Ended>,
-    hands: Hands<'a>,
+    hands: ThreadPool<'a>,
 }
 
 impl<'a> Runner<'a> {
@@ -279,18 +277,18 @@ impl<'a> Runner<'a> {
                 flushed = Instant::now();
             }
         }
-        self.hands = Hands::default();
+        self.hands = ThreadPool::default();
         self.skip_rest();
     }
 
     /// The user wants the run to end.
-    fn interrupt(&mut self) {
+    pub(super) fn interrupt(&mut self) {
         self.totals.interrupted = true;
         self.stop = Some("the run was interrupted".to_owned());
         self.running.values().for_each(|r| r.cancel.ask());
     }
 
-    fn tell(&self, event: &Event) {
+    pub(super) fn tell(&self, event: &Event) {
         self.shared.sink.event(event);
     }
 
@@ -306,13 +304,13 @@ impl<'a> Runner<'a> {
         };
         let shared = self.made_keys.contains(&key);
         if (shared || !self.force.contains(&id))
-            && let Found::Hit(stored) = found
+            && let Lookup::Hit(stored) = found
         {
             let producer_ran = || graph.producers(id).any(|(from, _)| self.made.contains(&from));
             let how = match shared {
-                true => Hit::Shared,
-                false if producer_ran() => Hit::CutOff,
-                false => Hit::Fresh,
+                true => HitKind::Shared,
+                false if producer_ran() => HitKind::CutOff,
+                false => HitKind::Fresh,
             };
             return self.hit(id, stored, how);
         }
@@ -355,22 +353,22 @@ impl<'a> Runner<'a> {
         self.interrupt();
     }
 
-    fn may_run(&self, id: NodeId) -> bool {
+    pub(super) fn may_run(&self, id: NodeId) -> bool {
         self.only.is_empty() || self.only.contains(&id)
     }
 
     /// Takes the results that are certainly there, all at once: no state of a node needs to be kept for them.
-    fn take_fresh(&mut self, wanted: &Wanted, foreseen: &Foreseen) {
+    fn take_fresh(&mut self, wanted: &WantedNodes, foreseen: &FreshResults) {
         for id in wanted.order().iter().copied() {
             if let Some(stored) = foreseen.result(id) {
-                self.count(id, stored, Hit::Fresh, foreseen.remembered(id));
+                self.count(id, stored, HitKind::Fresh, foreseen.remembered(id));
                 self.results[id.index()] = Some(stored.clone());
             }
         }
     }
 
     /// A node has a result that it did not have to make.
-    fn hit(&mut self, id: NodeId, stored: Arc<Stored>, how: Hit) {
+    fn hit(&mut self, id: NodeId, stored: Arc<Stored>, how: HitKind) {
         self.count(id, &stored, how, false);
         self.results[id.index()] = Some(stored);
         self.forget(id);
@@ -378,11 +376,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Counts and tells such a node.
-    fn count(&mut self, id: NodeId, stored: &Stored, how: Hit, remembered: bool) {
+    fn count(&mut self, id: NodeId, stored: &Stored, how: HitKind, remembered: bool) {
         match how {
-            Hit::Fresh => self.totals.fresh += 1,
-            Hit::CutOff => self.totals.cut_off += 1,
-            Hit::Shared => self.totals.shared += 1,
+            HitKind::Fresh => self.totals.fresh += 1,
+            HitKind::CutOff => self.totals.cut_off += 1,
+            HitKind::Shared => self.totals.shared += 1,
         }
         self.totals.seconds_saved += stored.seconds;
         self.totals.bytes_saved += stored.size();
@@ -409,7 +407,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn start<'s>(&mut self, id: NodeId, held: Held, scope: &'s Scope<'s, 'a>)
+    fn start<'s>(&mut self, id: NodeId, held: HeldSlots, scope: &'s Scope<'s, 'a>)
     where
         'a: 's,
     {
@@ -430,7 +428,7 @@ impl<'a> Runner<'a> {
             Ok(Claim::Miss(miss)) => miss,
             Ok(Claim::Hit(stored)) => {
                 self.slots.give(held);
-                return self.hit(id, stored, Hit::Shared);
+                return self.hit(id, stored, HitKind::Shared);
             }
             Ok(Claim::Busy(holder)) => {
                 self.slots.give(held);

@@ -62,13 +62,13 @@ impl NodeState {
 
 /// Which nodes are asked for.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct WantedNodes {
     is: Vec<bool>,
     /// Producers before consumers.
     order: Vec<NodeId>,
 }
 
-impl Wanted {
+impl WantedNodes {
     /// `targets` and all that they need; all nodes, when `targets` is empty.
     pub fn new(graph: &Graph, targets: &[NodeId]) -> Self {
         let mut is = vec![targets.is_empty(); graph.len()];
@@ -116,7 +116,7 @@ pub struct States<'a> {
 
 impl<'a> States<'a> {
     /// Of the `wanted` nodes, those that are `fresh` have their results; what these read must be fresh too.
-    pub fn new(graph: &'a Graph, wanted: &Wanted, fresh: impl Fn(NodeId) -> bool) -> Self {
+    pub fn new(graph: &'a Graph, wanted: &WantedNodes, fresh: impl Fn(NodeId) -> bool) -> Self {
         let first = |id: NodeId| match wanted.has(id) {
             true if fresh(id) => NodeState::Fresh,
             true => NodeState::Waiting,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cache::{CacheKey, Stored};
 
-use super::event::{Event, Hit, HitNode, Sink};
+use super::event::{Event, HitKind, HitNode, Sink};
 use super::graph::{Graph, NodeId};
 use super::journal::Journal;
 
@@ -17,7 +17,7 @@ pub(super) struct Tee<'a> {
     sink: &'a dyn Sink,
     journal: Option<&'a Journal>,
     graph: &'a Graph,
-    hits: Mutex<Vec<(NodeId, CacheKey, Hit)>>,
+    hits: Mutex<Vec<(NodeId, CacheKey, HitKind)>>,
 }
 
 impl<'a> Tee<'a> {
@@ -26,7 +26,7 @@ impl<'a> Tee<'a> {
     }
 
     /// A node need not run.
-    pub(super) fn hit(&self, id: NodeId, how: Hit, stored: &Stored) {
+    pub(super) fn hit(&self, id: NodeId, how: HitKind, stored: &Stored) {
         let node = self.graph.node(id);
         self.sink.hit(&HitNode { node, key: stored.key, how, seconds: stored.seconds });
         if self.journal.is_some() {

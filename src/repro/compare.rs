@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
-use crate::cache::{Made, Stored};
+use crate::cache::{MadeResult, Stored};
 use crate::pipeline::tolerance::{Limit, Tolerance};
 use crate::stages::stage::LOG;
 
@@ -20,7 +20,7 @@ pub struct Facts {
 
 impl Facts {
     /// Of a making. What a program printed is no part of it: two runs of one program seldom print the same.
-    pub fn of(made: &Made) -> Self {
+    pub fn of(made: &MadeResult) -> Self {
         let results = made.files.iter().filter(|(name, _)| *name != LOG);
         let files = results.map(|(name, file)| (name.clone(), file.for_comparison())).collect();
         Self { files, metrics: made.metrics.clone(), numerics: made.numerics.clone() }
@@ -28,7 +28,7 @@ impl Facts {
 }
 
 /// The making that a stored result is, of those under its key.
-pub fn making<'a>(made: &'a [Made], stored: &Stored) -> Option<&'a Made> {
+pub fn making<'a>(made: &'a [MadeResult], stored: &Stored) -> Option<&'a MadeResult> {
     made.iter().find(|made| made.files.iter().eq(stored.files.iter()) && made.numerics == stored.numerics)
 }
 

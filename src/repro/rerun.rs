@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting};
-use crate::cache::{Claim, Made, Miss, Store, Stored, Work};
+use crate::cache::{Claim, CommitInfo, MadeResult, Miss, Store, Stored};
 use crate::engine::deadline;
-use crate::engine::event::{self, Event, Sink, Totals};
-use crate::engine::executor::{Executor, Held, Slots};
+use crate::engine::event::{self, Event, RunTotals, Sink};
+use crate::engine::executor::{Executor, HeldSlots, Slots};
 use crate::engine::graph::NodeId;
 use crate::engine::job::{check_outputs, job, made};
-use crate::engine::prepare::{Prepared, prepare, producers};
+use crate::engine::prepare::{PreparedNode, prepare, producers};
 use crate::engine::retry;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
@@ -64,11 +64,11 @@ pub struct Ran {
 #[derive(Debug)]
 pub struct Compared {
     /// What was recorded: under equal numerics, where the store has that.
-    pub recorded: Made,
+    pub recorded: MadeResult,
     /// The result, in the scratch store.
     pub stored: Arc<Stored>,
     /// What was made.
-    pub again: Made,
+    pub again: MadeResult,
     /// Whether the numerics were equal, so that every bit counts.
     pub strict: bool,
     /// How they stand to each other.
@@ -80,7 +80,7 @@ pub struct Compared {
 /// A node that waits for its turn.
 struct Open {
     id: NodeId,
-    prepared: Arc<Prepared>,
+    prepared: Arc<PreparedNode>,
     /// Which try it will be, counted from 1.
     attempt: u32,
     /// Not before this.
@@ -90,7 +90,7 @@ struct Open {
 /// A node that runs.
 struct Running {
     open: Open,
-    held: Held,
+    held: HeldSlots,
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
@@ -131,8 +131,12 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     let mut runner = Runner { how, results, open, slots, running: HashMap::new(), ran: Vec::new(), sender };
     std::thread::scope(|scope| runner.turn(scope, &ended));
     let mut ran = runner.ran;
-    let totals =
-        Totals { nodes: nodes.len(), made: ran.len(), seconds: began.elapsed().as_secs_f64(), ..Totals::default() };
+    let totals = RunTotals {
+        nodes: nodes.len(),
+        made: ran.len(),
+        seconds: began.elapsed().as_secs_f64(),
+        ..RunTotals::default()
+    };
     sink.event(&Event::RunEnded { summary: totals });
     ran.sort_by_key(|one| nodes.iter().position(|id| *id == one.id));
     Ok(ran)
@@ -172,14 +176,14 @@ impl<'a> Runner<'a> {
     }
 
     /// The first node for which there is room.
-    fn next(&mut self) -> Option<(usize, Held)> {
+    fn next(&mut self) -> Option<(usize, HeldSlots)> {
         let now = Instant::now();
         let graph = &self.how.plan.graph;
         let mut waiting = self.open.iter().enumerate().filter(|(_, open)| open.at <= now);
         waiting.find_map(|(at, open)| Some((at, self.slots.take_for(graph.node(open.id))?)))
     }
 
-    fn start<'s>(&mut self, open: Open, held: Held, scope: &'s Scope<'s, 'a>)
+    fn start<'s>(&mut self, open: Open, held: HeldSlots, scope: &'s Scope<'s, 'a>)
     where
         'a: 's,
     {
@@ -188,7 +192,7 @@ impl<'a> Runner<'a> {
         let cancel = Arc::new(Cancel::new());
         let place = Place {
             device: held.device(node.kind, how.executor).to_owned(),
-            held: Held { cpus: held.cpus, gpus: held.gpus.clone() },
+            held: HeldSlots { cpus: held.cpus, gpus: held.gpus.clone() },
             attempt: open.attempt,
             cancel: cancel.clone(),
         };
@@ -240,7 +244,7 @@ impl<'a> Runner<'a> {
 
 /// Where and how a node runs.
 struct Place {
-    held: Held,
+    held: HeldSlots,
     device: String,
     attempt: u32,
     cancel: Arc<Cancel>,
@@ -250,7 +254,7 @@ struct Place {
 fn one(
     how: Rerun,
     id: NodeId,
-    prepared: &Prepared,
+    prepared: &PreparedNode,
     results: &[Option<Arc<Stored>>],
     place: &Place,
 ) -> Result<Compared, Diag> {
@@ -279,7 +283,7 @@ fn one(
         .iter()
         .filter_map(|difference| match difference {
             Difference::File { name, recorded: Some(_), found: Some(_) } => {
-                let there = |store: &Store, made: &Made| store.object(&made.files[name].bytes);
+                let there = |store: &Store, made: &MadeResult| store.object(&made.files[name].bytes);
                 Some((name.clone(), gap(name, &there(store, &recorded), &there(scratch, &again))))
             }
             _ => None,
@@ -289,7 +293,7 @@ fn one(
 }
 
 /// The making to compare with: one under the same numerics, else the one that consumers get.
-fn recorded(store: &Store, stored: &Stored, again: &Made) -> Result<Made, Diag> {
+fn recorded(store: &Store, stored: &Stored, again: &MadeResult) -> Result<MadeResult, Diag> {
     let entry = store.entry(stored.key)?;
     let same = entry.and_then(|entry| entry.made.into_iter().find(|made| made.numerics == again.numerics));
     same.map_or_else(|| locked::made(store, stored), Ok)
@@ -300,7 +304,7 @@ fn make(
     id: NodeId,
     job: &Job,
     miss: Miss,
-    prepared: &Prepared,
+    prepared: &PreparedNode,
     place: &Place,
 ) -> Result<Arc<Stored>, Diag> {
     let (key, kind) = (prepared.key, how.plan.graph.node(id).kind);
@@ -313,7 +317,7 @@ fn make(
     let seconds = started.elapsed().as_secs_f64();
     check_outputs(kind, &made(&miss, &outcome)?)?;
     let metrics = outcome.metrics.clone();
-    let work = Work {
+    let work = CommitInfo {
         node: node.to_owned(),
         run: String::new(),
         seconds,

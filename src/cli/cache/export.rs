@@ -48,10 +48,10 @@ pub fn run(args: &Args) -> Outcome {
         }
         keys.extend(reached);
     }
-    let census = store.census().map_err(one)?;
+    let inventory = store.inventory().map_err(one)?;
     for text in &args.which {
         let before = keys.len();
-        let meant: Vec<_> = census.entries.iter().filter(|entry| pick::means(text, entry)).collect();
+        let meant: Vec<_> = inventory.entries.iter().filter(|entry| pick::means(text, entry)).collect();
         keys.extend(meant.iter().map(|entry| entry.key));
         if keys.len() == before && meant.is_empty() {
             let diag = Diag::error(Class::Usage, format!("no entry of the store is meant by `{text}`"));
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     if args.all {
-        keys.extend(census.entries.iter().map(|entry| entry.key));
+        keys.extend(inventory.entries.iter().map(|entry| entry.key));
     }
     if keys.is_empty() {
         return Err(vec![Diag::error(Class::Usage, "there is nothing to export").help("`dpt run` makes results")]);
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Outcome {
     let bar = Bar::new();
     let (check, show) = (|| cancel.check("dpt cache export"), |amount| bar.show(amount));
     let watch = Counting::new(Work::default(), &check, &show);
-    let packed = store.pack_watched(&keys, &args.archive, &watch);
+    let packed = store.export_archive_watched(&keys, &args.archive, &watch);
     drop(bar);
     let packed = packed.map_err(one)?;
     let (entries, files) = (super::entries(packed.entries), render::count(packed.objects, "file"));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cache::gc::{Leftover, Limits, Sweep};
+use crate::cache::gc::{GcLimits, Leftover, Sweep};
 use crate::cache::lock::InUse;
 use crate::cli::Outcome;
 use crate::cli::common::{StoreArgs, shown};
@@ -73,7 +73,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub fn run(args: &Args) -> Outcome {
     let store = super::open(&args.store)?;
     let roots = roots(args, &store)?;
-    let limits = Limits {
+    let limits = GcLimits {
         older_than: args.older_than,
         max_size: args.max_size,
         grace: args.grace,
@@ -189,7 +189,7 @@ fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
         render::out(&render::table(&rows, &[Align::Left, Align::Right, Align::Right, Align::Right]));
     }
     if args.list {
-        let row = |gone: &crate::cache::gc::Gone| {
+        let row = |gone: &crate::cache::gc::GoneEntry| {
             let age = units::age(units::since(gone.at));
             vec![gone.key.to_string(), gone.node.clone(), render::bytes(gone.bytes), format!("{age} old")]
         };

@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Outcome {
         }
         let bar = Bar::new();
         let (check, show) = (|| cancel.check("dpt cache import"), |amount| bar.show(amount));
-        let unpacked = store.unpack_watched(archive, &Counting::new(Work::default(), &check, &show));
+        let unpacked = store.import_archive_watched(archive, &Counting::new(Work::default(), &check, &show));
         drop(bar);
         match unpacked {
             Ok(done) => {

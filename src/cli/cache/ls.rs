@@ -63,13 +63,13 @@ fn size(entry: &Entry) -> u64 {
 /// A store that is not there or cannot be read.
 pub fn run(args: &Args) -> Outcome {
     let store = super::open(&args.store)?;
-    let census = store.census().map_err(|diag| vec![diag])?;
-    let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
+    let inventory = store.inventory().map_err(|diag| vec![diag])?;
+    let mut entries: Vec<&Entry> = inventory.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
         "size" => entries.sort_by_key(|entry| size(entry)),
         "time" => entries.sort_by(|a, b| a.seconds().total_cmp(&b.seconds())),
         "node" => entries.sort_by(|a, b| a.made[0].node.cmp(&b.made[0].node)),
-        // As the census gives them.
+        // As the inventory gives them.
         _ => {}
     }
     if args.json {
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Outcome {
         let total = render::bytes(entries.iter().map(|entry| size(entry)).sum());
         render::err(&paint(DIM, format!("{}, {total}\n", super::entries(entries.len()))));
     }
-    for (path, why) in &census.unreadable {
+    for (path, why) in &inventory.unreadable {
         render::err(&format!("{}: {why}\n", crate::cli::common::shown(path)));
     }
     Ok(Exit::Done)

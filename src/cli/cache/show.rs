@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::{Entry, Made, Store};
+use crate::cache::{Entry, MadeResult, Store};
 use crate::cli::Outcome;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
@@ -31,8 +31,8 @@ pub struct Args {
 /// When nothing is meant, or more than one thing.
 pub fn run(args: &Args) -> Outcome {
     let store = super::open(&args.store)?;
-    let census = store.census().map_err(|diag| vec![diag])?;
-    let meant: Vec<&Entry> = census.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
+    let inventory = store.inventory().map_err(|diag| vec![diag])?;
+    let meant: Vec<&Entry> = inventory.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
     let Some(entry) = meant.last().copied() else {
         let text = format!("no entry of the store is meant by `{}`", args.which);
         return Err(vec![Diag::error(Class::Usage, text).help("`dpt cache ls` lists all, with their nodes and keys")]);
@@ -71,7 +71,7 @@ fn heading(title: &str) -> String {
     format!("{}\n", paint(BOLD, title))
 }
 
-fn making(store: &Store, entry: &Entry, made: &Made) -> String {
+fn making(store: &Store, entry: &Entry, made: &MadeResult) -> String {
     let mut text = heading(&made.node);
     let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<9} {value}\n"));
     line("key", entry.key.hex());

@@ -11,10 +11,10 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::fold::few;
 use crate::cli::render;
-use crate::engine::explain::{Against, Explanation, explain};
+use crate::engine::explain::{CompareWith, Explanation, explain};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::{History, Pipeline, Run, Seen};
+use crate::engine::history::{History, PastNode, PastRun, PipelineId};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
@@ -55,11 +55,11 @@ pub struct Args {
 struct Told<'a> {
     plan: &'a Plan,
     node: &'a Explanation,
-    against: &'a Against<'a>,
+    against: &'a CompareWith<'a>,
     /// The last run that has the node, and what became of it there.
-    last: Option<(&'a Run, &'a Seen)>,
+    last: Option<(&'a PastRun, &'a PastNode)>,
     /// The run that made its result.
-    made: Option<(&'a Run, &'a Seen)>,
+    made: Option<(&'a PastRun, &'a PastNode)>,
     recipe: bool,
 }
 
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Outcome {
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
     let node = explain(&plan.graph, &store, &options, &executor, &history, id, &against).map_err(|diag| vec![diag])?;
     let name = plan.graph.node(id).to_string();
-    let of = Pipeline { name: &plan.name, file: store.file() };
+    let of = PipelineId { name: &plan.name, file: store.file() };
     let last = history.of_pipeline(of).find_map(|run| Some((run, run.nodes.get(&name)?)));
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
@@ -104,12 +104,12 @@ fn one(plan: &Plan, text: &str) -> Result<NodeId, Vec<Diag>> {
     }
 }
 
-fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a History) -> Result<Against<'a>, Diag> {
+fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a History) -> Result<CompareWith<'a>, Diag> {
     match text {
-        None => Ok(Against::Last),
+        None => Ok(CompareWith::Last),
         Some(text) => match text.strip_prefix("b3:") {
-            Some(hex) => key(hex.trim_end_matches('…'), store).map(Against::Key),
-            None => history.find(text, Some(Pipeline { name: &plan.name, file: store.file() })).map(Against::Run),
+            Some(hex) => key(hex.trim_end_matches('…'), store).map(CompareWith::Key),
+            None => history.find(text, Some(PipelineId { name: &plan.name, file: store.file() })).map(CompareWith::Run),
         },
     }
 }

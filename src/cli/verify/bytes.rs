@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::verify::{Aside, Scope, Verified};
+use crate::cache::verify::{SetAside, VerifyReport, VerifyScope};
 use crate::cache::{CacheKey, Store, Stored};
 use crate::cli::Outcome;
 use crate::cli::common::{self, cancel_on_ctrl_c};
@@ -37,9 +37,9 @@ pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
         Some(path) => Some(Lock::required(path)?),
     };
     let (scope, waiting) = match (plan, &lock) {
-        (_, Some(lock)) => (Scope::Keys(lock.lines().map(|line| line.key).collect()), 0),
+        (_, Some(lock)) => (VerifyScope::Keys(lock.lines().map(|line| line.key).collect()), 0),
         (Some(plan), None) => keys(args, plan, store)?,
-        (None, None) => (Scope::Store, 0),
+        (None, None) => (VerifyScope::Store, 0),
     };
     let cancel = cancel_on_ctrl_c()?;
     let began = Instant::now();
@@ -83,7 +83,7 @@ fn nodes_are(n: usize) -> String {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Verified, Vec<Diag>> {
+pub(super) fn verify(store: &Store, scope: &VerifyScope, cancel: &Cancel) -> Result<VerifyReport, Vec<Diag>> {
     let bar = match std::io::stderr().is_terminal() {
         false => ProgressBar::hidden(),
         true => {
@@ -99,7 +99,7 @@ pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Ve
 }
 
 /// The keys that the pipeline reaches, from manifests alone; how many nodes have none, since what they read is not made.
-fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<Diag>> {
+fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(VerifyScope, usize), Vec<Diag>> {
     let targets = common::select(plan, &args.nodes)?;
     let executor = common::local(Wanted::Auto, 1, store, &plan.name);
     let mut results: Vec<Option<Arc<Stored>>> = vec![None; plan.graph.len()];
@@ -114,7 +114,7 @@ fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<D
         keys.insert(key);
         results[id.index()] = stored;
     }
-    Ok((Scope::Keys(keys), waiting))
+    Ok((VerifyScope::Keys(keys), waiting))
 }
 
 fn recorded(
@@ -149,8 +149,8 @@ fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Dia
 }
 
 /// `checked 27 entries, 112 objects, 3.0 MB in 12 ms: all as stored`.
-fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> String {
-    let Verified { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
+fn line(verified: &VerifyReport, waiting: usize, lock: bool, took: Duration) -> String {
+    let VerifyReport { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
     let size = render::bytes(*bytes);
     let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
     let took = render::duration(took);
@@ -176,15 +176,15 @@ fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> Stri
     line
 }
 
-fn to_json(verified: &Verified, waiting: usize, unlike: &[(String, &str)]) -> String {
+fn to_json(verified: &VerifyReport, waiting: usize, unlike: &[(String, &str)]) -> String {
     let broken: Vec<_> = verified
         .broken
         .iter()
         .map(|b| {
             let (aside, why) = match &b.aside {
-                Aside::Missing => ("missing", None),
-                Aside::Moved => ("moved", None),
-                Aside::Stays(why) => ("stays", Some(why)),
+                SetAside::Missing => ("missing", None),
+                SetAside::Moved => ("moved", None),
+                SetAside::Stays(why) => ("stays", Some(why)),
             };
             json!({ "what": b.what, "note": b.note, "nodes": b.nodes, "aside": aside, "why": why })
         })

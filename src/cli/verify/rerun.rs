@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::cache::verify::{SCRATCH, Scope};
+use crate::cache::verify::{SCRATCH, VerifyScope};
 use crate::cache::{Store, Stored};
 use crate::cli::Outcome;
 use crate::cli::common::{self, cancel_on_ctrl_c};
@@ -60,7 +60,7 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
 
     // What is compared with, and what is read, must itself be right.
     let keys = needed(plan, &nodes, &results);
-    let verified = bytes::verify(store, &Scope::Keys(keys), cancel)?;
+    let verified = bytes::verify(store, &VerifyScope::Keys(keys), cancel)?;
     if cancel.asked() {
         return Ok(Exit::Interrupted);
     }

@@ -44,14 +44,14 @@ pub struct Slots {
 
 /// What a running node holds.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldSlots {
     /// CPU slots, and so threads.
     pub cpus: usize,
     /// Devices.
     pub gpus: Vec<String>,
 }
 
-impl Held {
+impl HeldSlots {
     /// The device on which a stage of this kind runs.
     pub fn device<'a>(&'a self, kind: &StageKind, executor: &'a dyn Executor) -> &'a str {
         let otherwise = match kind.runs {
@@ -70,14 +70,14 @@ impl Slots {
     }
 
     /// Takes what `node` asks for, if it is free. Our own stages without libtorch have no use for a device; a command may.
-    pub fn take_for(&mut self, node: &Node) -> Option<Held> {
+    pub fn take_for(&mut self, node: &Node) -> Option<HeldSlots> {
         let uses = matches!(node.kind.runs, Runs::Worker) || node.kind.writes_anything();
         self.take(node.resources.cpu, if uses { node.resources.gpu } else { 0 })
     }
 
     /// Takes so much, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,
     /// one.
-    pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<Held> {
+    pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<HeldSlots> {
         let cpus = cpus.clamp(1, self.cpus);
         let gpus = if self.has_gpus { gpus.min(1) } else { 0 };
         if cpus > self.free_cpus || gpus > self.free_gpus.len() {
@@ -85,11 +85,11 @@ impl Slots {
         }
         self.free_cpus -= cpus;
         let gpus = (0..gpus).filter_map(|_| self.free_gpus.pop()).collect();
-        Some(Held { cpus, gpus })
+        Some(HeldSlots { cpus, gpus })
     }
 
     /// Those of `queue` that find room, with it, in its order. It is looked at no further than there is any.
-    pub fn fill(&mut self, graph: &Graph, queue: impl Iterator<Item = NodeId>) -> Vec<(NodeId, Held)> {
+    pub fn fill(&mut self, graph: &Graph, queue: impl Iterator<Item = NodeId>) -> Vec<(NodeId, HeldSlots)> {
         let mut found = Vec::new();
         for id in queue {
             if self.free_cpus == 0 {
@@ -101,7 +101,7 @@ impl Slots {
     }
 
     /// Gives it back.
-    pub fn give(&mut self, held: Held) {
+    pub fn give(&mut self, held: HeldSlots) {
         self.free_cpus += held.cpus;
         self.free_gpus.extend(held.gpus);
     }

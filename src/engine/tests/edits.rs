@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cache::FileRecord;
-use crate::cache::census::Census;
+use crate::cache::inventory::Inventory;
 
 /// What a pipeline looks like.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Edit {
 
 fn damage(dir: &Path, i: usize, how: u8) {
     let store = open(dir);
-    let Census { objects, .. } = store.census().unwrap();
+    let Inventory { objects, .. } = store.inventory().unwrap();
     let Some(digest) = objects.keys().nth(i % objects.len().max(1)) else { return };
     let path = store.object(digest);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -100,13 +100,13 @@ fn damage(dir: &Path, i: usize, how: u8) {
 fn gc(graph: &Graph, dir: &Path) {
     let store = open(dir);
     let stub = Stub(|job: &Job, _: &dyn Progress, _: &Cancel| touch(job));
-    let keys = crate::engine::reach::of_graph(graph, &store, &options(), &stub, false).unwrap();
+    let keys = crate::engine::gc_roots::of_graph(graph, &store, &options(), &stub, false).unwrap();
     let zero = std::time::Duration::ZERO;
-    let limits = crate::cache::gc::Limits { grace: zero, leftovers: zero, ..Default::default() };
+    let limits = crate::cache::gc::GcLimits { grace: zero, leftovers: zero, ..Default::default() };
     let keep = |key| keys.contains(&key);
     let plan = store.plan_gc(&keep, limits).unwrap();
     store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
-    let left: BTreeSet<_> = store.census().unwrap().entries.iter().map(|entry| entry.key).collect();
+    let left: BTreeSet<_> = store.inventory().unwrap().entries.iter().map(|entry| entry.key).collect();
     assert!(left.is_subset(&keys) && keys.is_subset(&left), "gc kept {left:?} of {keys:?}");
 }
 

@@ -105,9 +105,9 @@ proptest! {
         made.sort();
         // One making for each key, and one entry; both runs ended well.
         prop_assert_eq!(&made, &keys.iter().copied().collect::<Vec<_>>());
-        let census = open(dir.path()).census().unwrap();
-        prop_assert_eq!(census.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
-        prop_assert!(census.entries.iter().all(|entry| entry.made.len() == 1));
+        let inventory = open(dir.path()).inventory().unwrap();
+        prop_assert_eq!(inventory.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
+        prop_assert!(inventory.entries.iter().all(|entry| entry.made.len() == 1));
         prop_assert_eq!((a.totals.failed, b.totals.failed), (0, 0));
         // Each has what a run alone would have had.
         for (graph, summary) in graphs.iter().zip([&a, &b]) {

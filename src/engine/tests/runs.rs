@@ -537,11 +537,11 @@ fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
     let path = store.runs().join(format!("{}.jsonl", second.run));
     let hits = journal::read(&path).unwrap();
     assert_eq!(hits.iter().filter(|line| matches!(line.event, Event::NodesHit { .. })).count(), 1);
-    let run = crate::engine::history::Run::read(&path).unwrap();
+    let run = crate::engine::history::PastRun::read(&path).unwrap();
     let keys: Vec<_> = second.results.iter().map(|stored| stored.as_ref().unwrap().key).collect();
     let seen: Vec<_> = graph.ids().map(|id| run.nodes[&graph.node(id).to_string()].key.unwrap()).collect();
     assert_eq!(seen, keys);
-    let reached = &crate::engine::reach::runs(&store.runs()).unwrap();
+    let reached = &crate::engine::gc_roots::runs(&store.runs()).unwrap();
     let reached = reached.iter().find(|run| run.run == second.run).unwrap();
     assert_eq!((&*reached.pipeline, &reached.keys), ("test", &keys.into_iter().collect()));
 }
@@ -581,7 +581,7 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
 
 #[test]
 fn what_was_asked_ahead_of_a_gc_is_asked_anew_after_it() {
-    use crate::cache::gc::Limits;
+    use crate::cache::gc::GcLimits;
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
     touched(&graph, &open(dir.path()), options());
@@ -592,7 +592,7 @@ fn what_was_asked_ahead_of_a_gc_is_asked_anew_after_it() {
         ahead.work();
         let gc = open(dir.path());
         let alone = gc.alone().unwrap().expect("nobody uses the store");
-        let limits = Limits { grace: Duration::ZERO, ..Limits::default() };
+        let limits = GcLimits { grace: Duration::ZERO, ..GcLimits::default() };
         let sweep = |alone| {
             let plan = gc.plan_gc(&|_| false, limits).unwrap();
             assert_eq!(gc.sweep(&plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);

@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::Digest;
 
-use super::attacks::{look, make, object, overwrite, recipe};
-use super::index::{Index, Memo, Seen};
-use super::stat::{Signature, now_ns};
+use super::super::index::{FileMemo, Index, ObjectMemo};
+use super::super::stat::{Signature, now_ns};
 use super::*;
 
 fn set(path: &Path, time: SystemTime) {
@@ -51,7 +50,7 @@ fn a_memo_from_a_clock_that_was_ahead_is_not_trusted_for_a_file_of_the_future() 
     set(&path, ahead);
     let signature = Signature::at(&path).unwrap().unwrap();
     // Hashed when the clock showed an hour less than the file's own time: anything may have been written since.
-    let memo = Memo { signature, hashed_at: now_ns() + hour, digest: Digest::of(b"old") };
+    let memo = FileMemo { signature, hashed_at: now_ns() + hour, digest: Digest::of(b"old") };
     store.index().files.insert(std::path::absolute(&path).unwrap(), memo);
     assert_eq!(digest(&store, &path), Digest::of(b"new"));
 }
@@ -82,7 +81,7 @@ fn after_a_power_cut_what_was_not_synced_is_hashed_before_it_is_used() {
     let signature = Signature::at(&at).unwrap().unwrap();
     let mut lies = Index::read(&store.root().join("index"));
     lies.results.insert(recipe(1).key(), std::sync::Arc::new(store.look_stored(1)));
-    lies.objects.insert(Digest::of(b"one"), Seen { signature, settled: false });
+    lies.objects.insert(Digest::of(b"one"), ObjectMemo { signature, settled: false });
     lies.write_as_of(&store.root().join("index"), "the start of the machine before this one", false).unwrap();
     assert_eq!(look(&Store::open(dir.path()).unwrap(), 1), "`a.txt` is not what was stored");
     // The same without a start in between is the memo's whole point.

@@ -6,28 +6,34 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::value::Params;
-use crate::cache::{Known, Stored, Watched};
+use crate::cache::{KnownResult, Stored, Watched};
 
 use super::executor::Executor;
 use super::graph::{Graph, Node, NodeId};
-use super::key::Keys;
+use super::key::KeyMaker;
 use super::prepare::{numerics, outer, producers_with, wants};
 use super::run::RunOptions;
-use super::state::Wanted;
+use super::state::WantedNodes;
 
 /// The nodes whose results are there, and whose producers' results are, up to the first ones: whatever else a run does,
 /// these it need not make.
 #[derive(Debug)]
-pub struct Foreseen {
-    fresh: Vec<Option<Known>>,
+pub struct FreshResults {
+    fresh: Vec<Option<KnownResult>>,
 }
 
-impl Foreseen {
+impl FreshResults {
     /// Looks ahead, over the wanted nodes. What is forced is not fresh, nor what needs it.
-    pub fn new(graph: &Graph, wanted: &Wanted, store: Watched, options: &RunOptions, executor: &dyn Executor) -> Self {
-        let mut known: Vec<Option<Known>> = vec![None; graph.len()];
+    pub fn new(
+        graph: &Graph,
+        wanted: &WantedNodes,
+        store: Watched,
+        options: &RunOptions,
+        executor: &dyn Executor,
+    ) -> Self {
+        let mut known: Vec<Option<KnownResult>> = vec![None; graph.len()];
         let mut recall = store.recall(&options.pipeline);
-        let mut keys = KeysOf::default();
+        let mut keys = KeyMakers::default();
         for id in wanted.order() {
             if graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
                 continue;
@@ -65,13 +71,13 @@ impl Foreseen {
 
 /// Makes keys: what counts for all nodes with the same parameters is asked for once.
 #[derive(Default)]
-struct KeysOf {
-    shared: HashMap<(&'static str, *const Params), Option<Keys>>,
-    own: Option<Keys>,
+struct KeyMakers {
+    shared: HashMap<(&'static str, *const Params), Option<KeyMaker>>,
+    own: Option<KeyMaker>,
 }
 
-impl KeysOf {
-    fn of(&mut self, node: &Node, store: Watched, options: &RunOptions) -> Option<&mut Keys> {
+impl KeyMakers {
+    fn of(&mut self, node: &Node, store: Watched, options: &RunOptions) -> Option<&mut KeyMaker> {
         let keys = || Some(outer(node, store, &options.outside).ok()?.keys(node));
         if Arc::strong_count(&node.params) > 1 {
             self.shared.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(keys).as_mut()

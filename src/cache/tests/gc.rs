@@ -2,14 +2,16 @@
 
 use std::fs as files;
 
-use crate::cache::attacks::{claim, count, look, make, object, recipe};
-use crate::cache::{Store, Work};
+use std::time::Duration;
 
+use super::super::gc::{GcLimits, Sweep, older};
+use super::super::inventory::list;
 use super::*;
+use crate::base::digest::Digest;
 
 /// Everything that nobody keeps, however young.
-fn all() -> Limits {
-    Limits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..Limits::default() }
+fn all() -> GcLimits {
+    GcLimits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..GcLimits::default() }
 }
 
 fn key(n: i64) -> CacheKey {
@@ -17,7 +19,7 @@ fn key(n: i64) -> CacheKey {
 }
 
 /// Plans and sweeps, keeping these.
-fn gc(store: &Store, kept: &[i64], limits: Limits) -> Sweep {
+fn gc(store: &Store, kept: &[i64], limits: GcLimits) -> Sweep {
     let keep = |key| kept.iter().any(|n| recipe(*n).key() == key);
     let plan = store.plan_gc(&keep, limits).unwrap();
     let alone = store.alone().unwrap().expect("nobody else is there");
@@ -34,7 +36,7 @@ fn store() -> (tempfile::TempDir, Store) {
 
 /// How many objects there are.
 fn objects(store: &Store) -> usize {
-    store.census().unwrap().objects.len()
+    store.inventory().unwrap().objects.len()
 }
 
 #[test]
@@ -72,8 +74,8 @@ fn what_is_young_stays() {
     let orphan = store.own_object(&Digest::of(b"orphan"));
     files::create_dir_all(orphan.parent().unwrap()).unwrap();
     files::write(&orphan, "orphan").unwrap();
-    assert!(gc(&store, &[], Limits::default()).is_empty());
-    let old = Limits { older_than: Some(Duration::from_secs(60)), ..all() };
+    assert!(gc(&store, &[], GcLimits::default()).is_empty());
+    let old = GcLimits { older_than: Some(Duration::from_secs(60)), ..all() };
     assert_eq!((gc(&store, &[], old).entries.len(), orphan.exists()), (0, false));
     assert_eq!(gc(&store, &[], all()).entries.len(), 1);
 }
@@ -93,10 +95,10 @@ fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
     for (n, len, seconds) in [(1, 10, 1.0), (2, 20, 20.0), (3, 300, 3.0)] {
         let miss = claim(&store, n);
         files::write(miss.out().join("a.txt"), vec![b'a' + n as u8; len]).unwrap();
-        miss.commit(&recipe(n), Work { seconds, ..Work::default() }).unwrap();
+        miss.commit(&recipe(n), CommitInfo { seconds, ..CommitInfo::default() }).unwrap();
     }
     store.clear_away();
-    let limit = |max| Limits { max_size: Some(max), ..all() };
+    let limit = |max| GcLimits { max_size: Some(max), ..all() };
     assert!(gc(&store, &[], limit(330)).is_empty());
     let keys = |sweep: Sweep| sweep.entries.iter().map(|gone| gone.key).collect::<Vec<_>>();
     assert_eq!(keys(store.plan_gc(&|_| false, limit(29)).unwrap()), [key(3), key(1)]);
@@ -155,10 +157,10 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
     files::write(alive.scratch().join("checkpoint"), "step 1").unwrap();
     files::write(object(&store, &stored).with_file_name(".tmp-x"), "half").unwrap();
     files::write(store.root().join("quarantine/bad"), "bad").unwrap();
-    files::create_dir_all(store.root().join("work").join(format!("{}1-2", super::super::pack::UNPACKING))).unwrap();
+    files::create_dir_all(store.root().join("work").join(format!("{}1-2", crate::cache::archive::UNPACKING))).unwrap();
     files::write(store.root().join("work/mine.txt"), "foreign").unwrap();
 
-    let week = Limits { leftovers: Duration::from_secs(604_800), ..all() };
+    let week = GcLimits { leftovers: Duration::from_secs(604_800), ..all() };
     let done = gc_work(&store, week);
     assert_eq!(done, (2, 0, 1), "checkpoints and quarantine are kept for a week");
     assert!(store.root().join("work").join(key(2).hex()).join("scratch/checkpoint").exists());
@@ -170,7 +172,7 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
 }
 
 /// Sweeps, keeping entry 1; how many working folders, quarantined and temporary files went.
-fn gc_work(store: &Store, limits: Limits) -> (usize, usize, usize) {
+fn gc_work(store: &Store, limits: GcLimits) -> (usize, usize, usize) {
     let keep = |k| k == key(1);
     let plan = store.plan_gc(&keep, limits).unwrap();
     let done = store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();

@@ -2,11 +2,15 @@
 //! it says of a file holds as long as the file's signature does, and without it everything is found again from the
 //! manifests. Written as a whole, by rename, with a digest at its end; a damaged or foreign one is ignored.
 //!
-//! In memory it is what was read ([`Packed`]), and beside it what changed since.
+//! In memory it is what was read ([`IndexFile`]), and beside it what changed since.
 //!
 //! A signature speaks for bytes as long as the machine runs. A power cut may take bytes back that were written but not yet on
 //! the disk, and some file systems keep the signature then. So what was not [settled](Signature::settled) is forgotten when the
 //! machine was started anew, and hashed once more.
+
+pub mod file;
+pub mod prefetch;
+mod write;
 
 use std::borrow::Borrow;
 use std::collections::hash_map::RandomState;
@@ -23,13 +27,12 @@ use crate::base::fs::{self, FsError};
 
 use super::entry::Stored;
 use super::key::CacheKey;
-use super::pack_index;
-use super::packed::Packed;
 use super::stat::{Signature, boot};
+use file::IndexFile;
 
 /// What is remembered of a file of the working tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Memo {
+pub struct FileMemo {
     pub signature: Signature,
     /// When the hashing began.
     pub hashed_at: i64,
@@ -38,7 +41,7 @@ pub struct Memo {
 
 /// What is remembered of an object.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen {
+pub struct ObjectMemo {
     /// When its bytes were last known to be right.
     pub signature: Signature,
     /// Whether these bytes are known to be on the disk.
@@ -47,13 +50,13 @@ pub struct Seen {
 
 /// What else is known of bytes. It follows from them, so it holds as long as they are what their digest says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct About {
+pub struct OtherDigests {
     /// What they mean as a file of tensors.
     pub tensors: Option<Digest>,
     pub sha256: Option<[u8; 32]>,
 }
 
-impl About {
+impl OtherDigests {
     /// With what `other` has and this has not.
     pub fn or(self, other: Self) -> Self {
         Self { tensors: self.tensors.or(other.tensors), sha256: self.sha256.or(other.sha256) }
@@ -65,21 +68,21 @@ type DigestState = BuildHasherDefault<DigestHasher>;
 #[derive(Debug)]
 pub struct Index {
     /// As read.
-    pub packed: Arc<Packed>,
+    pub packed: Arc<IndexFile>,
     /// Of which file, so that one that another process wrote is told from it.
     read: Option<Signature>,
     /// The first making under each key.
-    pub results: Table<CacheKey, Arc<Stored>, CacheKey, DigestState>,
+    pub results: Overlay<CacheKey, Arc<Stored>, CacheKey, DigestState>,
     /// The objects.
-    pub objects: Table<Digest, Seen, Digest, DigestState>,
+    pub objects: Overlay<Digest, ObjectMemo, Digest, DigestState>,
     /// Files of the working tree.
-    pub files: Table<PathBuf, Memo, Path>,
+    pub files: Overlay<PathBuf, FileMemo, Path>,
     /// Bytes of large files of the working tree, by their digest. Kept as long as a file or an object has them.
-    pub about: Table<Digest, About, Digest, DigestState>,
+    pub about: Overlay<Digest, OtherDigests, Digest, DigestState>,
     /// The folders of manifests, by number, as they were when the manifests of all these results were in them.
-    pub folders: Table<u8, Signature, u8>,
+    pub folders: Overlay<u8, Signature, u8>,
     /// The key under which each node was last found or made.
-    pub last: Last,
+    pub last: LastKeys,
     pub dirty: bool,
 }
 
@@ -98,19 +101,19 @@ impl Index {
     fn read_as_of(path: &Path, boot: &str) -> Self {
         // Before the bytes: a file that is put in its place meanwhile is read again.
         let read = Signature::at(path).ok().flatten();
-        let packed = fs::read(path).ok().and_then(|bytes| Packed::new(bytes, boot)).unwrap_or_default();
+        let packed = fs::read(path).ok().and_then(|bytes| IndexFile::new(bytes, boot)).unwrap_or_default();
         Self::on(packed.into(), read)
     }
 
-    fn on(packed: Arc<Packed>, read: Option<Signature>) -> Self {
+    fn on(packed: Arc<IndexFile>, read: Option<Signature>) -> Self {
         Self {
             read,
-            results: Table::new(&packed, |packed, key| Some(Arc::new(packed.stored(packed.find_result(*key)?)))),
-            objects: Table::new(&packed, |packed, digest| packed.seen(packed.find_object(digest)?)),
-            files: Table::new(&packed, |packed, path| packed.memo(packed.find_file(path)?)),
-            about: Table::new(&packed, |packed, digest| packed.find_about(digest)),
-            folders: Table::new(&packed, |packed, number| packed.folder(*number)),
-            last: Last { packed: packed.clone(), pipelines: BTreeMap::new() },
+            results: Overlay::new(&packed, |packed, key| Some(Arc::new(packed.stored(packed.find_result(*key)?)))),
+            objects: Overlay::new(&packed, |packed, digest| packed.seen(packed.find_object(digest)?)),
+            files: Overlay::new(&packed, |packed, path| packed.memo(packed.find_file(path)?)),
+            about: Overlay::new(&packed, |packed, digest| packed.find_about(digest)),
+            folders: Overlay::new(&packed, |packed, number| packed.folder(*number)),
+            last: LastKeys { packed: packed.clone(), pipelines: BTreeMap::new() },
             dirty: false,
             packed,
         }
@@ -133,7 +136,7 @@ impl Index {
 
     /// As if written when the machine was last started at `boot`.
     pub fn write_as_of(&mut self, path: &Path, boot: &str, durable: bool) -> Result<(), FsError> {
-        fs::replace_with(&fault::INDEX, path, durable, |file| pack_index::pack(self, boot, file))?;
+        fs::replace_with(&fault::INDEX, path, durable, |file| write::pack(self, boot, file))?;
         // First goes what was read before: the two together would take twice the memory.
         *self = Self::default();
         *self = Self::read_as_of(path, boot);
@@ -173,7 +176,7 @@ impl Index {
     }
 
     /// Learns more about bytes.
-    pub fn learn(&mut self, bytes: Digest, about: About) {
+    pub fn learn(&mut self, bytes: Digest, about: OtherDigests) {
         let known = self.about.get(&bytes).unwrap_or_default();
         self.dirty |= self.about.insert(bytes, about.or(known));
     }
@@ -189,21 +192,21 @@ impl Index {
 
 /// What was read of one kind, and what changed since. `Q`: as keys are looked up.
 #[derive(Debug)]
-pub struct Table<K, V, Q: ?Sized, S = RandomState> {
-    packed: Arc<Packed>,
-    find: fn(&Packed, &Q) -> Option<V>,
+pub struct Overlay<K, V, Q: ?Sized, S = RandomState> {
+    packed: Arc<IndexFile>,
+    find: fn(&IndexFile, &Q) -> Option<V>,
     /// `None`: taken out.
     pub changed: HashMap<K, Option<V>, S>,
 }
 
-impl<K, V, Q, S> Table<K, V, Q, S>
+impl<K, V, Q, S> Overlay<K, V, Q, S>
 where
     K: Borrow<Q> + Eq + Hash,
     V: Clone + PartialEq,
     Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
     S: BuildHasher + Default,
 {
-    fn new(packed: &Arc<Packed>, find: fn(&Packed, &Q) -> Option<V>) -> Self {
+    fn new(packed: &Arc<IndexFile>, find: fn(&IndexFile, &Q) -> Option<V>) -> Self {
         Self { packed: packed.clone(), find, changed: HashMap::default() }
     }
 
@@ -233,9 +236,9 @@ where
 /// A node of a pipeline, by a digest of its name that is short and quick: two names with the same one are not to be feared,
 /// and would mix up reasons alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub(super) u64);
+pub struct NodeHash(pub(super) u64);
 
-impl Slot {
+impl NodeHash {
     /// Of the node that is printed so (Fowler, Noll and Vo: FNV-1a, 64 bits).
     pub fn of(node: &(impl fmt::Display + ?Sized)) -> Self {
         struct Fnv(u64);
@@ -255,8 +258,8 @@ impl Slot {
 
 /// The key under which each node was last found or made, by pipeline.
 #[derive(Debug)]
-pub struct Last {
-    packed: Arc<Packed>,
+pub struct LastKeys {
+    packed: Arc<IndexFile>,
     pipelines: BTreeMap<String, LastOf>,
 }
 
@@ -266,21 +269,21 @@ struct LastOf {
     /// Its rows.
     rows: Range<u32>,
     /// Where each node stands among these, once asked for.
-    places: OnceLock<HashMap<Slot, u32>>,
-    changed: HashMap<Slot, CacheKey>,
+    places: OnceLock<HashMap<NodeHash, u32>>,
+    changed: HashMap<NodeHash, CacheKey>,
     /// The order in which its nodes are to be written.
-    order: Vec<Slot>,
+    order: Vec<NodeHash>,
 }
 
 impl LastOf {
-    fn row(&self, packed: &Packed, node: Slot) -> Option<u32> {
-        let places = || self.rows.clone().map(|row| (Slot(packed.node_slot(row)), row)).collect();
+    fn row(&self, packed: &IndexFile, node: NodeHash) -> Option<u32> {
+        let places = || self.rows.clone().map(|row| (NodeHash(packed.node_slot(row)), row)).collect();
         self.places.get_or_init(places).get(&node).copied()
     }
 }
 
-impl Last {
-    fn rows_of(packed: &Packed, pipeline: &str) -> Range<u32> {
+impl LastKeys {
+    fn rows_of(packed: &IndexFile, pipeline: &str) -> Range<u32> {
         packed.pipelines().find(|(name, _)| *name == pipeline).map(|(_, rows)| rows).unwrap_or_default()
     }
 
@@ -298,7 +301,7 @@ impl Last {
     }
 
     /// The key of one node.
-    pub fn get(&mut self, pipeline: &str, node: Slot) -> Option<CacheKey> {
+    pub fn get(&mut self, pipeline: &str, node: NodeHash) -> Option<CacheKey> {
         let packed = self.packed.clone();
         let of = self.of(pipeline);
         let changed = of.changed.get(&node).copied();
@@ -306,7 +309,7 @@ impl Last {
     }
 
     /// Learns it; whether that is news.
-    pub fn insert(&mut self, pipeline: &str, node: Slot, key: CacheKey) -> bool {
+    pub fn insert(&mut self, pipeline: &str, node: NodeHash, key: CacheKey) -> bool {
         let news = self.get(pipeline, node) != Some(key);
         if news {
             self.of(pipeline).changed.insert(node, key);
@@ -315,26 +318,26 @@ impl Last {
     }
 
     /// In which order the nodes of a pipeline are to be written: that in which they will be asked for.
-    pub fn order(&mut self, pipeline: &str, nodes: impl Iterator<Item = Slot>) {
+    pub fn order(&mut self, pipeline: &str, nodes: impl Iterator<Item = NodeHash>) {
         self.of(pipeline).order = nodes.collect();
     }
 
     /// Where a node stands in what was read.
-    pub fn row(&mut self, pipeline: &str, node: Slot) -> Option<u32> {
+    pub fn row(&mut self, pipeline: &str, node: NodeHash) -> Option<u32> {
         let packed = self.packed.clone();
         self.of(pipeline).row(&packed, node)
     }
 
     /// The pipelines, and their nodes with their keys, in the order in which they are to be written.
-    pub fn all(&self) -> BTreeMap<&str, Vec<(Slot, CacheKey)>> {
-        let row = |row| (Slot(self.packed.node_slot(row)), self.packed.node_key(row));
+    pub fn all(&self) -> BTreeMap<&str, Vec<(NodeHash, CacheKey)>> {
+        let row = |row| (NodeHash(self.packed.node_slot(row)), self.packed.node_key(row));
         let read = self.packed.pipelines().map(|(name, rows)| (name, rows.map(row).collect::<Vec<_>>()));
         let mut all: BTreeMap<&str, Vec<_>> = read.collect();
         for (name, of) in self.pipelines.iter().filter(|(_, of)| !(of.changed.is_empty() && of.order.is_empty())) {
             let nodes = all.entry(name).or_default();
-            let mut keys: HashMap<Slot, CacheKey> = nodes.iter().copied().collect();
+            let mut keys: HashMap<NodeHash, CacheKey> = nodes.iter().copied().collect();
             keys.extend(of.changed.iter().map(|(node, key)| (*node, *key)));
-            let mut changed: Vec<Slot> = of.changed.keys().copied().collect();
+            let mut changed: Vec<NodeHash> = of.changed.keys().copied().collect();
             changed.sort();
             let in_order = of.order.iter().copied().chain(nodes.iter().map(|(node, _)| *node)).chain(changed);
             *nodes = in_order.filter_map(|node| Some((node, keys.remove(&node)?))).collect();
@@ -342,7 +345,7 @@ impl Last {
         all
     }
 
-    fn rebase(&mut self, packed: &Arc<Packed>) {
+    fn rebase(&mut self, packed: &Arc<IndexFile>) {
         self.packed = packed.clone();
         for (name, of) in &mut self.pipelines {
             (of.rows, of.places) = (Self::rows_of(packed, name), OnceLock::new());
@@ -352,7 +355,7 @@ impl Last {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packed::NONE;
+    use super::file::NONE;
     use super::*;
     use crate::cache::Recipe;
 
@@ -371,14 +374,14 @@ mod tests {
         let mut index = Index::default();
         index.results.insert(key(1), stored(1, &[("device", "cpu")]));
         index.results.insert(key(2), stored(2, &[]));
-        index.objects.insert(digest, Seen { signature: SIGNATURE, settled: false });
-        index.objects.insert(Digest::of(b"y"), Seen { signature: SIGNATURE, settled: true });
-        index.files.insert("/a/é".into(), Memo { signature: SIGNATURE, hashed_at: 5, digest });
-        index.files.insert("/a".into(), Memo { signature: SIGNATURE, hashed_at: i64::MAX, digest });
-        index.learn(digest, About { tensors: Some(Digest::of(b"tensors")), sha256: None });
-        index.last.insert("p", Slot::of("one"), key(1));
-        index.last.insert("p", Slot::of("gone"), key(3));
-        index.last.insert("q", Slot::of("one"), key(2));
+        index.objects.insert(digest, ObjectMemo { signature: SIGNATURE, settled: false });
+        index.objects.insert(Digest::of(b"y"), ObjectMemo { signature: SIGNATURE, settled: true });
+        index.files.insert("/a/é".into(), FileMemo { signature: SIGNATURE, hashed_at: 5, digest });
+        index.files.insert("/a".into(), FileMemo { signature: SIGNATURE, hashed_at: i64::MAX, digest });
+        index.learn(digest, OtherDigests { tensors: Some(Digest::of(b"tensors")), sha256: None });
+        index.last.insert("p", NodeHash::of("one"), key(1));
+        index.last.insert("p", NodeHash::of("gone"), key(3));
+        index.last.insert("q", NodeHash::of("one"), key(2));
         index.folders.insert(0, SIGNATURE);
         index.folders.insert(7, SIGNATURE);
         index
@@ -390,7 +393,7 @@ mod tests {
         let objects: Vec<_> = [b"x", b"y", b"z"].map(|bytes| index.objects.get(&Digest::of(bytes))).into();
         let files: Vec<_> = ["/a", "/a/é", "/b"].map(|path| index.files.get(Path::new(path))).into();
         let nodes = [("p", "one"), ("p", "gone"), ("q", "one"), ("q", "gone"), ("r", "one")];
-        let last = nodes.map(|(pipeline, node)| index.last.get(pipeline, Slot::of(node)));
+        let last = nodes.map(|(pipeline, node)| index.last.get(pipeline, NodeHash::of(node)));
         let about = [b"x", b"y", b"z"].map(|bytes| index.about.get(&Digest::of(bytes)));
         let folders = [0, 6, 7, 255].map(|number| index.folders.get(&number));
         format!("{results:?}\n{objects:?}\n{files:?}\n{last:?}\n{about:?}\n{folders:?}")
@@ -398,12 +401,12 @@ mod tests {
 
     fn packed(index: &Index, boot: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        pack_index::pack(index, boot, &mut bytes).unwrap();
+        write::pack(index, boot, &mut bytes).unwrap();
         bytes
     }
 
     fn unpacked(bytes: &[u8], boot: &str) -> Option<Index> {
-        Some(Index::on(Packed::new(bytes.to_owned(), boot)?.into(), None))
+        Some(Index::on(IndexFile::new(bytes.to_owned(), boot)?.into(), None))
     }
 
     #[test]
@@ -446,11 +449,11 @@ mod tests {
         let path = dir.path().join("index");
         sample().write(&path, false).unwrap();
         let (mut one, mut other) = (Index::read(&path), Index::read(&path));
-        let seen = Seen { signature: SIGNATURE, settled: true };
+        let seen = ObjectMemo { signature: SIGNATURE, settled: true };
         assert!(one.objects.insert(Digest::of(b"z"), seen) && !one.objects.insert(Digest::of(b"z"), seen));
         one.results.remove(&key(1));
         one.objects.remove(&Digest::of(b"y"));
-        one.last.insert("p", Slot::of("gone"), key(4));
+        one.last.insert("p", NodeHash::of("gone"), key(4));
         one.keep_files(|path| path == Path::new("/a"));
         let said = says(&mut one);
         one.write(&path, false).unwrap();
@@ -458,14 +461,14 @@ mod tests {
 
         // What another process wrote meanwhile stays, but for what this one knows better.
         other.results.insert(key(3), stored(3, &[]));
-        other.last.insert("p", Slot::of("one"), key(3));
+        other.last.insert("p", NodeHash::of("one"), key(3));
         other.write(&path, false).unwrap();
         let mut both = Index::read(&path);
         let known = |index: &Index| (1..4).map(|v| index.results.get(&key(v)).is_some()).collect::<Vec<_>>();
         assert_eq!((known(&both), known(&other)), (vec![false, true, true], vec![false, true, true]));
         assert_eq!(both.objects.get(&Digest::of(b"z")), Some(seen));
-        assert_eq!(both.last.get("p", Slot::of("gone")), Some(key(4)));
-        assert_eq!(both.last.get("p", Slot::of("one")), Some(key(3)));
+        assert_eq!(both.last.get("p", NodeHash::of("gone")), Some(key(4)));
+        assert_eq!(both.last.get("p", NodeHash::of("one")), Some(key(3)));
     }
 
     #[test]
@@ -475,16 +478,16 @@ mod tests {
         sample().write(&path, false).unwrap();
         let (mut one, mut other) = (Index::read(&path), Index::read(&path));
         let sha256 = Some([1; 32]);
-        one.learn(Digest::of(b"y"), About { tensors: Some(Digest::of(b"t")), sha256: None });
-        one.learn(Digest::of(b"of nobody"), About { tensors: None, sha256 });
+        one.learn(Digest::of(b"y"), OtherDigests { tensors: Some(Digest::of(b"t")), sha256: None });
+        one.learn(Digest::of(b"of nobody"), OtherDigests { tensors: None, sha256 });
         one.write(&path, false).unwrap();
-        other.learn(Digest::of(b"x"), About { tensors: None, sha256 });
-        other.learn(Digest::of(b"y"), About { tensors: None, sha256 });
+        other.learn(Digest::of(b"x"), OtherDigests { tensors: None, sha256 });
+        other.learn(Digest::of(b"y"), OtherDigests { tensors: None, sha256 });
         other.write(&path, false).unwrap();
         let both = Index::read(&path);
         let about = |bytes: &[u8]| both.about.get(&Digest::of(bytes));
-        assert_eq!(about(b"x"), Some(About { tensors: Some(Digest::of(b"tensors")), sha256 }));
-        assert_eq!(about(b"y"), Some(About { tensors: Some(Digest::of(b"t")), sha256 }));
+        assert_eq!(about(b"x"), Some(OtherDigests { tensors: Some(Digest::of(b"tensors")), sha256 }));
+        assert_eq!(about(b"y"), Some(OtherDigests { tensors: Some(Digest::of(b"t")), sha256 }));
         assert_eq!(about(b"of nobody"), None);
     }
 
@@ -492,12 +495,12 @@ mod tests {
     fn nodes_are_written_in_the_order_in_which_they_will_be_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
-        let nodes: Vec<Slot> = (0..4).map(|n| Slot::of(&n)).collect();
+        let nodes: Vec<NodeHash> = (0..4).map(|n| NodeHash::of(&n)).collect();
         let mut index = Index::default();
         for node in nodes.iter().rev() {
             index.last.insert("p", *node, key(1));
         }
-        index.last.insert("p", Slot::of("of another time"), key(2));
+        index.last.insert("p", NodeHash::of("of another time"), key(2));
         index.last.order("p", nodes.iter().copied());
         index.results.insert(key(1), stored(1, &[]));
         index.write(&path, false).unwrap();
@@ -505,8 +508,8 @@ mod tests {
             assert_eq!(index.last.row("p", *node), Some(at as u32));
             assert_eq!(index.packed.key(index.packed.node_result(at as u32)), key(1));
         }
-        assert_eq!(index.last.row("p", Slot::of("of another time")), Some(4));
-        assert_eq!((index.packed.node_result(4), index.last.row("p", Slot::of("none"))), (NONE, None));
+        assert_eq!(index.last.row("p", NodeHash::of("of another time")), Some(4));
+        assert_eq!((index.packed.node_result(4), index.last.row("p", NodeHash::of("none"))), (NONE, None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`Objects`]: the folder of objects, held open: a look at an object by a name that is relative to it spares the system
+//! [`ObjectDir`]: the folder of objects, held open: a look at an object by a name that is relative to it spares the system
 //! the walk down from the root, which is half of the cost of a look.
 
 use std::ffi::CStr;
@@ -14,9 +14,9 @@ type Name = [u8; 66];
 
 /// The folder of objects.
 #[derive(Debug)]
-pub struct Objects(Option<File>);
+pub struct ObjectDir(Option<File>);
 
-impl Objects {
+impl ObjectDir {
     /// At `path`. One that cannot be opened shows no object.
     pub fn open(path: &Path) -> Self {
         Self(File::open(path).ok())
@@ -57,7 +57,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"x");
         let path = dir.path().join(&digest.hex()[..2]).join(&digest.hex()[2..]);
-        let objects = Objects::open(dir.path());
+        let objects = ObjectDir::open(dir.path());
         assert_eq!(objects.signature(&digest), None);
         std::fs::create_dir(path.parent().unwrap()).unwrap();
         std::fs::write(&path, b"x").unwrap();
@@ -66,6 +66,6 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(objects.signature(&digest), None);
-        assert_eq!(Objects::open(&path.join("none")).signature(&digest), None);
+        assert_eq!(ObjectDir::open(&path.join("none")).signature(&digest), None);
     }
 }

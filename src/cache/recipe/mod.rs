@@ -18,7 +18,7 @@ pub const SCHEMA: u64 = 1;
 /// What a field stands for. `S`: owned as it is kept, borrowed as it is walked over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Name<S = String> {
+pub enum FieldName<S = String> {
     /// [`SCHEMA`].
     Schema,
     /// The stage kind's name.
@@ -54,53 +54,53 @@ pub enum Name<S = String> {
     },
 }
 
-impl Name {
+impl FieldName {
     /// Borrowed.
-    fn parts(&self) -> Name<&str> {
+    fn parts(&self) -> FieldName<&str> {
         match self {
-            Name::Schema => Name::Schema,
-            Name::Stage => Name::Stage,
-            Name::Version => Name::Version,
-            Name::Param(name) => Name::Param(name),
-            Name::File(name) => Name::File(name),
-            Name::Named { role, at } => Name::Named { role, at },
-            Name::Producer { role, at } => Name::Producer { role, at },
-            Name::Input { role, at, file } => Name::Input { role, at, file },
+            FieldName::Schema => FieldName::Schema,
+            FieldName::Stage => FieldName::Stage,
+            FieldName::Version => FieldName::Version,
+            FieldName::Param(name) => FieldName::Param(name),
+            FieldName::File(name) => FieldName::File(name),
+            FieldName::Named { role, at } => FieldName::Named { role, at },
+            FieldName::Producer { role, at } => FieldName::Producer { role, at },
+            FieldName::Input { role, at, file } => FieldName::Input { role, at, file },
         }
     }
 }
 
-impl Name<&str> {
+impl FieldName<&str> {
     /// To keep.
-    fn owned(self) -> Name {
+    fn owned(self) -> FieldName {
         let own = str::to_owned;
         match self {
-            Name::Schema => Name::Schema,
-            Name::Stage => Name::Stage,
-            Name::Version => Name::Version,
-            Name::Param(name) => Name::Param(own(name)),
-            Name::File(name) => Name::File(own(name)),
-            Name::Named { role, at } => Name::Named { role: own(role), at: own(at) },
-            Name::Producer { role, at } => Name::Producer { role: own(role), at: own(at) },
-            Name::Input { role, at, file } => Name::Input { role: own(role), at: own(at), file: own(file) },
+            FieldName::Schema => FieldName::Schema,
+            FieldName::Stage => FieldName::Stage,
+            FieldName::Version => FieldName::Version,
+            FieldName::Param(name) => FieldName::Param(own(name)),
+            FieldName::File(name) => FieldName::File(own(name)),
+            FieldName::Named { role, at } => FieldName::Named { role: own(role), at: own(at) },
+            FieldName::Producer { role, at } => FieldName::Producer { role: own(role), at: own(at) },
+            FieldName::Input { role, at, file } => FieldName::Input { role: own(role), at: own(at), file: own(file) },
         }
     }
 }
 
 /// `param.learning_rate`, `input.runs[seed=42]/eval.json`.
-impl fmt::Display for Name {
+impl fmt::Display for FieldName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Schema => f.write_str("schema"),
-            Name::Stage => f.write_str("stage"),
-            Name::Version => f.write_str("version"),
-            Name::Param(name) => write!(f, "param.{name}"),
-            Name::File(name) => write!(f, "file.{name}"),
-            Name::Named { role, at } => write!(f, "stage.{role}[{at}]"),
-            Name::Producer { role, at } if at.is_empty() => write!(f, "input.{role}"),
-            Name::Producer { role, at } => write!(f, "input.{role}[{at}]"),
-            Name::Input { role, at, file } if at.is_empty() => write!(f, "input.{role}/{file}"),
-            Name::Input { role, at, file } => write!(f, "input.{role}[{at}]/{file}"),
+            FieldName::Schema => f.write_str("schema"),
+            FieldName::Stage => f.write_str("stage"),
+            FieldName::Version => f.write_str("version"),
+            FieldName::Param(name) => write!(f, "param.{name}"),
+            FieldName::File(name) => write!(f, "file.{name}"),
+            FieldName::Named { role, at } => write!(f, "stage.{role}[{at}]"),
+            FieldName::Producer { role, at } if at.is_empty() => write!(f, "input.{role}"),
+            FieldName::Producer { role, at } => write!(f, "input.{role}[{at}]"),
+            FieldName::Input { role, at, file } if at.is_empty() => write!(f, "input.{role}/{file}"),
+            FieldName::Input { role, at, file } => write!(f, "input.{role}[{at}]/{file}"),
         }
     }
 }
@@ -108,7 +108,7 @@ impl fmt::Display for Name {
 /// What a field holds. `S`, `V`: owned as it is kept, borrowed as it is walked over.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Content<S = String, V = Value> {
+pub enum FieldContent<S = String, V = Value> {
     /// A version or a count.
     Number(u64),
     /// A name.
@@ -119,25 +119,25 @@ pub enum Content<S = String, V = Value> {
     Digest(Digest),
 }
 
-impl Content {
+impl FieldContent {
     /// Borrowed.
-    fn parts(&self) -> Content<&str, &Value> {
+    fn parts(&self) -> FieldContent<&str, &Value> {
         match self {
-            Content::Number(n) => Content::Number(*n),
-            Content::Text(t) => Content::Text(t),
-            Content::Value(v) => Content::Value(v),
-            Content::Digest(d) => Content::Digest(*d),
+            FieldContent::Number(n) => FieldContent::Number(*n),
+            FieldContent::Text(t) => FieldContent::Text(t),
+            FieldContent::Value(v) => FieldContent::Value(v),
+            FieldContent::Digest(d) => FieldContent::Digest(*d),
         }
     }
 }
 
-impl fmt::Display for Content {
+impl fmt::Display for FieldContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Content::Number(n) => write!(f, "{n}"),
-            Content::Text(t) => f.write_str(t),
-            Content::Value(v) => write!(f, "{v}"),
-            Content::Digest(d) => write!(f, "{d}"),
+            FieldContent::Number(n) => write!(f, "{n}"),
+            FieldContent::Text(t) => f.write_str(t),
+            FieldContent::Value(v) => write!(f, "{v}"),
+            FieldContent::Digest(d) => write!(f, "{d}"),
         }
     }
 }
@@ -146,19 +146,19 @@ impl fmt::Display for Content {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Field {
     /// What it stands for; unique in its recipe.
-    pub name: Name,
+    pub name: FieldName,
     /// What it holds.
-    pub content: Content,
+    pub content: FieldContent,
 }
 
 /// All that determines a result, in field order.
 ///
 /// ```
 /// use dpt::base::value::Value;
-/// use dpt::cache::recipe::{Content, Name, Recipe};
+/// use dpt::cache::recipe::{FieldContent, FieldName, Recipe};
 ///
 /// let recipe = |rate: f64| {
-///     Recipe::new("train", 3).with(Name::Param("learning_rate".into()), Content::Value(Value::Float(rate)))
+///     Recipe::new("train", 3).with(FieldName::Param("learning_rate".into()), FieldContent::Value(Value::Float(rate)))
 /// };
 /// assert_eq!(recipe(0.3).key(), recipe(3e-1).key());
 /// assert_ne!(recipe(0.3).key(), recipe(0.5).key());
@@ -174,19 +174,19 @@ impl Recipe {
     /// The recipe of a stage kind at a version, without parameters or inputs.
     pub fn new(stage: &str, version: u32) -> Self {
         Self { fields: Vec::with_capacity(16) }
-            .with(Name::Schema, Content::Number(SCHEMA))
-            .with(Name::Stage, Content::Text(stage.to_owned()))
-            .with(Name::Version, Content::Number(u64::from(version)))
+            .with(FieldName::Schema, FieldContent::Number(SCHEMA))
+            .with(FieldName::Stage, FieldContent::Text(stage.to_owned()))
+            .with(FieldName::Version, FieldContent::Number(u64::from(version)))
     }
 
     /// With one more field.
-    pub fn with(mut self, name: Name, content: Content) -> Self {
+    pub fn with(mut self, name: FieldName, content: FieldContent) -> Self {
         self.push(name, content);
         self
     }
 
     /// Adds a field.
-    pub fn push(&mut self, name: Name, content: Content) {
+    pub fn push(&mut self, name: FieldName, content: FieldContent) {
         debug_assert!(self.get(&name).is_none(), "field `{name}` comes twice");
         self.fields.push(Field { name, content });
     }
@@ -197,7 +197,7 @@ impl Recipe {
     }
 
     /// What field `name` holds.
-    pub fn get(&self, name: &Name) -> Option<&Content> {
+    pub fn get(&self, name: &FieldName) -> Option<&FieldContent> {
         self.fields.iter().find(|f| f.name == *name).map(|f| &f.content)
     }
 
@@ -212,18 +212,18 @@ impl Recipe {
 }
 
 /// Who takes the fields of a recipe, in order: to keep them, or to hash them alone.
-pub trait Fields {
+pub trait FieldSink {
     /// The next field.
-    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>);
+    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>);
 }
 
-impl Fields for Recipe {
-    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>) {
+impl FieldSink for Recipe {
+    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>) {
         let content = match content {
-            Content::Number(n) => Content::Number(n),
-            Content::Text(t) => Content::Text(t.to_owned()),
-            Content::Value(v) => Content::Value(v.clone()),
-            Content::Digest(d) => Content::Digest(d),
+            FieldContent::Number(n) => FieldContent::Number(n),
+            FieldContent::Text(t) => FieldContent::Text(t.to_owned()),
+            FieldContent::Value(v) => FieldContent::Value(v.clone()),
+            FieldContent::Digest(d) => FieldContent::Digest(d),
         };
         self.push(name.owned(), content);
     }
@@ -240,9 +240,9 @@ impl KeyHasher {
     /// As [`Recipe::new`].
     pub fn new(stage: &str, version: u32) -> Self {
         let mut it = Self::part();
-        it.field(Name::Schema, Content::Number(SCHEMA));
-        it.field(Name::Stage, Content::Text(stage));
-        it.field(Name::Version, Content::Number(u64::from(version)));
+        it.field(FieldName::Schema, FieldContent::Number(SCHEMA));
+        it.field(FieldName::Stage, FieldContent::Text(stage));
+        it.field(FieldName::Version, FieldContent::Number(u64::from(version)));
         it
     }
 
@@ -303,30 +303,30 @@ impl SharedFields {
     }
 }
 
-impl Fields for KeyHasher {
-    fn field(&mut self, name: Name<&str>, content: Content<&str, &Value>) {
+impl FieldSink for KeyHasher {
+    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>) {
         self.fields += 1;
         let h = &mut self.hasher;
         match name {
-            Name::Schema => h.field(b"schema"),
-            Name::Stage => h.field(b"stage"),
-            Name::Version => h.field(b"version"),
-            Name::Param(name) => h.field(b"param").field(name.as_bytes()),
-            Name::File(name) => h.field(b"file").field(name.as_bytes()),
-            Name::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
-            Name::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
-            Name::Input { role, at, file } => {
+            FieldName::Schema => h.field(b"schema"),
+            FieldName::Stage => h.field(b"stage"),
+            FieldName::Version => h.field(b"version"),
+            FieldName::Param(name) => h.field(b"param").field(name.as_bytes()),
+            FieldName::File(name) => h.field(b"file").field(name.as_bytes()),
+            FieldName::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
+            FieldName::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
+            FieldName::Input { role, at, file } => {
                 h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())
             }
         };
         match content {
-            Content::Number(n) => h.field(b"n").number(n),
-            Content::Text(t) => h.field(b"t").field(t.as_bytes()),
-            Content::Value(v) => {
+            FieldContent::Number(n) => h.field(b"n").number(n),
+            FieldContent::Text(t) => h.field(b"t").field(t.as_bytes()),
+            FieldContent::Value(v) => {
                 v.hash_into(h.field(b"v"));
                 h
             }
-            Content::Digest(d) => h.field(b"d").field(&d.0),
+            FieldContent::Digest(d) => h.field(b"d").field(&d.0),
         };
     }
 }
@@ -350,14 +350,14 @@ mod tests {
     use super::*;
 
     fn param(name: &str, value: Value) -> Recipe {
-        Recipe::new("train", 1).with(Name::Param(name.into()), Content::Value(value))
+        Recipe::new("train", 1).with(FieldName::Param(name.into()), FieldContent::Value(value))
     }
 
     #[test]
     fn keys_do_not_change_between_releases() {
         let recipe = param("rate", Value::Float(0.3)).with(
-            Name::Input { role: "data".into(), at: "seed=1".into(), file: "a.json".into() },
-            Content::Digest(Digest::of(b"x")),
+            FieldName::Input { role: "data".into(), at: "seed=1".into(), file: "a.json".into() },
+            FieldContent::Digest(Digest::of(b"x")),
         );
         assert_eq!(recipe.key().hex(), "d3f31a843f1efbc597d754036e091063d758da7f6e8d025b2e2a96c8e1890fd7");
     }
@@ -373,7 +373,8 @@ mod tests {
             };
             let mut begun = SharedFields::new(hashed(shared.fields()));
             for files in [0, 2, 2, 1, 0] {
-                let file = |n: u64| Field { name: Name::File(format!("{n}")), content: Content::Number(files + n) };
+                let file =
+                    |n: u64| Field { name: FieldName::File(format!("{n}")), content: FieldContent::Number(files + n) };
                 let rest: Vec<_> = (0..files).map(file).collect();
                 let whole: Recipe = shared.fields().iter().cloned().chain(rest.iter().cloned()).collect();
                 assert_eq!(begun.key(&hashed(&rest)), whole.key());
@@ -393,8 +394,8 @@ mod tests {
             param("ab", text("c")),
             param("a", Value::Int(1)),
             param("a", Value::Float(1.0)),
-            Recipe::new("train", 1).with(Name::File("a".into()), Content::Value(text("bc"))),
-            Recipe::new("train", 1).with(Name::Param("a".into()), Content::Text("bc".into())),
+            Recipe::new("train", 1).with(FieldName::File("a".into()), FieldContent::Value(text("bc"))),
+            Recipe::new("train", 1).with(FieldName::Param("a".into()), FieldContent::Text("bc".into())),
         ];
         let mut keys: Vec<_> = recipes.iter().map(Recipe::key).collect();
         keys.sort();
@@ -406,7 +407,7 @@ mod tests {
     fn read_back_it_has_the_same_key() {
         let recipe =
             param("a", Value::List(vec![Value::Int(1), Value::Float(1.0), Value::Float(0.1), Value::Bool(true)]))
-                .with(Name::File("src".into()), Content::Digest(Digest::of(b"x")));
+                .with(FieldName::File("src".into()), FieldContent::Digest(Digest::of(b"x")));
         let text = serde_json::to_string(&recipe).unwrap();
         let back: Recipe = serde_json::from_str(&text).unwrap();
         assert_eq!(back, recipe);

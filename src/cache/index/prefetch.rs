@@ -1,4 +1,4 @@
-//! [`Ahead`]: asks the system, for all objects of a pipeline's last results, whether they are as they were, each once. Several
+//! [`Prefetch`]: asks the system, for all objects of a pipeline's last results, whether they are as they were, each once. Several
 //! threads may ask together, and a thread may begin before it is known which of the answers will be needed: so the asking
 //! goes on while a plan is still being made.
 //!
@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use super::objects::Objects;
-use super::packed::{NONE, Packed};
+use super::file::{IndexFile, NONE};
+use crate::cache::object_dir::ObjectDir;
 
 /// How many objects a thread takes at a time.
 const TAKEN: usize = 64;
@@ -19,9 +19,9 @@ const CHANGED: u8 = 2;
 
 /// The questions, and their answers so far.
 #[derive(Debug)]
-pub struct Ahead {
-    packed: Arc<Packed>,
-    folder: Arc<Objects>,
+pub struct Prefetch {
+    packed: Arc<IndexFile>,
+    folder: Arc<ObjectDir>,
     /// The objects to be asked for.
     list: Vec<u32>,
     /// Which of these comes next.
@@ -30,9 +30,9 @@ pub struct Ahead {
     answers: Vec<AtomicU8>,
 }
 
-impl Ahead {
+impl Prefetch {
     /// Of the objects of these results.
-    pub fn of(packed: Arc<Packed>, folder: Arc<Objects>, results: impl Iterator<Item = u32>) -> Self {
+    pub fn of(packed: Arc<IndexFile>, folder: Arc<ObjectDir>, results: impl Iterator<Item = u32>) -> Self {
         let mut listed = vec![false; packed.objects() as usize];
         let mut list = Vec::new();
         for result in results.filter(|result| *result != NONE) {
@@ -44,7 +44,7 @@ impl Ahead {
     }
 
     /// Of the last results of the nodes in these rows.
-    pub fn of_nodes(packed: Arc<Packed>, folder: Arc<Objects>, nodes: Range<u32>) -> Self {
+    pub fn of_nodes(packed: Arc<IndexFile>, folder: Arc<ObjectDir>, nodes: Range<u32>) -> Self {
         let rows = packed.clone();
         Self::of(packed, folder, nodes.map(|node| rows.node_result(node)))
     }
@@ -55,7 +55,7 @@ impl Ahead {
     }
 
     /// Whether it is about this.
-    pub fn is_of(&self, packed: &Arc<Packed>) -> bool {
+    pub fn is_of(&self, packed: &Arc<IndexFile>) -> bool {
         Arc::ptr_eq(&self.packed, packed)
     }
 

@@ -1,4 +1,4 @@
-//! [`Census`]: all that lies in a store, by looking at every manifest and every object. For people and for gc; a run never
+//! [`Inventory`]: all that lies in a store, by looking at every manifest and every object. For people and for gc; a run never
 //! needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +13,16 @@ use crate::base::walk;
 
 use super::entry::Entry;
 use super::key::CacheKey;
-use super::recipe::Name;
+use super::recipe::FieldName;
 use super::stat::Signature;
 use super::store::Store;
 
 /// What is in a store.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct Inventory {
     /// Every entry whose manifest is whole, oldest first.
     pub entries: Vec<Entry>,
-    /// Manifests that cannot be read, and why.
+    /// ManifestDir that cannot be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
     /// Every object there is, right or wrong.
     pub objects: BTreeMap<Digest, Signature>,
@@ -36,7 +36,7 @@ impl Entry {
 
     /// Its stage kind, as its recipe says.
     pub fn kind(&self) -> String {
-        self.recipe.get(&Name::Stage).map(ToString::to_string).unwrap_or_default()
+        self.recipe.get(&FieldName::Stage).map(ToString::to_string).unwrap_or_default()
     }
 
     /// How long all its makings took.
@@ -50,7 +50,7 @@ impl Entry {
     }
 }
 
-impl Census {
+impl Inventory {
     /// Bytes of all objects.
     pub fn size(&self) -> u64 {
         self.objects.values().map(|object| object.size).sum()
@@ -78,25 +78,25 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn census(&self) -> Result<Census, Diag> {
+    pub fn inventory(&self) -> Result<Inventory, Diag> {
         let manifests: Vec<_> = named(&self.root().join("entries"), ".json")?;
         let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
-        let mut census = Census::default();
+        let mut inventory = Inventory::default();
         for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
             match entry {
-                Some(Ok(entry)) => census.entries.push(entry),
-                Some(Err(why)) => census.unreadable.push((path, why)),
+                Some(Ok(entry)) => inventory.entries.push(entry),
+                Some(Err(why)) => inventory.unreadable.push((path, why)),
                 // Gone since the folder was listed.
                 None => {}
             }
         }
-        census.entries.sort_by_key(|entry| (entry.at(), entry.key));
+        inventory.entries.sort_by_key(|entry| (entry.at(), entry.key));
         for (digest, path) in named(&self.root().join("objects"), "")? {
             if let Some(signature) = Signature::at(&path)? {
-                census.objects.insert(digest, signature);
+                inventory.objects.insert(digest, signature);
             }
         }
-        Ok(census)
+        Ok(inventory)
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Packed`]: the index as it lies on the disk. It is read in one piece, checked by the digest at its end, and then looked
+//! [`IndexFile`]: the index as it lies on the disk. It is read in one piece, checked by the digest at its end, and then looked
 //! into where it lies: rows of one length, so that a run without work decodes nothing that it does not ask for. Results and
 //! objects stand in the order in which the nodes of a pipeline ask for them, so that memory is read from one end to the other;
 //! beside them stands their order by digest.
@@ -26,15 +26,15 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 
-use super::entry::{FileRecord, Stored};
-use super::files::Files;
-use super::index::{About, Memo, Seen};
-use super::key::CacheKey;
-use super::stat::Signature;
+use super::{FileMemo, ObjectMemo, OtherDigests};
+use crate::cache::entry::{FileRecord, Stored};
+use crate::cache::files::Files;
+use crate::cache::key::CacheKey;
+use crate::cache::stat::Signature;
 
-pub(super) const MAGIC: &[u8] = b"dpt.index.5\n";
+pub const MAGIC: &[u8] = b"dpt.index.5\n";
 /// In the place of a row: none.
-pub(super) const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 
 const LIST: usize = 8;
 const ROW: usize = 4;
@@ -58,7 +58,7 @@ struct Part {
 
 /// What was read.
 #[derive(Debug, Default)]
-pub struct Packed {
+pub struct IndexFile {
     bytes: Vec<u8>,
     /// Whether the machine was not started anew since it was written.
     same_boot: bool,
@@ -77,7 +77,7 @@ pub struct Packed {
     names: Vec<Arc<[String]>>,
 }
 
-impl Packed {
+impl IndexFile {
     /// Of the bytes of a file, if these are what was written.
     pub fn new(bytes: Vec<u8>, boot: &str) -> Option<Self> {
         let body = bytes.len().checked_sub(32)?;
@@ -222,12 +222,12 @@ impl Packed {
     }
 
     /// What is known of an object. What a power cut may have taken back is forgotten.
-    pub fn seen(&self, row: u32) -> Option<Seen> {
+    pub fn seen(&self, row: u32) -> Option<ObjectMemo> {
         let at = self.objects.at + row as usize * OBJECT + 32;
         let flags = self.number(at);
         let settled = flags & 2 != 0;
         let holds = flags & 1 != 0 && (self.same_boot || settled);
-        holds.then(|| Seen { signature: self.signature(at + 8), settled })
+        holds.then(|| ObjectMemo { signature: self.signature(at + 8), settled })
     }
 
     pub fn find_object(&self, digest: &Digest) -> Option<u32> {
@@ -294,10 +294,10 @@ impl Packed {
     }
 
     /// What is remembered of it. What a power cut may have taken back is forgotten.
-    pub fn memo(&self, row: u32) -> Option<Memo> {
+    pub fn memo(&self, row: u32) -> Option<FileMemo> {
         let at = self.files.at + row as usize * FILE + 8;
         let digest = Digest(*self.digest(at + 40));
-        let memo = Memo { hashed_at: self.number(at) as i64, signature: self.signature(at + 8), digest };
+        let memo = FileMemo { hashed_at: self.number(at) as i64, signature: self.signature(at + 8), digest };
         (self.same_boot || memo.signature.settled(memo.hashed_at)).then_some(memo)
     }
 
@@ -321,14 +321,14 @@ impl Packed {
     }
 
     /// Bytes of which more is known, and what.
-    pub fn about(&self, row: u32) -> (Digest, About) {
+    pub fn about(&self, row: u32) -> (Digest, OtherDigests) {
         let at = self.abouts.at + row as usize * ABOUT;
         let flags = self.number(at + 32);
         let known = |flag: u64, place: usize| (flags & flag != 0).then(|| *self.digest(at + place));
-        (Digest(*self.digest(at)), About { tensors: known(1, 40).map(Digest), sha256: known(2, 72) })
+        (Digest(*self.digest(at)), OtherDigests { tensors: known(1, 40).map(Digest), sha256: known(2, 72) })
     }
 
-    pub fn find_about(&self, digest: &Digest) -> Option<About> {
+    pub fn find_about(&self, digest: &Digest) -> Option<OtherDigests> {
         let (mut low, mut high) = (0, self.abouts());
         while low < high {
             let middle = low.midpoint(high);

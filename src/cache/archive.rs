@@ -29,16 +29,16 @@ use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
 use crate::base::watch::{self, Unwatched, Watch};
 
+use super::commit::{PreparedFile, prepare_object};
 use super::entry::{Entry, FileRecord};
 use super::key::CacheKey;
-use super::miss::{Ready, prepare_object};
 use super::stat::now_ns;
 use super::store::Store;
 
 /// The version of the archive's layout.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// The name of its first member.
-const CONTENTS: &str = "dpt-store.json";
+pub(super) const CONTENTS: &str = "dpt-store.json";
 /// The longest that member and a manifest may be.
 const LONGEST: u64 = 256 << 20;
 /// How folders in `work/` begin into which archives are unpacked.
@@ -46,18 +46,18 @@ pub(super) const UNPACKING: &str = "import-";
 
 /// The first member.
 #[derive(Debug, Serialize, Deserialize)]
-struct Contents {
-    version: u32,
-    entries: BTreeSet<CacheKey>,
-    objects: BTreeMap<String, u64>,
+pub(super) struct Contents {
+    pub version: u32,
+    pub entries: BTreeSet<CacheKey>,
+    pub objects: BTreeMap<String, u64>,
 }
 
 /// What an archive holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
+pub struct ArchiveSummary {
     /// Entries.
     pub entries: usize,
-    /// Objects.
+    /// ObjectDir.
     pub objects: usize,
     /// Bytes of the objects.
     pub bytes: u64,
@@ -65,12 +65,12 @@ pub struct Packed {
 
 /// What an import brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportSummary {
     /// What was in the archive.
-    pub packed: Packed,
+    pub packed: ArchiveSummary,
     /// Entries that were there already.
     pub known: usize,
-    /// Objects that were not there.
+    /// ObjectDir that were not there.
     pub new_objects: usize,
     /// Keys that another process was making just then: left to it.
     pub busy: Vec<CacheKey>,
@@ -81,15 +81,20 @@ impl Store {
     ///
     /// # Errors
     /// When an entry is not there, a file of it is not what was stored, or the archive cannot be written.
-    pub fn pack(&self, keys: &BTreeSet<CacheKey>, to: &Path) -> Result<Packed, Diag> {
-        self.pack_watched(keys, to, &Unwatched)
+    pub fn export_archive(&self, keys: &BTreeSet<CacheKey>, to: &Path) -> Result<ArchiveSummary, Diag> {
+        self.export_archive_watched(keys, to, &Unwatched)
     }
 
-    /// As [`Store::pack`], followed by `watch`. Where that ends it, nothing is left of the archive.
+    /// As [`Store::export_archive`], followed by `watch`. Where that ends it, nothing is left of the archive.
     ///
     /// # Errors
-    /// As [`Store::pack`]; what `watch` says.
-    pub fn pack_watched(&self, keys: &BTreeSet<CacheKey>, to: &Path, watch: &dyn Watch) -> Result<Packed, Diag> {
+    /// As [`Store::export_archive`]; what `watch` says.
+    pub fn export_archive_watched(
+        &self,
+        keys: &BTreeSet<CacheKey>,
+        to: &Path,
+        watch: &dyn Watch,
+    ) -> Result<ArchiveSummary, Diag> {
         let _in_use = self.in_use()?;
         let mut entries = Vec::new();
         for key in keys {
@@ -116,7 +121,7 @@ impl Store {
         fault::point("pack.rename").map_err(on("write", to))?;
         beside.persist(to).map_err(|e| on("write", to)(e.error))?;
         fs::sync_dir(dir)?;
-        Ok(Packed { entries: entries.len(), objects: objects.len(), bytes: objects.values().sum() })
+        Ok(ArchiveSummary { entries: entries.len(), objects: objects.len(), bytes: objects.values().sum() })
     }
 
     fn write_members<W: Write>(
@@ -159,15 +164,15 @@ impl Store {
     ///
     /// # Errors
     /// When the archive is not whole and right, in every part, or the store cannot be written. Nothing of it is to be seen then.
-    pub fn unpack(&self, archive: &Path) -> Result<Imported, Diag> {
-        self.unpack_watched(archive, &Unwatched)
+    pub fn import_archive(&self, archive: &Path) -> Result<ImportSummary, Diag> {
+        self.import_archive_watched(archive, &Unwatched)
     }
 
-    /// As [`Store::unpack`], followed by `watch`. Where that ends it, nothing of the archive is to be seen in the store.
+    /// As [`Store::import_archive`], followed by `watch`. Where that ends it, nothing of the archive is to be seen in the store.
     ///
     /// # Errors
-    /// As [`Store::unpack`]; what `watch` says.
-    pub fn unpack_watched(&self, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<Imported, Diag> {
+    /// As [`Store::import_archive`]; what `watch` says.
+    pub fn import_archive_watched(&self, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<ImportSummary, Diag> {
         let _in_use = self.in_use()?;
         let folder = self.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
         fs::create_dir_all(&folder)?;
@@ -182,13 +187,13 @@ impl Store {
             },
         )?;
 
-        let mut imported = Imported {
-            packed: Packed {
+        let mut imported = ImportSummary {
+            packed: ArchiveSummary {
                 entries: parts.entries.len(),
                 objects: parts.objects.len(),
                 bytes: parts.objects.values().sum(),
             },
-            ..Imported::default()
+            ..ImportSummary::default()
         };
         let mut ready = Vec::with_capacity(parts.objects.len());
         for (hex, size) in &parts.objects {
@@ -197,7 +202,7 @@ impl Store {
             drop(prepare_object(&here(hex))?);
             fault::point("import.object").map_err(on("write", self.root()))?;
             let file = FileRecord { logical: bytes, bytes, size: *size, executable: false };
-            ready.push(Ready { name: hex.clone(), path: here(hex), file, signature: None });
+            ready.push(PreparedFile { name: hex.clone(), path: here(hex), file, signature: None });
         }
         imported.new_objects = self.keep(&ready, true, watch)?;
         for entry in &mut parts.entries {
@@ -259,12 +264,12 @@ fn entry_member(key: CacheKey) -> String {
     format!("entries/{}.json", key.hex())
 }
 
-fn object_member(hex: &str) -> String {
+pub(super) fn object_member(hex: &str) -> String {
     format!("objects/{hex}")
 }
 
 /// Adds a member. Neither times nor owners go in: equal contents give equal archives.
-fn member(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: impl Read) -> io::Result<()> {
+pub(super) fn member(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: impl Read) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o444);
@@ -439,7 +444,3 @@ impl<R: Read> Read for Hashing<R> {
         Ok(n)
     }
 }
-
-#[cfg(test)]
-#[path = "pack_tests.rs"]
-mod tests;

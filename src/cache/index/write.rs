@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 
-use super::entry::{FileRecord, Stored};
-use super::files::Files;
-use super::index::{About, Index, Memo, Seen};
-use super::key::CacheKey;
-use super::packed::{MAGIC, NONE, Packed};
-use super::stat::Signature;
+use super::file::{IndexFile, MAGIC, NONE};
+use super::{FileMemo, Index, ObjectMemo, OtherDigests};
+use crate::cache::entry::{FileRecord, Stored};
+use crate::cache::files::Files;
+use crate::cache::key::CacheKey;
+use crate::cache::stat::Signature;
 
 /// Writes the bytes of the file, as if the machine was last started at `boot`: piece by piece, since all of them at once would be
 /// the greatest part of what is needed for it.
@@ -46,8 +46,8 @@ pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<
     for sorted in &at.results.order {
         let (key, result) = &results[*sorted as usize];
         let (names, numerics, seconds) = match result {
-            Known::Row(row) => (packed.names(*row).clone(), packed.numerics(*row).clone(), packed.seconds(*row)),
-            Known::New(stored) => (stored.files.shared_names(), flat(stored), stored.seconds),
+            ResultSource::Row(row) => (packed.names(*row).clone(), packed.numerics(*row).clone(), packed.seconds(*row)),
+            ResultSource::New(stored) => (stored.files.shared_names(), flat(stored), stored.seconds),
         };
         w.digest(&key.0);
         w.number(seconds.to_bits());
@@ -66,11 +66,11 @@ pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<
             w.short(u32::from(file.executable));
         };
         match &results[*sorted as usize].1 {
-            Known::Row(row) => packed.outputs(*row).for_each(|output| {
+            ResultSource::Row(row) => packed.outputs(*row).for_each(|output| {
                 let file = packed.output(output);
                 put(&file, at.moved[packed.output_object(output) as usize]);
             }),
-            Known::New(stored) => {
+            ResultSource::New(stored) => {
                 stored.files.values().for_each(|file| put(file, place(&objects, &file.bytes)));
             }
         }
@@ -126,9 +126,9 @@ struct Places {
 impl Places {
     /// In the order in which the nodes with these `keys` ask for them.
     fn new(
-        packed: &Packed,
-        results: &[(CacheKey, Known)],
-        objects: &[(Digest, Option<Seen>)],
+        packed: &IndexFile,
+        results: &[(CacheKey, ResultSource)],
+        objects: &[(Digest, Option<ObjectMemo>)],
         keys: impl Iterator<Item = CacheKey>,
     ) -> Self {
         let mut order = Order::new(results.len());
@@ -142,12 +142,12 @@ impl Places {
         let mut of_objects = Order::new(objects.len());
         for sorted in &order.order {
             match results[*sorted as usize].1 {
-                Known::Row(row) => {
+                ResultSource::Row(row) => {
                     for file in packed.outputs(row) {
                         of_objects.next(moved[packed.output_object(file) as usize]);
                     }
                 }
-                Known::New(stored) => {
+                ResultSource::New(stored) => {
                     for file in stored.files.values() {
                         of_objects.next(place(objects, &file.bytes));
                     }
@@ -190,48 +190,50 @@ impl Order {
 }
 
 /// Where an object that a result names stands by digest.
-fn place(objects: &[(Digest, Option<Seen>)], bytes: &Digest) -> u32 {
+fn place(objects: &[(Digest, Option<ObjectMemo>)], bytes: &Digest) -> u32 {
     let place = objects.binary_search_by_key(bytes, |(digest, _)| *digest);
     place.expect("all that results name are there") as u32
 }
 
 /// A result: as it was read, or new.
-enum Known<'a> {
+enum ResultSource<'a> {
     Row(u32),
     New(&'a Arc<Stored>),
 }
 
-impl Known<'_> {
+impl ResultSource<'_> {
     /// How many files it has.
-    fn files(&self, packed: &Packed) -> usize {
+    fn files(&self, packed: &IndexFile) -> usize {
         match self {
-            Known::Row(row) => packed.names(*row).len(),
-            Known::New(stored) => stored.files.len(),
+            ResultSource::Row(row) => packed.names(*row).len(),
+            ResultSource::New(stored) => stored.files.len(),
         }
     }
 }
 
 /// All results, by key.
-fn results(index: &Index) -> Vec<(CacheKey, Known<'_>)> {
+fn results(index: &Index) -> Vec<(CacheKey, ResultSource<'_>)> {
     let changed = &index.results.changed;
     let packed = &index.packed;
-    let read = packed.results_sorted().map(|row| (packed.key(row), Known::Row(row)));
+    let read = packed.results_sorted().map(|row| (packed.key(row), ResultSource::Row(row)));
     let read = read.filter(|(key, _)| !changed.contains_key(key));
-    let new = changed.iter().filter_map(|(key, stored)| Some((*key, Known::New(stored.as_ref()?))));
+    let new = changed.iter().filter_map(|(key, stored)| Some((*key, ResultSource::New(stored.as_ref()?))));
     let mut all: Vec<_> = read.chain(new).collect();
     all.sort_by_key(|(key, _)| *key);
     all
 }
 
 /// All objects that were seen or are named by a result, by digest.
-fn objects(index: &Index, results: &[(CacheKey, Known)]) -> Vec<(Digest, Option<Seen>)> {
+fn objects(index: &Index, results: &[(CacheKey, ResultSource)]) -> Vec<(Digest, Option<ObjectMemo>)> {
     let (changed, packed) = (&index.objects.changed, &index.packed);
     let mut named = vec![false; packed.objects() as usize];
     let mut new = Vec::new();
     for (_, result) in results {
         match result {
-            Known::Row(row) => packed.outputs(*row).for_each(|file| named[packed.output_object(file) as usize] = true),
-            Known::New(stored) => new.extend(stored.files.values().map(|file| (file.bytes, None))),
+            ResultSource::Row(row) => {
+                packed.outputs(*row).for_each(|file| named[packed.output_object(file) as usize] = true)
+            }
+            ResultSource::New(stored) => new.extend(stored.files.values().map(|file| (file.bytes, None))),
         }
     }
     let now = |digest: Digest, read| changed.get(&digest).copied().unwrap_or(read);
@@ -250,7 +252,7 @@ fn objects(index: &Index, results: &[(CacheKey, Known)]) -> Vec<(Digest, Option<
 }
 
 /// Where the objects that were read stand by digest now.
-fn moved(packed: &Packed, objects: &[(Digest, Option<Seen>)]) -> Vec<u32> {
+fn moved(packed: &IndexFile, objects: &[(Digest, Option<ObjectMemo>)]) -> Vec<u32> {
     let mut places = vec![NONE; packed.objects() as usize];
     let mut now = 0;
     for row in packed.objects_sorted() {
@@ -264,10 +266,10 @@ fn moved(packed: &Packed, objects: &[(Digest, Option<Seen>)]) -> Vec<u32> {
 }
 
 /// All files of the working tree, by path. A path that is not text is hashed each time.
-fn files(index: &Index) -> BTreeMap<Vec<u8>, Memo> {
+fn files(index: &Index) -> BTreeMap<Vec<u8>, FileMemo> {
     let packed = &index.packed;
     let read = (0..packed.files()).filter_map(|row| Some((packed.path(row).to_owned(), packed.memo(row)?)));
-    let mut all: BTreeMap<Vec<u8>, Memo> = read.collect();
+    let mut all: BTreeMap<Vec<u8>, FileMemo> = read.collect();
     for (path, memo) in &index.files.changed {
         let Some(path) = path.to_str() else { continue };
         match memo {
@@ -281,11 +283,11 @@ fn files(index: &Index) -> BTreeMap<Vec<u8>, Memo> {
 /// What else is known of bytes that an object or a file has.
 fn about(
     index: &Index,
-    objects: &[(Digest, Option<Seen>)],
-    files: &BTreeMap<Vec<u8>, Memo>,
-) -> BTreeMap<Digest, About> {
+    objects: &[(Digest, Option<ObjectMemo>)],
+    files: &BTreeMap<Vec<u8>, FileMemo>,
+) -> BTreeMap<Digest, OtherDigests> {
     let packed = &index.packed;
-    let mut all: BTreeMap<Digest, About> = (0..packed.abouts()).map(|row| packed.about(row)).collect();
+    let mut all: BTreeMap<Digest, OtherDigests> = (0..packed.abouts()).map(|row| packed.about(row)).collect();
     for (digest, about) in &index.about.changed {
         let known = all.remove(digest).unwrap_or_default();
         all.extend(about.map(|about| (*digest, about.or(known))));

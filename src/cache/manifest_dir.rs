@@ -1,4 +1,4 @@
-//! [`Manifests`]: are the manifests still there of the results that the index knows? A result counts only with its manifest:
+//! [`ManifestDir`]: are the manifests still there of the results that the index knows? A result counts only with its manifest:
 //! `lock`, `export`, `explain` and `verify` read it, so a run that calls a result fresh whose manifest is gone leaves a store
 //! that no other command can use.
 //!
@@ -27,15 +27,15 @@ use crate::base::fault;
 
 use super::index::Index;
 use super::key::CacheKey;
-use super::look::Known;
+use super::lookup::KnownResult;
 use super::stat::{Signature, now_ns, stat_below};
 use super::store::{Store, manifest_in};
 
 /// The folder of manifests.
 #[derive(Debug)]
-pub struct Manifests(Option<File>);
+pub struct ManifestDir(Option<File>);
 
-impl Manifests {
+impl ManifestDir {
     /// At `path`. One that cannot be opened has no manifest.
     pub fn open(path: &Path) -> Self {
         Self(File::open(path).ok())
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Whether the results that the index knows have their manifests, asked for as few as possible. What has none is forgotten.
-    pub(super) fn have_manifests(&self, known: &[Option<Known>]) -> Vec<bool> {
+    pub(super) fn have_manifests(&self, known: &[Option<KnownResult>]) -> Vec<bool> {
         let mut index = self.index();
         let mut asked = [None; 256];
         let mut changed = |index: &Index, key: CacheKey| {

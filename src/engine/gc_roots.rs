@@ -16,7 +16,7 @@ use super::run::RunOptions;
 
 /// A run and the results that it made or found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunReach {
+pub struct RunKeys {
     /// The run's id.
     pub run: String,
     /// Its pipeline's name.
@@ -34,17 +34,17 @@ pub struct RunReach {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
+pub fn runs(folder: &Path) -> Result<Vec<RunKeys>, Diag> {
     /// Their keys, where they have any: an event may also tell how many nodes there are.
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Nodes {
-        Keys(BTreeMap<String, CacheKey>),
+        KeyMaker(BTreeMap<String, CacheKey>),
         Other(serde::de::IgnoredAny),
     }
     impl Default for Nodes {
         fn default() -> Self {
-            Self::Keys(BTreeMap::new())
+            Self::KeyMaker(BTreeMap::new())
         }
     }
     #[derive(Deserialize)]
@@ -64,7 +64,7 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
     names.reverse();
     let mut runs = Vec::new();
     for run in names {
-        let mut reach = RunReach { run, ..RunReach::default() };
+        let mut reach = RunKeys { run, ..RunKeys::default() };
         let text = fs::read(&folder.join(format!("{}.jsonl", reach.run))).unwrap_or_else(|error| {
             reach.broken = Some(error.to_string());
             Vec::new()
@@ -79,7 +79,7 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
                 }
             };
             reach.keys.extend(line.key);
-            if let Nodes::Keys(nodes) = line.nodes {
+            if let Nodes::KeyMaker(nodes) = line.nodes {
                 reach.keys.extend(nodes.into_values());
             }
             if let Some(name) = line.pipeline.filter(|_| reach.pipeline.is_empty()) {

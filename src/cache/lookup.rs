@@ -11,13 +11,13 @@ use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::watch::{Unwatched, Watch};
 
-use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
-use super::index::{Seen, Slot};
+use super::index::file::{IndexFile, NONE};
+use super::index::prefetch::Prefetch;
+use super::index::{NodeHash, ObjectMemo};
 use super::key::CacheKey;
-use super::packed::{NONE, Packed};
 use super::stat::{Signature, now_ns};
-use super::store::{Damage, Found, Store, Wanted, manifest_in};
+use super::store::{AcceptNumerics, Damage, Lookup, Store, manifest_in};
 
 /// How many questions to the system are worth a thread of their own.
 const WORTH_A_THREAD: usize = 1_000;
@@ -27,7 +27,7 @@ type Wrong = (String, Option<String>);
 
 /// What the index has under a key, whether or not it is still whole.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownResult {
     /// The result.
     pub stored: Arc<Stored>,
     /// Whether the node for which it was looked for was last found or made under this key.
@@ -41,15 +41,15 @@ pub struct Recall<'a> {
     store: &'a Store,
     pipeline: String,
     /// What was read, and the pipeline's rows in it, as long as nothing has changed since.
-    read: Option<(Arc<Packed>, Range<u32>)>,
+    read: Option<(Arc<IndexFile>, Range<u32>)>,
     /// Where the next node stands, most likely.
     near: u32,
 }
 
 impl Recall<'_> {
     /// What the index has of a node under a key.
-    pub fn known(&mut self, node: &impl Display, key: CacheKey, wanted: Wanted) -> Option<Known> {
-        let slot = Slot::of(node);
+    pub fn known(&mut self, node: &impl Display, key: CacheKey, wanted: AcceptNumerics) -> Option<KnownResult> {
+        let slot = NodeHash::of(node);
         let here = self.near;
         if let Some((packed, rows)) = &self.read
             && rows.contains(&here)
@@ -60,7 +60,7 @@ impl Recall<'_> {
             self.near += 1;
             let row = packed.node_result(here);
             let stored = Arc::new(packed.stored(row));
-            return wanted(&stored.numerics).then_some(Known { stored, remembered: true, row });
+            return wanted(&stored.numerics).then_some(KnownResult { stored, remembered: true, row });
         }
         let mut index = self.store.index();
         let stored = index.results.get(&key).filter(|stored| wanted(&stored.numerics))?;
@@ -69,7 +69,7 @@ impl Recall<'_> {
         }
         let remembered = index.last.get(&self.pipeline, slot) == Some(key);
         let row = if index.results.changed.contains_key(&key) { NONE } else { index.packed.find_result(key)? };
-        Some(Known { stored, remembered, row })
+        Some(KnownResult { stored, remembered, row })
     }
 }
 
@@ -78,28 +78,28 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
+    pub fn look(&self, key: CacheKey, wanted: AcceptNumerics) -> Result<Lookup, Diag> {
         self.look_watched(key, wanted, &Unwatched)
     }
 
     pub(super) fn look_watched(
         &self,
         key: CacheKey,
-        wanted: Wanted,
+        wanted: AcceptNumerics,
         watch: &(dyn Watch + Sync),
-    ) -> Result<Found, Diag> {
+    ) -> Result<Lookup, Diag> {
         if let Some(stored) = self.known(key, wanted)
             && self.is_whole(&stored)?
         {
             if self.has_manifest(key) {
-                return Ok(Found::Hit(stored));
+                return Ok(Lookup::Hit(stored));
             }
             self.forget(key);
         }
         let own = self.look_in(self.root(), key, wanted, watch)?;
         match (&own, self.shared()) {
-            (Found::Missing | Found::Other(_), Some(root)) => match self.look_in(root, key, wanted, watch)? {
-                Found::Missing => Ok(own),
+            (Lookup::Missing | Lookup::Other(_), Some(root)) => match self.look_in(root, key, wanted, watch)? {
+                Lookup::Missing => Ok(own),
                 found => Ok(found),
             },
             _ => Ok(own),
@@ -107,34 +107,40 @@ impl Store {
     }
 
     /// What the manifest below `root` says, if its files are there.
-    fn look_in(&self, root: &Path, key: CacheKey, wanted: Wanted, watch: &(dyn Watch + Sync)) -> Result<Found, Diag> {
+    fn look_in(
+        &self,
+        root: &Path,
+        key: CacheKey,
+        wanted: AcceptNumerics,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<Lookup, Diag> {
         let path = manifest_in(root, key);
         let entry = match Entry::read(&path, key)? {
-            None => return Ok(Found::Missing),
+            None => return Ok(Lookup::Missing),
             Some(Err(what)) => {
                 let what = if root == self.root() { what } else { format!("in the shared store, {what}") };
-                return Ok(Found::Damaged(vec![Damage { what, note: None, path }]));
+                return Ok(Lookup::Damaged(vec![Damage { what, note: None, path }]));
             }
             Some(Ok(entry)) => entry,
         };
         let Some(at) = entry.made.iter().position(|made| wanted(&made.numerics)) else {
-            return Ok(Found::Other(entry.made[0].numerics.clone()));
+            return Ok(Lookup::Other(entry.made[0].numerics.clone()));
         };
         let stored = Arc::new(Stored::of(key, &entry.made[at]));
         let damage = self.damage(&stored, watch)?;
         if !damage.is_empty() {
-            return Ok(Found::Damaged(damage));
+            return Ok(Lookup::Damaged(damage));
         }
         if at == 0 {
             let mut index = self.index();
             index.results.insert(key, stored.clone());
             index.dirty = true;
         }
-        Ok(Found::Hit(stored))
+        Ok(Lookup::Hit(stored))
     }
 
     /// What the index has under a key, whether or not it is still whole.
-    fn known(&self, key: CacheKey, wanted: Wanted) -> Option<Arc<Stored>> {
+    fn known(&self, key: CacheKey, wanted: AcceptNumerics) -> Option<Arc<Stored>> {
         self.index().results.get(&key).filter(|stored| wanted(&stored.numerics))
     }
 
@@ -156,12 +162,12 @@ impl Store {
         Recall { store: self, pipeline, read, near }
     }
 
-    /// Whether the objects of a pipeline's last results are as they were: to be [asked](Ahead::work) by another thread, while
+    /// Whether the objects of a pipeline's last results are as they were: to be [asked](Prefetch::work) by another thread, while
     /// it is still being found out which of them are needed.
-    pub fn look_ahead(&self, pipeline: &str) -> Arc<Ahead> {
+    pub fn look_ahead(&self, pipeline: &str) -> Arc<Prefetch> {
         let index = self.index();
         let nodes = index.last.rows(&self.memory(pipeline));
-        let ahead = Arc::new(Ahead::of_nodes(index.packed.clone(), self.objects().clone(), nodes));
+        let ahead = Arc::new(Prefetch::of_nodes(index.packed.clone(), self.objects().clone(), nodes));
         drop(index);
         self.ahead().get_or_init(|| ahead).clone()
     }
@@ -179,7 +185,7 @@ impl Store {
     }
 
     /// The same of many. The system is asked once for each object, on several threads when there is much to ask.
-    pub fn whole(&self, known: &[Option<Known>]) -> Vec<bool> {
+    pub fn whole(&self, known: &[Option<KnownResult>]) -> Vec<bool> {
         let index = self.index();
         let (packed, changed) = (index.packed.clone(), !index.objects.changed.is_empty());
         drop(index);
@@ -192,7 +198,7 @@ impl Store {
                 &*begun
             }
             None => {
-                new = Ahead::of(packed, self.objects().clone(), rows);
+                new = Prefetch::of(packed, self.objects().clone(), rows);
                 let threads = std::thread::available_parallelism().map_or(1, usize::from);
                 std::thread::scope(|scope| {
                     let others = threads.min(new.len() / WORTH_A_THREAD);
@@ -203,13 +209,13 @@ impl Store {
             }
         };
         let elsewhere =
-            |known: &Known| self.is_whole(&known.stored).unwrap_or(false) && self.has_manifest(known.stored.key);
-        let whole = |known: &Known| match known.row {
+            |known: &KnownResult| self.is_whole(&known.stored).unwrap_or(false) && self.has_manifest(known.stored.key);
+        let whole = |known: &KnownResult| match known.row {
             row if row != NONE && !changed => ahead.whole(row) || self.shared().is_some() && elsewhere(known),
             _ => elsewhere(known),
         };
         let there = self.have_manifests(known);
-        let both = |(known, there): (&Option<Known>, bool)| there && known.as_ref().is_some_and(whole);
+        let both = |(known, there): (&Option<KnownResult>, bool)| there && known.as_ref().is_some_and(whole);
         known.iter().zip(there).map(both).collect()
     }
 
@@ -223,7 +229,7 @@ impl Store {
             && !self.own_object(bytes).exists())
     }
 
-    /// What is wrong with the files of a result. Objects whose signature does not speak for them are hashed.
+    /// What is wrong with the files of a result. ObjectDir whose signature does not speak for them are hashed.
     fn damage(&self, stored: &Stored, watch: &(dyn Watch + Sync)) -> Result<Vec<Damage>, Diag> {
         let mut damage = Vec::new();
         for (name, file) in stored.files.iter() {
@@ -275,7 +281,7 @@ impl Store {
         let mut index = self.index();
         let known = index.objects.get(object).filter(|seen| seen.signature == signature);
         let settled = signature.settled(hashed_at) || known.is_some_and(|seen| seen.settled);
-        let seen = Seen { signature, settled };
+        let seen = ObjectMemo { signature, settled };
         index.dirty |= index.objects.insert(*object, seen);
     }
 

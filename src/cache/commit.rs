@@ -28,8 +28,8 @@ use crate::base::walk;
 use crate::base::watch::{self, Unwatched, Watch};
 
 use super::durable::sync_all;
-use super::entry::{Entry, FileRecord, Made, Stored};
-use super::index::Seen;
+use super::entry::{Entry, FileRecord, MadeResult, Stored};
+use super::index::ObjectMemo;
 use super::key::CacheKey;
 use super::lock::KeyLock;
 use super::recipe::Recipe;
@@ -56,7 +56,7 @@ pub struct Miss<'a> {
 
 /// What is told of a making besides its files.
 #[derive(Clone, Debug, Default)]
-pub struct Work {
+pub struct CommitInfo {
     /// The node it was made for.
     pub node: String,
     /// The run that made it.
@@ -124,7 +124,7 @@ impl<'a> Miss<'a> {
     /// # Errors
     /// When a file is not what its ending says and is not foreign, or the store cannot be written. Nothing is stored then,
     /// and the scratch folder stays.
-    pub fn commit(self, recipe: &Recipe, work: Work) -> Result<Arc<Stored>, Diag> {
+    pub fn commit(self, recipe: &Recipe, work: CommitInfo) -> Result<Arc<Stored>, Diag> {
         self.commit_watched(recipe, work, &|_| (), &Unwatched)
     }
 
@@ -136,7 +136,7 @@ impl<'a> Miss<'a> {
     pub fn commit_watched(
         mut self,
         recipe: &Recipe,
-        mut work: Work,
+        mut work: CommitInfo,
         tell: &dyn Fn(&str),
         watch: &(dyn Watch + Sync),
     ) -> Result<Arc<Stored>, Diag> {
@@ -156,17 +156,17 @@ impl<'a> Miss<'a> {
                 Ok(taken)
             },
         )?;
-        let mut ready: Vec<Ready> = Vec::with_capacity(taken.len() + work.given.len());
+        let mut ready: Vec<PreparedFile> = Vec::with_capacity(taken.len() + work.given.len());
         for ((_, name), (file, signature, note)) in written.into_iter().zip(taken) {
             if let Some(note) = note {
                 tell(&note);
                 work.notes.push(note);
             }
-            ready.push(Ready { path: out.join(&name), name, file, signature: Some(signature) });
+            ready.push(PreparedFile { path: out.join(&name), name, file, signature: Some(signature) });
         }
         for (name, bytes) in &work.given {
             let file = self.give(name, bytes, watch)?;
-            ready.push(Ready { path: out.join(name), name: name.clone(), file, signature: None });
+            ready.push(PreparedFile { path: out.join(name), name: name.clone(), file, signature: None });
         }
         self.store.keep(&ready, durable, watch)?;
         let files = ready.into_iter().map(|ready| (ready.name, ready.file)).collect();
@@ -248,7 +248,7 @@ pub(super) fn prepare_object(path: &Path) -> Result<File, fs::FsError> {
 }
 
 /// A [prepared](prepare_object) file that is to become an object.
-pub(super) struct Ready {
+pub(super) struct PreparedFile {
     /// Its name, for messages.
     pub name: String,
     /// Where it lies.
@@ -265,8 +265,13 @@ impl Store {
     /// Returns how many were new.
     ///
     /// # Errors
-    /// When the store cannot be read or written; what `watch` says. Objects that took their places stay: nothing names them.
-    pub(super) fn keep(&self, files: &[Ready], durable: bool, watch: &(dyn Watch + Sync)) -> Result<usize, Diag> {
+    /// When the store cannot be read or written; what `watch` says. ObjectDir that took their places stay: nothing names them.
+    pub(super) fn keep(
+        &self,
+        files: &[PreparedFile],
+        durable: bool,
+        watch: &(dyn Watch + Sync),
+    ) -> Result<usize, Diag> {
         let mut seen = HashSet::new();
         let (mut new, mut unsettled) = (Vec::new(), Vec::new());
         for ready in files.iter().filter(|ready| seen.insert(ready.file.bytes)) {
@@ -296,7 +301,7 @@ impl Store {
             let mut index = self.index();
             for bytes in unsettled {
                 if let Some(seen) = index.objects.get(&bytes) {
-                    index.objects.insert(bytes, Seen { settled: true, ..seen });
+                    index.objects.insert(bytes, ObjectMemo { settled: true, ..seen });
                 }
             }
         }
@@ -304,8 +309,8 @@ impl Store {
     }
 
     /// Gives a file its place among the objects. The folders with new names in them.
-    fn place(&self, ready: &Ready, settled: bool) -> Result<Vec<PathBuf>, Diag> {
-        let Ready { path, file, .. } = ready;
+    fn place(&self, ready: &PreparedFile, settled: bool) -> Result<Vec<PathBuf>, Diag> {
+        let PreparedFile { path, file, .. } = ready;
         if ready.signature.is_some() && Signature::at(path)? != ready.signature {
             return Err(still_written(&ready.name));
         }
@@ -320,17 +325,17 @@ impl Store {
             std::fs::rename(path, &to).map_err(on("write", &to))?;
         }
         if let Some(signature) = Signature::at(&to)? {
-            self.index().objects.insert(file.bytes, Seen { signature, settled });
+            self.index().objects.insert(file.bytes, ObjectMemo { signature, settled });
         }
         Ok(touched)
     }
 }
 
-fn made(work: Work, files: BTreeMap<String, FileRecord>) -> Made {
+fn made(work: CommitInfo, files: BTreeMap<String, FileRecord>) -> MadeResult {
     let (metrics, odd): (BTreeMap<_, _>, BTreeMap<_, _>) = work.metrics.into_iter().partition(|(_, v)| v.is_finite());
     let mut notes = work.notes;
     notes.extend(odd.into_iter().map(|(name, value)| format!("metric `{name}` is {value}")));
-    Made {
+    MadeResult {
         node: work.node,
         run: work.run,
         at: (now_ns() / 1_000_000_000) as u64,

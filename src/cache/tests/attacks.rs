@@ -3,38 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::artifact::Known;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
-use crate::base::value::Value;
 
-use super::recipe::{Content, Name};
 use super::*;
-
-pub(super) fn recipe(n: i64) -> Recipe {
-    Recipe::new("train", 1).with(Name::Param("n".into()), Content::Value(Value::Int(n)))
-}
-
-pub(super) fn any(_: &BTreeMap<String, String>) -> bool {
-    true
-}
-
-/// Makes the result of recipe `n`: `a.txt` with this text.
-pub(super) fn make(store: &Store, n: i64, text: &str) -> std::sync::Arc<Stored> {
-    let miss = claim(store, n);
-    fs::write(miss.out().join("a.txt"), text).unwrap();
-    miss.commit(&recipe(n), Work { node: format!("train[n={n}]"), ..Work::default() }).unwrap()
-}
-
-pub(super) fn claim(store: &Store, n: i64) -> Miss<'_> {
-    match store.claim(recipe(n).key(), &any, false).unwrap() {
-        Claim::Miss(miss) => *miss,
-        other => panic!("expected a miss, got {other:?}"),
-    }
-}
 
 #[test]
 fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
@@ -46,35 +22,13 @@ fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
         let miss = claim(&store, n);
         fs::write(miss.out().join("a.txt"), "text").unwrap();
         let hashed = BTreeMap::from([("a.txt".to_owned(), known), ("no such file".to_owned(), known)]);
-        miss.commit(&recipe(n), Work { hashed, ..Work::default() }).unwrap();
+        miss.commit(&recipe(n), CommitInfo { hashed, ..CommitInfo::default() }).unwrap();
         store.entry(recipe(n).key()).unwrap().unwrap().made[0].files["a.txt"].bytes
     };
     assert_eq!(bytes(1, (4, right)), right);
     assert_eq!(bytes(2, (5, other)), right);
     // It is believed, and found out when the file is looked at with care.
     assert_eq!(bytes(3, (4, other)), other);
-}
-
-pub(super) fn look(store: &Store, n: i64) -> String {
-    match store.look(recipe(n).key(), &any).unwrap() {
-        Found::Hit(_) => "hit".into(),
-        Found::Missing => "missing".into(),
-        Found::Other(_) => "other".into(),
-        Found::Damaged(parts) => parts.iter().map(|p| p.what.clone()).collect::<Vec<_>>().join("; "),
-    }
-}
-
-pub(super) fn object(store: &Store, stored: &Stored) -> PathBuf {
-    store.paths(stored)["a.txt"].clone()
-}
-
-pub(super) fn overwrite(path: &Path, bytes: &[u8]) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(path, bytes).unwrap();
-}
-
-pub(super) fn count(store: &Store, folder: &str) -> usize {
-    fs::read_dir(store.root().join(folder)).unwrap().count()
 }
 
 /// Both by a store that remembers and by one that has nothing but the files.
@@ -205,7 +159,7 @@ fn a_link_to_a_file_of_the_user_becomes_a_copy() {
     fs::write(&users, "one").unwrap();
     let miss = claim(&store, 1);
     fs::hard_link(&users, miss.out().join("a.txt")).unwrap();
-    let stored = miss.commit(&recipe(1), Work::default()).unwrap();
+    let stored = miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     fs::write(&users, "two").unwrap();
     assert_eq!(fs::read(object(&store, &stored)).unwrap(), b"one");
     assert_eq!(look(&store, 1), "hit");
@@ -219,7 +173,7 @@ fn what_a_failed_commit_leaves_is_no_result() {
     fs::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
     fs::write(miss.out().join("a.txt"), "one").unwrap();
     fs::write(miss.out().join("b.parquet"), "not a table").unwrap();
-    let error = miss.commit(&recipe(1), Work::default()).unwrap_err();
+    let error = miss.commit(&recipe(1), CommitInfo::default()).unwrap_err();
     assert!(error.message.contains("b.parquet` is not a parquet table"), "{error}");
     assert_eq!(look(&store, 1), "missing");
     let miss = claim(&store, 1);
@@ -233,7 +187,7 @@ fn metrics_that_are_no_numbers_are_kept_as_notes() {
     let store = Store::open(dir.path()).unwrap();
     let miss = claim(&store, 1);
     let metrics = [("loss".to_owned(), f64::NAN), ("accuracy".to_owned(), 0.5)].into();
-    miss.commit(&recipe(1), Work { metrics, ..Work::default() }).unwrap();
+    miss.commit(&recipe(1), CommitInfo { metrics, ..CommitInfo::default() }).unwrap();
     let made = store.entry(recipe(1).key()).unwrap().unwrap().made.remove(0);
     assert_eq!((made.metrics.len(), made.notes), (1, vec!["metric `loss` is NaN".to_owned()]));
 }
@@ -253,7 +207,7 @@ fn two_writers_at_once_one_result() {
                             Claim::Busy(_) => std::thread::yield_now(),
                             Claim::Miss(miss) => {
                                 fs::write(miss.out().join("a.txt"), n.to_string()).unwrap();
-                                miss.commit(&recipe(n), Work::default()).unwrap();
+                                miss.commit(&recipe(n), CommitInfo::default()).unwrap();
                                 made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                             }
                         }
@@ -288,7 +242,7 @@ fn a_killed_writer_leaves_its_scratch_and_no_lock() {
     use std::io::{BufRead, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "cache::attacks::writer_that_is_killed", "--nocapture"])
+        .args(["--exact", "cache::tests::attacks::writer_that_is_killed", "--nocapture"])
         .env("DPT_TEST_KILLED_WRITER", dir.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -306,7 +260,7 @@ fn a_killed_writer_leaves_its_scratch_and_no_lock() {
     assert_eq!(miss.written().unwrap(), [""; 0]);
     assert_eq!(fs::read_to_string(miss.scratch().join("checkpoint")).unwrap(), "step 9");
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    miss.commit(&recipe(1), Work::default()).unwrap();
+    miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert_eq!(look(&store, 1), "hit");
     let work = store.root().join("work");
     drop(store);
@@ -324,29 +278,6 @@ fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
     assert!(error.help.unwrap().contains("--cache DIR"));
 }
 
-/// Runs test `name` of this binary again, alone, where `$DIR` is a file system of its own, mounted by `mount`. `false`:
-/// this machine lets no user do that.
-pub(super) fn on_own_disk(name: &str, mount: &str) -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let script = format!("{mount} && exec \"$0\" --exact cache::{name} --nocapture");
-    let run = |script: &str| {
-        Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .env("DIR", dir.path())
-            .env("DPT_TEST_OWN_DISK", dir.path())
-            .output()
-    };
-    if !run(mount).is_ok_and(|output| output.status.success()) {
-        println!("skipped: no user may mount a file system here");
-        return false;
-    }
-    let output = run(&script).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    true
-}
-
 #[test]
 fn a_full_disk_is_told_and_loses_nothing() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
@@ -360,7 +291,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
     fs::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
     let filler = Path::new(&dir).join("filler");
     assert!(fs::write(&filler, vec![0; 1 << 20]).is_err());
-    let error = miss.commit(&recipe(2), Work { seconds: 1.0, ..Work::default() }).unwrap_err();
+    let error = miss.commit(&recipe(2), CommitInfo { seconds: 1.0, ..CommitInfo::default() }).unwrap_err();
     assert_eq!(error.class, Class::Environment);
     assert!(error.message.contains("cannot") && error.help.is_some(), "{error}");
     assert_eq!((look(&store, 1).as_str(), look(&store, 2).as_str()), ("hit", "missing"));

@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
 
-use super::attacks::{any, claim, count, look, make, object, overwrite, recipe};
 use super::*;
 
 /// A shared store with entries 1 and 2, and a private one before it.
@@ -65,7 +64,7 @@ fn ones_own_result_goes_first_and_stands_without_the_shared_store() {
     let (_, own) = both(dir.path());
     let Claim::Miss(miss) = own.claim(recipe(1).key(), &any, true).unwrap() else { panic!("forced") };
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    let stored = miss.commit(&recipe(1), Work::default()).unwrap();
+    let stored = miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert!(object(&own, &stored).starts_with(own.root()));
     fs::remove_dir_all(dir.path().join("shared")).unwrap();
     let alone = Store::open(&dir.path().join("own")).unwrap();
@@ -86,7 +85,7 @@ fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
     let miss = claim(&own, 1);
     assert_eq!(miss.damage().len(), 1);
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    miss.commit(&recipe(1), Work::default()).unwrap();
+    miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert_eq!((look(&own, 1).as_str(), fs::read(&at).unwrap().as_slice()), ("hit", b"oNe".as_slice()));
     let manifest = shared.manifest(recipe(2).key());
     overwrite(&manifest, b"{");

@@ -1,4 +1,4 @@
-//! [`Hands`]: the threads on which nodes run. One for each node that runs at the same time, kept for the nodes that come
+//! [`ThreadPool`]: the threads on which nodes run. One for each node that runs at the same time, kept for the nodes that come
 //! later; what they do is not known here.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -9,12 +9,12 @@ pub type Task<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// As many threads as were ever busy at once. They end when this is dropped and their tasks are done.
 #[derive(Default)]
-pub struct Hands<'a> {
+pub struct ThreadPool<'a> {
     threads: usize,
     tasks: Option<(mpsc::Sender<Task<'a>>, Arc<Mutex<mpsc::Receiver<Task<'a>>>>)>,
 }
 
-impl<'a> Hands<'a> {
+impl<'a> ThreadPool<'a> {
     /// Has `task` done, as one of `busy` that are, with this one.
     pub fn give<'s>(&mut self, task: Task<'a>, busy: usize, scope: &'s Scope<'s, 'a>)
     where
@@ -50,7 +50,7 @@ mod tests {
         let done = Mutex::new(0);
         let meet = std::sync::Barrier::new(3);
         std::thread::scope(|scope| {
-            let mut hands = Hands::default();
+            let mut hands = ThreadPool::default();
             let task = || {
                 threads.lock().unwrap().insert(std::thread::current().id());
                 *done.lock().unwrap() += 1;

@@ -1,14 +1,14 @@
 //! A dry run: the same events as of a run, and nothing is run.
 
-use crate::engine::event::{Event, Hit};
+use crate::engine::event::{Event, HitKind};
 use crate::engine::freshness::{self, Freshness};
 use crate::stages::ctx::Cancel;
 
-use super::{Runner, Shared, not_selected};
+use super::run::{Runner, Shared, not_selected};
 
 impl Runner<'_> {
     /// Tells what would be done.
-    pub(super) fn dry(&mut self, cancel: &Cancel) {
+    pub(super) fn dry_run(&mut self, cancel: &Cancel) {
         let Shared { graph, store, executor, options, .. } = self.shared;
         let statuses = freshness::status(graph, store, options, executor);
         if cancel.asked() {
@@ -24,7 +24,7 @@ impl Runner<'_> {
                     self.totals.fresh += 1;
                     self.totals.seconds_saved += stored.seconds;
                     self.totals.bytes_saved += stored.size();
-                    self.shared.sink.hit(status.id, Hit::Fresh, &stored);
+                    self.shared.sink.hit(status.id, HitKind::Fresh, &stored);
                     self.results[status.id.index()] = Some(stored);
                 }
                 Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !self.may_run(status.id) => {

@@ -8,7 +8,7 @@ use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::watch::Watch;
 
-use super::index::About;
+use super::index::OtherDigests;
 use super::store::Store;
 
 impl Store {
@@ -48,7 +48,7 @@ impl Store {
     fn learn(&self, name: &str, known: &Known) -> Option<Digest> {
         let mut index = self.index();
         if known.sha256.is_some() && known.size >= LARGE {
-            index.learn(known.bytes, About { tensors: None, sha256: known.sha256 });
+            index.learn(known.bytes, OtherDigests { tensors: None, sha256: known.sha256 });
         }
         let about = index.about.get(&known.bytes)?;
         about.tensors.filter(|_| kind_of(name).name == "tensors")
