@@ -27,10 +27,11 @@ use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
-use crate::base::watch::{self, Unwatched, Watch};
+use crate::base::watch::{self, Watch};
 
 use super::commit::{PreparedFile, prepare_object};
-use super::entry::{Entry, FileRecord};
+use super::entry::Entry;
+use super::files::FileRecord;
 use super::key::CacheKey;
 use super::stat::now_ns;
 use super::store::Store;
@@ -70,179 +71,160 @@ pub struct ImportSummary {
     pub packed: ArchiveSummary,
     /// Entries that were there already.
     pub known: usize,
-    /// ObjectDir that were not there.
+    /// Objects that were not there.
     pub new_objects: usize,
     /// Keys that another process was making just then: left to it.
     pub busy: Vec<CacheKey>,
 }
 
-impl Store {
-    /// Writes these entries with all their files to an archive at `to`: a reader sees the whole of it or nothing.
-    ///
-    /// # Errors
-    /// When an entry is not there, a file of it is not what was stored, or the archive cannot be written.
-    pub fn export_archive(&self, keys: &BTreeSet<CacheKey>, to: &Path) -> Result<ArchiveSummary, Diag> {
-        self.export_archive_watched(keys, to, &Unwatched)
+/// Writes these entries with all their files to an archive at `to`. A reader sees the whole archive or none. `watch` may end
+/// the work; then nothing is left of it.
+///
+/// # Errors
+/// Fails if an entry is missing, if a file of one is not what was stored, if the archive cannot be written, or with the error
+/// of `watch`.
+pub fn export(store: &Store, keys: &BTreeSet<CacheKey>, to: &Path, watch: &dyn Watch) -> Result<ArchiveSummary, Diag> {
+    let _in_use = store.in_use()?;
+    let mut entries = Vec::new();
+    for key in keys {
+        entries.push(store.entry(*key)?.ok_or_else(|| {
+            Diag::error(Class::Usage, format!("there is no entry `{key}` in the store that could be read"))
+        })?);
     }
-
-    /// As [`Store::export_archive`], followed by `watch`. Where that ends it, nothing is left of the archive.
-    ///
-    /// # Errors
-    /// As [`Store::export_archive`]; what `watch` says.
-    pub fn export_archive_watched(
-        &self,
-        keys: &BTreeSet<CacheKey>,
-        to: &Path,
-        watch: &dyn Watch,
-    ) -> Result<ArchiveSummary, Diag> {
-        let _in_use = self.in_use()?;
-        let mut entries = Vec::new();
-        for key in keys {
-            entries.push(self.entry(*key)?.ok_or_else(|| {
-                Diag::error(Class::Usage, format!("there is no entry `{key}` in the store that could be read"))
-            })?);
-        }
-        let objects: BTreeMap<Digest, u64> = entries.iter().flat_map(Entry::objects).collect();
-        let (files, bytes) = (Some(objects.len() as u64), Some(objects.values().sum()));
-        watch.begin(watch::Work { what: "exporting", files, bytes });
-        let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(dir)?;
-        fault::point("pack.write").map_err(on("write", to))?;
-        let beside = fs::beside(dir).map_err(on("write", to))?;
-        let out = BufWriter::with_capacity(1 << 20, beside.as_file());
-        if to.extension().is_some_and(|ending| ending == "gz" || ending == "tgz") {
-            let packer = GzEncoder::new(out, Compression::fast());
-            let packer = self.write_members(packer, &mut entries, &objects, to, watch)?;
-            packer.finish().and_then(|mut out| out.flush()).map_err(on("write", to))?;
-        } else {
-            self.write_members(out, &mut entries, &objects, to, watch)?.flush().map_err(on("write", to))?;
-        }
-        beside.as_file().sync_all().map_err(on("sync", to))?;
-        fault::point("pack.rename").map_err(on("write", to))?;
-        beside.persist(to).map_err(|e| on("write", to)(e.error))?;
-        fs::sync_dir(dir)?;
-        Ok(ArchiveSummary { entries: entries.len(), objects: objects.len(), bytes: objects.values().sum() })
+    let objects: BTreeMap<Digest, u64> = entries.iter().flat_map(Entry::objects).collect();
+    let (files, bytes) = (Some(objects.len() as u64), Some(objects.values().sum()));
+    watch.begin(watch::Work { what: "exporting", files, bytes });
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    fault::point("pack.write").map_err(on("write", to))?;
+    let beside = fs::beside(dir).map_err(on("write", to))?;
+    let out = BufWriter::with_capacity(1 << 20, beside.as_file());
+    if to.extension().is_some_and(|ending| ending == "gz" || ending == "tgz") {
+        let packer = GzEncoder::new(out, Compression::fast());
+        let packer = write_members(store, packer, &mut entries, &objects, to, watch)?;
+        packer.finish().and_then(|mut out| out.flush()).map_err(on("write", to))?;
+    } else {
+        write_members(store, out, &mut entries, &objects, to, watch)?.flush().map_err(on("write", to))?;
     }
+    beside.as_file().sync_all().map_err(on("sync", to))?;
+    fault::point("pack.rename").map_err(on("write", to))?;
+    beside.persist(to).map_err(|e| on("write", to)(e.error))?;
+    fs::sync_dir(dir)?;
+    Ok(ArchiveSummary { entries: entries.len(), objects: objects.len(), bytes: objects.values().sum() })
+}
 
-    fn write_members<W: Write>(
-        &self,
-        out: W,
-        entries: &mut [Entry],
-        objects: &BTreeMap<Digest, u64>,
-        to: &Path,
-        watch: &dyn Watch,
-    ) -> Result<W, Diag> {
-        let mut tar = tar::Builder::new(out);
-        let contents = Contents {
-            version: VERSION,
-            entries: entries.iter().map(|entry| entry.key).collect(),
-            objects: objects.iter().map(|(object, size)| (object.hex(), *size)).collect(),
-        };
-        let text = serde_json::to_string_pretty(&contents).expect("the contents are JSON");
-        member(&mut tar, CONTENTS, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
-        for entry in entries {
-            let (name, text) = (entry_member(entry.key), entry.text());
-            member(&mut tar, &name, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
+fn write_members<W: Write>(
+    store: &Store,
+    out: W,
+    entries: &mut [Entry],
+    objects: &BTreeMap<Digest, u64>,
+    to: &Path,
+    watch: &dyn Watch,
+) -> Result<W, Diag> {
+    let mut tar = tar::Builder::new(out);
+    let contents = Contents {
+        version: VERSION,
+        entries: entries.iter().map(|entry| entry.key).collect(),
+        objects: objects.iter().map(|(object, size)| (object.hex(), *size)).collect(),
+    };
+    let text = serde_json::to_string_pretty(&contents).expect("the contents are JSON");
+    member(&mut tar, CONTENTS, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
+    for entry in entries {
+        let (name, text) = (entry_member(entry.key), entry.text());
+        member(&mut tar, &name, text.len() as u64, text.as_bytes()).map_err(on("write", to))?;
+    }
+    for (object, size) in objects {
+        let path = store.object(object);
+        let reader = Asking { reader: fs::open(&path)?, watch };
+        let mut reader = Hashing::new(BufReader::with_capacity(1 << 20, reader).take(*size));
+        let written = member(&mut tar, &object_member(&object.hex()), *size, &mut reader);
+        watch.check()?;
+        written.map_err(on("write", to))?;
+        watch.advance(1, 0);
+        if reader.digest() != *object {
+            let text = format!("object `{object}` is not what was stored: nothing was exported");
+            return Err(Diag::error(Class::Store, text).help("`dpt run` sets it aside and makes it again"));
         }
-        for (object, size) in objects {
-            let path = self.object(object);
-            let reader = Asking { reader: fs::open(&path)?, watch };
-            let mut reader = Hashing::new(BufReader::with_capacity(1 << 20, reader).take(*size));
-            let written = member(&mut tar, &object_member(&object.hex()), *size, &mut reader);
+    }
+    Ok(tar.into_inner().map_err(on("write", to))?)
+}
+
+/// Imports all results of an archive that the store does not have. `watch` may end the work; then nothing of the archive can
+/// be seen in the store.
+///
+/// # Errors
+/// Fails if any part of the archive is wrong or missing, if the store cannot be written, or with the error of `watch`. Then
+/// nothing of the archive can be seen in the store.
+pub fn import(store: &Store, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<ImportSummary, Diag> {
+    let _in_use = store.in_use()?;
+    let folder = store.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
+    fs::create_dir_all(&folder)?;
+    let staging = Staging(folder);
+    watch.begin(watch::Work { what: "unpacking", files: None, bytes: None });
+    let mut parts = read_members(archive, &staging.0, watch)?;
+    let here = |hex: &str| staging.0.join(hex);
+    parts.entries.par_iter().flat_map_iter(|entry| entry.made.iter().flat_map(|made| &made.files)).try_for_each(
+        |(name, file)| {
             watch.check()?;
-            written.map_err(on("write", to))?;
-            watch.advance(1, 0);
-            if reader.digest() != *object {
-                let text = format!("object `{object}` is not what was stored: nothing was exported");
-                return Err(Diag::error(Class::Store, text).help("`dpt run` sets it aside and makes it again"));
-            }
+            check_file(archive, name, file, &parts.objects, &here(&file.bytes.hex()))
+        },
+    )?;
+
+    let mut imported = ImportSummary {
+        packed: ArchiveSummary {
+            entries: parts.entries.len(),
+            objects: parts.objects.len(),
+            bytes: parts.objects.values().sum(),
+        },
+        ..ImportSummary::default()
+    };
+    let mut ready = Vec::with_capacity(parts.objects.len());
+    for (hex, size) in &parts.objects {
+        watch.check()?;
+        let bytes = hex.parse().expect("checked when it was read");
+        drop(prepare_object(&here(hex))?);
+        fault::point("import.object").map_err(on("write", store.root()))?;
+        let file = FileRecord { logical: bytes, bytes, size: *size, executable: false };
+        ready.push(PreparedFile { name: hex.clone(), path: here(hex), file, signature: None });
+    }
+    imported.new_objects = store.keep(&ready, true, watch)?;
+    for entry in &mut parts.entries {
+        match store.locks().try_take(entry.key)? {
+            Ok(_lock) => imported.known += usize::from(!merge_entry(store, entry)?),
+            Err(_) => imported.busy.push(entry.key),
         }
-        Ok(tar.into_inner().map_err(on("write", to))?)
     }
+    store.index().dirty = true;
+    store.flush()?;
+    Ok(imported)
+}
 
-    /// Takes in all of an archive that is not there yet.
-    ///
-    /// # Errors
-    /// When the archive is not whole and right, in every part, or the store cannot be written. Nothing of it is to be seen then.
-    pub fn import_archive(&self, archive: &Path) -> Result<ImportSummary, Diag> {
-        self.import_archive_watched(archive, &Unwatched)
-    }
-
-    /// As [`Store::import_archive`], followed by `watch`. Where that ends it, nothing of the archive is to be seen in the store.
-    ///
-    /// # Errors
-    /// As [`Store::import_archive`]; what `watch` says.
-    pub fn import_archive_watched(&self, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<ImportSummary, Diag> {
-        let _in_use = self.in_use()?;
-        let folder = self.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
-        fs::create_dir_all(&folder)?;
-        let staging = Staging(folder);
-        watch.begin(watch::Work { what: "unpacking", files: None, bytes: None });
-        let mut parts = read_members(archive, &staging.0, watch)?;
-        let here = |hex: &str| staging.0.join(hex);
-        parts.entries.par_iter().flat_map_iter(|entry| entry.made.iter().flat_map(|made| &made.files)).try_for_each(
-            |(name, file)| {
-                watch.check()?;
-                check_file(archive, name, file, &parts.objects, &here(&file.bytes.hex()))
-            },
-        )?;
-
-        let mut imported = ImportSummary {
-            packed: ArchiveSummary {
-                entries: parts.entries.len(),
-                objects: parts.objects.len(),
-                bytes: parts.objects.values().sum(),
-            },
-            ..ImportSummary::default()
-        };
-        let mut ready = Vec::with_capacity(parts.objects.len());
-        for (hex, size) in &parts.objects {
-            watch.check()?;
-            let bytes = hex.parse().expect("checked when it was read");
-            drop(prepare_object(&here(hex))?);
-            fault::point("import.object").map_err(on("write", self.root()))?;
-            let file = FileRecord { logical: bytes, bytes, size: *size, executable: false };
-            ready.push(PreparedFile { name: hex.clone(), path: here(hex), file, signature: None });
+/// Writes the manifest of an entry, or adds its results to the manifest that is there. Results that are there are not
+/// replaced. Returns `true` if anything was new.
+fn merge_entry(store: &Store, entry: &mut Entry) -> Result<bool, Diag> {
+    let path = store.manifest(entry.key);
+    let mut new = match Entry::read(&path, entry.key)? {
+        None => entry.clone(),
+        Some(Err(_)) => {
+            store.set_aside(&path)?;
+            entry.clone()
         }
-        imported.new_objects = self.keep(&ready, true, watch)?;
-        for entry in &mut parts.entries {
-            match self.locks().try_take(entry.key)? {
-                Ok(_lock) => imported.known += usize::from(!self.merge_entry(entry)?),
-                Err(_) => imported.busy.push(entry.key),
+        Some(Ok(mut own)) => {
+            let others: Vec<_> = entry
+                .made
+                .iter()
+                .filter(|made| own.made.iter().all(|known| known.numerics != made.numerics))
+                .cloned()
+                .collect();
+            if others.is_empty() {
+                return Ok(false);
             }
+            others.into_iter().for_each(|made| own.put(made));
+            own
         }
-        self.index().dirty = true;
-        self.flush()?;
-        Ok(imported)
-    }
-
-    /// Writes the manifest of an entry, or adds its makings to the one that is there. What is there is not replaced. Whether
-    /// anything was new.
-    fn merge_entry(&self, entry: &mut Entry) -> Result<bool, Diag> {
-        let path = self.manifest(entry.key);
-        let mut new = match Entry::read(&path, entry.key)? {
-            None => entry.clone(),
-            Some(Err(_)) => {
-                self.set_aside(&path)?;
-                entry.clone()
-            }
-            Some(Ok(mut own)) => {
-                let others: Vec<_> = entry
-                    .made
-                    .iter()
-                    .filter(|made| own.made.iter().all(|known| known.numerics != made.numerics))
-                    .cloned()
-                    .collect();
-                if others.is_empty() {
-                    return Ok(false);
-                }
-                others.into_iter().for_each(|made| own.put(made));
-                own
-            }
-        };
-        new.write(&path, true)?;
-        Ok(true)
-    }
+    };
+    new.write(&path, true)?;
+    Ok(true)
 }
 
 /// The folder that an archive is unpacked into; goes when the import ends, however it ends.

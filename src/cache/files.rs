@@ -5,7 +5,35 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Index;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use super::entry::FileRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+
+/// One file of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// The digest of what it means: this is what keys of consumers hold, unless they are commands.
+    pub logical: Digest,
+    /// The digest of its bytes: this names its object.
+    pub bytes: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// Whether its owner may execute it. Objects never are executable: the bit is set on each copy of the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+impl FileRecord {
+    /// The digest of all that a program can tell of the file: its bytes, and whether it is executable.
+    pub fn for_programs(&self) -> Digest {
+        if self.executable { self.bytes.executable() } else { self.bytes }
+    }
+
+    /// The digest by which two results are compared: what the file means, and whether it is executable.
+    pub fn for_comparison(&self) -> Digest {
+        if self.executable { self.logical.executable() } else { self.logical }
+    }
+}
 
 /// Files by name, in name order.
 #[derive(Clone, Debug, PartialEq)]

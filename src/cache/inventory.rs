@@ -1,5 +1,5 @@
-//! [`Inventory`]: all that lies in a store, by looking at every manifest and every object. For people and for gc; a run never
-//! needs it.
+//! [`Inventory`]: everything in a store, found by reading every manifest and asking for every object. For `gc`, `ls` and
+//! other commands; a run never needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use super::store::Store;
 pub struct Inventory {
     /// Every entry whose manifest is whole, oldest first.
     pub entries: Vec<Entry>,
-    /// ManifestDir that cannot be read, and why.
+    /// Manifests that cannot be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
     /// Every object there is, right or wrong.
     pub objects: BTreeMap<Digest, Signature>,
@@ -51,6 +51,31 @@ impl Entry {
 }
 
 impl Inventory {
+    /// Reads every manifest of the store that is written, and lists its objects. Hashes nothing.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn of(store: &Store) -> Result<Self, Diag> {
+        let manifests: Vec<_> = named(&store.root().join("entries"), ".json")?;
+        let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
+        let mut inventory = Self::default();
+        for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
+            match entry {
+                Some(Ok(entry)) => inventory.entries.push(entry),
+                Some(Err(why)) => inventory.unreadable.push((path, why)),
+                // Removed since the folder was listed.
+                None => {}
+            }
+        }
+        inventory.entries.sort_by_key(|entry| (entry.at(), entry.key));
+        for (digest, path) in named(&store.root().join("objects"), "")? {
+            if let Some(signature) = Signature::at(&path)? {
+                inventory.objects.insert(digest, signature);
+            }
+        }
+        Ok(inventory)
+    }
+
     /// Bytes of all objects.
     pub fn size(&self) -> u64 {
         self.objects.values().map(|object| object.size).sum()
@@ -70,33 +95,6 @@ impl Inventory {
             }
         }
         sums
-    }
-}
-
-impl Store {
-    /// Looks at everything in the store that is written. Hashes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn inventory(&self) -> Result<Inventory, Diag> {
-        let manifests: Vec<_> = named(&self.root().join("entries"), ".json")?;
-        let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
-        let mut inventory = Inventory::default();
-        for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
-            match entry {
-                Some(Ok(entry)) => inventory.entries.push(entry),
-                Some(Err(why)) => inventory.unreadable.push((path, why)),
-                // Gone since the folder was listed.
-                None => {}
-            }
-        }
-        inventory.entries.sort_by_key(|entry| (entry.at(), entry.key));
-        for (digest, path) in named(&self.root().join("objects"), "")? {
-            if let Some(signature) = Signature::at(&path)? {
-                inventory.objects.insert(digest, signature);
-            }
-        }
-        Ok(inventory)
     }
 }
 

@@ -1,9 +1,8 @@
-//! Looking into the store: what lies under a key, and whether its files are what was stored. Nothing but a few stats where
-//! nothing changed. First in the store that is written, then in the shared one; a file counts wherever it lies.
+//! Looks into the store: what lies under a key, and whether its files are what was stored. Where nothing changed this takes
+//! a few `stat` calls. The store that is written is asked first, then the shared one; a file counts wherever it lies.
 
-use std::fmt::Display;
-use std::ops::Range;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::artifact::byte_digest_watched;
@@ -12,83 +11,57 @@ use crate::base::digest::Digest;
 use crate::base::watch::{Unwatched, Watch};
 
 use super::entry::{Entry, Stored};
-use super::index::file::{IndexFile, NONE};
-use super::index::prefetch::Prefetch;
-use super::index::{NodeHash, ObjectMemo};
+use super::index::ObjectMemo;
 use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
-use super::store::{AcceptNumerics, Damage, Lookup, Store, manifest_in};
+use super::store::{Store, manifest_in};
 
-/// How many questions to the system are worth a thread of their own.
-const WORTH_A_THREAD: usize = 1_000;
+/// Returns `true` if a result that was made under these numerics counts.
+pub type AcceptNumerics<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> bool;
 
-/// What is wrong with a file: in a phrase, and the facts.
+/// What lies under a key.
+#[derive(Debug)]
+pub enum Lookup {
+    /// A result that counts, with all its files as they were stored.
+    Hit(Arc<Stored>),
+    /// Nothing.
+    Missing,
+    /// Only results that were made under other numerics: those of the first.
+    Other(BTreeMap<String, String>),
+    /// A result with parts that are not what was stored.
+    Damaged(Vec<Damage>),
+}
+
+/// A part of an entry that is not what was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What is wrong with which part: `` `adapter.safetensors` is not what was stored ``.
+    pub what: String,
+    /// What was recorded and what was found.
+    pub note: Option<String>,
+    /// The file that is damaged, or missing.
+    pub(super) path: PathBuf,
+}
+
+/// What is wrong with a file, and the facts.
 type Wrong = (String, Option<String>);
 
-/// What the index has under a key, whether or not it is still whole.
-#[derive(Clone, Debug)]
-pub struct KnownResult {
-    /// The result.
-    pub stored: Arc<Stored>,
-    /// Whether the node for which it was looked for was last found or made under this key.
-    pub remembered: bool,
-    /// Its row; [`NONE`]: it is new.
-    row: u32,
-}
-
-/// What the index knows of the nodes of a pipeline, to be asked for each in the pipeline's order.
-pub struct Recall<'a> {
-    store: &'a Store,
-    pipeline: String,
-    /// What was read, and the pipeline's rows in it, as long as nothing has changed since.
-    read: Option<(Arc<IndexFile>, Range<u32>)>,
-    /// Where the next node stands, most likely.
-    near: u32,
-}
-
-impl Recall<'_> {
-    /// What the index has of a node under a key.
-    pub fn known(&mut self, node: &impl Display, key: CacheKey, wanted: AcceptNumerics) -> Option<KnownResult> {
-        let slot = NodeHash::of(node);
-        let here = self.near;
-        if let Some((packed, rows)) = &self.read
-            && rows.contains(&here)
-            && packed.node_slot(here) == slot.0
-            && packed.node_key(here) == key
-            && packed.node_result(here) != NONE
-        {
-            self.near += 1;
-            let row = packed.node_result(here);
-            let stored = Arc::new(packed.stored(row));
-            return wanted(&stored.numerics).then_some(KnownResult { stored, remembered: true, row });
-        }
-        let mut index = self.store.index();
-        let stored = index.results.get(&key).filter(|stored| wanted(&stored.numerics))?;
-        if let Some(row) = index.last.row(&self.pipeline, slot) {
-            self.near = row + 1;
-        }
-        let remembered = index.last.get(&self.pipeline, slot) == Some(key);
-        let row = if index.results.changed.contains_key(&key) { NONE } else { index.packed.find_result(key)? };
-        Some(KnownResult { stored, remembered, row })
-    }
-}
-
 impl Store {
-    /// Looks, and changes nothing.
+    /// Looks up the result under `key` that `accept` accepts. Changes nothing but the index.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub fn look(&self, key: CacheKey, wanted: AcceptNumerics) -> Result<Lookup, Diag> {
-        self.look_watched(key, wanted, &Unwatched)
+    /// Fails if the store cannot be read.
+    pub fn lookup(&self, key: CacheKey, accept: AcceptNumerics) -> Result<Lookup, Diag> {
+        self.lookup_watched(key, accept, &Unwatched)
     }
 
-    pub(super) fn look_watched(
+    pub(super) fn lookup_watched(
         &self,
         key: CacheKey,
-        wanted: AcceptNumerics,
+        accept: AcceptNumerics,
         watch: &(dyn Watch + Sync),
     ) -> Result<Lookup, Diag> {
-        if let Some(stored) = self.known(key, wanted)
+        if let Some(stored) = self.known(key, accept)
             && self.is_whole(&stored)?
         {
             if self.has_manifest(key) {
@@ -96,9 +69,9 @@ impl Store {
             }
             self.forget(key);
         }
-        let own = self.look_in(self.root(), key, wanted, watch)?;
+        let own = self.lookup_in(self.root(), key, accept, watch)?;
         match (&own, self.shared()) {
-            (Lookup::Missing | Lookup::Other(_), Some(root)) => match self.look_in(root, key, wanted, watch)? {
+            (Lookup::Missing | Lookup::Other(_), Some(root)) => match self.lookup_in(root, key, accept, watch)? {
                 Lookup::Missing => Ok(own),
                 found => Ok(found),
             },
@@ -106,12 +79,12 @@ impl Store {
         }
     }
 
-    /// What the manifest below `root` says, if its files are there.
-    fn look_in(
+    /// Looks up a key by its manifest in the store at `root`, and checks the files.
+    fn lookup_in(
         &self,
         root: &Path,
         key: CacheKey,
-        wanted: AcceptNumerics,
+        accept: AcceptNumerics,
         watch: &(dyn Watch + Sync),
     ) -> Result<Lookup, Diag> {
         let path = manifest_in(root, key);
@@ -123,7 +96,7 @@ impl Store {
             }
             Some(Ok(entry)) => entry,
         };
-        let Some(at) = entry.made.iter().position(|made| wanted(&made.numerics)) else {
+        let Some(at) = entry.made.iter().position(|made| accept(&made.numerics)) else {
             return Ok(Lookup::Other(entry.made[0].numerics.clone()));
         };
         let stored = Arc::new(Stored::of(key, &entry.made[at]));
@@ -139,43 +112,15 @@ impl Store {
         Ok(Lookup::Hit(stored))
     }
 
-    /// What the index has under a key, whether or not it is still whole.
-    fn known(&self, key: CacheKey, wanted: AcceptNumerics) -> Option<Arc<Stored>> {
-        self.index().results.get(&key).filter(|stored| wanted(&stored.numerics))
+    /// What the index has under a key, before its files are checked.
+    fn known(&self, key: CacheKey, accept: AcceptNumerics) -> Option<Arc<Stored>> {
+        self.index().results.get(&key).filter(|stored| accept(&stored.numerics))
     }
 
-    /// A result as the index has it, where that is the same.
-    pub fn one_of(&self, stored: Arc<Stored>) -> Arc<Stored> {
-        match self.index().results.changed.get(&stored.key) {
-            Some(Some(known)) if *known == stored => known.clone(),
-            _ => stored,
-        }
-    }
-
-    /// What the index knows of the nodes of a pipeline.
-    pub fn recall(&self, pipeline: &str) -> Recall<'_> {
-        let pipeline = self.memory(pipeline);
-        let index = self.index();
-        let rows = index.last.rows(&pipeline);
-        let near = rows.start;
-        let read = index.results.changed.is_empty().then(|| (index.packed.clone(), rows));
-        Recall { store: self, pipeline, read, near }
-    }
-
-    /// Whether the objects of a pipeline's last results are as they were: to be [asked](Prefetch::work) by another thread, while
-    /// it is still being found out which of them are needed.
-    pub fn look_ahead(&self, pipeline: &str) -> Arc<Prefetch> {
-        let index = self.index();
-        let nodes = index.last.rows(&self.memory(pipeline));
-        let ahead = Arc::new(Prefetch::of_nodes(index.packed.clone(), self.objects().clone(), nodes));
-        drop(index);
-        self.ahead().get_or_init(|| ahead).clone()
-    }
-
-    /// Whether all objects have the signatures that they had when they were right.
-    fn is_whole(&self, stored: &Stored) -> Result<bool, Diag> {
+    /// Returns `true` if all objects have the signatures that they had when they were last known to be right.
+    pub(super) fn is_whole(&self, stored: &Stored) -> Result<bool, Diag> {
         for file in stored.files.values() {
-            let known = self.index().objects.get(&file.bytes).map(|seen| seen.signature);
+            let known = self.index().objects.get(&file.bytes).map(|memo| memo.signature);
             let own = known.is_some() && known == self.objects().signature(&file.bytes);
             if !own && !self.whole_in_shared(&file.bytes)? {
                 return Ok(false);
@@ -184,43 +129,8 @@ impl Store {
         Ok(true)
     }
 
-    /// The same of many. The system is asked once for each object, on several threads when there is much to ask.
-    pub fn whole(&self, known: &[Option<KnownResult>]) -> Vec<bool> {
-        let index = self.index();
-        let (packed, changed) = (index.packed.clone(), !index.objects.changed.is_empty());
-        drop(index);
-        let rows = known.iter().flatten().map(|known| known.row).filter(|_| !changed);
-        let (begun, new);
-        let ahead = match self.ahead().get().filter(|ahead| ahead.is_of(&packed)) {
-            Some(ahead) => {
-                begun = ahead.clone();
-                begun.work();
-                &*begun
-            }
-            None => {
-                new = Prefetch::of(packed, self.objects().clone(), rows);
-                let threads = std::thread::available_parallelism().map_or(1, usize::from);
-                std::thread::scope(|scope| {
-                    let others = threads.min(new.len() / WORTH_A_THREAD);
-                    (1..others).for_each(|_| drop(scope.spawn(|| new.work())));
-                    new.work();
-                });
-                &new
-            }
-        };
-        let elsewhere =
-            |known: &KnownResult| self.is_whole(&known.stored).unwrap_or(false) && self.has_manifest(known.stored.key);
-        let whole = |known: &KnownResult| match known.row {
-            row if row != NONE && !changed => ahead.whole(row) || self.shared().is_some() && elsewhere(known),
-            _ => elsewhere(known),
-        };
-        let there = self.have_manifests(known);
-        let both = |(known, there): (&Option<KnownResult>, bool)| there && known.as_ref().is_some_and(whole);
-        known.iter().zip(there).map(both).collect()
-    }
-
-    /// The same of an object that lies in the shared store alone. What is known of its files is kept like that of files of
-    /// the working tree: they are not ours, and not dated back for us.
+    /// The same for an object that only the shared store has. The index keeps its files with those of the working tree: they
+    /// belong to somebody else, and are not dated back for this store.
     fn whole_in_shared(&self, bytes: &Digest) -> Result<bool, Diag> {
         let Some(path) = self.shared_object(bytes) else { return Ok(false) };
         let known = self.index().files.get(&path);
@@ -229,7 +139,7 @@ impl Store {
             && !self.own_object(bytes).exists())
     }
 
-    /// What is wrong with the files of a result. ObjectDir whose signature does not speak for them are hashed.
+    /// What is wrong with the files of a result. An object whose signature changed is hashed.
     fn damage(&self, stored: &Stored, watch: &(dyn Watch + Sync)) -> Result<Vec<Damage>, Diag> {
         let mut damage = Vec::new();
         for (name, file) in stored.files.iter() {
@@ -260,7 +170,7 @@ impl Store {
         let Some(signature) = Signature::at(&path)? else {
             return Ok(Some(("is missing".to_owned(), Some(format!("recorded {bytes}, {size} bytes")))));
         };
-        if self.index().objects.get(bytes).is_some_and(|seen| seen.signature == signature) {
+        if self.index().objects.get(bytes).is_some_and(|memo| memo.signature == signature) {
             return Ok(None);
         }
         let hashed_at = now_ns();
@@ -273,19 +183,19 @@ impl Store {
         Ok(None)
     }
 
-    /// The object of the store that is written had this signature when it was hashed, and was right.
+    /// Remembers that an object of this store had this signature when it was hashed, and was right.
     pub(super) fn trust(&self, object: &Digest, signature: Signature, hashed_at: i64) {
         if signature.racy(hashed_at) {
             return;
         }
         let mut index = self.index();
-        let known = index.objects.get(object).filter(|seen| seen.signature == signature);
-        let settled = signature.settled(hashed_at) || known.is_some_and(|seen| seen.settled);
-        let seen = ObjectMemo { signature, settled };
-        index.dirty |= index.objects.insert(*object, seen);
+        let known = index.objects.get(object).filter(|memo| memo.signature == signature);
+        let settled = signature.settled(hashed_at) || known.is_some_and(|memo| memo.settled);
+        let memo = ObjectMemo { signature, settled };
+        index.dirty |= index.objects.insert(*object, memo);
     }
 
-    /// Whether the object is there and right. One that is there and wrong is set aside.
+    /// Returns `true` if the object is there and right. An object that is wrong is set aside.
     pub(super) fn has_object(&self, bytes: &Digest, size: u64, watch: &dyn Watch) -> Result<bool, Diag> {
         match self.own_damage(bytes, size, watch)? {
             None => Ok(true),

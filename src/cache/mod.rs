@@ -47,6 +47,7 @@ pub mod gc;
 mod index;
 pub mod inventory;
 pub mod key;
+mod known_results;
 pub mod lock;
 mod lookup;
 mod manifest_dir;
@@ -60,14 +61,15 @@ mod work;
 mod worktree;
 
 pub use crate::base::stat;
-pub use commit::{CommitInfo, Miss};
-pub use entry::{Entry, FileRecord, MadeResult, Stored};
-pub use files::Files;
+pub use commit::{Claim, CommitInfo, Miss};
+pub use entry::{Entry, MadeResult, Stored};
+pub use files::{FileRecord, Files};
 pub use key::CacheKey;
-pub use lookup::{KnownResult, Recall};
+pub use known_results::{KnownResult, KnownResults, OpeningStore, open_in_background};
+pub use lookup::{AcceptNumerics, Damage, Lookup};
 pub use reason::StaleReason;
 pub use recipe::Recipe;
-pub use store::{AcceptNumerics, Claim, Damage, Lookup, Store};
+pub use store::Store;
 pub use watched::Watched;
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 use clap::Args;
 
 use crate::base::diag::{Class, Diag, Severity};
-use crate::cache::Store;
 use crate::cache::lock::InUse;
 use crate::cache::store::LAYOUT;
+use crate::cache::{self, Store};
 use crate::engine::executor::local::Local;
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
 use crate::engine::graph::{Graph, NodeId};
@@ -141,8 +140,7 @@ impl StoreArgs {
 
 /// The plan and its store.
 ///
-/// While the plan is made, another thread waits until nobody clears up a store that is there, reads it, and then asks whether
-/// the results that this pipeline had last are as they were: most of them, if not all, are what the plan will need.
+/// An existing store is opened on another thread while the plan is made.
 ///
 /// # Errors
 /// As [`PipelineArgs::load`] and [`StoreArgs::open`].
@@ -154,21 +152,10 @@ pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpo
         let plan = pipeline.load()?;
         return Ok(loaded(plan, store.open_for(&pipeline.pipeline, purpose)?));
     }
-    let (named, name) = mpsc::channel::<String>();
-    let (opened, store_there) = mpsc::sync_channel(1);
     let (args, path) = (store.clone(), pipeline.pipeline.clone());
-    std::thread::spawn(move || {
-        let store = args.open_for(&path, purpose);
-        let ahead = match (&store, name.recv()) {
-            (Ok((store, _)), Ok(name)) => Some(store.look_ahead(&name)),
-            _ => None,
-        };
-        // Where the plan is wrong, nobody waits for the store.
-        let _ = opened.send(store);
-        ahead.iter().for_each(|ahead| ahead.work());
-    });
-    let plan = pipeline.changes.load_telling(&pipeline.pipeline, Some(named))?;
-    Ok(loaded(plan, store_there.recv().expect("opening a store does not panic")?))
+    let opening = cache::open_in_background(move || args.open_for(&path, purpose));
+    let plan = pipeline.load()?;
+    Ok(loaded(plan, opening.wait()?))
 }
 
 /// A path as one would type it from here.

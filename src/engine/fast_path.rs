@@ -32,7 +32,7 @@ impl FreshResults {
         executor: &dyn Executor,
     ) -> Self {
         let mut known: Vec<Option<KnownResult>> = vec![None; graph.len()];
-        let mut recall = store.recall(&options.pipeline);
+        let mut known_results = store.known_results(&options.pipeline);
         let mut keys = KeyMakers::default();
         for id in wanted.order() {
             if graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
@@ -44,11 +44,11 @@ impl FreshResults {
             let found = keys.of(node, store, options).and_then(|keys| {
                 let key = keys.key(&producers_with(graph, *id, result));
                 let numerics = numerics(node, options.accept, executor).ok()?;
-                recall.known(node, key, &|made| wants(&numerics, made))
+                known_results.find(node, key, &|made| wants(&numerics, made))
             });
             known[id.index()] = found;
         }
-        let mut whole = store.whole(&known);
+        let mut whole = known_results.confirm(&known);
         options.force.iter().for_each(|id| whole[id.index()] = false);
         for id in wanted.order() {
             if !whole[id.index()] || graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {

@@ -40,7 +40,7 @@ impl NodeKey {
     /// # Errors
     /// When the store cannot be read.
     pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Lookup, Diag> {
-        store.into().look(self.key, &|numerics| wants(&self.numerics, numerics))
+        store.into().lookup(self.key, &|numerics| wants(&self.numerics, numerics))
     }
 }
 
@@ -77,7 +77,7 @@ impl PreparedNode {
     /// # Errors
     /// When the store cannot be read.
     pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Lookup, Diag> {
-        store.into().look(self.key, &|numerics| self.wants(numerics))
+        store.into().lookup(self.key, &|numerics| self.wants(numerics))
     }
 
     /// Why there is no result that counts; at least one reason.

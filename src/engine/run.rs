@@ -150,8 +150,7 @@ pub fn run(
         std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
         store.clear_away();
     }
-    store.order(&options.pipeline, graph.ids().map(|id| graph.node(id)));
-    if let Err(error) = store.flush() {
+    if let Err(error) = store.flush_in_order(&options.pipeline, graph.ids().map(|id| graph.node(id))) {
         tee.event(&Event::RunNote { text: format!("the next run will be slower to start: {}", error.message) });
     }
     runner.totals.seconds = started.elapsed().as_secs_f64();
@@ -512,8 +511,6 @@ impl<'a> Runner<'a> {
 
     fn done(&mut self, id: NodeId, Finished { stored, metrics }: Finished) {
         let node = self.shared.name(id);
-        // The index has it too: one is enough.
-        let stored = self.shared.store.one_of(stored);
         self.totals.made += 1;
         self.totals.seconds_made += stored.seconds;
         self.totals.bytes_made += stored.size();

@@ -1,94 +1,86 @@
-//! [`Prefetch`]: asks the system, for all objects of a pipeline's last results, whether they are as they were, each once. Several
-//! threads may ask together, and a thread may begin before it is known which of the answers will be needed: so the asking
-//! goes on while a plan is still being made.
+//! [`Prefetch`]: checks the stat signatures of many objects, each once. Several threads may work on it together, and one may
+//! begin before it is known which answers a run needs, so that the checks go on while the plan is still being made.
 //!
-//! Knows what was read of the index, and nothing that changed since.
+//! It knows the index as it was read, and nothing that changed since.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use super::file::{IndexFile, NONE};
+use super::file::IndexFile;
 use crate::cache::object_dir::ObjectDir;
 
 /// How many objects a thread takes at a time.
-const TAKEN: usize = 64;
+const BATCH: usize = 64;
 
 const SAME: u8 = 1;
 const CHANGED: u8 = 2;
 
-/// The questions, and their answers so far.
+/// A list of objects to check, and the answers so far.
 #[derive(Debug)]
 pub struct Prefetch {
-    packed: Arc<IndexFile>,
+    file: Arc<IndexFile>,
     folder: Arc<ObjectDir>,
-    /// The objects to be asked for.
+    /// The rows of the objects to check.
     list: Vec<u32>,
-    /// Which of these comes next.
+    /// The place in the list that is checked next.
     next: AtomicUsize,
-    /// By object.
+    /// The answer for each object of the file: not yet known (0), [`SAME`] or [`CHANGED`].
     answers: Vec<AtomicU8>,
 }
 
 impl Prefetch {
-    /// Of the objects of these results.
-    pub fn of(packed: Arc<IndexFile>, folder: Arc<ObjectDir>, results: impl Iterator<Item = u32>) -> Self {
-        let mut listed = vec![false; packed.objects() as usize];
+    /// Lists the objects of the results with these rows.
+    pub fn of_results(file: Arc<IndexFile>, folder: Arc<ObjectDir>, results: impl Iterator<Item = u32>) -> Self {
+        let mut listed = vec![false; file.objects()];
         let mut list = Vec::new();
-        for result in results.filter(|result| *result != NONE) {
-            let objects = packed.outputs(result).map(|output| packed.output_object(output));
+        for result in results {
+            let objects = file.objects_of(result);
             list.extend(objects.filter(|object| !std::mem::replace(&mut listed[*object as usize], true)));
         }
         let answers = listed.iter().map(|_| AtomicU8::new(0)).collect();
-        Self { packed, folder, list, next: AtomicUsize::new(0), answers }
+        Self { file, folder, list, next: AtomicUsize::new(0), answers }
     }
 
-    /// Of the last results of the nodes in these rows.
-    pub fn of_nodes(packed: Arc<IndexFile>, folder: Arc<ObjectDir>, nodes: Range<u32>) -> Self {
-        let rows = packed.clone();
-        Self::of(packed, folder, nodes.map(|node| rows.node_result(node)))
-    }
-
-    /// How many objects are to be asked for.
+    /// The number of objects to check.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether it is about this.
-    pub fn is_of(&self, packed: &Arc<IndexFile>) -> bool {
-        Arc::ptr_eq(&self.packed, packed)
+    /// Returns `true` if the rows of this prefetch are those of `file`.
+    pub fn is_of(&self, file: &Arc<IndexFile>) -> bool {
+        Arc::ptr_eq(&self.file, file)
     }
 
-    /// Asks, together with whoever else does, until nothing is left to be asked for.
+    /// Checks objects, together with whoever else does, until none is left to take.
     pub fn work(&self) {
-        while let begin = self.next.fetch_add(TAKEN, Ordering::Relaxed)
-            && let Some(list) = self.list.get(begin..self.list.len().min(begin + TAKEN))
-            && !list.is_empty()
+        while let begin = self.next.fetch_add(BATCH, Ordering::Relaxed)
+            && let Some(batch) = self.list.get(begin..self.list.len().min(begin + BATCH))
+            && !batch.is_empty()
         {
-            for object in list {
-                self.same(*object);
+            for object in batch {
+                self.is_same(*object);
             }
         }
     }
 
-    /// Whether an object is as it was when its bytes were last known to be right.
-    fn same(&self, object: u32) -> bool {
+    /// Returns `true` if an object has the signature that it had when its bytes were last known to be right.
+    fn is_same(&self, object: u32) -> bool {
         let answer = &self.answers[object as usize];
         match answer.load(Ordering::Relaxed) {
             SAME => true,
             CHANGED => false,
-            // Perhaps somebody asks just now: to ask too is quicker than to wait.
+            // Another thread may be asking at this moment. Asking twice is quicker than waiting.
             _ => {
-                let known = self.packed.seen(object).map(|seen| seen.signature);
-                let same = known.is_some() && known == self.folder.signature(&self.packed.object(object));
+                let known = self.file.object_memo(object).map(|memo| memo.signature);
+                let same = known.is_some() && known == self.folder.signature(&self.file.object(object));
                 answer.store(if same { SAME } else { CHANGED }, Ordering::Relaxed);
                 same
             }
         }
     }
 
-    /// Whether all files of a result are.
-    pub fn whole(&self, result: u32) -> bool {
-        self.packed.outputs(result).all(|output| self.same(self.packed.output_object(output)))
+    /// Returns `true` if all files of the result with row `result` are the same.
+    pub fn is_whole(&self, result: u32) -> bool {
+        self.file.objects_of(result).all(|object| self.is_same(object))
     }
 }

@@ -1,179 +1,199 @@
-//! Packs an [`Index`]: the bytes that [`super::packed`] reads. What was read is gone through in its own order together with
-//! what changed, so that the cost is linear.
+//! Writes an [`Index`]: the bytes that [`IndexFile`] reads. What was read and what changed are merged in sorted order, so
+//! that the cost is linear.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::digest::Digest;
+use zerocopy::little_endian::U32;
+use zerocopy::{Immutable, IntoBytes};
 
-use super::file::{IndexFile, MAGIC, NONE};
-use super::{FileMemo, Index, ObjectMemo, OtherDigests};
-use crate::cache::entry::{FileRecord, Stored};
+use super::file::IndexFile;
+use super::overlay::Index;
+use super::rows::{
+    Counts, FileMemo, FileRow, FolderRow, ListRow, MAGIC, NONE, NodeRow, ObjectMemo, ObjectRow, OtherDigests,
+    OtherDigestsRow, OutputRow, PipelineRow, ResultRow, TextRow,
+};
+use crate::base::digest::Digest;
+use crate::base::fault;
+use crate::base::fs::{self, FsError};
+use crate::cache::entry::Stored;
 use crate::cache::files::Files;
 use crate::cache::key::CacheKey;
-use crate::cache::stat::Signature;
+use crate::cache::stat::boot;
 
-/// Writes the bytes of the file, as if the machine was last started at `boot`: piece by piece, since all of them at once would be
-/// the greatest part of what is needed for it.
+/// Writes the index on top of what another process wrote meanwhile, and reads it back. It is synced only if `durable`:
+/// losing an index costs time, and nothing else.
 ///
 /// # Errors
-/// When they cannot be written.
-pub fn pack(index: &Index, boot: &str, file: &mut dyn Write) -> std::io::Result<()> {
-    let packed = &index.packed;
+/// Fails if the file cannot be written.
+pub fn write(index: &mut Index, path: &Path, durable: bool) -> Result<(), FsError> {
+    index.catch_up(path, false);
+    write_with_boot(index, path, &boot(), durable)
+}
+
+/// Writes the index as on a machine with this boot id.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub fn write_with_boot(index: &mut Index, path: &Path, boot: &str, durable: bool) -> Result<(), FsError> {
+    fs::replace_with(&fault::INDEX, path, durable, |file| encode(index, boot, file))?;
+    // The old one goes first: both together would take twice the memory.
+    *index = Index::default();
+    *index = Index::read_with_boot(path, boot);
+    Ok(())
+}
+
+/// Writes the bytes of the file, row by row: all of them at once would take more memory than anything else here.
+///
+/// # Errors
+/// Fails if `file` does.
+pub fn encode(index: &Index, boot: &str, file: &mut dyn Write) -> io::Result<()> {
+    let read = &*index.file;
     let pipelines = index.last.all();
     let results = results(index);
     let objects = objects(index, &results);
-    let at = Places::new(packed, &results, &objects, pipelines.values().flatten().map(|(_, key)| *key));
+    let order = Order::new(read, &results, &objects, pipelines.values().flatten().map(|(_, key)| *key));
     let files = files(index);
-    let about = about(index, &objects, &files);
-    let outputs: usize = results.iter().map(|(_, result)| result.files(packed)).sum();
+    let other_digests = other_digests(index, &objects, &files);
     let mut texts = Texts::default();
-    let mut w = Hashed { file, hasher: blake3::Hasher::new(), gathered: Vec::with_capacity(PIECE), failed: None };
-    w.put(MAGIC);
-    w.number(boot.len() as u64);
-    w.put(boot.as_bytes());
+    let mut out = HashingWriter::new(file);
+    out.put(MAGIC);
+    out.put(&(boot.len() as u64).to_le_bytes());
+    out.put(boot.as_bytes());
 
-    for sorted in &at.objects.order {
-        let (digest, seen) = &objects[*sorted as usize];
-        w.digest(digest);
-        let unseen = Signature { size: 0, mtime: 0, ctime: 0, inode: 0 };
-        w.number(seen.map_or(0, |seen| 1 + 2 * u64::from(seen.settled)));
-        w.signature(&seen.map_or(unseen, |seen| seen.signature));
+    for sorted in &order.objects.order {
+        let (digest, memo) = &objects[*sorted as usize];
+        out.row(&ObjectRow::new(digest, *memo));
     }
-    at.objects.rows.iter().for_each(|row| w.short(*row));
-    let mut first = 0;
-    for sorted in &at.results.order {
+    out.row_numbers(&order.objects.rows);
+    let mut outputs = 0;
+    for sorted in &order.results.order {
         let (key, result) = &results[*sorted as usize];
         let (names, numerics, seconds) = match result {
-            ResultSource::Row(row) => (packed.names(*row).clone(), packed.numerics(*row).clone(), packed.seconds(*row)),
-            ResultSource::New(stored) => (stored.files.shared_names(), flat(stored), stored.seconds),
+            Source::Row(row) => (read.names(*row).clone(), read.numerics(*row).clone(), read.seconds(*row)),
+            Source::New(stored) => (stored.files.shared_names(), numerics(stored), stored.seconds),
         };
-        w.digest(&key.0);
-        w.number(seconds.to_bits());
-        w.short(texts.list(names));
-        w.short(texts.list(numerics));
-        w.short(first);
-        w.short(0);
-        first += result.files(packed) as u32;
+        let count = names.len() as u32;
+        out.row(&ResultRow::new(*key, seconds, texts.list(names), texts.list(numerics), outputs));
+        outputs += count;
     }
-    at.results.rows.iter().for_each(|row| w.short(*row));
-    for sorted in &at.results.order {
-        let mut put = |file: &FileRecord, object: u32| {
-            w.digest(&file.logical);
-            w.number(file.size);
-            w.short(at.objects.rows[object as usize]);
-            w.short(u32::from(file.executable));
-        };
+    out.row_numbers(&order.results.rows);
+    for sorted in &order.results.order {
         match &results[*sorted as usize].1 {
-            ResultSource::Row(row) => packed.outputs(*row).for_each(|output| {
-                let file = packed.output(output);
-                put(&file, at.moved[packed.output_object(output) as usize]);
+            Source::Row(row) => read.files_of(*row).for_each(|(file, object)| {
+                let object = order.objects.rows[order.moved[object as usize] as usize];
+                out.row(&OutputRow::new(&file, object));
             }),
-            ResultSource::New(stored) => {
-                stored.files.values().for_each(|file| put(file, place(&objects, &file.bytes)));
-            }
+            Source::New(stored) => stored.files.values().for_each(|file| {
+                let object = order.objects.rows[place(&objects, &file.bytes) as usize];
+                out.row(&OutputRow::new(file, object));
+            }),
         }
     }
     for (path, memo) in &files {
-        w.text(&mut texts, path);
-        w.number(memo.hashed_at as u64);
-        w.signature(&memo.signature);
-        w.digest(&memo.digest);
+        out.row(&FileRow::new(texts.text(path), memo));
     }
     let mut nodes = 0;
     for (name, of) in &pipelines {
-        w.text(&mut texts, name.as_bytes());
-        w.short(nodes);
-        w.short(of.len() as u32);
-        nodes += of.len() as u32;
+        let (name, count) = (texts.text(name.as_bytes()), of.len() as u32);
+        out.row(&PipelineRow { name, first_node: U32::new(nodes), nodes: U32::new(count) });
+        nodes += count;
     }
-    for ((node, key), result) in pipelines.values().flatten().zip(&at.nodes) {
-        w.number(node.0);
-        w.short(*result);
-        w.short(0);
-        w.digest(&key.0);
+    for ((node, key), result) in pipelines.values().flatten().zip(&order.nodes) {
+        out.row(&NodeRow::new(*node, *key, *result));
     }
-    for (digest, about) in &about {
-        w.digest(digest);
-        w.number(u64::from(about.tensors.is_some()) + 2 * u64::from(about.sha256.is_some()));
-        w.digest(&about.tensors.unwrap_or(*digest));
-        w.digest(&about.sha256.map_or(*digest, Digest));
+    for (bytes, other) in &other_digests {
+        out.row(&OtherDigestsRow::new(bytes, other));
     }
-    let folders: Vec<_> = (0..=u8::MAX).filter_map(|number| Some((number, index.folders.get(&number)?))).collect();
-    for (number, signature) in &folders {
-        w.number(u64::from(*number));
-        w.signature(signature);
+    let mut folders = 0_u64;
+    for number in 0..=u8::MAX {
+        if let Some(signature) = index.folders.get(&number) {
+            out.row(&FolderRow::new(number, signature));
+            folders += 1;
+        }
     }
-    w.put(&texts.lists);
-    w.put(&texts.text);
-    let counts = [objects.len(), results.len(), outputs, files.len(), pipelines.len(), nodes as usize];
-    let counts = counts.into_iter().chain([about.len(), folders.len(), texts.lists.len() / 8, texts.text.len()]);
-    counts.for_each(|count| w.number(count as u64));
-    w.finish()
+    texts.lists.iter().for_each(|list| out.row(list));
+    out.put(&texts.text);
+    out.row(&Counts {
+        objects: (objects.len() as u64).into(),
+        results: (results.len() as u64).into(),
+        outputs: u64::from(outputs).into(),
+        files: (files.len() as u64).into(),
+        pipelines: (pipelines.len() as u64).into(),
+        nodes: u64::from(nodes).into(),
+        other_digests: (other_digests.len() as u64).into(),
+        folders: folders.into(),
+        lists: (texts.lists.len() as u64).into(),
+        text: (texts.text.len() as u64).into(),
+    });
+    out.finish()
 }
 
-/// Where results and objects are put.
-struct Places {
-    /// The row of each node's result; [`NONE`] where there is none.
+/// A result that is written: a row of the file that was read, or a new one.
+enum Source<'a> {
+    Row(u32),
+    New(&'a Arc<Stored>),
+}
+
+/// The order in which results and objects are written: that in which the nodes ask for them.
+struct Order {
+    /// For each node, in the order of the pipelines: the row of its result, or [`NONE`].
     nodes: Vec<u32>,
-    results: Order,
-    objects: Order,
-    /// Where the objects that were read stand by digest now.
+    results: Permutation,
+    objects: Permutation,
+    /// For each object row of the old file: the object's place in the new, digest-sorted list.
     moved: Vec<u32>,
 }
 
-impl Places {
-    /// In the order in which the nodes with these `keys` ask for them.
+impl Order {
+    /// `keys` are the keys of the nodes, in the order in which they ask.
     fn new(
-        packed: &IndexFile,
-        results: &[(CacheKey, ResultSource)],
+        read: &IndexFile,
+        results: &[(CacheKey, Source)],
         objects: &[(Digest, Option<ObjectMemo>)],
         keys: impl Iterator<Item = CacheKey>,
     ) -> Self {
-        let mut order = Order::new(results.len());
+        let mut of_results = Permutation::new(results.len());
         let put = |key| match results.binary_search_by_key(&key, |(key, _)| *key) {
-            Ok(sorted) => order.next(sorted as u32),
+            Ok(sorted) => of_results.put(sorted as u32),
             Err(_) => NONE,
         };
         let nodes = keys.map(put).collect();
-        order.rest();
-        let moved = moved(packed, objects);
-        let mut of_objects = Order::new(objects.len());
-        for sorted in &order.order {
+        of_results.put_rest();
+        let moved = moved(read, objects);
+        let mut of_objects = Permutation::new(objects.len());
+        for sorted in &of_results.order {
             match results[*sorted as usize].1 {
-                ResultSource::Row(row) => {
-                    for file in packed.outputs(row) {
-                        of_objects.next(moved[packed.output_object(file) as usize]);
-                    }
-                }
-                ResultSource::New(stored) => {
-                    for file in stored.files.values() {
-                        of_objects.next(place(objects, &file.bytes));
-                    }
-                }
+                Source::Row(row) => read.objects_of(row).for_each(|object| {
+                    of_objects.put(moved[object as usize]);
+                }),
+                Source::New(stored) => stored.files.values().for_each(|file| {
+                    of_objects.put(place(objects, &file.bytes));
+                }),
             }
         }
-        of_objects.rest();
-        Self { nodes, results: order, objects: of_objects, moved }
+        of_objects.put_rest();
+        Self { nodes, results: of_results, objects: of_objects, moved }
     }
 }
 
-/// An order in which sorted things are put.
-struct Order {
-    /// The things by number, in the order.
+/// An order of sorted things, in both directions.
+struct Permutation {
+    /// The place of each thing in the sorted list, in the order in which things are written.
     order: Vec<u32>,
-    /// Where each was put.
+    /// The row of each thing of the sorted list.
     rows: Vec<u32>,
 }
 
-impl Order {
+impl Permutation {
     fn new(things: usize) -> Self {
         Self { order: Vec::with_capacity(things), rows: vec![NONE; things] }
     }
 
-    /// Puts a thing next, unless it was put before; where it is.
-    fn next(&mut self, thing: u32) -> u32 {
+    /// Gives a thing the next row unless it has one. Returns its row.
+    fn put(&mut self, thing: u32) -> u32 {
         let row = &mut self.rows[thing as usize];
         if *row == NONE {
             *row = self.order.len() as u32;
@@ -182,93 +202,74 @@ impl Order {
         *row
     }
 
-    fn rest(&mut self) {
+    /// Gives rows to all things that have none.
+    fn put_rest(&mut self) {
         for thing in 0..self.rows.len() as u32 {
-            self.next(thing);
+            self.put(thing);
         }
     }
 }
 
-/// Where an object that a result names stands by digest.
+/// The place of an object that a result names in the digest-sorted list.
 fn place(objects: &[(Digest, Option<ObjectMemo>)], bytes: &Digest) -> u32 {
     let place = objects.binary_search_by_key(bytes, |(digest, _)| *digest);
-    place.expect("all that results name are there") as u32
+    place.expect("the list has all objects that results name") as u32
 }
 
-/// A result: as it was read, or new.
-enum ResultSource<'a> {
-    Row(u32),
-    New(&'a Arc<Stored>),
-}
-
-impl ResultSource<'_> {
-    /// How many files it has.
-    fn files(&self, packed: &IndexFile) -> usize {
-        match self {
-            ResultSource::Row(row) => packed.names(*row).len(),
-            ResultSource::New(stored) => stored.files.len(),
-        }
-    }
-}
-
-/// All results, by key.
-fn results(index: &Index) -> Vec<(CacheKey, ResultSource<'_>)> {
-    let changed = &index.results.changed;
-    let packed = &index.packed;
-    let read = packed.results_sorted().map(|row| (packed.key(row), ResultSource::Row(row)));
+/// All results, sorted by key.
+fn results(index: &Index) -> Vec<(CacheKey, Source<'_>)> {
+    let (changed, file) = (&index.results.changed, &index.file);
+    let read = file.results_sorted().map(|row| (file.key(row), Source::Row(row)));
     let read = read.filter(|(key, _)| !changed.contains_key(key));
-    let new = changed.iter().filter_map(|(key, stored)| Some((*key, ResultSource::New(stored.as_ref()?))));
+    let new = changed.iter().filter_map(|(key, stored)| Some((*key, Source::New(stored.as_ref()?))));
     let mut all: Vec<_> = read.chain(new).collect();
     all.sort_by_key(|(key, _)| *key);
     all
 }
 
-/// All objects that were seen or are named by a result, by digest.
-fn objects(index: &Index, results: &[(CacheKey, ResultSource)]) -> Vec<(Digest, Option<ObjectMemo>)> {
-    let (changed, packed) = (&index.objects.changed, &index.packed);
-    let mut named = vec![false; packed.objects() as usize];
+/// All objects that have a memo or are named by a result, sorted by digest.
+fn objects(index: &Index, results: &[(CacheKey, Source)]) -> Vec<(Digest, Option<ObjectMemo>)> {
+    let (changed, file) = (&index.objects.changed, &index.file);
+    let mut named = vec![false; file.objects()];
     let mut new = Vec::new();
     for (_, result) in results {
         match result {
-            ResultSource::Row(row) => {
-                packed.outputs(*row).for_each(|file| named[packed.output_object(file) as usize] = true)
-            }
-            ResultSource::New(stored) => new.extend(stored.files.values().map(|file| (file.bytes, None))),
+            Source::Row(row) => file.objects_of(*row).for_each(|object| named[object as usize] = true),
+            Source::New(stored) => new.extend(stored.files.values().map(|file| (file.bytes, None))),
         }
     }
-    let now = |digest: Digest, read| changed.get(&digest).copied().unwrap_or(read);
-    let read = packed.objects_sorted().map(|row| {
-        let digest = packed.object(row);
-        (named[row as usize], (digest, now(digest, packed.seen(row))))
+    let read = file.objects_sorted().filter_map(|row| {
+        let digest = file.object(row);
+        let memo = changed.get(&digest).copied().unwrap_or_else(|| file.object_memo(row));
+        (named[row as usize] || memo.is_some()).then_some((digest, memo))
     });
-    let mut all: Vec<_> =
-        read.filter(|(named, (_, seen))| *named || seen.is_some()).map(|(_, object)| object).collect();
-    all.extend(changed.iter().filter(|(_, seen)| seen.is_some()).map(|(digest, seen)| (*digest, *seen)));
+    let mut all: Vec<_> = read.collect();
+    all.extend(changed.iter().filter(|(_, memo)| memo.is_some()).map(|(digest, memo)| (*digest, *memo)));
     all.extend(new);
-    // Of one digest what was seen comes first.
-    all.sort_by_key(|(digest, seen)| (*digest, seen.is_none()));
+    // Of rows with one digest the one with a memo comes first, and stays.
+    all.sort_by_key(|(digest, memo)| (*digest, memo.is_none()));
     all.dedup_by_key(|(digest, _)| *digest);
     all
 }
 
-/// Where the objects that were read stand by digest now.
-fn moved(packed: &IndexFile, objects: &[(Digest, Option<ObjectMemo>)]) -> Vec<u32> {
-    let mut places = vec![NONE; packed.objects() as usize];
-    let mut now = 0;
-    for row in packed.objects_sorted() {
-        let digest = packed.object(row);
-        while objects.get(now).is_some_and(|(other, _)| *other < digest) {
-            now += 1;
+/// For each object row of the old file: the object's place in the new, digest-sorted list.
+fn moved(file: &IndexFile, objects: &[(Digest, Option<ObjectMemo>)]) -> Vec<u32> {
+    let mut places = vec![NONE; file.objects()];
+    let mut place = 0;
+    for row in file.objects_sorted() {
+        let digest = file.object(row);
+        while objects.get(place).is_some_and(|(other, _)| *other < digest) {
+            place += 1;
         }
-        places[row as usize] = now as u32;
+        places[row as usize] = place as u32;
     }
     places
 }
 
-/// All files of the working tree, by path. A path that is not text is hashed each time.
+/// All files of the working tree, sorted by path. A path that is not UTF-8 is left out, so that such a file is hashed each
+/// time.
 fn files(index: &Index) -> BTreeMap<Vec<u8>, FileMemo> {
-    let packed = &index.packed;
-    let read = (0..packed.files()).filter_map(|row| Some((packed.path(row).to_owned(), packed.memo(row)?)));
+    let read = index.file.files().filter_map(|(path, memo)| Some((path.to_owned(), memo?)));
     let mut all: BTreeMap<Vec<u8>, FileMemo> = read.collect();
     for (path, memo) in &index.files.changed {
         let Some(path) = path.to_str() else { continue };
@@ -280,122 +281,104 @@ fn files(index: &Index) -> BTreeMap<Vec<u8>, FileMemo> {
     all
 }
 
-/// What else is known of bytes that an object or a file has.
-fn about(
+/// The other digests of bytes that an object or a file has, sorted by digest.
+fn other_digests(
     index: &Index,
     objects: &[(Digest, Option<ObjectMemo>)],
     files: &BTreeMap<Vec<u8>, FileMemo>,
 ) -> BTreeMap<Digest, OtherDigests> {
-    let packed = &index.packed;
-    let mut all: BTreeMap<Digest, OtherDigests> = (0..packed.abouts()).map(|row| packed.about(row)).collect();
-    for (digest, about) in &index.about.changed {
-        let known = all.remove(digest).unwrap_or_default();
-        all.extend(about.map(|about| (*digest, about.or(known))));
+    let mut all: BTreeMap<Digest, OtherDigests> = index.file.other_digests().collect();
+    for (bytes, other) in &index.other_digests.changed {
+        let known = all.remove(bytes).unwrap_or_default();
+        all.extend(other.map(|other| (*bytes, other.or(known))));
     }
     if !all.is_empty() {
         let of_files: HashSet<&Digest> = files.values().map(|memo| &memo.digest).collect();
-        let object = |digest: &Digest| objects.binary_search_by_key(digest, |(object, _)| *object).is_ok();
-        all.retain(|digest, _| of_files.contains(digest) || object(digest));
+        let object = |bytes: &Digest| objects.binary_search_by_key(bytes, |(object, _)| *object).is_ok();
+        all.retain(|bytes, _| of_files.contains(bytes) || object(bytes));
     }
     all
 }
 
-/// Names and values of the numerics in turn.
-fn flat(stored: &Stored) -> Arc<[String]> {
+/// The numerics of a result as a list: names and values in turn.
+fn numerics(stored: &Stored) -> Arc<[String]> {
     Files::names(stored.numerics.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect())
 }
 
-/// Texts, and lists of them, each list once.
+/// The text section and the lists that refer to it. Equal lists are kept once.
 #[derive(Default)]
 struct Texts {
     text: Vec<u8>,
-    lists: Vec<u8>,
+    lists: Vec<ListRow>,
     known: HashMap<Arc<[String]>, u32>,
 }
 
 impl Texts {
+    /// Adds a text.
+    fn text(&mut self, text: &[u8]) -> TextRow {
+        let place = self.text.len() as u32;
+        self.text.extend_from_slice(text);
+        TextRow { place: place.into(), length: (text.len() as u32).into() }
+    }
+
+    /// Adds a list unless it is known. Returns its row.
     fn list(&mut self, list: Arc<[String]>) -> u32 {
-        let number = self.known.len() as u32;
         if let Some(known) = self.known.get(&list) {
             return *known;
         }
-        self.lists.short(self.text.len() as u32);
-        self.lists.short(list.len() as u32);
+        let row = self.lists.len() as u32;
+        self.lists.push(ListRow { place: (self.text.len() as u32).into(), count: (list.len() as u32).into() });
         for text in list.iter() {
-            self.text.short(text.len() as u32);
-            self.text.put(text.as_bytes());
+            self.text.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            self.text.extend_from_slice(text.as_bytes());
         }
-        self.known.insert(list, number);
-        number
+        self.known.insert(list, row);
+        row
     }
 }
 
-/// Takes bytes, and numbers in little endian.
-trait Put {
-    fn put(&mut self, bytes: &[u8]);
+/// How many bytes are hashed and written at once.
+const BLOCK: usize = 64 * 1024;
 
-    fn short(&mut self, n: u32) {
-        self.put(&n.to_le_bytes());
-    }
-    fn number(&mut self, n: u64) {
-        self.put(&n.to_le_bytes());
-    }
-    fn digest(&mut self, d: &Digest) {
-        self.put(&d.0);
-    }
-    /// Where a text stands, and its length.
-    fn text(&mut self, texts: &mut Texts, text: &[u8]) {
-        self.short(texts.text.len() as u32);
-        self.short(text.len() as u32);
-        texts.text.put(text);
-    }
-    fn signature(&mut self, s: &Signature) {
-        for n in [s.size, s.mtime as u64, s.ctime as u64, s.inode] {
-            self.number(n);
-        }
-    }
-}
-
-impl Put for Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-}
-
-/// How much is written at once.
-const PIECE: usize = 64 * 1024;
-
-/// A file, and the digest of what was written to it.
-struct Hashed<'a> {
+/// A writer that ends with the digest of what was written. It goes on after an error, and returns it at the end.
+struct HashingWriter<'a> {
     file: &'a mut dyn Write,
     hasher: blake3::Hasher,
-    gathered: Vec<u8>,
-    /// What went wrong first.
-    failed: Option<std::io::Error>,
+    buffer: Vec<u8>,
+    error: Option<io::Error>,
 }
 
-impl Put for Hashed<'_> {
+impl<'a> HashingWriter<'a> {
+    fn new(file: &'a mut dyn Write) -> Self {
+        Self { file, hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(BLOCK), error: None }
+    }
+
     fn put(&mut self, bytes: &[u8]) {
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= PIECE {
-            self.pass_on();
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BLOCK {
+            self.write_buffer();
         }
     }
-}
 
-impl Hashed<'_> {
-    fn pass_on(&mut self) {
-        self.hasher.update(&self.gathered);
-        if self.failed.is_none() {
-            self.failed = self.file.write_all(&self.gathered).err();
-        }
-        self.gathered.clear();
+    fn row(&mut self, row: &(impl IntoBytes + Immutable)) {
+        self.put(row.as_bytes());
     }
 
-    /// Ends with the digest of all before.
-    fn finish(mut self) -> std::io::Result<()> {
-        self.pass_on();
+    fn row_numbers(&mut self, rows: &[u32]) {
+        rows.iter().for_each(|row| self.row(&U32::new(*row)));
+    }
+
+    fn write_buffer(&mut self) {
+        self.hasher.update(&self.buffer);
+        if self.error.is_none() {
+            self.error = self.file.write_all(&self.buffer).err();
+        }
+        self.buffer.clear();
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.write_buffer();
         let check = self.hasher.finalize();
-        self.failed.map_or_else(|| self.file.write_all(check.as_bytes()), Err)
+        self.error.map_or_else(|| self.file.write_all(check.as_bytes()), Err)
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self as files, File};
 
-use super::super::archive::{CONTENTS, Contents, VERSION, member, object_member};
+use super::super::archive::{CONTENTS, Contents, VERSION, export, import, member, object_member};
 use super::*;
 use crate::base::digest::Digest;
+use crate::base::watch::Unwatched;
 
 fn keys(ns: &[i64]) -> BTreeSet<CacheKey> {
     ns.iter().map(|n| recipe(*n).key()).collect()
@@ -33,9 +34,9 @@ fn what_comes_in_is_what_went_out() {
     let (from, to) = two(dir.path());
     for (i, name) in ["a.tar", "deep/er/a.tar.gz"].into_iter().enumerate() {
         let archive = dir.path().join(name);
-        let packed = from.export_archive(&keys(&[1, 2]), &archive).unwrap();
+        let packed = export(&from, &keys(&[1, 2]), &archive, &Unwatched).unwrap();
         assert_eq!((packed.entries, packed.objects), (2, 2));
-        let imported = to.import_archive(&archive).unwrap();
+        let imported = import(&to, &archive, &Unwatched).unwrap();
         assert_eq!(imported.packed, packed);
         assert_eq!((imported.known, imported.new_objects), if i == 0 { (0, 2) } else { (2, 0) });
     }
@@ -47,7 +48,7 @@ fn what_comes_in_is_what_went_out() {
     assert_eq!(count(&to, "work"), 0);
     // Equal contents, equal archives.
     let bytes = |name: &str| {
-        from.export_archive(&keys(&[1, 2]), &dir.path().join(name)).unwrap();
+        export(&from, &keys(&[1, 2]), &dir.path().join(name), &Unwatched).unwrap();
         files::read(dir.path().join(name)).unwrap()
     };
     assert_eq!(bytes("x.tar"), bytes("y.tar"));
@@ -58,15 +59,15 @@ fn what_is_there_is_kept_and_what_is_damaged_is_mended() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
-    from.export_archive(&keys(&[1]), &archive).unwrap();
+    export(&from, &keys(&[1]), &archive, &Unwatched).unwrap();
     let own = make(&to, 1, "another making");
-    assert_eq!(to.import_archive(&archive).unwrap().known, 1);
+    assert_eq!(import(&to, &archive, &Unwatched).unwrap().known, 1);
     assert_eq!(files::read(object(&to, &own)).unwrap(), b"another making");
     let from_there = dir.path().join("third");
     let third = Store::open(&from_there).unwrap();
     let stored = make(&third, 1, "one");
     overwrite(&object(&third, &stored), b"oNe");
-    third.import_archive(&archive).unwrap();
+    import(&third, &archive, &Unwatched).unwrap();
     assert_eq!(look(&Store::open(&from_there).unwrap(), 1), "hit");
     assert_eq!(count(&third, "quarantine"), 1);
 }
@@ -76,12 +77,12 @@ fn an_archive_that_is_cut_or_flipped_anywhere_brings_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
-    from.export_archive(&keys(&[1, 2]), &archive).unwrap();
+    export(&from, &keys(&[1, 2]), &archive, &Unwatched).unwrap();
     let bytes = files::read(&archive).unwrap();
     // The last 1024 bytes are the tar format's end mark.
     for at in (0..bytes.len() - 1024).step_by(97) {
         files::write(&archive, &bytes[..at]).unwrap();
-        let error = to.import_archive(&archive).unwrap_err();
+        let error = import(&to, &archive, &Unwatched).unwrap_err();
         assert!(error.message.contains("a.tar` cannot be imported: "), "cut at {at}: {error}");
         untouched(&to);
     }
@@ -90,7 +91,7 @@ fn an_archive_that_is_cut_or_flipped_anywhere_brings_nothing_wrong() {
         flipped[at] ^= 0x10;
         files::write(&archive, &flipped).unwrap();
         let fresh = Store::open(&dir.path().join(format!("flip{at}"))).unwrap();
-        match fresh.import_archive(&archive) {
+        match import(&fresh, &archive, &Unwatched) {
             // A flip where nothing is said, in a header's padding, harms nothing.
             Ok(_) => assert_eq!([look(&fresh, 1), look(&fresh, 2)], ["hit", "hit"], "{at}"),
             Err(_) => untouched(&fresh),
@@ -146,21 +147,21 @@ fn nothing_gets_out_of_the_store_and_nothing_gets_in_that_was_not_announced() {
     ];
     for (name, kind, data) in cases {
         archive(&path, &contents(), &[(name, kind, data)]);
-        let error = to.import_archive(&path).unwrap_err();
+        let error = import(&to, &path, &Unwatched).unwrap_err();
         assert!(error.message.contains("cannot be imported"), "{name}: {error}");
         untouched(&to);
     }
     archive(&path, &contents(), &[(&object, Regular, b"one"), (&object, Regular, b"one")]);
-    assert!(to.import_archive(&path).is_err(), "twice the same");
+    assert!(import(&to, &path, &Unwatched).is_err(), "twice the same");
     assert!(!dir.path().join("escaped").exists() && !dir.path().join("in/escaped").exists());
     let odd = Contents { objects: [("../../x".to_owned(), 1)].into(), ..contents() };
     archive(&path, &odd, &[]);
-    assert!(to.import_archive(&path).unwrap_err().message.contains("which is no digest"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("which is no digest"));
     let later = Contents { version: 9, ..contents() };
     archive(&path, &later, &[]);
-    assert!(to.import_archive(&path).unwrap_err().message.contains("it has version 9, this `dpt` knows 1"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("it has version 9, this `dpt` knows 1"));
     files::write(&path, "no archive").unwrap();
-    assert!(to.import_archive(&path).is_err());
+    assert!(import(&to, &path, &Unwatched).is_err());
     untouched(&to);
 }
 
@@ -173,8 +174,8 @@ fn a_manifest_that_says_what_its_files_do_not_mean_is_refused() {
     file.logical = Digest::of(b"what consumers' keys would then hold");
     entry.write(&from.manifest(recipe(2).key()), false).unwrap();
     let archive = dir.path().join("a.tar");
-    from.export_archive(&keys(&[2]), &archive).unwrap();
-    let error = to.import_archive(&archive).unwrap_err();
+    export(&from, &keys(&[2]), &archive, &Unwatched).unwrap();
+    let error = import(&to, &archive, &Unwatched).unwrap_err();
     assert!(error.message.contains("`b.json` does not mean what its manifest says"), "{error}");
     untouched(&to);
 }
@@ -186,9 +187,9 @@ fn a_damaged_result_does_not_go_out() {
     let stored = make(&from, 3, "three");
     overwrite(&object(&from, &stored), b"tHree");
     let archive = dir.path().join("a.tar");
-    let error = from.export_archive(&keys(&[3]), &archive).unwrap_err();
+    let error = export(&from, &keys(&[3]), &archive, &Unwatched).unwrap_err();
     assert!(error.message.contains("is not what was stored: nothing was exported"), "{error}");
     assert!(!archive.exists());
-    let missing = from.export_archive(&keys(&[9]), &archive).unwrap_err();
+    let missing = export(&from, &keys(&[9]), &archive, &Unwatched).unwrap_err();
     assert!(missing.message.starts_with("there is no entry"), "{missing}");
 }

@@ -220,7 +220,7 @@ fn two_writers_at_once_one_result() {
     assert_eq!(made.into_inner(), 10);
     let store = Store::open(dir.path()).unwrap();
     assert!((0..10).all(|n| look(&store, n) == "hit"));
-    assert_eq!(store.index().packed.results_sorted().count(), 10);
+    assert_eq!(store.index().file.results_sorted().count(), 10);
 }
 
 /// What a writer does that is killed: run by the test below, in a process of its own.
@@ -317,7 +317,7 @@ fn a_read_only_store_is_read_and_refuses_writers() {
     assert_eq!(look(&store, 1), "hit");
     let error = store.claim(recipe(2).key(), &any, false).unwrap_err();
     assert_eq!(error.class, Class::Environment);
-    assert!(error.message.contains("can be read and not written") && error.help.is_some(), "{error}");
+    assert!(error.message.contains("is read-only, and a new result must be stored") && error.help.is_some(), "{error}");
     let error = Store::open(&Path::new(&dir).join("other")).unwrap_err();
     assert_eq!(error.class, Class::Environment);
 }

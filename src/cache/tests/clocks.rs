@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::Digest;
 
-use super::super::index::{FileMemo, Index, ObjectMemo};
+use super::super::index::{self, FileMemo, Index, ObjectMemo};
 use super::super::stat::{Signature, now_ns};
 use super::*;
 
@@ -82,10 +82,11 @@ fn after_a_power_cut_what_was_not_synced_is_hashed_before_it_is_used() {
     let mut lies = Index::read(&store.root().join("index"));
     lies.results.insert(recipe(1).key(), std::sync::Arc::new(store.look_stored(1)));
     lies.objects.insert(Digest::of(b"one"), ObjectMemo { signature, settled: false });
-    lies.write_as_of(&store.root().join("index"), "the start of the machine before this one", false).unwrap();
+    index::write_with_boot(&mut lies, &store.root().join("index"), "the start of the machine before this one", false)
+        .unwrap();
     assert_eq!(look(&Store::open(dir.path()).unwrap(), 1), "`a.txt` is not what was stored");
     // The same without a start in between is the memo's whole point.
-    lies.write(&store.root().join("index"), false).unwrap();
+    index::write(&mut lies, &store.root().join("index"), false).unwrap();
     assert_eq!(look(&Store::open(dir.path()).unwrap(), 1), "hit");
 }
 

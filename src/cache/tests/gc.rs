@@ -4,8 +4,8 @@ use std::fs as files;
 
 use std::time::Duration;
 
-use super::super::gc::{GcLimits, Sweep, older};
-use super::super::inventory::list;
+use super::super::gc::{GcLimits, Sweep, older, plan, sweep};
+use super::super::inventory::{Inventory, list};
 use super::*;
 use crate::base::digest::Digest;
 
@@ -21,9 +21,9 @@ fn key(n: i64) -> CacheKey {
 /// Plans and sweeps, keeping these.
 fn gc(store: &Store, kept: &[i64], limits: GcLimits) -> Sweep {
     let keep = |key| kept.iter().any(|n| recipe(*n).key() == key);
-    let plan = store.plan_gc(&keep, limits).unwrap();
+    let plan = plan(&store, &keep, limits).unwrap();
     let alone = store.alone().unwrap().expect("nobody else is there");
-    let done = store.sweep(&plan, &keep, limits, &alone).unwrap();
+    let done = sweep(&store, &plan, &keep, limits, &alone).unwrap();
     assert_eq!((done.entries.len(), done.bytes()), (plan.entries.len(), plan.bytes()));
     done
 }
@@ -36,7 +36,7 @@ fn store() -> (tempfile::TempDir, Store) {
 
 /// How many objects there are.
 fn objects(store: &Store) -> usize {
-    store.inventory().unwrap().objects.len()
+    Inventory::of(&store).unwrap().objects.len()
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn what_is_kept_stays_whole_and_the_rest_goes() {
 fn a_plan_removes_nothing() {
     let (_dir, store) = store();
     make(&store, 1, "one");
-    assert_eq!(store.plan_gc(&|_| false, all()).unwrap().entries.len(), 1);
+    assert_eq!(plan(&store, &|_| false, all()).unwrap().entries.len(), 1);
     assert_eq!(look(&store, 1), "hit");
 }
 
@@ -101,7 +101,7 @@ fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
     let limit = |max| GcLimits { max_size: Some(max), ..all() };
     assert!(gc(&store, &[], limit(330)).is_empty());
     let keys = |sweep: Sweep| sweep.entries.iter().map(|gone| gone.key).collect::<Vec<_>>();
-    assert_eq!(keys(store.plan_gc(&|_| false, limit(29)).unwrap()), [key(3), key(1)]);
+    assert_eq!(keys(plan(&store, &|_| false, limit(29)).unwrap()), [key(3), key(1)]);
     assert_eq!(keys(gc(&store, &[], limit(30))), [key(3)]);
     assert_eq!([1, 2, 3].map(|n| look(&store, n)), ["hit", "hit", "missing"]);
     // What is kept is kept, whatever the size.
@@ -124,10 +124,10 @@ fn what_others_came_to_need_after_the_plan_stays() {
     let (dir, store) = store();
     make(&store, 1, "one");
     make(&store, 2, "two");
-    let plan = store.plan_gc(&|_| false, all()).unwrap();
+    let plan = plan(&store, &|_| false, all()).unwrap();
     // Another process makes one more, which shares a file with what is to go.
     make(&Store::open(&dir.path().join("cache")).unwrap(), 3, "two");
-    let done = store.sweep(&plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
+    let done = sweep(&store, &plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
     assert_eq!(done.entries.iter().map(|gone| gone.key).collect::<Vec<_>>(), [key(2)]);
     let fresh = Store::open(&dir.path().join("cache")).unwrap();
     assert_eq!([1, 2, 3].map(|n| look(&fresh, n)), ["hit", "missing", "hit"]);
@@ -174,8 +174,8 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
 /// Sweeps, keeping entry 1; how many working folders, quarantined and temporary files went.
 fn gc_work(store: &Store, limits: GcLimits) -> (usize, usize, usize) {
     let keep = |k| k == key(1);
-    let plan = store.plan_gc(&keep, limits).unwrap();
-    let done = store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    let plan = plan(&store, &keep, limits).unwrap();
+    let done = sweep(&store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
     (done.work.len(), done.quarantine.len(), done.temporary.len())
 }
 

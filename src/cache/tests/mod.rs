@@ -40,7 +40,7 @@ fn claim(store: &Store, n: i64) -> Miss<'_> {
 }
 
 fn look(store: &Store, n: i64) -> String {
-    match store.look(recipe(n).key(), &any).unwrap() {
+    match store.lookup(recipe(n).key(), &any).unwrap() {
         Lookup::Hit(_) => "hit".into(),
         Lookup::Missing => "missing".into(),
         Lookup::Other(_) => "other".into(),

@@ -1,11 +1,11 @@
 //! What a verification of the store finds, and what it does with it.
 
-use super::super::verify::{SetAside, VerifyReport, VerifyScope};
+use super::super::verify::{SetAside, VerifyReport, VerifyScope, verify};
 use super::*;
 use crate::base::digest::Digest;
 
 fn all(store: &Store) -> VerifyReport {
-    store.verify(&VerifyScope::Store, &|_| {}, &|| false).unwrap()
+    verify(&store, &VerifyScope::Store, &|_| {}, &|| false).unwrap()
 }
 
 /// Flips a bit and puts the times back, as a failing disk would: only the bytes tell.
@@ -52,7 +52,7 @@ fn rotten_bytes_are_found_set_aside_and_told_with_their_nodes() {
     assert_eq!(fs::read_dir(store.root().join("quarantine")).unwrap().count(), 1);
     // Both results are gone, and can be made again.
     for n in [1, 2] {
-        assert!(matches!(store.look(recipe(n).key(), &|_| true).unwrap(), Lookup::Damaged(_)));
+        assert!(matches!(store.lookup(recipe(n).key(), &|_| true).unwrap(), Lookup::Damaged(_)));
     }
     make(&store, 1, "one");
     assert!(all(&store).broken.is_empty());
@@ -89,7 +89,7 @@ fn of_some_keys_the_others_are_not_looked_at() {
     make(&store, 2, "two");
     rot(&object(&store, &stored));
     let keys = [recipe(2).key(), recipe(3).key()].into();
-    let v = store.verify(&VerifyScope::Keys(keys), &|_| {}, &|| false).unwrap();
+    let v = verify(&store, &VerifyScope::Keys(keys), &|_| {}, &|| false).unwrap();
     assert_eq!((v.entries, v.objects, v.absent, v.broken.len()), (1, 1, vec![recipe(3).key()], 0));
 }
 
@@ -97,7 +97,7 @@ fn of_some_keys_the_others_are_not_looked_at() {
 fn asked_to_end_it_hashes_no_more() {
     let (_dir, store) = setup();
     make(&store, 1, "one");
-    assert_eq!(store.verify(&VerifyScope::Store, &|_| {}, &|| true).unwrap().objects, 0);
+    assert_eq!(verify(&store, &VerifyScope::Store, &|_| {}, &|| true).unwrap().objects, 0);
 }
 
 /// A large and a small object: what is good is trusted afterwards without being hashed.

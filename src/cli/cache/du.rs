@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), Diag> {
-    let inventory = store.inventory()?;
+    let inventory = Inventory::of(store)?;
     let groups = if by_pipeline { pipelines(store, &inventory)? } else { inventory.grouped(Entry::kind) };
     let line = |what: &str, count, bytes| Line { what: what.to_owned(), count, bytes };
     let used: BTreeSet<_> = inventory.entries.iter().flat_map(|entry| entry.objects().into_keys()).collect();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Counting, Work};
+use crate::cache::archive;
+use crate::cache::inventory::Inventory;
 use crate::cli::Outcome;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
@@ -48,7 +50,7 @@ pub fn run(args: &Args) -> Outcome {
         }
         keys.extend(reached);
     }
-    let inventory = store.inventory().map_err(one)?;
+    let inventory = Inventory::of(&store).map_err(one)?;
     for text in &args.which {
         let before = keys.len();
         let meant: Vec<_> = inventory.entries.iter().filter(|entry| pick::means(text, entry)).collect();
@@ -68,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
     let bar = Bar::new();
     let (check, show) = (|| cancel.check("dpt cache export"), |amount| bar.show(amount));
     let watch = Counting::new(Work::default(), &check, &show);
-    let packed = store.export_archive_watched(&keys, &args.archive, &watch);
+    let packed = archive::export(&store, &keys, &args.archive, &watch);
     drop(bar);
     let packed = packed.map_err(one)?;
     let (entries, files) = (super::entries(packed.entries), render::count(packed.objects, "file"));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cache::gc::{GcLimits, Leftover, Sweep};
+use crate::cache::gc::{self, GcLimits, Leftover, Sweep};
 use crate::cache::lock::InUse;
 use crate::cli::Outcome;
 use crate::cli::common::{StoreArgs, shown};
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let keep = |key| roots.keys.contains(&key);
     let one = |diag: Diag| vec![diag];
-    let plan = store.plan_gc(&keep, limits).map_err(one)?;
+    let plan = gc::plan(&store, &keep, limits).map_err(one)?;
     if !args.json {
         tell(args, &plan, &roots);
     }
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Outcome {
         // A run may have ended since, and what it found stays.
         let store = super::open(&args.store)?;
         let keys = self::roots(args, &store)?.keys;
-        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &alone).map_err(one)?)
+        Some(gc::sweep(&store, &plan, &|key| keys.contains(&key), limits, &alone).map_err(one)?)
     } else {
         None
     };

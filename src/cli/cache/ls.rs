@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Entry;
+use crate::cache::inventory::Inventory;
 use crate::cli::Outcome;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
@@ -63,7 +64,7 @@ fn size(entry: &Entry) -> u64 {
 /// A store that is not there or cannot be read.
 pub fn run(args: &Args) -> Outcome {
     let store = super::open(&args.store)?;
-    let inventory = store.inventory().map_err(|diag| vec![diag])?;
+    let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
     let mut entries: Vec<&Entry> = inventory.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
         "size" => entries.sort_by_key(|entry| size(entry)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::diag::{Class, Diag};
+use crate::cache::inventory::Inventory;
 use crate::cache::{Entry, MadeResult, Store};
 use crate::cli::Outcome;
 use crate::cli::common::StoreArgs;
@@ -31,7 +32,7 @@ pub struct Args {
 /// When nothing is meant, or more than one thing.
 pub fn run(args: &Args) -> Outcome {
     let store = super::open(&args.store)?;
-    let inventory = store.inventory().map_err(|diag| vec![diag])?;
+    let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
     let meant: Vec<&Entry> = inventory.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
     let Some(entry) = meant.last().copied() else {
         let text = format!("no entry of the store is meant by `{}`", args.which);

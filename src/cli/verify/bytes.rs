@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::verify::{SetAside, VerifyReport, VerifyScope};
+use crate::cache::verify::{self, SetAside, VerifyReport, VerifyScope};
 use crate::cache::{CacheKey, Store, Stored};
 use crate::cli::Outcome;
 use crate::cli::common::{self, cancel_on_ctrl_c};
@@ -91,7 +91,7 @@ pub(super) fn verify(store: &Store, scope: &VerifyScope, cancel: &Cancel) -> Res
             bar.with_style(ProgressStyle::with_template("hashing {bytes}  {bytes_per_sec}").expect("a template"))
         }
     };
-    let verified = store.verify(scope, &|bytes| bar.inc(bytes), &|| cancel.asked());
+    let verified = verify::verify(store, scope, &|bytes| bar.inc(bytes), &|| cancel.asked());
     bar.finish_and_clear();
     // A store that cannot be written to is verified again next time.
     let _ = store.flush();

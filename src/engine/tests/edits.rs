@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cache::FileRecord;
+use crate::cache::gc::{self, GcLimits};
 use crate::cache::inventory::Inventory;
 
 /// What a pipeline looks like.
@@ -84,7 +85,7 @@ impl Edit {
 
 fn damage(dir: &Path, i: usize, how: u8) {
     let store = open(dir);
-    let Inventory { objects, .. } = store.inventory().unwrap();
+    let Inventory { objects, .. } = Inventory::of(&store).unwrap();
     let Some(digest) = objects.keys().nth(i % objects.len().max(1)) else { return };
     let path = store.object(digest);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -102,11 +103,11 @@ fn gc(graph: &Graph, dir: &Path) {
     let stub = Stub(|job: &Job, _: &dyn Progress, _: &Cancel| touch(job));
     let keys = crate::engine::gc_roots::of_graph(graph, &store, &options(), &stub, false).unwrap();
     let zero = std::time::Duration::ZERO;
-    let limits = crate::cache::gc::GcLimits { grace: zero, leftovers: zero, ..Default::default() };
+    let limits = GcLimits { grace: zero, leftovers: zero, ..Default::default() };
     let keep = |key| keys.contains(&key);
-    let plan = store.plan_gc(&keep, limits).unwrap();
-    store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
-    let left: BTreeSet<_> = store.inventory().unwrap().entries.iter().map(|entry| entry.key).collect();
+    let plan = gc::plan(&store, &keep, limits).unwrap();
+    gc::sweep(&store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    let left: BTreeSet<_> = Inventory::of(&store).unwrap().entries.iter().map(|entry| entry.key).collect();
     assert!(left.is_subset(&keys) && keys.is_subset(&left), "gc kept {left:?} of {keys:?}");
 }
 

@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
+use crate::base::watch::Unwatched;
+use crate::cache::archive;
+use crate::cache::inventory::Inventory;
 use crate::cache::recipe::{FieldContent, FieldName, Recipe};
 use crate::stages::stage::{Identity, Outside};
 
@@ -257,9 +260,9 @@ fn digest_drifts_on_restore() {
     let (first, _) = touched(&graph, &open(dir.path()), options());
     let archive = dir.path().join("a.tar");
     let keys = first.results.iter().flatten().map(|stored| stored.key).collect();
-    open(dir.path()).export_archive(&keys, &archive).unwrap();
+    archive::export(&open(dir.path()), &keys, &archive, &Unwatched).unwrap();
     std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
-    open(dir.path()).import_archive(&archive).unwrap();
+    archive::import(&open(dir.path()), &archive, &Unwatched).unwrap();
     let (second, lines) = touched(&graph, &open(dir.path()), options());
     assert_eq!(lines, ["Fresh n0", "Fresh n1"]);
     assert_eq!(first.results, second.results);
@@ -272,7 +275,7 @@ fn failures_cached() {
     let fails = |_: &Job, _: &dyn Progress, _: &Cancel| Err(Diag::error(Class::Stage, "no luck"));
     let (summary, _) = ran(&graph, &open(dir.path()), options(), fails);
     assert_eq!(summary.totals.failed, 1);
-    assert!(open(dir.path()).inventory().unwrap().entries.is_empty());
+    assert!(Inventory::of(&open(dir.path())).unwrap().entries.is_empty());
     assert_eq!(touched(&graph, &open(dir.path()), options()).1, ["queue n0: never made before", "done n0"]);
 }
 

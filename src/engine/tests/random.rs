@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::inventory::Inventory;
 
 /// Up to 12 nodes; node `i` reads those of the nodes before it whose bit is set.
 fn graphs() -> impl Strategy<Value = Vec<u16>> {
@@ -105,7 +106,7 @@ proptest! {
         made.sort();
         // One making for each key, and one entry; both runs ended well.
         prop_assert_eq!(&made, &keys.iter().copied().collect::<Vec<_>>());
-        let inventory = open(dir.path()).inventory().unwrap();
+        let inventory = Inventory::of(&open(dir.path())).unwrap();
         prop_assert_eq!(inventory.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
         prop_assert!(inventory.entries.iter().all(|entry| entry.made.len() == 1));
         prop_assert_eq!((a.totals.failed, b.totals.failed), (0, 0));

@@ -547,7 +547,7 @@ fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
 }
 
 #[test]
-fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
+fn prefetch_covers_one_pipeline_file_and_overlooks_no_damage() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
@@ -555,23 +555,25 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
     for n in 0..20 {
         others.node("other", &[("n", &n.to_string())], &[text(&n.to_string())]);
     }
-    let (summary, _) = touched(&graph, &open(dir.path()), options());
-    touched(&others.0, &open(dir.path()), RunOptions { pipeline: "another".into(), ..options() });
-    let store = open(dir.path());
-    let ahead = store.look_ahead("test");
-    assert_eq!((ahead.len(), store.look_ahead("none").len()), (3, 3));
-    ahead.work();
+    let open_for = |file: &str| open(dir.path()).for_pipeline(&dir.path().join(file));
+    let (summary, _) = touched(&graph, &open_for("test.toml"), options());
+    touched(&others.0, &open_for("another.toml"), options());
+    let store = open_for("test.toml");
+    let prefetch = store.prefetch();
+    assert_eq!((prefetch.len(), store.prefetch().len()), (3, 3));
+    prefetch.work();
     assert_eq!(touched(&graph, &store, options()).1, ["Fresh n0", "Fresh n1", "Fresh n2"]);
-    assert_eq!(open(dir.path()).look_ahead("none").len(), 0);
+    assert_eq!((open_for("another.toml").prefetch().len(), open_for("other.toml").prefetch().len()), (20, 0));
+    assert_eq!(open(dir.path()).prefetch().len(), 0);
 
     let object = store.paths(summary.results[1].as_ref().unwrap())["out.json"].clone();
     std::fs::set_permissions(&object, std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::write(&object, "damaged").unwrap();
     for asked in [false, true] {
-        let store = open(dir.path());
-        let ahead = store.look_ahead("test");
+        let store = open_for("test.toml");
+        let prefetch = store.prefetch();
         if asked {
-            ahead.work();
+            prefetch.work();
         }
         let options = RunOptions { dry_run: true, ..options() };
         let (_, lines) = touched(&graph, &store, options);
@@ -580,22 +582,23 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
 }
 
 #[test]
-fn what_was_asked_ahead_of_a_gc_is_asked_anew_after_it() {
-    use crate::cache::gc::GcLimits;
+fn prefetch_before_a_gc_does_not_count_after_it() {
+    use crate::cache::gc::{self, GcLimits};
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
-    touched(&graph, &open(dir.path()), options());
+    let file = dir.path().join("test.toml");
+    touched(&graph, &open(dir.path()).for_pipeline(&file), options());
     for waits in [false, true] {
-        let early = open(dir.path());
-        let ahead = early.look_ahead("test");
-        assert_eq!(ahead.len(), 3);
-        ahead.work();
+        let early = open(dir.path()).for_pipeline(&file);
+        let prefetch = early.prefetch();
+        assert_eq!(prefetch.len(), 3);
+        prefetch.work();
         let gc = open(dir.path());
         let alone = gc.alone().unwrap().expect("nobody uses the store");
         let limits = GcLimits { grace: Duration::ZERO, ..GcLimits::default() };
         let sweep = |alone| {
-            let plan = gc.plan_gc(&|_| false, limits).unwrap();
-            assert_eq!(gc.sweep(&plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);
+            let plan = gc::plan(&gc, &|_| false, limits).unwrap();
+            assert_eq!(gc::sweep(&gc, &plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);
         };
         let run = || touched(&graph, &early, options()).1;
         let lines = std::thread::scope(|scope| {
