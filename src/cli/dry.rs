@@ -7,9 +7,10 @@ use crate::base::diag::Diag;
 use crate::cache::Store;
 use crate::engine::event::RunTotals;
 use crate::engine::executor::Executor;
+use crate::engine::freshness::not_selected;
 use crate::engine::freshness::{Freshness, NodeStatus, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, not_selected};
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 
 use super::Outcome;

@@ -15,7 +15,7 @@ use crate::cli::progress::Bar;
 use crate::cli::render::{self, DIM, paint};
 use crate::cli::standing::{self, State, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 

@@ -1,52 +1,68 @@
-//! A dry run: the same events as of a run, and nothing is run.
+//! A dry run: emits the events of a run, and runs nothing.
 
-use crate::engine::event::{Event, HitKind};
-use crate::engine::freshness::{self, Freshness};
+use std::sync::Arc;
+
+use crate::base::diag::Diag;
+use crate::cache::Stored;
 use crate::stages::ctx::Cancel;
 
-use super::run::{Runner, Shared, not_selected};
+use super::context::RunContext;
+use super::event::{Event, HitKind, RunTotals, Sink};
+use super::freshness::{self, Freshness, not_selected};
+use super::graph::NodeId;
 
-impl Runner<'_> {
-    /// Tells what would be done.
-    pub(super) fn dry_run(&mut self, cancel: &Cancel) {
-        let Shared { graph, store, executor, options, .. } = self.shared;
-        let statuses = freshness::status(graph, store, options, executor);
+/// What a dry run found.
+pub(super) struct DryRun {
+    pub totals: RunTotals,
+    pub failed: Vec<(NodeId, Diag)>,
+    pub results: Vec<Option<Arc<Stored>>>,
+}
+
+impl RunContext<'_> {
+    /// Emits what a run would do.
+    pub fn dry_run(&self, cancel: &Cancel) -> DryRun {
+        let Self { context, options, sink, .. } = self;
+        let statuses = freshness::status_in(*context, &options.targets, &options.force);
+        let mut it = DryRun {
+            totals: RunTotals { nodes: statuses.len(), ..RunTotals::default() },
+            failed: Vec::new(),
+            results: vec![None; self.graph.len()],
+        };
         if cancel.asked() {
-            return self.interrupt();
+            it.totals.interrupted = true;
+            return it;
         }
+        let may_run = |id| options.only.is_empty() || options.only.contains(&id);
+        let mut fail = |totals: &mut RunTotals, id, error: Diag| {
+            totals.failed += 1;
+            sink.event(&Event::NodeFailed { node: self.name(id), error: error.clone().into() });
+            it.failed.push((id, error));
+        };
         for status in statuses {
-            let node = match status.freshness {
-                Freshness::Fresh { .. } => String::new(),
-                _ => self.shared.name(status.id),
-            };
+            let id = status.id;
             match status.freshness {
                 Freshness::Fresh { stored } => {
-                    self.totals.fresh += 1;
-                    self.totals.seconds_saved += stored.seconds;
-                    self.totals.bytes_saved += stored.size();
-                    self.shared.sink.hit(status.id, HitKind::Fresh, &stored);
-                    self.results[status.id.index()] = Some(stored);
+                    it.totals.fresh += 1;
+                    it.totals.seconds_saved += stored.seconds;
+                    it.totals.bytes_saved += stored.size();
+                    sink.hit(id, HitKind::Fresh, &stored);
+                    it.results[id.index()] = Some(stored);
                 }
-                Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !self.may_run(status.id) => {
-                    let error = not_selected(&node, &reasons);
-                    self.totals.failed += 1;
-                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
-                    self.failed.push((status.id, error));
+                Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } if !may_run(id) => {
+                    fail(&mut it.totals, id, not_selected(&self.name(id), &reasons));
                 }
                 Freshness::Stale { key, reasons } | Freshness::Damaged { key, reasons } => {
-                    self.totals.would_run += 1;
-                    self.tell(&Event::NodeWouldRun { node, key, reasons });
+                    it.totals.would_run += 1;
+                    sink.event(&Event::NodeWouldRun { node: self.name(id), key, reasons });
                 }
                 Freshness::Blocked { by } => {
-                    self.totals.may_run += 1;
-                    self.tell(&Event::NodeMayRun { node, by: by.iter().map(|id| self.shared.name(*id)).collect() });
+                    it.totals.may_run += 1;
+                    let by = by.iter().map(|id| self.name(*id)).collect();
+                    sink.event(&Event::NodeMayRun { node: self.name(id), by });
                 }
-                Freshness::Broken { error } => {
-                    self.totals.failed += 1;
-                    self.tell(&Event::NodeFailed { node, error: error.clone().into() });
-                    self.failed.push((status.id, error));
-                }
+                Freshness::Broken { error } => fail(&mut it.totals, id, error),
             }
         }
+        it
     }
 }

@@ -8,13 +8,14 @@ use crate::base::diag::Diag;
 use crate::cache::recipe::{Field, FieldContent, FieldName};
 use crate::cache::{CacheKey, Entry, FileRecord, Recipe, StaleReason, Store, Stored, reason};
 
+use super::context::Context;
 use super::executor::Executor;
-use super::freshness::{Freshness, status};
+use super::freshness::{Freshness, status_in};
 use super::graph::{Graph, NodeId};
 use super::history::{History, PastRun, PipelineId};
-use super::key::{Producer, recipe};
-use super::prepare::{prepare, producers, sources};
-use super::run::RunOptions;
+use super::key::{self, Producer};
+use super::options::RunOptions;
+use super::prepare::producers;
 
 /// What a node is compared with.
 #[derive(Clone, Debug)]
@@ -70,46 +71,53 @@ pub struct Cause {
     pub same_key: bool,
 }
 
-/// All that is looked at.
-struct Looker<'a> {
-    graph: &'a Graph,
-    store: &'a Store,
-    options: &'a RunOptions,
-    executor: &'a dyn Executor,
+/// Explains nodes of a graph.
+#[derive(Clone, Copy)]
+pub struct Explainer<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The store.
+    pub store: &'a Store,
+    /// As for [`status`](super::status).
+    pub options: &'a RunOptions,
+    /// Where nodes would run.
+    pub executor: &'a dyn Executor,
+    /// The journals of the store.
+    pub history: &'a History,
+}
+
+impl Explainer<'_> {
+    /// Explains `id`, compared with `against`.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn explain(self, id: NodeId, against: &CompareWith) -> Result<Explanation, Diag> {
+        let Self { graph, store, options, executor, history } = self;
+        let context = Context::new(graph, store, options, executor);
+        let mut freshness = HashMap::new();
+        let mut results = vec![None; graph.len()];
+        for status in status_in(context, &[id], &options.force) {
+            if let Freshness::Fresh { stored } = &status.freshness {
+                results[status.id.index()] = Some(stored.clone());
+            }
+            freshness.insert(status.id, status.freshness);
+        }
+        Walk { context, history, freshness, results }.node(id, against)
+    }
+}
+
+/// What an explanation looks at: the node, and the nodes above it.
+struct Walk<'a> {
+    context: Context<'a>,
     history: &'a History,
-    standing: HashMap<NodeId, Freshness>,
+    freshness: HashMap<NodeId, Freshness>,
     results: Vec<Option<Arc<Stored>>>,
 }
 
-/// Explains `id`. Of the options it minds what [`status`] does.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn explain(
-    graph: &Graph,
-    store: &Store,
-    options: &RunOptions,
-    executor: &dyn Executor,
-    history: &History,
-    id: NodeId,
-    against: &CompareWith,
-) -> Result<Explanation, Diag> {
-    let options = &RunOptions { targets: vec![id], ..options.clone() };
-    let mut standing = HashMap::new();
-    let mut results = vec![None; graph.len()];
-    for status in status(graph, store, options, executor) {
-        if let Freshness::Fresh { stored } = &status.freshness {
-            results[status.id.index()] = Some(stored.clone());
-        }
-        standing.insert(status.id, status.freshness);
-    }
-    Looker { graph, store, options, executor, history, standing, results }.node(id, against)
-}
-
-impl Looker<'_> {
+impl Walk<'_> {
     fn node(&self, id: NodeId, against: &CompareWith) -> Result<Explanation, Diag> {
-        let freshness = self.standing[&id].clone();
-        let name = self.graph.node(id).to_string();
+        let freshness = self.freshness[&id].clone();
+        let name = self.context.graph.node(id).to_string();
         let mut it = Explanation {
             id,
             key: None,
@@ -123,13 +131,13 @@ impl Looker<'_> {
         match &it.freshness {
             Freshness::Fresh { stored } => {
                 it.key = Some(stored.key);
-                it.entry = self.store.entry(stored.key)?;
+                it.entry = self.context.store.entry(stored.key)?;
                 it.recipe = it.entry.as_ref().map(|entry| entry.recipe.clone());
             }
             Freshness::Stale { key, .. } | Freshness::Damaged { key, .. } => {
                 it.key = Some(*key);
                 it.recipe = Some(self.prepared(id)?);
-                it.entry = self.store.entry(*key)?;
+                it.entry = self.context.store.entry(*key)?;
             }
             Freshness::Blocked { by } => {
                 it.recipe = self.own(id).ok();
@@ -158,7 +166,7 @@ impl Looker<'_> {
         let mut first = Vec::new();
         while let Some(id) = open.pop() {
             if seen.insert(id) {
-                match &self.standing[&id] {
+                match &self.freshness[&id] {
                     Freshness::Blocked { by } => open.extend(by),
                     _ => first.push(id),
                 }
@@ -170,21 +178,19 @@ impl Looker<'_> {
 
     /// The whole recipe of a node whose producers all have results.
     fn prepared(&self, id: NodeId) -> Result<Recipe, Diag> {
-        let Self { graph, store, options, executor, .. } = self;
-        Ok(prepare(graph, id, &self.results, *store, &options.outside, options.accept, *executor)?.recipe)
+        Ok(self.context.prepare(id, &self.results)?.recipe)
     }
 
     /// What of a blocked node's recipe is known: all but its inputs.
     fn own(&self, id: NodeId) -> Result<Recipe, Diag> {
-        let node = self.graph.node(id);
-        let identity = node.kind.identity.map(|of| of(&node.params, &self.options.outside)).transpose()?;
-        let identity = identity.unwrap_or_default();
-        Ok(recipe(node, &identity, &sources(node, &identity, self.store)?, &[]))
+        let node = self.context.graph.node(id);
+        let outside = self.context.outside_fields(node)?;
+        Ok(key::recipe(node, &outside.identity, &outside.sources, &[]))
     }
 
     /// Whose runs count.
     fn pipeline(&self) -> PipelineId<'_> {
-        PipelineId { name: &self.options.pipeline, file: self.store.file() }
+        PipelineId { name: self.context.pipeline, file: self.context.store.file() }
     }
 
     /// What to compare with.
@@ -194,18 +200,18 @@ impl Looker<'_> {
         against: &CompareWith,
         now: Option<CacheKey>,
     ) -> Result<Option<(CacheKey, Option<Entry>)>, Diag> {
-        let pipeline = &self.options.pipeline;
+        let pipeline = self.context.pipeline;
         let key = match against {
             CompareWith::Key(key) => Some(*key),
             CompareWith::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
             CompareWith::Last => {
-                let last = self.store.last_key(pipeline, name);
+                let last = self.context.store.last_key(pipeline, name);
                 last.or_else(|| self.history.keys(self.pipeline(), name).first().map(|(key, _)| *key))
             }
         };
         // Nothing is compared with itself unasked.
         let key = key.filter(|key| Some(*key) != now || !matches!(against, CompareWith::Last));
-        key.map(|key| Ok((key, self.store.entry(key)?))).transpose()
+        key.map(|key| Ok((key, self.context.store.entry(key)?))).transpose()
     }
 
     fn changes(&self, it: &Explanation) -> Result<Vec<Change>, Diag> {
@@ -261,20 +267,25 @@ impl Looker<'_> {
     }
 
     fn feeding(&self, id: NodeId) -> Vec<Producer<'_>> {
-        let ready = self.graph.producers(id).all(|(from, _)| self.results[from.index()].is_some());
-        if ready { producers(self.graph, id, &self.results) } else { Vec::new() }
+        let ready = self.context.graph.producers(id).all(|(from, _)| self.results[from.index()].is_some());
+        if ready { producers(self.context.graph, id, &self.results) } else { Vec::new() }
     }
 
     /// Why a producer has another result than the one for which `had` holds.
     fn cause(&self, producer: &Producer, had: &dyn Fn(&Entry) -> bool) -> Result<Cause, Diag> {
         let name = producer.node.to_string();
-        let id = self.graph.ids().find(|id| std::ptr::eq(self.graph.node(*id), producer.node)).expect("of this graph");
+        let id = self
+            .context
+            .graph
+            .ids()
+            .find(|id| std::ptr::eq(self.context.graph.node(*id), producer.node))
+            .expect("of this graph");
         let now = producer.stored.key;
         let keys = self.history.keys(self.pipeline(), &name);
         let run = keys.iter().find(|(key, _)| *key == now).map(|(_, run)| run.id.clone());
         let mut old = None;
         for (key, _) in keys.iter().filter(|(key, _)| *key != now) {
-            if let Some(entry) = self.store.entry(*key)?
+            if let Some(entry) = self.context.store.entry(*key)?
                 && had(&entry)
             {
                 old = Some(entry);
@@ -285,7 +296,7 @@ impl Looker<'_> {
             let same_key = !keys.is_empty() && keys.iter().all(|(key, _)| *key == now);
             return Ok(Cause { id, run, changes: Vec::new(), same_key });
         };
-        let changes = match self.store.entry(now)? {
+        let changes = match self.context.store.entry(now)? {
             Some(entry) => self.followed(id, reason::between(&old.recipe, &entry.recipe))?,
             None => Vec::new(),
         };

@@ -1,75 +1,67 @@
-//! What a run or a look will find, as far as the store's memo tells: the keys of all nodes whose results it knows, and
-//! whether these results are still as they were, asked of the system for all of them at once and on several threads. So
-//! that a run without work costs little more than these questions.
+//! The fast path of a run with nothing to do: makes every key from the index alone, and checks the objects of all results at
+//! once, on several threads. What it cannot confirm goes through the loop.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::value::Params;
-use crate::cache::{KnownResult, Stored, Watched};
+use crate::cache::{KnownResult, Stored};
 
-use super::executor::Executor;
-use super::graph::{Graph, Node, NodeId};
+use super::context::Context;
+use super::graph::{Node, NodeId};
 use super::key::KeyMaker;
-use super::prepare::{numerics, outer, producers_with, wants};
-use super::run::RunOptions;
+use super::prepare::producers_with;
 use super::state::WantedNodes;
 
-/// The nodes whose results are there, and whose producers' results are, up to the first ones: whatever else a run does,
-/// these it need not make.
+/// The results of nodes that are fresh, and so are all their producers. A run need not make these.
 #[derive(Debug)]
 pub struct FreshResults {
-    fresh: Vec<Option<KnownResult>>,
+    of: Vec<Option<KnownResult>>,
 }
 
 impl FreshResults {
-    /// Looks ahead, over the wanted nodes. What is forced is not fresh, nor what needs it.
-    pub fn new(
-        graph: &Graph,
-        wanted: &WantedNodes,
-        store: Watched,
-        options: &RunOptions,
-        executor: &dyn Executor,
-    ) -> Self {
-        let mut known: Vec<Option<KnownResult>> = vec![None; graph.len()];
-        let mut known_results = store.known_results(&options.pipeline);
+    /// Looks up the wanted nodes. A forced node is not fresh, nor is any node that needs it.
+    pub fn new(context: Context, wanted: &WantedNodes, force: &[NodeId]) -> Self {
+        let Context { graph, store, .. } = context;
+        let mut of: Vec<Option<KnownResult>> = vec![None; graph.len()];
+        let mut known_results = store.known_results(context.pipeline);
         let mut keys = KeyMakers::default();
         for id in wanted.order() {
-            if graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
+            if graph.producers(*id).any(|(from, _)| of[from.index()].is_none()) {
                 continue;
             }
             let node = graph.node(*id);
-            let result = |from: NodeId| known[from.index()].as_ref().map(|known| &*known.stored);
-            // What goes wrong here goes wrong again where it is told.
-            let found = keys.of(node, store, options).and_then(|keys| {
+            let result = |from: NodeId| of[from.index()].as_ref().map(|known| &*known.stored);
+            // An error here comes again in the loop, which reports it.
+            let found = keys.of(node, context).and_then(|keys| {
                 let key = keys.key(&producers_with(graph, *id, result));
-                let numerics = numerics(node, options.accept, executor).ok()?;
-                known_results.find(node, key, &|made| wants(&numerics, made))
+                let numerics = context.numerics(node).ok()?;
+                known_results.find(node, key, &|made| numerics.accepts(made))
             });
-            known[id.index()] = found;
+            of[id.index()] = found;
         }
-        let mut whole = known_results.confirm(&known);
-        options.force.iter().for_each(|id| whole[id.index()] = false);
+        let mut confirmed = known_results.confirm(&of);
+        force.iter().for_each(|id| confirmed[id.index()] = false);
         for id in wanted.order() {
-            if !whole[id.index()] || graph.producers(*id).any(|(from, _)| known[from.index()].is_none()) {
-                known[id.index()] = None;
+            if !confirmed[id.index()] || graph.producers(*id).any(|(from, _)| of[from.index()].is_none()) {
+                of[id.index()] = None;
             }
         }
-        Self { fresh: known }
+        Self { of }
     }
 
-    /// The result of a node that is fresh.
+    /// The result of a node, if it is fresh.
     pub fn result(&self, id: NodeId) -> Option<&Arc<Stored>> {
-        self.fresh[id.index()].as_ref().map(|known| &known.stored)
+        self.of[id.index()].as_ref().map(|known| &known.stored)
     }
 
-    /// Whether the store remembers already that this is its result.
-    pub fn remembered(&self, id: NodeId) -> bool {
-        self.fresh[id.index()].as_ref().is_some_and(|known| known.remembered)
+    /// Returns `true` if the store remembers already that this is the node's result.
+    pub fn is_remembered(&self, id: NodeId) -> bool {
+        self.of[id.index()].as_ref().is_some_and(|known| known.remembered)
     }
 }
 
-/// Makes keys: what counts for all nodes with the same parameters is asked for once.
+/// Makes keys. What all nodes with the same parameters share is found only once.
 #[derive(Default)]
 struct KeyMakers {
     shared: HashMap<(&'static str, *const Params), Option<KeyMaker>>,
@@ -77,12 +69,12 @@ struct KeyMakers {
 }
 
 impl KeyMakers {
-    fn of(&mut self, node: &Node, store: Watched, options: &RunOptions) -> Option<&mut KeyMaker> {
-        let keys = || Some(outer(node, store, &options.outside).ok()?.keys(node));
+    fn of(&mut self, node: &Node, context: Context) -> Option<&mut KeyMaker> {
+        let make = || Some(context.outside_fields(node).ok()?.key_maker(node));
         if Arc::strong_count(&node.params) > 1 {
-            self.shared.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(keys).as_mut()
+            self.shared.entry((node.kind.name, Arc::as_ptr(&node.params))).or_insert_with(make).as_mut()
         } else {
-            self.own = keys();
+            self.own = make();
             self.own.as_mut()
         }
     }

@@ -12,7 +12,7 @@ use crate::cache::{CacheKey, Store};
 use super::executor::Executor;
 use super::freshness::{Freshness, status};
 use super::graph::Graph;
-use super::run::RunOptions;
+use super::options::RunOptions;
 
 /// A run and the results that it made or found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! [`run::run`] brings a graph up to date; [`freshness::status`] says what it would do. Both make each node's recipe in
 //! the same way ([`prepare`]), from the content of what its producers made, so that equal content stops a rebuild.
 
+pub mod context;
 pub mod deadline;
 mod dry_run;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod job;
 pub mod journal;
 pub mod key;
 mod node_thread;
+pub mod options;
 pub mod prepare;
 pub mod retry;
 pub mod run;
@@ -30,4 +32,5 @@ mod tests;
 pub use event::{Event, Sink};
 pub use executor::Executor;
 pub use freshness::{Freshness, NodeStatus, status};
-pub use run::{RunOptions, RunSummary, run};
+pub use options::{RunOptions, RunSummary};
+pub use run::run;

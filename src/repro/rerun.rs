@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting};
-use crate::cache::{Claim, CommitInfo, MadeResult, Miss, Store, Stored};
+use crate::cache::{Claim, CommitInfo, MadeResult, Miss, Store, Stored, Watched};
+use crate::engine::context::Context;
 use crate::engine::deadline;
 use crate::engine::event::{self, Event, RunTotals, Sink};
 use crate::engine::executor::{Executor, HeldSlots, Slots};
 use crate::engine::graph::NodeId;
-use crate::engine::job::{check_outputs, job, made};
-use crate::engine::prepare::{PreparedNode, prepare, producers};
+use crate::engine::job::{check_outputs, made};
+use crate::engine::prepare::PreparedNode;
 use crate::engine::retry;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
@@ -47,6 +48,15 @@ pub struct Rerun<'a> {
     pub sink: &'a dyn Sink,
     /// The user's wish to end.
     pub cancel: &'a Cancel,
+}
+
+impl<'a> Rerun<'a> {
+    /// The context of keys and jobs, with a store from which inputs are read.
+    fn context(&self, store: Watched<'a>) -> Context<'a> {
+        let Self { plan, executor, .. } = *self;
+        let (graph, pipeline, outside) = (&plan.graph, plan.name.as_str(), &plan.outside);
+        Context { graph, store, pipeline, outside, accept: None, executor }
+    }
 }
 
 /// A node that ran again.
@@ -114,8 +124,7 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     let (check, tell) = (|| how.cancel.check("verify"), |_| ());
     let watch = Counting::new(Default::default(), &check, &tell);
     for id in nodes {
-        let prepared =
-            Arc::new(prepare(&plan.graph, *id, results, store.watched(&watch), &plan.outside, None, executor)?);
+        let prepared = Arc::new(how.context(store.watched(&watch)).prepare(*id, results)?);
         open.push(Open { id: *id, prepared, attempt: 1, at: began });
     }
     sink.event(&Event::RunStarted {
@@ -191,7 +200,6 @@ impl<'a> Runner<'a> {
         let node = how.plan.graph.node(id);
         let cancel = Arc::new(Cancel::new());
         let place = Place {
-            device: held.device(node.kind, how.executor).to_owned(),
             held: HeldSlots { cpus: held.cpus, gpus: held.gpus.clone() },
             attempt: open.attempt,
             cancel: cancel.clone(),
@@ -245,7 +253,6 @@ impl<'a> Runner<'a> {
 /// Where and how a node runs.
 struct Place {
     held: HeldSlots,
-    device: String,
     attempt: u32,
     cancel: Arc<Cancel>,
 }
@@ -267,9 +274,7 @@ fn one(
             return Err(Diag::error(Class::Bug, format!("`{node}` is run again twice at once")));
         }
     };
-    let producers = producers(graph, id, results);
-    let counted = &prepared.sources;
-    let job = job(graph.node(id), &producers, counted, store, &plan.outside, &miss, &place.held, &place.device)?;
+    let job = how.context(store.into()).job(id, results, &prepared.sources, &miss, &place.held)?;
     let stored = make(how, id, &job, *miss, prepared, place)?;
     let again = locked::made(scratch, &stored)?;
     let recorded = recorded(store, results[id.index()].as_deref().expect("the caller has looked"), &again)?;

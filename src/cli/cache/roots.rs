@@ -8,7 +8,7 @@ use crate::cache::{CacheKey, Store};
 use crate::cli::check::Changes;
 use crate::cli::common;
 use crate::engine::gc_roots;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::worker::device::Wanted;
 
 /// Keys, and why they count.

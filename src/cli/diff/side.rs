@@ -10,7 +10,7 @@ use crate::cli::common;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::history::{NodeFate, PastRun};
 use crate::engine::journal::date;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 

@@ -11,11 +11,11 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::fold::few;
 use crate::cli::render;
-use crate::engine::explain::{CompareWith, Explanation, explain};
+use crate::engine::explain::{CompareWith, Explainer, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
 use crate::engine::history::{History, PastNode, PastRun, PipelineId};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 
@@ -75,7 +75,9 @@ pub fn run(args: &Args) -> Outcome {
     let against = against(args.against.as_deref(), &plan, &store, &history).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
-    let node = explain(&plan.graph, &store, &options, &executor, &history, id, &against).map_err(|diag| vec![diag])?;
+    let (graph, executor) = (&plan.graph, &executor);
+    let explainer = Explainer { graph, store: &store, options: &options, executor, history: &history };
+    let node = explainer.explain(id, &against).map_err(|diag| vec![diag])?;
     let name = plan.graph.node(id).to_string();
     let of = PipelineId { name: &plan.name, file: store.file() };
     let last = history.of_pipeline(of).find_map(|run| Some((run, run.nodes.get(&name)?)));

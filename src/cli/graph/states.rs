@@ -10,7 +10,7 @@ use crate::cli::render::plain;
 use crate::cli::standing::{State, why};
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 

@@ -15,9 +15,10 @@ use crate::cli::Outcome;
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
 use crate::cli::render;
+use crate::engine::context::Context;
 use crate::engine::executor::Executor;
 use crate::engine::graph::NodeId;
-use crate::engine::prepare::prepare;
+use crate::engine::prepare::NodeKey;
 use crate::pipeline::Plan;
 use crate::repro::compare::Facts;
 use crate::repro::locked::reached;
@@ -124,10 +125,12 @@ fn recorded(
     store: &Store,
     executor: &dyn Executor,
 ) -> Result<(CacheKey, Option<Arc<Stored>>), Diag> {
-    let prepared = prepare(&plan.graph, id, results, store, &plan.outside, None, executor)?;
-    let entry = store.entry(prepared.key)?;
-    let made = entry.and_then(|entry| entry.made.into_iter().find(|made| prepared.wants(&made.numerics)));
-    Ok((prepared.key, made.map(|made| Arc::new(Stored::of(prepared.key, &made)))))
+    let (graph, pipeline, outside) = (&plan.graph, plan.name.as_str(), &plan.outside);
+    let context = Context { graph, store: store.into(), pipeline, outside, accept: None, executor };
+    let NodeKey { key, numerics } = context.key(id, results)?;
+    let entry = store.entry(key)?;
+    let made = entry.and_then(|entry| entry.made.into_iter().find(|made| numerics.accepts(&made.numerics)));
+    Ok((key, made.map(|made| Arc::new(Stored::of(key, &made)))))
 }
 
 /// The nodes of a lock that the store has not, or has with other digests.

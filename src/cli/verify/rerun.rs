@@ -18,7 +18,7 @@ use crate::cli::render::{self, BAD, GOOD, WARN, paint};
 use crate::cli::run::choose;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::repro::compare::Verdict;
 use crate::repro::locked::reached;

@@ -19,7 +19,8 @@ use crate::stages::stage::{Arity, Output, Param, Port, Runs, StageKind, StageRes
 use super::event::{Event, Sink};
 use super::executor::Executor;
 use super::graph::{Accept, Graph, Node, NodeId, Resources};
-use super::run::{RunOptions, RunSummary, run};
+use super::options::{RunOptions, RunSummary};
+use super::run::run;
 
 pub const ONE: Port = Port { role: "from", accepts: &[], files: &["out.json"], arity: Arity::One, doc: "one" };
 pub const MANY: Port = Port { role: "all", accepts: &[], files: &["*.json"], arity: Arity::OptionalMany, doc: "all" };
