@@ -128,7 +128,7 @@ impl Context<'_> {
     /// Fails if the executor does not know the numerics.
     pub(super) fn numerics(&self, node: &Node) -> Result<NumericsFilter, Diag> {
         Ok(match (self.accept.unwrap_or(node.accept), node.kind.runs) {
-            (Accept::Any, _) | (_, Runs::Here(_)) => NumericsFilter::Any,
+            (Accept::Any, _) | (_, Runs::Here(_) | Runs::Program(_)) => NumericsFilter::Any,
             (accept, Runs::Worker) => NumericsFilter::Like { accept, now: self.executor.numerics(&node.resources)? },
         })
     }
