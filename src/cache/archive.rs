@@ -1,14 +1,14 @@
-//! Archives: results on their way to another store. A tar file (gzipped where its name ends in `.gz`):
+//! Archives: results on their way to another store. An archive is a tar file, compressed with gzip if its name ends in `.gz`:
 //!
 //! ```text
-//! dpt-store.json      what follows: keys, and objects with their sizes
+//! dpt-store.json      the list of what follows: keys, and objects with their sizes
 //! entries/KEY.json    manifests
 //! objects/DIGEST      files
 //! ```
 //!
-//! What comes in is not believed: members other than those announced, other sizes, other digests (of bytes and of what they
-//! mean) and anything that is no plain file end the import, and until all is checked nothing is to be seen in the store. What
-//! cannot be checked is that a recipe gives these files: whoever imports trusts whoever made them.
+//! An import trusts nothing. It fails on a member that is not in the list, on a wrong size, on a wrong digest of bytes or
+//! meaning, and on anything that is not a plain file; and nothing is visible in the store before all is checked. It cannot
+//! check that a recipe gives these files: import only archives that you trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -40,9 +40,9 @@ use super::store::Store;
 pub(super) const VERSION: u32 = 1;
 /// The name of its first member.
 pub(super) const CONTENTS: &str = "dpt-store.json";
-/// The longest that member and a manifest may be.
+/// The most bytes that this member or a manifest may have.
 const LONGEST: u64 = 256 << 20;
-/// How folders in `work/` begin into which archives are unpacked.
+/// The prefix of the folders in `work/` into which archives are unpacked.
 pub(super) const UNPACKING: &str = "import-";
 
 /// The first member.
@@ -53,27 +53,27 @@ pub(super) struct Contents {
     pub objects: BTreeMap<String, u64>,
 }
 
-/// What an archive holds.
+/// The contents of an archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveSummary {
     /// Entries.
     pub entries: usize,
-    /// ObjectDir.
+    /// Objects.
     pub objects: usize,
     /// Bytes of the objects.
     pub bytes: u64,
 }
 
-/// What an import brought.
+/// The outcome of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportSummary {
-    /// What was in the archive.
+    /// The contents of the archive.
     pub packed: ArchiveSummary,
-    /// Entries that were there already.
+    /// Entries that the store had already.
     pub known: usize,
-    /// Objects that were not there.
+    /// Objects that the store did not have.
     pub new_objects: usize,
-    /// Keys that another process was making just then: left to it.
+    /// Keys whose results another process was making. These were not imported.
     pub busy: Vec<CacheKey>,
 }
 
@@ -227,7 +227,7 @@ fn merge_entry(store: &Store, entry: &mut Entry) -> Result<bool, Diag> {
     Ok(true)
 }
 
-/// The folder that an archive is unpacked into; goes when the import ends, however it ends.
+/// The folder into which an archive is unpacked. Removed when the import ends, whatever its outcome.
 struct Staging(PathBuf);
 
 impl Drop for Staging {
@@ -236,7 +236,7 @@ impl Drop for Staging {
     }
 }
 
-/// What an archive brought, its objects unpacked.
+/// The entries and objects of an archive, unpacked.
 struct Parts {
     entries: Vec<Entry>,
     objects: BTreeMap<String, u64>,
@@ -250,7 +250,7 @@ pub(super) fn object_member(hex: &str) -> String {
     format!("objects/{hex}")
 }
 
-/// Adds a member. Neither times nor owners go in: equal contents give equal archives.
+/// Adds a member without times and owners, so that equal contents give equal archives.
 pub(super) fn member(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, data: impl Read) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
@@ -265,7 +265,7 @@ fn bad(archive: &Path, what: impl std::fmt::Display) -> Diag {
         .help("export and copy it again: `dpt cache export` makes such archives")
 }
 
-/// Reads all members, objects into `folder`. Checks everything that does not need another member.
+/// Reads all members; objects are written to `folder`. Checks everything that needs no other member.
 fn read_members(archive: &Path, folder: &Path, watch: &dyn Watch) -> Result<Parts, Diag> {
     let bad = |what: String| bad(archive, what);
     let cut = |e: io::Error| bad(format!("it is cut short or no archive: {e}"));
@@ -367,7 +367,7 @@ fn read_contents(member: &mut impl Read, size: u64) -> Result<Contents, String> 
     Ok(contents)
 }
 
-/// Whether a file of an entry is among the objects, has a name that can be kept, and means what the entry says.
+/// Fails unless the archive has the object of a file of an entry, its name can be kept, and it means what the entry says.
 fn check_file(
     archive: &Path,
     name: &str,
@@ -388,7 +388,8 @@ fn check_file(
     Ok(())
 }
 
-/// Asks between reads whether to go on. An end is an error of the read: whoever reads asks once more for its reason.
+/// A reader that checks the watch before each read. If the watch ends the work, the read fails; the caller asks the watch
+/// again for the error.
 struct Asking<'a, R> {
     reader: R,
     watch: &'a dyn Watch,
@@ -403,7 +404,7 @@ impl<R: Read> Read for Asking<'_, R> {
     }
 }
 
-/// Hashes what is read through it.
+/// A reader that hashes what it reads.
 struct Hashing<R> {
     reader: R,
     hasher: blake3::Hasher,

@@ -1,5 +1,5 @@
-//! [`Entry`]: what lies under a key, as written to `entries/`. Its last field is a digest of all others: a damaged
-//! manifest is told from a whole one.
+//! [`Entry`]: what lies under a key, as written to its manifest in `entries/`. The last field is a digest of all others, so that
+//! a damaged manifest is recognised.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,14 +18,14 @@ use super::recipe::Recipe;
 /// The version of the manifest's layout.
 pub const ENTRY_SCHEMA: u32 = 1;
 
-/// One making of a result.
+/// A result: what one run of the stage made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MadeResult {
     /// The node it was made for.
     pub node: String,
     /// The run that made it.
     pub run: String,
-    /// When: seconds since 1970.
+    /// When it was made: seconds since 1970.
     pub at: u64,
     /// How long the stage ran.
     pub seconds: f64,
@@ -33,35 +33,35 @@ pub struct MadeResult {
     pub files: BTreeMap<String, FileRecord>,
     /// Named figures.
     pub metrics: BTreeMap<String, f64>,
-    /// What shaped its floating-point results unasked.
+    /// Device, libtorch, threads: what shaped floating-point results without being asked for.
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
 }
 
-/// All that is known under a key: the recipe, and one making for each set of numerics under which it was made. The first
-/// is the oldest, which is what consumers get when any will do.
+/// Everything under a key: the recipe, and one result for each set of numerics under which it was made. The first is the
+/// oldest; consumers get it if they accept any numerics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// [`ENTRY_SCHEMA`].
     pub schema: u32,
     /// The key.
     pub key: CacheKey,
-    /// What gave the key.
+    /// The recipe of the key.
     pub recipe: Recipe,
-    /// The makings.
+    /// The results, oldest first.
     pub made: Vec<MadeResult>,
-    /// The digest of all above.
+    /// The digest of all fields above.
     check: Option<Digest>,
 }
 
 impl Entry {
-    /// A new entry with one making.
+    /// A new entry with one result.
     pub fn new(recipe: Recipe, made: MadeResult) -> Self {
         Self { schema: ENTRY_SCHEMA, key: recipe.key(), recipe, made: vec![made], check: None }
     }
 
-    /// Adds a making, in the place of one under the same numerics if there is one.
+    /// Adds a result. It replaces the one with the same numerics, if there is one.
     pub fn put(&mut self, made: MadeResult) {
         match self.made.iter_mut().find(|m| m.numerics == made.numerics) {
             Some(same) => *same = made,
@@ -69,26 +69,26 @@ impl Entry {
         }
     }
 
-    /// Writes the manifest: atomic, and synced if it is to be `durable`.
+    /// Writes the manifest by a rename; synced if `durable`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn write(&mut self, path: &Path, durable: bool) -> Result<(), fs::FsError> {
         let text = self.text();
         fs::replace_by(&fault::ENTRY, path, text.as_bytes(), durable)
     }
 
-    /// The manifest's text.
+    /// The text of the manifest.
     pub(super) fn text(&mut self) -> String {
         self.check = None;
         self.check = Some(self.digest());
         json::to_text(self).expect("an entry is JSON")
     }
 
-    /// Reads a manifest; `None` when there is none. The inner error says what is wrong with its text.
+    /// Reads a manifest; `None` if there is none. The inner error says what is wrong with its text.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// Fails if the file exists and cannot be read.
     pub fn read(path: &Path, key: CacheKey) -> Result<Option<Result<Self, String>>, fs::FsError> {
         let bytes = match fs::read_if_there(path) {
             Ok(Some(bytes)) => bytes,
@@ -124,21 +124,21 @@ impl Entry {
     }
 }
 
-/// A result in the store, as consumers need it. Small, and shared: the index holds one for each key.
+/// A result in the store, as its consumers need it. It is small, because the index may hold thousands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its key.
     pub key: CacheKey,
     /// Its files, by name.
     pub files: Files,
-    /// What shaped its floating-point results unasked.
+    /// Device, libtorch, threads: what shaped floating-point results without being asked for.
     pub numerics: BTreeMap<String, String>,
-    /// How long it took to make.
+    /// How long it took to make, in seconds.
     pub seconds: f64,
 }
 
 impl Stored {
-    /// Of one making.
+    /// From the manifest.
     pub fn of(key: CacheKey, made: &MadeResult) -> Self {
         Self {
             key,
@@ -174,7 +174,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn read_back_as_written_and_any_flipped_bit_is_seen() {
+    fn manifest_reads_back_and_any_flipped_bit_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.json");
         let mut entry = Entry::new(Recipe::new("train", 1), made(&[]));
@@ -199,7 +199,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_making_for_each_set_of_numerics() {
+    fn entry_keeps_one_result_for_each_set_of_numerics() {
         let mut entry = Entry::new(Recipe::new("train", 1), made(&[("device", "cpu")]));
         entry.put(made(&[("device", "cuda sm90")]));
         entry.put(MadeResult { seconds: 9.0, ..made(&[("device", "cpu")]) });

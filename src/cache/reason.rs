@@ -1,4 +1,4 @@
-//! [`StaleReason`]: why a result does not hold, with the old value and the new one.
+//! [`StaleReason`]: why a node is stale, with the old value and the new one.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use super::recipe::{Field, FieldContent, FieldName, Recipe};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum StaleReason {
-    /// Nothing was ever made for this node here.
+    /// This store never had a result of this node.
     NeverMade,
-    /// It was made before, and its entry is no longer in the store.
+    /// The entry of its last result is no longer in the store.
     Removed,
-    /// The user asked for it.
+    /// The user forced it to run.
     Forced,
     /// A field holds something else.
     Changed {
@@ -39,7 +39,7 @@ pub enum StaleReason {
         /// What it held.
         old: FieldContent,
     },
-    /// There is a result, made under numerics that do not count here.
+    /// The result was made under numerics that do not count here.
     Numerics {
         /// Which of them: `device`, `libtorch`, `threads`, …
         name: String,
@@ -48,7 +48,7 @@ pub enum StaleReason {
         /// What it is now.
         new: String,
     },
-    /// There is a result, and a part of it is not what was stored.
+    /// A part of the result is not what was stored.
     Damaged {
         /// Which part, and in what way.
         what: String,
@@ -71,7 +71,7 @@ impl fmt::Display for StaleReason {
     }
 }
 
-/// A field's name as people say it.
+/// A field's name in words.
 struct Words<'a>(&'a FieldName);
 
 impl fmt::Display for Words<'_> {
@@ -89,9 +89,8 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// What differs between two recipes, in the order of the fields. Empty: nothing.
-///
-/// A producer that appears or goes is one reason, not one for each of its files.
+/// The differences between two recipes, in the order of the fields. A producer that appears or goes is one reason, not one
+/// for each of its files.
 pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     let mut reasons: Vec<StaleReason> = Vec::new();
     for Field { name, content } in new.fields() {
@@ -112,7 +111,7 @@ pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     reasons
 }
 
-/// Whether the field is a file or the name of a producer which is itself the news.
+/// Returns `true` if the field belongs to a producer that appeared or went.
 fn covered(name: &FieldName, gone: impl Fn(&FieldName) -> bool) -> bool {
     match name {
         FieldName::Input { role, at, .. } | FieldName::Named { role, at } => {
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_values_are_told() {
+    fn reasons_have_old_and_new_values() {
         let old = recipe(1, &[("learning_rate", 0.3), ("rank", 4.0)]);
         let new = recipe(2, &[("learning_rate", 0.5), ("steps", 10.0)]);
         assert_eq!(
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_that_appears_is_one_reason() {
+    fn new_producer_is_one_reason() {
         let at = |r: Recipe, seed: &str| {
             let (role, at) = ("runs".to_owned(), format!("seed={seed}"));
             r.with(FieldName::Producer { role: role.clone(), at: at.clone() }, FieldContent::Number(1)).with(

@@ -1,6 +1,5 @@
-//! Does the store hold what it says? Every object is hashed, whatever its signature promises, all of them in parallel;
-//! what is not what was stored is set aside, and told with the entries that it belongs to. Reads manifests, not recipes'
-//! meaning: which entries a pipeline reaches is not known here.
+//! Verifies the store: hashes every object in parallel, whatever its signature says. A damaged object is set aside and
+//! reported with the nodes whose results it belongs to. Which entries a pipeline uses is not known here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,43 +18,43 @@ use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
 use super::store::Store;
 
-/// How the names of folders in `work/` begin in which nodes run again; what a kill left of them is rubbish.
+/// The prefix of the folders in `work/` in which nodes run again. After a kill, gc removes them.
 pub const SCRATCH: &str = "verify-";
 
-/// What to look at.
+/// What to verify.
 #[derive(Clone, Debug)]
 pub enum VerifyScope {
     /// Everything: all entries, and the objects that no entry names.
     Store,
-    /// What lies under these keys.
+    /// The entries under these keys.
     Keys(BTreeSet<CacheKey>),
 }
 
 /// A part of the store that is not what was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenPart {
-    /// Which, in a phrase: `` `adapter.safetensors` is not what was stored ``.
+    /// What is wrong with which part: `` `adapter.safetensors` is not what was stored ``.
     pub what: String,
-    /// Recorded and found.
+    /// What was recorded and what was found.
     pub note: Option<String>,
     /// The nodes whose results it belongs to, each once.
     pub nodes: Vec<String>,
-    /// Whether it was moved out of the way. What is missing need not be.
+    /// Whether it was moved to `quarantine/`.
     pub aside: SetAside,
 }
 
-/// What became of a broken part.
+/// Where a broken part is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetAside {
-    /// There was nothing to move.
+    /// It is missing, so there was nothing to move.
     Missing,
-    /// It lies in `quarantine/`.
+    /// In `quarantine/`.
     Moved,
-    /// It could not be moved, for this reason.
+    /// In its place: it could not be moved, for this reason.
     Stays(String),
 }
 
-/// What was looked at, and what was found.
+/// What was verified, and what was found.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyReport {
     /// Entries whose manifest was read.
@@ -64,17 +63,17 @@ pub struct VerifyReport {
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Objects that no entry names (of the whole store alone).
+    /// Objects that no entry names. Counted only for [`VerifyScope::Store`].
     pub unnamed: usize,
-    /// Keys under which there is nothing.
+    /// Keys without an entry.
     pub absent: Vec<CacheKey>,
-    /// Keys whose results the index knew, and whose manifests are missing: the index has forgotten them.
+    /// Keys whose manifests are missing although the index knew results. The index has forgotten them.
     pub forgotten: Vec<CacheKey>,
     /// What is wrong, manifests first.
     pub broken: Vec<BrokenPart>,
 }
 
-/// An object to be hashed: who says so.
+/// An object to hash, and the files, nodes and keys that refer to it.
 #[derive(Default)]
 struct ObjectToHash {
     size: Option<u64>,
@@ -83,7 +82,7 @@ struct ObjectToHash {
     keys: BTreeSet<CacheKey>,
 }
 
-/// Follows for those who called.
+/// A watch that calls two functions.
 struct Asked<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
     ask: &'a (dyn Fn() -> bool + Sync),
@@ -99,11 +98,11 @@ impl Watch for Asked<'_> {
     }
 }
 
-/// Hashes all objects in `scope`. `progress` hears of bytes as they are hashed; `ask` is asked between pieces of them, and
-/// ends the work early where it says so.
+/// Hashes all objects in `scope`. `progress` is called with the number of bytes hashed; if `ask` returns `true`, the work ends
+/// early.
 ///
 /// # Errors
-/// When the store's folders cannot be read. An object that cannot be read is broken.
+/// Fails if the store's folders cannot be read. An object that cannot be read counts as broken.
 pub fn verify(
     store: &Store,
     scope: &VerifyScope,
@@ -115,7 +114,7 @@ pub fn verify(
         VerifyScope::Keys(keys) => keys.clone(),
         VerifyScope::Store => {
             let mut keys = every_key(store)?;
-            // What the index knows without a manifest is lost.
+            // Results that the index knows and that have no manifest are lost.
             keys.extend(store.index().keys_in(&|_| true).into_iter().filter(|key| !store.has_manifest(*key)));
             keys
         }
@@ -136,7 +135,7 @@ pub fn verify(
                     }
                 }
             }
-            // Or the caller met it when it looked for the keys.
+            // The caller may have found this already, when it made the keys.
             Ok(None) if store.forget(key) || store.lost().contains(&key) => verified.forgotten.push(key),
             Ok(None) => verified.absent.push(key),
             Ok(Some(Err(what))) => {
@@ -186,7 +185,7 @@ pub fn verify(
     Ok(verified)
 }
 
-/// Hashes one object; how many bytes that were, and what is wrong with it. `None`: it was ended before.
+/// Hashes one object. Returns its size and what is wrong with it; `None` if the work was ended before.
 fn hash_object(
     store: &Store,
     digest: &Digest,
@@ -251,8 +250,8 @@ fn every_key(store: &Store) -> Result<BTreeSet<CacheKey>, Diag> {
     Ok(files.into_iter().map(|(digest, _)| CacheKey(digest)).collect())
 }
 
-/// Every object with its name as a digest; `None` for what has no such name. What a writer that is at work, or was killed,
-/// keeps beside its place is left out.
+/// Every file in `objects/` with its name as a digest, or `None` if its name is no digest. Temporary files of writers are left
+/// out.
 fn every_object(store: &Store) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = Vec::new();

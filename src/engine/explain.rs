@@ -1,5 +1,5 @@
-//! Why a node is as it is: its recipe against an earlier one, field by field, and each changed input followed to the node
-//! that made it anew, and on to that node's own changes. Looks only: nothing runs, nothing is written.
+//! Explains a node: compares its recipe with an earlier one, field by field, and follows each changed input to the node that
+//! made it and to that node's own changes. Runs and writes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,54 +20,54 @@ use super::prepare::producers;
 /// What a node is compared with.
 #[derive(Clone, Debug)]
 pub enum CompareWith<'a> {
-    /// What it was last made or found as.
+    /// Its last result.
     Last,
-    /// What it was in this run.
+    /// Its result in this run.
     Run(&'a PastRun),
-    /// What lies under this key.
+    /// The entry under this key.
     Key(CacheKey),
 }
 
-/// A node, how it stands and why.
+/// A node, its status and the reasons.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The node.
     pub id: NodeId,
-    /// How it stands.
+    /// Its status.
     pub freshness: Freshness,
-    /// Its key now; `None` while its inputs are not known.
+    /// Its key; `None` if its inputs are not known yet.
     pub key: Option<CacheKey>,
-    /// Its recipe now; of a blocked node without its inputs.
+    /// Its recipe; for a blocked node without the inputs.
     pub recipe: Option<Recipe>,
-    /// What it is compared with: the key, and what lies under it.
+    /// What it is compared with: the key and its entry.
     pub old: Option<(CacheKey, Option<Entry>)>,
-    /// What differs.
+    /// The differences.
     pub changes: Vec<Change>,
-    /// What is under its key now.
+    /// The entry under its key.
     pub entry: Option<Entry>,
-    /// What a blocked node waits for in the end: nodes that are not fresh and not blocked themselves.
+    /// For a blocked node: the nodes that block it and are not blocked themselves.
     pub first: Vec<Explanation>,
 }
 
 /// A difference and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What differs.
+    /// The difference.
     pub reason: StaleReason,
-    /// Of an input: the producers' own changes. Empty where that is not known.
+    /// For an input: the changes of its producers. Empty if they are not known.
     pub causes: Vec<Cause>,
 }
 
-/// A producer that made something else than before.
+/// A producer whose result differs from before.
 #[derive(Clone, Debug)]
 pub struct Cause {
     /// The producer.
     pub id: NodeId,
     /// In which run it last ran.
     pub run: Option<String>,
-    /// What differs in its recipe. Empty: nothing, it gave another result under the same key, or nothing older is known.
+    /// The differences of its recipe. Empty if it gave another result under the same key, or if no older recipe is known.
     pub changes: Vec<Change>,
-    /// Whether it was made twice under one key.
+    /// Whether the same key gave two results.
     pub same_key: bool,
 }
 
@@ -148,7 +148,7 @@ impl Walk<'_> {
         }
         it.old = self.old(&name, against, it.key)?;
         it.changes = self.changes(&it)?;
-        // The index is a memo and may be gone: journals remember, too.
+        // The index may be lost; journals remember too.
         let known = it.old.as_ref().is_some_and(|(_, entry)| entry.is_some());
         if let Freshness::Stale { reasons, .. } = &mut it.freshness
             && matches!(reasons[..], [StaleReason::NeverMade])
@@ -159,7 +159,7 @@ impl Walk<'_> {
         Ok(it)
     }
 
-    /// Of nodes that are not fresh: those that block them, in the end.
+    /// The nodes that block these, and are not blocked themselves.
     fn first(&self, by: &[NodeId]) -> Vec<NodeId> {
         let mut seen: HashSet<NodeId> = HashSet::new();
         let mut open = by.to_vec();
@@ -181,19 +181,19 @@ impl Walk<'_> {
         Ok(self.context.prepare(id, &self.results)?.recipe)
     }
 
-    /// What of a blocked node's recipe is known: all but its inputs.
+    /// The recipe of a blocked node without its inputs.
     fn own(&self, id: NodeId) -> Result<Recipe, Diag> {
         let node = self.context.graph.node(id);
         let outside = self.context.outside_fields(node)?;
         Ok(key::recipe(node, &outside.identity, &outside.sources, &[]))
     }
 
-    /// Whose runs count.
+    /// The pipeline whose runs count.
     fn pipeline(&self) -> PipelineId<'_> {
         PipelineId { name: self.context.pipeline, file: self.context.store.file() }
     }
 
-    /// What to compare with.
+    /// The entry to compare with.
     fn old(
         &self,
         name: &str,
@@ -209,7 +209,7 @@ impl Walk<'_> {
                 last.or_else(|| self.history.keys(self.pipeline(), name).first().map(|(key, _)| *key))
             }
         };
-        // Nothing is compared with itself unasked.
+        // A node is compared with its own entry only if the user named it.
         let key = key.filter(|key| Some(*key) != now || !matches!(against, CompareWith::Last));
         key.map(|key| Ok((key, self.context.store.entry(key)?))).transpose()
     }
@@ -234,7 +234,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reasons of a node whose producers all have results, with their causes.
+    /// The reasons of a node whose producers all have results, with their causes.
     fn followed(&self, id: NodeId, reasons: Vec<StaleReason>) -> Result<Vec<Change>, Diag> {
         let feeding = self.feeding(id);
         let mut told: Vec<(String, String)> = Vec::new();
@@ -271,7 +271,7 @@ impl Walk<'_> {
         if ready { producers(self.context.graph, id, &self.results) } else { Vec::new() }
     }
 
-    /// Why a producer has another result than the one for which `had` holds.
+    /// Why a producer has another result than the one that `had` accepts.
     fn cause(&self, producer: &Producer, had: &dyn Fn(&Entry) -> bool) -> Result<Cause, Diag> {
         let name = producer.node.to_string();
         let id = self
@@ -304,7 +304,7 @@ impl Walk<'_> {
     }
 }
 
-/// A recipe as far as it is known before any input is.
+/// A recipe without its inputs.
 fn without_inputs(recipe: &Recipe) -> Recipe {
     let own = |field: &&Field| {
         !matches!(field.name, FieldName::Input { .. } | FieldName::Producer { .. } | FieldName::Named { .. })

@@ -1,4 +1,4 @@
-//! [`History`]: what earlier runs told in their journals, newest first. A journal is read when it is asked for, and once.
+//! [`History`]: earlier runs from their journals, newest first. A journal is read when it is first needed.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use crate::worker::protocol::WireDiag;
 use super::event::{Event, HitKind};
 use super::journal;
 
-/// How many journals are read to find what happened to a node.
+/// How many journals are read to find the fate of a node.
 const LOOKED_AT: usize = 200;
 
-/// What became of a node in a run.
+/// The fate of a node in a run.
 #[derive(Clone, Debug)]
 pub enum NodeFate {
     /// It need not run.
@@ -30,7 +30,7 @@ pub enum NodeFate {
     Failed(WireDiag),
     /// It did not get its turn: the node that failed, or why the run stopped.
     Skipped(String),
-    /// It was begun, and the run ended before it did.
+    /// It started, and the run ended before it did.
     Begun,
 }
 
@@ -41,7 +41,7 @@ pub struct PastNode {
     pub key: Option<CacheKey>,
     /// Why it had to run.
     pub reasons: Vec<StaleReason>,
-    /// What became of it.
+    /// Its fate.
     pub fate: NodeFate,
     /// When: seconds since 1970.
     pub at: f64,
@@ -66,7 +66,7 @@ impl PastRun {
     /// From its journal at `path`.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// Fails if it cannot be read, or is no journal.
     pub fn read(path: &Path) -> Result<Self, Diag> {
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let mut run = Self { id, ..Self::default() };
@@ -102,7 +102,7 @@ impl PastRun {
     }
 }
 
-/// A pipeline whose runs are asked for. Two files may give pipelines with one name.
+/// A pipeline by name and file. Two files may have pipelines of one name.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineId<'a> {
     /// Its name.
@@ -112,7 +112,7 @@ pub struct PipelineId<'a> {
 }
 
 impl PipelineId<'_> {
-    /// Whether a run was of it. A journal of an older `dpt` says only the name.
+    /// Returns `true` if a run was of this pipeline. A journal of an older `dpt` has only the name.
     fn has(&self, run: &PastRun) -> bool {
         let file = self.file.is_none() || run.file.is_none() || self.file == run.file.as_deref();
         self.name == run.pipeline && file
@@ -127,7 +127,7 @@ pub struct History {
 }
 
 impl History {
-    /// Those in folder `runs`; none where there is no such folder.
+    /// The journals in folder `runs`; none if there is no such folder.
     pub fn of(runs: &Path) -> Self {
         let files = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).collect();
@@ -136,7 +136,7 @@ impl History {
         Self { runs: files.into_iter().map(|path| (path, OnceCell::new())).collect() }
     }
 
-    /// Runs, newest first; a journal that cannot be read is left out, and [told](Self::unreadable).
+    /// All runs, newest first. A journal that cannot be read is left out; see [`Self::unreadable`].
     pub fn runs(&self) -> impl Iterator<Item = &PastRun> {
         self.runs.iter().filter_map(|(path, run)| run.get_or_init(|| PastRun::read(path)).as_ref().ok())
     }
@@ -146,7 +146,7 @@ impl History {
         self.runs().take(LOOKED_AT).filter(move |run| pipeline.has(run))
     }
 
-    /// Why journals that were asked for until now could not be read.
+    /// The errors of journals that could not be read so far.
     pub fn unreadable(&self) -> impl Iterator<Item = &Diag> {
         self.runs.iter().filter_map(|(_, run)| run.get()?.as_ref().err())
     }
@@ -154,7 +154,7 @@ impl History {
     /// The run that `text` names: an id, the beginning of one, `last`, `last~1`. With a pipeline, `last` is its last.
     ///
     /// # Errors
-    /// There is none, which says which there are; its journal cannot be read.
+    /// Fails if there is no such run (and names the last ones), if there are several, or if the journal cannot be read.
     pub fn find(&self, text: &str, pipeline: Option<PipelineId>) -> Result<&PastRun, Diag> {
         let wanted = |run: &&PastRun| pipeline.is_none_or(|pipeline| pipeline.has(run));
         let back = text.strip_prefix("last").map(|rest| match rest.strip_prefix('~') {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_found_by_id_and_by_age() {
+    fn run_is_found_by_id_and_by_age() {
         let dir = tempfile::tempdir().unwrap();
         let old = write(dir.path(), "20260101-000000-1", "p", 1);
         let new = write(dir.path(), "20260102-000000-1", "p", 2);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_journal_and_a_missing_folder_are_no_obstacle() {
+    fn history_skips_a_damaged_journal_and_a_missing_folder() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "20260101-000000-1", "p", 1);
         std::fs::write(dir.path().join("20260102-000000-1.jsonl"), "oops\n").unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_another_file_with_the_same_name_are_left_out() {
+    fn history_leaves_out_runs_of_another_file() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "20260101-000000-1", "q", 1);
         write(dir.path(), "20260102-000000-1", "p", 2);

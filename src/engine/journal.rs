@@ -1,6 +1,6 @@
 //! The journal: the events of a run, one JSON object a line, each with the wall time, in `runs/RUN.jsonl` of the store.
-//! A run that changed nothing leaves none. Progress is left out. A journal that cannot be written ends no run. No run writes to
-//! the journal of another, whatever their ids are.
+//! A run that changed nothing leaves none. Progress is left out. An error of the journal ends no run. No run writes to the
+//! journal of another, even if both have one id.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -23,25 +23,25 @@ use super::event::{Event, Sink};
 pub struct JournalLine {
     /// Seconds since 1970.
     pub at: f64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Writes a run's events.
+/// Writes the events of a run.
 #[derive(Debug)]
 pub struct Journal {
-    /// Where it lies, unless another run's journal has that name.
+    /// Its path, unless another run's journal has that name.
     path: PathBuf,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing yet that is worth a file, nor the making of its text.
+    /// No event so far is worth a file.
     HeldSlots(Vec<(f64, Event)>),
     Open(BufWriter<File>, PathBuf),
-    /// Could not be written: why.
+    /// Could not be written, for this reason.
     Lost(String),
 }
 
@@ -51,13 +51,13 @@ impl Journal {
         Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::HeldSlots(Vec::new())) }
     }
 
-    /// Whether an event alone is worth no file.
+    /// Returns `true` if an event of this kind does not open the file.
     pub fn quiet(event: &Event) -> bool {
         use Event::{NodeHit, NodesHit, RunEnded, RunStarted};
         matches!(event, RunStarted { .. } | NodeHit { .. } | NodesHit { .. } | RunEnded { .. })
     }
 
-    /// Whether anything was worth a file so far.
+    /// Returns `true` if the file is open, or could not be.
     pub fn is_open(&self) -> bool {
         !matches!(*self.state(), State::HeldSlots(_))
     }
@@ -66,7 +66,7 @@ impl Journal {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Ends it, and says what went wrong if it could not be written.
+    /// Closes the journal. Returns an error message if it could not be written.
     pub fn close(self) -> Option<String> {
         let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let State::Open(file, path) = &mut state
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_have_dates() {
+    fn civil_gives_known_dates() {
         assert_eq!(civil(0), (1970, 1, 1));
         assert_eq!(civil(11_016), (2000, 2, 29));
         assert_eq!(civil(20_780), (2026, 11, 23));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn read_back_as_written_a_cut_last_line_is_left_out() {
+    fn journal_reads_back_without_a_cut_last_line() {
         let dir = tempfile::tempdir().unwrap();
         let note = |text: &str| Event::RunNote { text: text.into() };
         let journal = Journal::new(dir.path(), "r");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_with_one_id_write_journals_of_their_own() {
+    fn runs_with_one_id_write_separate_journals() {
         let dir = tempfile::tempdir().unwrap();
         let note = |text: &str| Event::RunNote { text: text.into() };
         let journals = [(); 3].map(|()| Journal::new(dir.path(), "r"));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_runs_in_one_process_and_second_differ_and_sort_by_time() {
+    fn run_ids_differ_and_sort_by_time() {
         let ids: std::collections::HashSet<String> = (0..100).map(|_| run_id()).collect();
         assert_eq!(ids.len(), 100);
         let in_order = (0..20).map(|_| {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_cannot_be_written_says_so_at_the_end() {
+    fn unwritable_journal_returns_its_error_at_the_end() {
         let journal = Journal::new(Path::new("/no/such/folder"), "r");
         journal.event(&Event::RunNote { text: "x".into() });
         assert!(journal.close().unwrap().contains("cannot write `/no/such/folder/r.jsonl`"));

@@ -1,4 +1,4 @@
-//! L4: what runs a graph. Knows no TOML, torch or terminal; of the stages it sees the declarations alone.
+//! L4: runs a graph. Knows no TOML, libtorch or terminal, and of the stages only their declarations.
 //!
 //! [`run::run`] brings a graph up to date; [`freshness::status`] says what it would do. Both make each node's recipe in
 //! the same way ([`prepare`]), from the content of what its producers made, so that equal content stops a rebuild.

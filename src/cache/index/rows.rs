@@ -232,11 +232,8 @@ impl FileRow {
     /// Returns the memo. After a restart of the machine (`same_boot` is false) a file that had just been written has none.
     pub fn memo(&self, same_boot: bool) -> Option<FileMemo> {
         let (signature, hashed_at) = (self.signature.get(), self.hashed_at.get());
-        (same_boot || signature.settled(hashed_at)).then(|| FileMemo {
-            signature,
-            hashed_at,
-            digest: Digest(self.digest),
-        })
+        let memo = FileMemo { signature, hashed_at, digest: Digest(self.digest) };
+        (same_boot || signature.settled(hashed_at)).then_some(memo)
     }
 }
 

@@ -1,21 +1,19 @@
-//! [`Recipe`]: the ordered, named, typed fields that determine a result. What is hashed is what is shown: key, text and
-//! reasons all walk the same fields.
+//! [`Recipe`]: the ordered, named, typed fields that determine a result. The key, the text and the reasons of a recipe all
+//! walk the same fields, so what is shown is what is hashed. [`hash`] says how fields become a key.
+
+pub mod hash;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::digest::{Beginning, Digest, FieldHasher};
+use crate::base::digest::Digest;
 use crate::base::value::Value;
 
-use super::key::CacheKey;
-
-/// The version of the rule by which recipes are made and hashed. A bump stales everything.
-///
-/// 1: the first.
+/// The version of the rule by which recipes are made and hashed. Another version makes everything stale.
 pub const SCHEMA: u64 = 1;
 
-/// What a field stands for. `S`: owned as it is kept, borrowed as it is walked over.
+/// What a field stands for. `S` is `String` in a recipe, and `&str` while its fields are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FieldName<S = String> {
@@ -29,14 +27,14 @@ pub enum FieldName<S = String> {
     Param(S),
     /// A file of the working tree, or a folder.
     File(S),
-    /// The stage of a producer in a gather: what reads many tells which is which by names that it shows.
+    /// The stage of a producer in a gather: a stage that reads many producers shows their names.
     Named {
         /// The port's role.
         role: S,
         /// The producer's coordinates, `method=dpt,seed=42`.
         at: S,
     },
-    /// How many files of a producer the stage reads: tells an absent producer from one with none of the files.
+    /// How many files of a producer the stage reads. Distinguishes an absent producer from one that has none of the files.
     Producer {
         /// The port's role.
         role: S,
@@ -52,39 +50,6 @@ pub enum FieldName<S = String> {
         /// The file's name.
         file: S,
     },
-}
-
-impl FieldName {
-    /// Borrowed.
-    fn parts(&self) -> FieldName<&str> {
-        match self {
-            FieldName::Schema => FieldName::Schema,
-            FieldName::Stage => FieldName::Stage,
-            FieldName::Version => FieldName::Version,
-            FieldName::Param(name) => FieldName::Param(name),
-            FieldName::File(name) => FieldName::File(name),
-            FieldName::Named { role, at } => FieldName::Named { role, at },
-            FieldName::Producer { role, at } => FieldName::Producer { role, at },
-            FieldName::Input { role, at, file } => FieldName::Input { role, at, file },
-        }
-    }
-}
-
-impl FieldName<&str> {
-    /// To keep.
-    fn owned(self) -> FieldName {
-        let own = str::to_owned;
-        match self {
-            FieldName::Schema => FieldName::Schema,
-            FieldName::Stage => FieldName::Stage,
-            FieldName::Version => FieldName::Version,
-            FieldName::Param(name) => FieldName::Param(own(name)),
-            FieldName::File(name) => FieldName::File(own(name)),
-            FieldName::Named { role, at } => FieldName::Named { role: own(role), at: own(at) },
-            FieldName::Producer { role, at } => FieldName::Producer { role: own(role), at: own(at) },
-            FieldName::Input { role, at, file } => FieldName::Input { role: own(role), at: own(at), file: own(file) },
-        }
-    }
 }
 
 /// `param.learning_rate`, `input.runs[seed=42]/eval.json`.
@@ -105,7 +70,7 @@ impl fmt::Display for FieldName {
     }
 }
 
-/// What a field holds. `S`, `V`: owned as it is kept, borrowed as it is walked over.
+/// What a field holds. `S` and `V` are owned in a recipe, and borrowed while its fields are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FieldContent<S = String, V = Value> {
@@ -117,18 +82,6 @@ pub enum FieldContent<S = String, V = Value> {
     Value(V),
     /// The content of a file.
     Digest(Digest),
-}
-
-impl FieldContent {
-    /// Borrowed.
-    fn parts(&self) -> FieldContent<&str, &Value> {
-        match self {
-            FieldContent::Number(n) => FieldContent::Number(*n),
-            FieldContent::Text(t) => FieldContent::Text(t),
-            FieldContent::Value(v) => FieldContent::Value(v),
-            FieldContent::Digest(d) => FieldContent::Digest(*d),
-        }
-    }
 }
 
 impl fmt::Display for FieldContent {
@@ -151,7 +104,7 @@ pub struct Field {
     pub content: FieldContent,
 }
 
-/// All that determines a result, in field order.
+/// Everything that determines a result, in field order.
 ///
 /// ```
 /// use dpt::base::value::Value;
@@ -179,7 +132,7 @@ impl Recipe {
             .with(FieldName::Version, FieldContent::Number(u64::from(version)))
     }
 
-    /// With one more field.
+    /// Adds a field and returns the recipe.
     pub fn with(mut self, name: FieldName, content: FieldContent) -> Self {
         self.push(name, content);
         self
@@ -200,145 +153,16 @@ impl Recipe {
     pub fn get(&self, name: &FieldName) -> Option<&FieldContent> {
         self.fields.iter().find(|f| f.name == *name).map(|f| &f.content)
     }
-
-    /// The key: every part of every field with its length and the number of its variant.
-    pub fn key(&self) -> CacheKey {
-        let mut hasher = KeyHasher::part();
-        for field in &self.fields {
-            hasher.field(field.name.parts(), field.content.parts());
-        }
-        hasher.key()
-    }
 }
 
-/// Who takes the fields of a recipe, in order: to keep them, or to hash them alone.
-pub trait FieldSink {
-    /// The next field.
-    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>);
-}
-
-impl FieldSink for Recipe {
-    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>) {
-        let content = match content {
-            FieldContent::Number(n) => FieldContent::Number(n),
-            FieldContent::Text(t) => FieldContent::Text(t.to_owned()),
-            FieldContent::Value(v) => FieldContent::Value(v.clone()),
-            FieldContent::Digest(d) => FieldContent::Digest(d),
-        };
-        self.push(name.owned(), content);
-    }
-}
-
-/// The key of a recipe without the recipe: most keys are of results that are there.
-pub struct KeyHasher {
-    /// All fields, or those of a part.
-    hasher: FieldHasher,
-    fields: u64,
-}
-
-impl KeyHasher {
-    /// As [`Recipe::new`].
-    pub fn new(stage: &str, version: u32) -> Self {
-        let mut it = Self::part();
-        it.field(FieldName::Schema, FieldContent::Number(SCHEMA));
-        it.field(FieldName::Stage, FieldContent::Text(stage));
-        it.field(FieldName::Version, FieldContent::Number(u64::from(version)));
-        it
-    }
-
-    /// The fields of a recipe from some place on.
-    pub fn part() -> Self {
-        Self { hasher: FieldHasher::part(), fields: 0 }
-    }
-
-    /// Takes all fields out, and keeps the room.
-    pub fn clear(&mut self) {
-        self.hasher.clear();
-        self.fields = 0;
-    }
-
-    /// The key of all fields so far.
-    pub fn key(&self) -> CacheKey {
-        let mut bytes = head(self.fields).gathered().to_vec();
-        bytes.extend_from_slice(self.hasher.gathered());
-        CacheKey(Digest::of(&bytes))
-    }
-}
-
-/// Before all fields stand their domain and how many they are.
-fn head(fields: u64) -> FieldHasher {
-    let mut head = FieldHasher::part();
-    head.field(b"dpt.recipe.1").number(fields);
-    head
-}
-
-/// What many recipes begin with: hashed once for all that have as many fields.
-pub struct SharedFields {
-    fields: KeyHasher,
-    /// How many fields the last recipe had; from the second of as many on also what these begin with.
-    begun: Option<(u64, Option<Beginning>)>,
-}
-
-impl SharedFields {
-    /// These.
-    pub fn new(fields: KeyHasher) -> Self {
-        Self { fields, begun: None }
-    }
-
-    /// The key of the recipe that goes on with `rest`.
-    pub fn key(&mut self, rest: &KeyHasher) -> CacheKey {
-        let fields = self.fields.fields + rest.fields;
-        match &mut self.begun {
-            Some((as_many, begun)) if *as_many == fields => {
-                let begin = || Beginning::new(&head(fields), self.fields.hasher.gathered());
-                CacheKey(begun.get_or_insert_with(begin).and(&rest.hasher))
-            }
-            _ => {
-                self.begun = Some((fields, None));
-                let head = head(fields);
-                let parts = [head.gathered(), self.fields.hasher.gathered(), rest.hasher.gathered()];
-                CacheKey(Digest::of(&parts.concat()))
-            }
-        }
-    }
-}
-
-impl FieldSink for KeyHasher {
-    fn field(&mut self, name: FieldName<&str>, content: FieldContent<&str, &Value>) {
-        self.fields += 1;
-        let h = &mut self.hasher;
-        match name {
-            FieldName::Schema => h.field(b"schema"),
-            FieldName::Stage => h.field(b"stage"),
-            FieldName::Version => h.field(b"version"),
-            FieldName::Param(name) => h.field(b"param").field(name.as_bytes()),
-            FieldName::File(name) => h.field(b"file").field(name.as_bytes()),
-            FieldName::Named { role, at } => h.field(b"named").field(role.as_bytes()).field(at.as_bytes()),
-            FieldName::Producer { role, at } => h.field(b"producer").field(role.as_bytes()).field(at.as_bytes()),
-            FieldName::Input { role, at, file } => {
-                h.field(b"input").field(role.as_bytes()).field(at.as_bytes()).field(file.as_bytes())
-            }
-        };
-        match content {
-            FieldContent::Number(n) => h.field(b"n").number(n),
-            FieldContent::Text(t) => h.field(b"t").field(t.as_bytes()),
-            FieldContent::Value(v) => {
-                v.hash_into(h.field(b"v"));
-                h
-            }
-            FieldContent::Digest(d) => h.field(b"d").field(&d.0),
-        };
-    }
-}
-
-/// Of fields whose names differ.
+/// A recipe of fields whose names differ.
 impl FromIterator<Field> for Recipe {
     fn from_iter<T: IntoIterator<Item = Field>>(fields: T) -> Self {
         Self { fields: fields.into_iter().collect() }
     }
 }
 
-/// One field a line: `param.learning_rate = 0.3`.
+/// One field for each line: `param.learning_rate = 0.3`.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fields.iter().try_for_each(|field| writeln!(f, "{} = {}", field.name, field.content))
@@ -354,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_change_between_releases() {
+    fn key_of_a_recipe_is_pinned() {
         let recipe = param("rate", Value::Float(0.3)).with(
             FieldName::Input { role: "data".into(), at: "seed=1".into(), file: "a.json".into() },
             FieldContent::Digest(Digest::of(b"x")),
@@ -363,28 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_recipes_share_may_be_hashed_once() {
-        let long = Value::Str("x".repeat(3000));
-        for shared in [param("rate", Value::Float(0.3)), param("text", long)] {
-            let hashed = |fields: &[Field]| {
-                let mut hasher = KeyHasher::part();
-                fields.iter().for_each(|field| hasher.field(field.name.parts(), field.content.parts()));
-                hasher
-            };
-            let mut begun = SharedFields::new(hashed(shared.fields()));
-            for files in [0, 2, 2, 1, 0] {
-                let file =
-                    |n: u64| Field { name: FieldName::File(format!("{n}")), content: FieldContent::Number(files + n) };
-                let rest: Vec<_> = (0..files).map(file).collect();
-                let whole: Recipe = shared.fields().iter().cloned().chain(rest.iter().cloned()).collect();
-                assert_eq!(begun.key(&hashed(&rest)), whole.key());
-                assert_eq!(hashed(whole.fields()).key(), whole.key());
-            }
-        }
-    }
-
-    #[test]
-    fn every_part_counts() {
+    fn recipes_that_differ_in_any_part_have_different_keys() {
         let text = |s: &str| Value::Str(s.into());
         let recipes = [
             Recipe::new("train", 1),
@@ -404,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn read_back_it_has_the_same_key() {
+    fn recipe_keeps_its_key_through_json() {
         let recipe =
             param("a", Value::List(vec![Value::Int(1), Value::Float(1.0), Value::Float(0.1), Value::Bool(true)]))
                 .with(FieldName::File("src".into()), FieldContent::Digest(Digest::of(b"x")));

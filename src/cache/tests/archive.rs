@@ -29,7 +29,7 @@ fn untouched(store: &Store) {
 }
 
 #[test]
-fn what_comes_in_is_what_went_out() {
+fn import_restores_what_was_exported() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     for (i, name) in ["a.tar", "deep/er/a.tar.gz"].into_iter().enumerate() {
@@ -55,7 +55,7 @@ fn what_comes_in_is_what_went_out() {
 }
 
 #[test]
-fn what_is_there_is_kept_and_what_is_damaged_is_mended() {
+fn import_keeps_existing_results_and_repairs_damaged_ones() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
@@ -73,7 +73,7 @@ fn what_is_there_is_kept_and_what_is_damaged_is_mended() {
 }
 
 #[test]
-fn an_archive_that_is_cut_or_flipped_anywhere_brings_nothing_wrong() {
+fn import_of_a_cut_or_flipped_archive_stores_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
@@ -121,7 +121,7 @@ fn archive(path: &Path, contents: &Contents, members: &[(&str, tar::EntryType, &
 }
 
 #[test]
-fn nothing_gets_out_of_the_store_and_nothing_gets_in_that_was_not_announced() {
+fn import_refuses_unlisted_and_escaping_members() {
     use tar::EntryType::{Directory, Link, Regular, Symlink};
     let dir = tempfile::tempdir().unwrap();
     let to = Store::open(&dir.path().join("in/to")).unwrap();
@@ -166,7 +166,7 @@ fn nothing_gets_out_of_the_store_and_nothing_gets_in_that_was_not_announced() {
 }
 
 #[test]
-fn a_manifest_that_says_what_its_files_do_not_mean_is_refused() {
+fn import_refuses_a_wrong_logical_digest() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let mut entry = from.entry(recipe(2).key()).unwrap().unwrap();
@@ -181,7 +181,7 @@ fn a_manifest_that_says_what_its_files_do_not_mean_is_refused() {
 }
 
 #[test]
-fn a_damaged_result_does_not_go_out() {
+fn export_refuses_a_damaged_result() {
     let dir = tempfile::tempdir().unwrap();
     let (from, _) = two(dir.path());
     let stored = make(&from, 3, "three");

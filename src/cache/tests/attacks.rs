@@ -13,7 +13,7 @@ use crate::base::digest::Digest;
 use super::*;
 
 #[test]
-fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
+fn digest_of_the_writer_is_used_if_the_size_fits() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (right, other) = (Digest::of(b"text"), Digest::of(b"else"));
@@ -38,7 +38,7 @@ fn both(dir: &Path, store: &Store, n: i64) -> [String; 2] {
 }
 
 #[test]
-fn stored_files_are_read_only_and_found_by_another_store() {
+fn stored_files_are_read_only_and_another_store_finds_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let stored = make(&store, 1, "one");
@@ -50,7 +50,7 @@ fn stored_files_are_read_only_and_found_by_another_store() {
 }
 
 #[test]
-fn exported_files_have_their_names_and_are_the_users_own() {
+fn exported_files_have_names_and_may_be_edited() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let stored = make(&store, 1, "one");
@@ -64,7 +64,7 @@ fn exported_files_have_their_names_and_are_the_users_own() {
 }
 
 #[test]
-fn a_store_lies_at_the_project_or_beside_the_pipeline() {
+fn store_folder_is_at_the_project_or_beside_the_pipeline() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline = dir.path().join("a/b/p.toml");
     fs::create_dir_all(dir.path().join("a/b")).unwrap();
@@ -75,7 +75,7 @@ fn a_store_lies_at_the_project_or_beside_the_pipeline() {
 }
 
 #[test]
-fn flipped_cut_emptied_and_removed_objects_are_damage() {
+fn lookup_reports_flipped_cut_empty_and_missing_objects() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let attacks: [fn(&Path); 4] =
@@ -115,7 +115,7 @@ fn a_damaged_manifest_is_set_aside() {
 }
 
 #[test]
-fn a_manifest_under_another_key_is_no_hit() {
+fn manifest_under_another_key_is_no_hit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     make(&store, 1, "one");
@@ -140,7 +140,7 @@ fn foreign_files_do_no_harm() {
 }
 
 #[test]
-fn a_wrong_object_in_the_place_of_a_new_one_is_replaced() {
+fn commit_replaces_a_wrong_object() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let place = store.object(&crate::base::digest::Digest::of(b"one"));
@@ -152,7 +152,7 @@ fn a_wrong_object_in_the_place_of_a_new_one_is_replaced() {
 }
 
 #[test]
-fn a_link_to_a_file_of_the_user_becomes_a_copy() {
+fn hard_link_to_a_user_file_becomes_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let users = dir.path().join("mine.txt");
@@ -166,7 +166,7 @@ fn a_link_to_a_file_of_the_user_becomes_a_copy() {
 }
 
 #[test]
-fn what_a_failed_commit_leaves_is_no_result() {
+fn failed_commit_leaves_no_result() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let miss = claim(&store, 1);
@@ -182,7 +182,7 @@ fn what_a_failed_commit_leaves_is_no_result() {
 }
 
 #[test]
-fn metrics_that_are_no_numbers_are_kept_as_notes() {
+fn metrics_that_are_not_finite_become_notes() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let miss = claim(&store, 1);
@@ -238,7 +238,7 @@ fn writer_that_is_killed() {
 }
 
 #[test]
-fn a_killed_writer_leaves_its_scratch_and_no_lock() {
+fn killed_writer_leaves_its_scratch_and_no_lock() {
     use std::io::{BufRead, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -268,7 +268,7 @@ fn a_killed_writer_leaves_its_scratch_and_no_lock() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
+fn store_that_cannot_be_created_says_where_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cache");
     fs::write(&file, "a file").unwrap();
@@ -279,9 +279,9 @@ fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_loses_nothing() {
+fn full_disk_is_reported_and_loses_nothing() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("attacks::a_full_disk_is_told_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
+        on_own_disk("attacks::full_disk_is_reported_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -302,9 +302,9 @@ fn a_full_disk_is_told_and_loses_nothing() {
 }
 
 #[test]
-fn a_read_only_store_is_read_and_refuses_writers() {
+fn read_only_store_can_be_read_and_refuses_writers() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("attacks::a_read_only_store_is_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
+        on_own_disk("attacks::read_only_store_can_be_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();

@@ -19,7 +19,7 @@ fn digest(store: &Store, path: &Path) -> Digest {
 }
 
 #[test]
-fn an_edit_behind_a_time_that_was_put_back_is_seen() {
+fn edit_behind_a_restored_time_changes_the_digest() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let path = dir.path().join("f");
@@ -40,7 +40,7 @@ fn an_edit_behind_a_time_that_was_put_back_is_seen() {
 }
 
 #[test]
-fn a_memo_from_a_clock_that_was_ahead_is_not_trusted_for_a_file_of_the_future() {
+fn memo_of_a_clock_ahead_is_not_trusted_for_a_future_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let path = dir.path().join("f");
@@ -56,7 +56,7 @@ fn a_memo_from_a_clock_that_was_ahead_is_not_trusted_for_a_file_of_the_future() 
 }
 
 #[test]
-fn objects_with_other_times_are_hashed_and_not_believed() {
+fn objects_with_other_times_are_hashed_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let at = object(&store, &make(&store, 1, "one"));
@@ -73,7 +73,7 @@ fn objects_with_other_times_are_hashed_and_not_believed() {
 /// What a power cut may do to a result that was not synced: other bytes behind the same size and times, and an index that
 /// speaks for them.
 #[test]
-fn after_a_power_cut_what_was_not_synced_is_hashed_before_it_is_used() {
+fn unsynced_object_is_hashed_after_a_power_cut() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let at = object(&store, &make(&store, 1, "one"));

@@ -21,9 +21,9 @@ fn key(n: i64) -> CacheKey {
 /// Plans and sweeps, keeping these.
 fn gc(store: &Store, kept: &[i64], limits: GcLimits) -> Sweep {
     let keep = |key| kept.iter().any(|n| recipe(*n).key() == key);
-    let plan = plan(&store, &keep, limits).unwrap();
+    let plan = plan(store, &keep, limits).unwrap();
     let alone = store.alone().unwrap().expect("nobody else is there");
-    let done = sweep(&store, &plan, &keep, limits, &alone).unwrap();
+    let done = sweep(store, &plan, &keep, limits, &alone).unwrap();
     assert_eq!((done.entries.len(), done.bytes()), (plan.entries.len(), plan.bytes()));
     done
 }
@@ -36,11 +36,11 @@ fn store() -> (tempfile::TempDir, Store) {
 
 /// How many objects there are.
 fn objects(store: &Store) -> usize {
-    Inventory::of(&store).unwrap().objects.len()
+    Inventory::of(store).unwrap().objects.len()
 }
 
 #[test]
-fn what_is_kept_stays_whole_and_the_rest_goes() {
+fn gc_keeps_kept_entries_whole_and_removes_the_rest() {
     let (dir, store) = store();
     (0..4).for_each(|n| drop(make(&store, n, if n < 2 { "shared" } else { "own" })));
     store.flush().unwrap();
@@ -81,7 +81,7 @@ fn what_is_young_stays() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_makes_nothing_old() {
+fn clock_set_back_makes_nothing_old() {
     let now = 1_000_000_000_000;
     assert!(!older(now + 5, now, Duration::from_secs(1)) && !older(i64::MAX, now, Duration::from_secs(1)));
     assert!(older(0, now, Duration::from_secs(1000)) && !older(0, now, Duration::from_secs(1001)));
@@ -89,7 +89,7 @@ fn a_clock_that_was_set_back_makes_nothing_old() {
 }
 
 #[test]
-fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
+fn gc_to_a_size_removes_cheap_results_first() {
     let (_dir, store) = store();
     // Seconds a byte: 0.1, 1, 0.01.
     for (n, len, seconds) in [(1, 10, 1.0), (2, 20, 20.0), (3, 300, 3.0)] {
@@ -120,7 +120,7 @@ fn a_store_in_use_is_left_alone() {
 }
 
 #[test]
-fn what_others_came_to_need_after_the_plan_stays() {
+fn sweep_keeps_what_was_needed_after_the_plan() {
     let (dir, store) = store();
     make(&store, 1, "one");
     make(&store, 2, "two");
@@ -134,7 +134,7 @@ fn what_others_came_to_need_after_the_plan_stays() {
 }
 
 #[test]
-fn leftovers_of_dead_runs_go_and_held_folders_stay() {
+fn gc_removes_leftovers_of_dead_runs_and_no_held_folder() {
     let (_dir, store) = store();
     let stored = make(&store, 1, "one");
     // A dead run with a checkpoint, a dead one without, and one that is alive.
@@ -174,13 +174,13 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
 /// Sweeps, keeping entry 1; how many working folders, quarantined and temporary files went.
 fn gc_work(store: &Store, limits: GcLimits) -> (usize, usize, usize) {
     let keep = |k| k == key(1);
-    let plan = plan(&store, &keep, limits).unwrap();
-    let done = sweep(&store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    let plan = plan(store, &keep, limits).unwrap();
+    let done = sweep(store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
     (done.work.len(), done.quarantine.len(), done.temporary.len())
 }
 
 #[test]
-fn what_lies_behind_links_is_not_swept_away() {
+fn gc_does_not_follow_links() {
     let (dir, store) = store();
     let outside = dir.path().join("outside");
     files::create_dir(&outside).unwrap();
@@ -196,7 +196,7 @@ fn what_lies_behind_links_is_not_swept_away() {
 }
 
 #[test]
-fn objects_of_entries_that_cannot_be_read_stay() {
+fn gc_keeps_objects_of_unreadable_entries() {
     let (_dir, store) = store();
     let stored = make(&store, 1, "of a later dpt");
     let manifest = store.manifest(key(1));

@@ -37,7 +37,7 @@ fn state(dir: &Path) -> Vec<(String, stat::Signature)> {
 }
 
 #[test]
-fn results_of_the_shared_store_are_used_where_they_lie_and_nothing_is_written_there() {
+fn shared_results_are_used_in_place_and_nothing_is_written_there() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     let before = state(&dir.path().join("shared"));
@@ -59,7 +59,7 @@ fn results_of_the_shared_store_are_used_where_they_lie_and_nothing_is_written_th
 }
 
 #[test]
-fn ones_own_result_goes_first_and_stands_without_the_shared_store() {
+fn own_result_is_preferred_and_outlives_the_shared_store() {
     let dir = tempfile::tempdir().unwrap();
     let (_, own) = both(dir.path());
     let Claim::Miss(miss) = own.claim(recipe(1).key(), &any, true).unwrap() else { panic!("forced") };
@@ -74,7 +74,7 @@ fn ones_own_result_goes_first_and_stands_without_the_shared_store() {
 }
 
 #[test]
-fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
+fn damage_in_the_shared_store_is_repaired_in_the_own_store() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     let at = shared.object(&Digest::of(b"one"));
@@ -95,7 +95,7 @@ fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
 }
 
 #[test]
-fn no_store_and_one_of_another_layout_are_refused() {
+fn missing_store_and_other_layout_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let own = || Store::open(&dir.path().join("own")).unwrap();
     let error = own().with_shared(&dir.path().join("none")).unwrap_err();
@@ -112,7 +112,7 @@ fn no_store_and_one_of_another_layout_are_refused() {
 }
 
 #[test]
-fn whoever_clears_a_store_up_waits_for_those_who_read_it_as_shared() {
+fn gc_waits_for_readers_of_a_shared_store() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     drop(shared.in_use().unwrap());

@@ -5,7 +5,7 @@ use super::*;
 use crate::base::digest::Digest;
 
 fn all(store: &Store) -> VerifyReport {
-    verify(&store, &VerifyScope::Store, &|_| {}, &|| false).unwrap()
+    verify(store, &VerifyScope::Store, &|_| {}, &|| false).unwrap()
 }
 
 /// Flips a bit and puts the times back, as a failing disk would: only the bytes tell.
@@ -26,7 +26,7 @@ fn setup() -> (tempfile::TempDir, Store) {
 }
 
 #[test]
-fn a_whole_store_is_counted() {
+fn verify_counts_a_whole_store() {
     let (_dir, store) = setup();
     make(&store, 1, "one");
     make(&store, 2, "two!");
@@ -37,7 +37,7 @@ fn a_whole_store_is_counted() {
 }
 
 #[test]
-fn rotten_bytes_are_found_set_aside_and_told_with_their_nodes() {
+fn verify_sets_damaged_objects_aside_and_names_their_nodes() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "one");
@@ -59,7 +59,7 @@ fn rotten_bytes_are_found_set_aside_and_told_with_their_nodes() {
 }
 
 #[test]
-fn a_missing_object_a_cut_manifest_and_a_foreign_file_are_told() {
+fn verify_reports_missing_objects_cut_manifests_and_foreign_files() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "two");
@@ -83,7 +83,7 @@ fn a_missing_object_a_cut_manifest_and_a_foreign_file_are_told() {
 }
 
 #[test]
-fn of_some_keys_the_others_are_not_looked_at() {
+fn verify_of_some_keys_leaves_others_alone() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "two");

@@ -127,7 +127,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn fresh_means_what_a_run_from_nothing_makes_and_the_next_run_makes_nothing(shape in shapes(), edits in edits()) {
+    fn fresh_results_equal_those_of_a_run_from_nothing(shape in shapes(), edits in edits()) {
         let dir = tempfile::tempdir().unwrap();
         let mut shape = shape;
         touched(&build(&shape), &open(dir.path()), options());

@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn two_pipelines_at_once_share_what_is_the_same(masks in graphs(), more in graphs(), waits in any::<u64>()) {
+    fn two_pipelines_at_once_share_equal_results(masks in graphs(), more in graphs(), waits in any::<u64>()) {
         let dir = tempfile::tempdir().unwrap();
         let graphs = [build(&masks), build(&more)];
         let made = Mutex::new(Vec::new());

@@ -34,7 +34,7 @@ fn first_run_makes_all_second_none() {
 }
 
 #[test]
-fn a_run_without_work_opens_no_manifest_and_writes_nothing() {
+fn run_with_nothing_to_do_opens_no_manifest_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
     touched(&graph, &open(dir.path()), options());
@@ -66,7 +66,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_forecast_does_not_outlive_its_producers_results() {
+fn fast_path_needs_the_results_of_all_producers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(3);
@@ -86,7 +86,7 @@ fn a_forecast_does_not_outlive_its_producers_results() {
 }
 
 #[test]
-fn without_its_index_the_store_finds_all_again() {
+fn lost_index_loses_no_result() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
     touched(&graph, &open(dir.path()), options());
@@ -95,7 +95,7 @@ fn without_its_index_the_store_finds_all_again() {
 }
 
 #[test]
-fn a_change_reruns_what_reads_it_and_says_why() {
+fn change_reruns_its_consumers_with_reasons() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let graph = |rate: f64| {
@@ -137,7 +137,7 @@ fn equal_output_cuts_off() {
 }
 
 #[test]
-fn a_failure_skips_what_needs_it_and_with_keep_going_nothing_else() {
+fn failure_skips_only_dependents_with_keep_going() {
     let dir = tempfile::tempdir().unwrap();
     let mut plan = Plan::default();
     let [bad, below, other] = ["bad", "below", "other"].map(|n| plan.node(n, &[], &[text(n)]));
@@ -198,7 +198,7 @@ fn failures_are_not_cached_and_retries_are_counted() {
 }
 
 #[test]
-fn scratch_outlives_a_failed_try_and_goes_with_success() {
+fn scratch_outlives_a_failed_try_and_is_emptied_on_success() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut plan = Plan::default();
@@ -217,7 +217,7 @@ fn scratch_outlives_a_failed_try_and_goes_with_success() {
 }
 
 #[test]
-fn a_panic_is_a_bug_of_that_node_alone() {
+fn panic_fails_only_its_node_as_a_bug() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut plan = Plan::default();
@@ -268,7 +268,7 @@ fn outputs_must_be_those_declared() {
 }
 
 #[test]
-fn targets_bring_what_they_need_and_no_more() {
+fn targets_run_with_what_they_need_only() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, ids) = Plan::chain(4);
     let (summary, _) = touched(&graph, &open(dir.path()), RunOptions { targets: vec![ids[1]], ..options() });
@@ -276,7 +276,7 @@ fn targets_bring_what_they_need_and_no_more() {
 }
 
 #[test]
-fn force_runs_again_and_keeps_consumers_when_the_result_is_equal() {
+fn forced_node_with_an_equal_result_keeps_its_consumers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(2);
@@ -297,7 +297,7 @@ fn nodes_of_one_key_are_made_once() {
 }
 
 #[test]
-fn another_holder_of_the_key_is_waited_for_and_its_result_shared() {
+fn node_waits_for_another_maker_and_shares_its_result() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(1);
     // The first run's stage ends when the second run has been told to wait.
@@ -355,7 +355,7 @@ fn cancel_ends_running_nodes_and_skips_the_rest() {
 }
 
 #[test]
-fn a_timeout_ends_the_node_and_says_so() {
+fn timeout_ends_the_node_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut graph = Graph::new();
     let mut plan = Plan::default();
@@ -374,7 +374,7 @@ fn a_timeout_ends_the_node_and_says_so() {
 
 /// A stage of this process cannot be ended from outside.
 #[test]
-fn a_stage_that_does_not_look_at_its_timeout_is_told_of_and_its_result_counts() {
+fn stage_that_ignores_its_timeout_is_reported_and_its_result_counts() {
     struct Noted(mpsc::Sender<String>);
     impl Sink for Noted {
         fn event(&self, event: &Event) {
@@ -403,7 +403,7 @@ fn a_stage_that_does_not_look_at_its_timeout_is_told_of_and_its_result_counts() 
 }
 
 #[test]
-fn status_looks_and_runs_nothing() {
+fn status_runs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(3);
@@ -423,7 +423,7 @@ fn status_looks_and_runs_nothing() {
 }
 
 #[test]
-fn a_flipped_byte_is_told_set_aside_and_made_again() {
+fn flipped_byte_is_reported_set_aside_and_made_again() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -504,7 +504,7 @@ fn source_files_count_by_content() {
 }
 
 #[test]
-fn a_run_that_did_something_leaves_a_journal_one_that_did_not_leaves_none() {
+fn only_a_run_that_did_something_leaves_a_journal() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, _) = Plan::chain(2);
@@ -518,7 +518,7 @@ fn a_run_that_did_something_leaves_a_journal_one_that_did_not_leaves_none() {
 }
 
 #[test]
-fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
+fn journal_has_fresh_nodes_in_one_line_for_history_and_gc() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let with = |last: &str| {
