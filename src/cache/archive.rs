@@ -261,14 +261,14 @@ pub(super) fn member(tar: &mut tar::Builder<impl Write>, name: &str, size: u64, 
 
 fn bad(archive: &Path, what: impl std::fmt::Display) -> Diag {
     Diag::error(Class::Usage, format!("`{}` cannot be imported: {what}", archive.display()))
-        .note("nothing of it was taken in")
-        .help("export and copy it again: `dpt cache export` makes such archives")
+        .note("nothing was imported")
+        .help("export it again with `dpt cache export`")
 }
 
 /// Reads all members; objects are written to `folder`. Checks everything that needs no other member.
 fn read_members(archive: &Path, folder: &Path, watch: &dyn Watch) -> Result<Parts, Diag> {
     let bad = |what: String| bad(archive, what);
-    let cut = |e: io::Error| bad(format!("it is cut short or no archive: {e}"));
+    let cut = |e: io::Error| bad(format!("it is cut short, or is not an archive: {e}"));
     let mut file = BufReader::with_capacity(1 << 20, fs::open(archive)?);
     let zipped = io::BufRead::fill_buf(&mut file).map_err(on("read", archive))?.starts_with(&[0x1f, 0x8b]);
     let reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
@@ -298,13 +298,13 @@ fn read_members(archive: &Path, folder: &Path, watch: &dyn Watch) -> Result<Part
             && !entries.contains_key(&key)
         {
             let text = read_text(&mut member, size).map_err(bad)?;
-            entries.insert(key, Entry::parse(&text, key).map_err(|what| bad(format!("of entry {key}, {what}")))?);
+            entries.insert(key, Entry::parse(&text, key).map_err(|what| bad(format!("entry {key}: {what}")))?);
         } else if let Some(hex) = hex("objects/", "")
             && let Some(announced) = announced.objects.get(hex)
             && !objects.contains_key(hex)
         {
             if *announced != size {
-                return Err(bad(format!("object `{hex}` has {size} bytes, announced were {announced}")));
+                return Err(bad(format!("object `{hex}` has {size} bytes, and the list says {announced}")));
             }
             let path = folder.join(hex);
             fault::point("import.unpack").map_err(on("write", &path))?;
@@ -323,17 +323,17 @@ fn read_members(archive: &Path, folder: &Path, watch: &dyn Watch) -> Result<Part
                 file.write_all(&buffer[..n]).map_err(on("write", &path))?;
             }
             if copied != size || reader.digest().hex() != hex {
-                return Err(bad(format!("object `{hex}` is not what its name says")));
+                return Err(bad(format!("object `{hex}` does not match its name")));
             }
             watch.advance(1, 0);
             objects.insert(hex.to_owned(), size);
         } else {
-            return Err(bad(format!("it holds `{name}`, which was not announced")));
+            return Err(bad(format!("it has `{name}`, which is not in its list")));
         }
     }
     let contents = contents.ok_or_else(|| bad("it is empty".to_owned()))?;
     if entries.len() < contents.entries.len() || objects.len() < contents.objects.len() {
-        return Err(bad("it is cut short: not all that was announced is there".to_owned()));
+        return Err(bad("it is cut short: members of its list are missing".to_owned()));
     }
     Ok(Parts { entries: entries.into_values().collect(), objects })
 }
@@ -356,13 +356,13 @@ fn read_contents(member: &mut impl Read, size: u64) -> Result<Contents, String> 
     let wrong = |e: serde_json::Error| format!("its `{CONTENTS}` is not whole: {e}");
     let Versioned { version } = serde_json::from_slice(&text).map_err(wrong)?;
     if version != VERSION {
-        return Err(format!("it has version {version}, this `dpt` knows {VERSION}"));
+        return Err(format!("it has version {version}, and this `dpt` reads {VERSION}"));
     }
     let contents: Contents = serde_json::from_slice(&text).map_err(wrong)?;
     if let Some(odd) =
         contents.objects.keys().find(|hex| hex.parse::<Digest>().map(|d| d.hex()).ok() != Some((*hex).clone()))
     {
-        return Err(format!("it announces an object `{odd}`, which is no digest"));
+        return Err(format!("its list has an object `{odd}`, which is not a digest"));
     }
     Ok(contents)
 }
@@ -379,7 +379,7 @@ fn check_file(
         return Err(bad(archive, format!("a result has a file `{}`", name.escape_debug())));
     }
     if objects.get(&file.bytes.hex()) != Some(&file.size) {
-        return Err(bad(archive, format!("`{name}` of a result is not in it")));
+        return Err(bad(archive, format!("it lacks the file `{name}` of a result")));
     }
     let logical = if kind_of(name).name == "bytes" { file.bytes } else { meaning(name, path)?.0 };
     if logical != file.logical {

@@ -94,7 +94,7 @@ impl Entry {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(e) if matches!(e.source.raw_os_error(), Some(libc::EISDIR | libc::ELOOP)) => {
-                return Ok(Some(Err("its manifest is no plain file".to_owned())));
+                return Ok(Some(Err("its manifest is not a plain file".to_owned())));
             }
             Err(e) => return Err(e),
         };
@@ -109,7 +109,7 @@ impl Entry {
         let Versioned { schema } =
             serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
         if schema != ENTRY_SCHEMA {
-            return Err(format!("its manifest has schema {schema}, this `dpt` knows {ENTRY_SCHEMA}"));
+            return Err(format!("its manifest has schema {schema}, and this `dpt` reads {ENTRY_SCHEMA}"));
         }
         let mut entry: Self = serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
         let check = entry.check.take();

@@ -147,7 +147,9 @@ fn lockable() -> OpenOptions {
 pub(super) fn open_own(options: &OpenOptions, path: &Path) -> std::io::Result<File> {
     let opened = options.clone().custom_flags(libc::O_NOFOLLOW).open(path);
     opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP) => std::io::Error::other("it is a link, and the store writes through none; remove it"),
+        Some(libc::ELOOP) => {
+            std::io::Error::other("it is a link, and the store does not write through links; remove it")
+        }
         _ => error,
     })
 }

@@ -156,7 +156,7 @@ pub fn verify(
             match digest {
                 Some(digest) => drop(wanted.entry(digest).or_default()),
                 None => {
-                    let what = format!("`{}` is no object of this store", below(store, &path));
+                    let what = format!("`{}` is not an object of this store", below(store, &path));
                     let aside = put_aside(store, &path);
                     verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside });
                 }
@@ -231,7 +231,7 @@ fn hash_object(
 
 fn put_aside(store: &Store, path: &Path) -> SetAside {
     if !path.starts_with(store.root()) {
-        return SetAside::Stays("it lies in a store that is only read".to_owned());
+        return SetAside::Stays("the shared store is read-only".to_owned());
     }
     match store.set_aside(path) {
         Ok(()) => SetAside::Moved,

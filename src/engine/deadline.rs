@@ -52,6 +52,6 @@ pub fn ran_over(node: &Node, error: Diag) -> Diag {
 pub fn late(node: &Node) -> String {
     let timeout = node.resources.timeout.unwrap_or(0);
     format!(
-        "its timeout of {timeout} s is over, and it was asked to end: it does so at its next step; if that is its last, and its result is quickly stored, it counts"
+        "its timeout of {timeout} s has passed, and it was asked to end; it ends at its next step, or its result counts if it ends by itself before that"
     )
 }

@@ -74,7 +74,7 @@ pub fn runs(folder: &Path) -> Result<Vec<RunKeys>, Diag> {
                 Ok(line) => line,
                 Err(_) if !line.ends_with(b"\n") => break,
                 Err(error) => {
-                    reach.broken.get_or_insert_with(|| format!("line {} is no event: {error}", number + 1));
+                    reach.broken.get_or_insert_with(|| format!("line {} is not an event: {error}", number + 1));
                     continue;
                 }
             };
@@ -154,6 +154,6 @@ mod tests {
         let runs = runs(dir.path()).unwrap();
         let broken: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.broken.is_some())).collect();
         assert_eq!(broken, [("5", true), ("4", false), ("3", true), ("2", true), ("1", false)]);
-        assert!(runs[3].broken.as_deref().unwrap().starts_with("line 2 is no event"), "{runs:?}");
+        assert!(runs[3].broken.as_deref().unwrap().starts_with("line 2 is not an event"), "{runs:?}");
     }
 }

@@ -181,11 +181,11 @@ impl History {
                 let diag = Diag::error(Class::Usage, format!("there is no run `{text}` in the store"));
                 let known = list(&mut self.runs().filter(wanted));
                 Err(match known.is_empty() {
-                    true => diag.note("it has no journal of a run that did anything"),
+                    true => diag.note("the store has no journals"),
                     false => diag.note(format!("the last are {known}")),
                 })
             }
-            _ => Err(Diag::error(Class::Usage, format!("`{text}` names {} runs", found.len()))
+            _ => Err(Diag::error(Class::Usage, format!("`{text}` matches {} runs", found.len()))
                 .note(format!("among them {}", list(&mut found.iter().copied())))),
         }
     }
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(id("last", Some(named("p"))).unwrap(), "20260102-000000-1");
         assert_eq!(id("last~1", Some(named("p"))).unwrap(), "20260101-000000-1");
         assert_eq!(id("20260102", None).unwrap(), "20260102-000000-1");
-        assert!(id("2026", None).unwrap_err().message.contains("names 3 runs"));
+        assert!(id("2026", None).unwrap_err().message.contains("matches 3 runs"));
         let missing = id("last~7", None).unwrap_err();
         assert!(missing.notes[0].contains("`20260103-000000-1` (q)"), "{missing}");
         let keys: Vec<_> = history.keys(named("p"), "train[task=rte]").into_iter().map(|(key, _)| key).collect();
@@ -266,7 +266,7 @@ mod tests {
         let history = History::of(dir.path());
         assert_eq!((history.runs().count(), history.unreadable().count()), (1, 1));
         let told = history.find("20260102", None).unwrap_err();
-        assert!(told.message.contains("line 1 is no event"), "{}", told.message);
+        assert!(told.message.contains("line 1 is not an event"), "{}", told.message);
         assert_eq!(History::of(&dir.path().join("none")).runs().count(), 0);
     }
 

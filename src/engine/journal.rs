@@ -141,7 +141,7 @@ fn write_line(at: f64, event: &Event, text: &mut Vec<u8>) {
 /// Reads a journal. The last line of a run that was killed may be cut short: it is left out.
 ///
 /// # Errors
-/// When the file cannot be read, or a line but the last is no event.
+/// When the file cannot be read, or a line but the last is not an event.
 pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
     let text = fs::read_to_string(path)?;
     let mut lines = Vec::new();
@@ -150,7 +150,10 @@ pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
             Ok(line) => lines.push(line),
             Err(_) if !line.ends_with('\n') => break,
             Err(e) => {
-                return Err(Diag::error(Class::Store, format!("`{}` line {} is no event: {e}", path.display(), i + 1)));
+                return Err(Diag::error(
+                    Class::Store,
+                    format!("`{}` line {} is not an event: {e}", path.display(), i + 1),
+                ));
             }
         }
     }
@@ -225,7 +228,7 @@ mod tests {
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
         std::fs::write(&path, format!("oops\n{text}")).unwrap();
-        assert!(read(&path).unwrap_err().message.contains("line 1 is no event"));
+        assert!(read(&path).unwrap_err().message.contains("line 1 is not an event"));
     }
 
     #[test]

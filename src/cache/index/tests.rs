@@ -61,6 +61,25 @@ fn decoded(bytes: &[u8], boot: &str) -> Option<Index> {
     Some(Index::of_file(IndexFile::new(bytes.to_owned(), boot)?.into(), None))
 }
 
+/// A change of these numbers needs another `MAGIC`.
+#[test]
+fn rows_have_the_sizes_of_the_layout() {
+    use super::rows::*;
+    let sizes = [
+        size_of::<ObjectRow>(),
+        size_of::<ResultRow>(),
+        size_of::<OutputRow>(),
+        size_of::<FileRow>(),
+        size_of::<PipelineRow>(),
+        size_of::<NodeRow>(),
+        size_of::<OtherDigestsRow>(),
+        size_of::<FolderRow>(),
+        size_of::<ListRow>(),
+        size_of::<Counts>(),
+    ];
+    assert_eq!((MAGIC, sizes), (&b"dpt.index.5\n"[..], [72, 56, 48, 80, 16, 48, 104, 40, 8, 80]));
+}
+
 #[test]
 fn index_reads_back_and_rejects_any_damage() {
     let mut index = sample();

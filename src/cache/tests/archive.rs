@@ -156,10 +156,10 @@ fn import_refuses_unlisted_and_escaping_members() {
     assert!(!dir.path().join("escaped").exists() && !dir.path().join("in/escaped").exists());
     let odd = Contents { objects: [("../../x".to_owned(), 1)].into(), ..contents() };
     archive(&path, &odd, &[]);
-    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("which is no digest"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("which is not a digest"));
     let later = Contents { version: 9, ..contents() };
     archive(&path, &later, &[]);
-    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("it has version 9, this `dpt` knows 1"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("it has version 9, and this `dpt` reads 1"));
     files::write(&path, "no archive").unwrap();
     assert!(import(&to, &path, &Unwatched).is_err());
     untouched(&to);

@@ -102,7 +102,7 @@ fn a_damaged_manifest_is_set_aside() {
     for (bad, what) in [
         (text[..9].to_owned(), "its manifest is not whole"),
         (text.replace("\"a.txt\"", "\"b.txt\""), "its manifest is not what was written"),
-        (text.replace("\"schema\": 1\n", "\"schema\": 7\n"), "its manifest has schema 7, this `dpt` knows 1"),
+        (text.replace("\"schema\": 1\n", "\"schema\": 7\n"), "its manifest has schema 7, and this `dpt` reads 1"),
     ] {
         overwrite(&manifest, bad.as_bytes());
         fs::remove_file(store.root().join("index")).ok();

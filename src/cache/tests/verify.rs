@@ -74,7 +74,7 @@ fn verify_reports_missing_objects_cut_manifests_and_foreign_files() {
     told.sort_by_key(|(what, _)| what.clone());
     assert_eq!(told.len(), 3, "{told:?}");
     assert_eq!(told[0], ("`a.txt` is missing".to_owned(), SetAside::Missing));
-    assert!(told[1].0.ends_with("readme.txt` is no object of this store"), "{told:?}");
+    assert!(told[1].0.ends_with("readme.txt` is not an object of this store"), "{told:?}");
     assert!(told[2].0.contains("its manifest is not whole"), "{told:?}");
     // The object of the entry whose manifest is lost is now one that no entry names.
     assert_eq!((v.entries, v.unnamed), (1, 1));

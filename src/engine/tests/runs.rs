@@ -399,7 +399,7 @@ fn stage_that_ignores_its_timeout_is_reported_and_its_result_counts() {
     });
     let summary = run(&graph, &open(dir.path()), options(), &stub, &Noted(sender), &Cancel::new());
     assert_eq!(summary.totals.made, 1);
-    assert!(told.lock().unwrap().starts_with("its timeout of 0 s is over, and it was asked to end"));
+    assert!(told.lock().unwrap().starts_with("its timeout of 0 s has passed, and it was asked to end"));
 }
 
 #[test]

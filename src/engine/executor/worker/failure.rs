@@ -39,7 +39,8 @@ pub(super) fn not_ready(program: &Path, status: Option<ExitStatus>, tail: &[Stri
     let library = tail.iter().any(|line| line.contains("error while loading shared libraries"));
     let diag = with_tail(diag, tail);
     if library {
-        return diag.help("libtorch has gone from where the build found it: `cargo xtask libtorch` brings it back");
+        return diag
+            .help("libtorch is no longer where the build found it: install it again with `cargo xtask libtorch`");
     }
     diag
 }
@@ -53,7 +54,7 @@ pub(super) fn died(node: &str, status: Option<ExitStatus>, tail: &[String], log:
     }
     if status.and_then(|s| s.signal()) == Some(libc::SIGKILL) {
         return diag.help(
-            "someone killed it, most often the system for lack of memory: let fewer nodes run at once with `--jobs`, \
+            "it was killed, most often by the system for lack of memory: run fewer nodes at once with `--jobs`, \
              or set a smaller `batch_size`",
         );
     }
