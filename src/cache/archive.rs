@@ -1,4 +1,5 @@
-//! Archives: results on their way to another store. An archive is a tar file, compressed with gzip if its name ends in `.gz`:
+//! Archives: results on their way to another store. An archive is a tar file, compressed with gzip if its name ends in
+//! `.gz`:
 //!
 //! ```text
 //! dpt-store.json      the list of what follows: keys, and objects with their sizes
@@ -6,9 +7,9 @@
 //! objects/DIGEST      files
 //! ```
 //!
-//! An import trusts nothing. It fails on a member that is not in the list, on a wrong size, on a wrong digest of bytes or
-//! meaning, and on anything that is not a plain file; and nothing is visible in the store before all is checked. It cannot
-//! check that a recipe gives these files: import only archives that you trust.
+//! An import trusts nothing. It fails on a member that is not in the list, on a wrong size, on a wrong digest of bytes
+//! or meaning, and on anything that is not a plain file; and nothing is visible in the store before all is checked. It
+//! cannot check that a recipe gives these files: import only archives that you trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -77,12 +78,12 @@ pub struct ImportSummary {
     pub busy: Vec<CacheKey>,
 }
 
-/// Writes these entries with all their files to an archive at `to`. A reader sees the whole archive or none. `watch` may end
-/// the work; then nothing is left of it.
+/// Writes these entries with all their files to an archive at `to`. A reader sees the whole archive or none. `watch`
+/// may end the work; then nothing is left of it.
 ///
 /// # Errors
-/// Fails if an entry is missing, if a file of one is not what was stored, if the archive cannot be written, or with the error
-/// of `watch`.
+/// Fails if an entry is missing, if a file of one is not what was stored, if the archive cannot be written, or with the
+/// error of `watch`.
 pub fn export(store: &Store, keys: &BTreeSet<CacheKey>, to: &Path, watch: &dyn Watch) -> Result<ArchiveSummary, Diag> {
     let _in_use = store.in_use()?;
     let mut entries = Vec::new();
@@ -149,12 +150,12 @@ fn write_members<W: Write>(
     Ok(tar.into_inner().map_err(on("write", to))?)
 }
 
-/// Imports all results of an archive that the store does not have. `watch` may end the work; then nothing of the archive can
-/// be seen in the store.
+/// Imports all results of an archive that the store does not have. `watch` may end the work; then nothing of the
+/// archive can be seen in the store.
 ///
 /// # Errors
-/// Fails if any part of the archive is wrong or missing, if the store cannot be written, or with the error of `watch`. Then
-/// nothing of the archive can be seen in the store.
+/// Fails if any part of the archive is wrong or missing, if the store cannot be written, or with the error of `watch`.
+/// Then nothing of the archive can be seen in the store.
 pub fn import(store: &Store, archive: &Path, watch: &(dyn Watch + Sync)) -> Result<ImportSummary, Diag> {
     let _in_use = store.in_use()?;
     let folder = store.root().join("work").join(format!("{UNPACKING}{}-{}", std::process::id(), now_ns()));
@@ -367,7 +368,8 @@ fn read_contents(member: &mut impl Read, size: u64) -> Result<Contents, String> 
     Ok(contents)
 }
 
-/// Fails unless the archive has the object of a file of an entry, its name can be kept, and it means what the entry says.
+/// Fails unless the archive has the object of a file of an entry, its name can be kept, and it means what the entry
+/// says.
 fn check_file(
     archive: &Path,
     name: &str,
@@ -388,8 +390,8 @@ fn check_file(
     Ok(())
 }
 
-/// A reader that checks the watch before each read. If the watch ends the work, the read fails; the caller asks the watch
-/// again for the error.
+/// A reader that checks the watch before each read. If the watch ends the work, the read fails; the caller asks the
+/// watch again for the error.
 struct Asking<'a, R> {
     reader: R,
     watch: &'a dyn Watch,

@@ -1,17 +1,19 @@
-//! Makes a result: [`Store::claim`] takes the lock of its key, and [`Miss`] is the right to make it. A miss hands out folders
-//! to work in, and [`Miss::commit`] stores what the stage wrote there.
+//! Makes a result: [`Store::claim`] takes the lock of its key, and [`Miss`] is the right to make it. A miss hands out
+//! folders to work in, and [`Miss::commit`] stores what the stage wrote there.
 //!
 //! The order of writing, so that a kill at any point leaves a store that is right:
 //!
 //! 1. the stage writes to `work/KEY/out`, under the lock;
 //! 2. each file is made read-only, dated back (see [`super::stat`]) and hashed; then all are synced at once;
-//! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no harm;
+//! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no
+//!    harm;
 //! 4. the manifest is written beside, synced, renamed: now the result is there;
 //! 5. `work/KEY` goes (it is handed on to the next node, see [`super::work`]), then the lock.
 //!
-//! A result that took less than `WORTH_SYNCING` to make is not synced, because a sync takes about as long as making it again. A
-//! power cut may leave such a file empty, or full of other bytes. It is never taken for the result: after a restart of the
-//! machine, what was not synced is hashed before it is used (see [`super::index`]), reported as damaged, and made again.
+//! A result that took less than `WORTH_SYNCING` to make is not synced, because a sync takes about as long as making it
+//! again. A power cut may leave such a file empty, or full of other bytes. It is never taken for the result: after a
+//! restart of the machine, what was not synced is hashed before it is used (see [`super::index`]), reported as damaged,
+//! and made again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{File, Permissions};
@@ -57,8 +59,8 @@ pub enum Claim<'a> {
 }
 
 impl Store {
-    /// Takes the right to make the result of `key`. Never waits. Damaged parts are set aside. With `force`, a result that is
-    /// there does not count.
+    /// Takes the right to make the result of `key`. Never waits. Damaged parts are set aside. With `force`, a result
+    /// that is there does not count.
     ///
     /// # Errors
     /// Fails if the store cannot be read or written.
@@ -140,8 +142,8 @@ pub struct CommitInfo {
     pub hashed: BTreeMap<String, Known>,
     /// Files that were not written to disk, as their bytes.
     pub given: BTreeMap<String, Vec<u8>>,
-    /// Whether a program of the user wrote the files. Then a file that is not what its ending says counts by its bytes, with
-    /// a note, and is no error.
+    /// Whether a program of the user wrote the files. Then a file that is not what its ending says counts by its bytes,
+    /// with a note, and is no error.
     pub foreign: bool,
 }
 
@@ -189,14 +191,14 @@ impl<'a> Miss<'a> {
     /// Stores the files as the result of the key.
     ///
     /// # Errors
-    /// Fails if a file is not what its ending says and is not foreign, or if the store cannot be written. Then nothing is
-    /// stored, and the scratch folder stays.
+    /// Fails if a file is not what its ending says and is not foreign, or if the store cannot be written. Then nothing
+    /// is stored, and the scratch folder stays.
     pub fn commit(self, recipe: &Recipe, info: CommitInfo) -> Result<Arc<Stored>, Diag> {
         self.commit_watched(recipe, info, &|_| (), &Unwatched)
     }
 
-    /// As [`Miss::commit`]. `watch` follows, and may end it between files and within large ones. `tell` is called with each
-    /// note.
+    /// As [`Miss::commit`]. `watch` follows, and may end it between files and within large ones. `tell` is called with
+    /// each note.
     ///
     /// # Errors
     /// As [`Miss::commit`], and the error of `watch`.
@@ -273,8 +275,8 @@ impl<'a> Miss<'a> {
         Ok(record)
     }
 
-    /// Makes a file read-only and hashes it, unless its bytes are `hashed` already. Returns its record, the signature that it
-    /// had from the first to the last, and a note if it is `foreign` and not what its ending says.
+    /// Makes a file read-only and hashes it, unless its bytes are `hashed` already. Returns its record, the signature
+    /// that it had from the first to the last, and a note if it is `foreign` and not what its ending says.
     fn take(
         &self,
         name: &str,
@@ -331,11 +333,12 @@ pub(super) struct PreparedFile {
 
 impl Store {
     /// Moves files into `objects/`, except those whose object exists already. With `durable` all of them, including the
-    /// existing ones, are on the disk afterwards: each file before it is moved, then the folders. Returns how many were new.
+    /// existing ones, are on the disk afterwards: each file before it is moved, then the folders. Returns how many were
+    /// new.
     ///
     /// # Errors
-    /// Fails if the store cannot be read or written, or with the error of `watch`. Objects that were moved stay: nothing
-    /// names them.
+    /// Fails if the store cannot be read or written, or with the error of `watch`. Objects that were moved stay:
+    /// nothing names them.
     pub(super) fn keep(
         &self,
         files: &[PreparedFile],

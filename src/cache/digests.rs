@@ -1,5 +1,5 @@
-//! Digests that are known already, so that nobody reads the bytes again: of a file of the working tree, what its key counted;
-//! of a file that is being stored, its digests.
+//! Digests that are known already, so that nobody reads the bytes again: of a file of the working tree, what its key
+//! counted; of a file that is being stored, its digests.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ impl Store {
         Some(Counted { digest: memo.digest, signature, sha256 })
     }
 
-    /// The digest of the bytes of the file `name` at `path`, and its logical digest. Those that are `known` are not computed
-    /// again. A `foreign` file that is not what its ending says counts by its bytes, and the note says so.
+    /// The digest of the bytes of the file `name` at `path`, and its logical digest. Those that are `known` are not
+    /// computed again. A `foreign` file that is not what its ending says counts by its bytes, and the note says so.
     pub(super) fn digests(
         &self,
         name: &str,
@@ -44,7 +44,8 @@ impl Store {
         Ok((bytes, logical, note))
     }
 
-    /// Remembers the SHA-256 of large bytes. Returns their logical digest if `name` is a file of tensors and the index has it.
+    /// Remembers the SHA-256 of large bytes. Returns their logical digest if `name` is a file of tensors and the index
+    /// has it.
     fn learn(&self, name: &str, known: &Known) -> Option<Digest> {
         let mut index = self.index();
         if known.sha256.is_some() && known.size >= LARGE {

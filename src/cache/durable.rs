@@ -1,8 +1,8 @@
-//! Syncs many files and folders at once. One after the other, each takes as long as the disk does, which is mostly waiting.
-//! Together they share the disk's work; a journalling file system may need only one commit.
+//! Syncs many files and folders at once. One after the other, each takes as long as the disk does, which is mostly
+//! waiting. Together they share the disk's work; a journalling file system may need only one commit.
 //!
-//! Each has its own call. One `syncfs` would also write what other processes have not written yet, which may be any amount,
-//! and it names no file when it fails.
+//! Each has its own call. One `syncfs` would also write what other processes have not written yet, which may be any
+//! amount, and it names no file when it fails.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! [`Entry`]: what lies under a key, as written to its manifest in `entries/`. The last field is a digest of all others, so that
-//! a damaged manifest is recognised.
+//! [`Entry`]: what lies under a key, as written to its manifest in `entries/`. The last field is a digest of all
+//! others, so that a damaged manifest is recognised.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,8 +39,8 @@ pub struct MadeResult {
     pub notes: Vec<String>,
 }
 
-/// Everything under a key: the recipe, and one result for each set of numerics under which it was made. The first is the
-/// oldest; consumers get it if they accept any numerics.
+/// Everything under a key: the recipe, and one result for each set of numerics under which it was made. The first is
+/// the oldest; consumers get it if they accept any numerics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// [`ENTRY_SCHEMA`].

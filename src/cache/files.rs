@@ -1,5 +1,5 @@
-//! [`Files`]: the files of a result by name. A run holds one for each node, so it is small: a sorted slice, where a tree would
-//! take a kilobyte, and a list of names that most results of a pipeline share.
+//! [`Files`]: the files of a result by name. A run holds one for each node, so it is small: a sorted slice, where a
+//! tree would take a kilobyte, and a list of names that most results of a pipeline share.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Index;

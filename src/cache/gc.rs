@@ -1,15 +1,15 @@
-//! Clearing up: first a plan that changes nothing ([`plan`]), then its execution ([`sweep`]), which removes no entry that the
-//! plan did not name.
+//! Clearing up: first a plan that changes nothing ([`plan`]), then its execution ([`sweep`]), which removes no entry
+//! that the plan did not name.
 //!
-//! Kept are the entries that the caller names, whatever is younger than the grace period, the objects of all entries that
-//! stay, and journals. Removed are all other entries, objects that no entry refers to, working folders of dead runs whose
-//! result is there or that are old, old quarantine, and temporary files of killed writers.
+//! Kept are the entries that the caller names, whatever is younger than the grace period, the objects of all entries
+//! that stay, and journals. Removed are all other entries, objects that no entry refers to, working folders of dead
+//! runs whose result is there or that are old, old quarantine, and temporary files of killed writers.
 //!
-//! A kill at any point is safe. First an index without the removed results is written and synced. Then manifests are removed
-//! and their folders synced. Then the objects are removed that no manifest refers to any more. A kill in between leaves
-//! manifests that the index does not know, or objects without a manifest. The next gc removes both, and no run calls a
-//! result fresh that has no manifest. No other process uses the store meanwhile: runs hold [`InUse`] together, gc holds it
-//! alone.
+//! A kill at any point is safe. First an index without the removed results is written and synced. Then manifests are
+//! removed and their folders synced. Then the objects are removed that no manifest refers to any more. A kill in
+//! between leaves manifests that the index does not know, or objects without a manifest. The next gc removes both, and
+//! no run calls a result fresh that has no manifest. No other process uses the store meanwhile: runs hold [`InUse`]
+//! together, gc holds it alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ use super::store::Store;
 pub struct GcLimits {
     /// Remove only entries that were made longer ago than this.
     pub older_than: Option<Duration>,
-    /// Remove only as many entries as it takes to bring the objects below this size: first those that are quickest to make
-    /// again for each byte that they free.
+    /// Remove only as many entries as it takes to bring the objects below this size: first those that are quickest to
+    /// make again for each byte that they free.
     pub max_size: Option<u64>,
     /// Remove nothing that is younger than this.
     pub grace: Duration,
@@ -92,7 +92,8 @@ pub struct Sweep {
     pub kept: usize,
     /// Bytes of the objects that stay.
     pub kept_bytes: u64,
-    /// The number of manifests that cannot be read. If there is one, objects without an entry stay: they may belong to it.
+    /// The number of manifests that cannot be read. If there is one, objects without an entry stay: they may belong to
+    /// it.
     pub unreadable: usize,
     objects: Vec<(Digest, u64)>,
 }
@@ -113,8 +114,8 @@ impl Sweep {
     }
 }
 
-/// Returns `true` if the time `at` (nanoseconds since 1970) is longer ago than `than`. A time in the future, on a machine whose
-/// clock was set back, is not.
+/// Returns `true` if the time `at` (nanoseconds since 1970) is longer ago than `than`. A time in the future, on a
+/// machine whose clock was set back, is not.
 pub(super) fn older(at: i64, now: i64, than: Duration) -> bool {
     now.saturating_sub(at) >= i64::try_from(than.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! [`Inventory`]: everything in a store, found by reading every manifest and asking for every object. For `gc`, `ls` and
-//! other commands; a run never needs it.
+//! [`Inventory`]: everything in a store, found by reading every manifest and asking for every object. For `gc`, `ls`
+//! and other commands; a run never needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -81,7 +81,8 @@ impl Inventory {
         self.objects.values().map(|object| object.size).sum()
     }
 
-    /// Entries and bytes by group. An object that several groups share counts for the first of them in alphabetical order.
+    /// Entries and bytes by group. An object that several groups share counts for the first of them in alphabetical
+    /// order.
     pub fn grouped(&self, group: impl Fn(&Entry) -> String) -> BTreeMap<String, (usize, u64)> {
         let mut entries: Vec<_> = self.entries.iter().map(|entry| (group(entry), entry)).collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -130,8 +131,8 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Diag> {
     Ok(paths)
 }
 
-/// The number of plain files at and below a path, their bytes, and when the last of them changed (nanoseconds since 1970). Links
-/// are not followed.
+/// The number of plain files at and below a path, their bytes, and when the last of them changed (nanoseconds since
+/// 1970). Links are not followed.
 ///
 /// # Errors
 /// Fails if something there cannot be read.

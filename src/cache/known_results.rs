@@ -1,10 +1,10 @@
 //! [`KnownResults`]: looks up many nodes of a pipeline at once. The index says what lies under their keys; a few `stat`
-//! calls on several threads say whether it still does. This is the fast path of a run with nothing to do; [`Store::lookup`]
-//! is the plain one.
+//! calls on several threads say whether it still does. This is the fast path of a run with nothing to do;
+//! [`Store::lookup`] is the plain one.
 //!
-//! The order of use: one [`KnownResults::find`] for each node in the pipeline's order, which makes no system call; then one
-//! [`KnownResults::confirm`] for all that was found. [`open_in_background`] starts the `stat` calls before that, while the
-//! plan is being made.
+//! The order of use: one [`KnownResults::find`] for each node in the pipeline's order, which makes no system call; then
+//! one [`KnownResults::confirm`] for all that was found. [`open_in_background`] starts the `stat` calls before that,
+//! while the plan is being made.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -67,8 +67,8 @@ impl KnownResults<'_> {
         Some(KnownResult { stored, remembered, row })
     }
 
-    /// For each result that was found, returns `true` if its manifest and all its objects are as they were. The system is
-    /// asked once for each object, on several threads if there are many.
+    /// For each result that was found, returns `true` if its manifest and all its objects are as they were. The system
+    /// is asked once for each object, on several threads if there are many.
     pub fn confirm(self, found: &[Option<KnownResult>]) -> Vec<bool> {
         let store = self.store;
         let index = store.index();
@@ -122,8 +122,8 @@ impl Store {
         KnownResults { store: self, pipeline, file, next_row }
     }
 
-    /// Lists the objects of the last results of the [pipeline file](Self::for_pipeline), for [`Prefetch::work`]. Without a
-    /// pipeline file there are none.
+    /// Lists the objects of the last results of the [pipeline file](Self::for_pipeline), for [`Prefetch::work`].
+    /// Without a pipeline file there are none.
     pub(crate) fn prefetch(&self) -> Arc<Prefetch> {
         let index = self.index();
         let file = index.file.clone();
@@ -148,8 +148,8 @@ impl<T> OpeningStore<T> {
 }
 
 /// Calls `open` on another thread, which then checks the objects of the last results of the store's pipeline file. The
-/// caller makes its plan meanwhile: most of these results are what the plan will need. If the caller gives up, nothing waits
-/// for the store.
+/// caller makes its plan meanwhile: most of these results are what the plan will need. If the caller gives up, nothing
+/// waits for the store.
 pub fn open_in_background<R, E>(
     open: impl FnOnce() -> Result<(Store, R), E> + Send + 'static,
 ) -> OpeningStore<Result<(Store, R), E>>

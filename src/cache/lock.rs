@@ -1,8 +1,9 @@
-//! [`KeyLocks`]: one process at a time makes the result of a key. The system releases what a process holds when it dies.
+//! [`KeyLocks`]: one process at a time makes the result of a key. The system releases what a process holds when it
+//! dies.
 //!
-//! All keys share one file, of which each locks a byte of its own: nothing is created or removed for a lock, and the file
-//! never grows. The locks belong to the open file (Linux calls them "open file description" locks), so two stores in one
-//! process keep each other out as two processes do; threads that share a store are told apart by a set.
+//! All keys share one file, of which each locks a byte of its own: nothing is created or removed for a lock, and the
+//! file never grows. The locks belong to the open file (Linux calls them "open file description" locks), so two stores
+//! in one process keep each other out as two processes do; threads that share a store are told apart by a set.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,8 +17,8 @@ use crate::base::fs::{FsError, on};
 
 use super::key::CacheKey;
 
-/// The number of slots at the beginning of the file, which name holders of locks. They are only for messages: two keys may
-/// share a slot, and then it names the last holder, or nobody.
+/// The number of slots at the beginning of the file, which name holders of locks. They are only for messages: two keys
+/// may share a slot, and then it names the last holder, or nobody.
 const SLOTS: u64 = 256;
 /// The bytes of a slot: the byte that a key locks, then the number of a process.
 const SLOT: usize = 16;
@@ -171,15 +172,16 @@ fn holder(file: &File, byte: u64) -> String {
     if there && of == byte { format!("process {process}") } else { "another process".to_owned() }
 }
 
-/// A lock of the whole store: many processes hold it together, or one that clears up holds it alone. Dropping it releases it.
+/// A lock of the whole store: many processes hold it together, or one that clears up holds it alone. Dropping it
+/// releases it.
 #[derive(Debug)]
 pub struct InUse {
     _files: Vec<File>,
 }
 
 impl InUse {
-    /// Takes the lock together with others. Waits while a process holds it [alone](Self::alone), and returns `true` if it had to.
-    /// In a store that cannot be written nobody clears up, and no lock is taken.
+    /// Takes the lock together with others. Waits while a process holds it [alone](Self::alone), and returns `true` if
+    /// it had to. In a store that cannot be written nobody clears up, and no lock is taken.
     ///
     /// # Errors
     /// Fails if the file cannot be created, or if the file system has no locks.
@@ -198,7 +200,8 @@ impl InUse {
         Ok((Self { _files: vec![file] }, waited))
     }
 
-    /// As [`Self::shared`], in a store that is only read: nothing is created, and a store without a lock file is not waited for.
+    /// As [`Self::shared`], in a store that is only read: nothing is created, and a store without a lock file is not
+    /// waited for.
     pub fn reading(path: &Path) -> (Self, bool) {
         let file = File::open(path).ok();
         match file.as_ref().map(lock_shared) {

@@ -1,5 +1,6 @@
-//! Looks into the store: what lies under a key, and whether its files are what was stored. Where nothing changed this takes
-//! a few `stat` calls. The store that is written is asked first, then the shared one; a file counts wherever it lies.
+//! Looks into the store: what lies under a key, and whether its files are what was stored. Where nothing changed this
+//! takes a few `stat` calls. The store that is written is asked first, then the shared one; a file counts wherever it
+//! lies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -129,8 +130,8 @@ impl Store {
         Ok(true)
     }
 
-    /// The same for an object that only the shared store has. The index keeps its files with those of the working tree: they
-    /// belong to somebody else, and are not dated back for this store.
+    /// The same for an object that only the shared store has. The index keeps its files with those of the working tree:
+    /// they belong to somebody else, and are not dated back for this store.
     fn whole_in_shared(&self, bytes: &Digest) -> Result<bool, Diag> {
         let Some(path) = self.shared_object(bytes) else { return Ok(false) };
         let known = self.index().files.get(&path);

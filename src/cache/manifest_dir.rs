@@ -1,21 +1,21 @@
 //! [`ManifestDir`]: are the manifests still there of the results that the index knows? A result counts only with its
-//! manifest. `lock`, `export`, `explain` and `verify` read it, so a run that calls a result fresh although its manifest is
-//! gone would leave a store that no other command can use.
+//! manifest. `lock`, `export`, `explain` and `verify` read it, so a run that calls a result fresh although its manifest
+//! is gone would leave a store that no other command can use.
 //!
-//! A manifest may vanish without the index knowing: a process is killed between two steps, a person removes files, the index
-//! or a folder is restored from a backup, a power cut takes a file that was not synced. Checking every manifest costs as
-//! much again as checking every object. But a name can only vanish from a folder, which then has other times, and there are
-//! at most 256 folders (`entries/ab`). So the index records, for each folder, the signature that it had when the manifests
-//! of all known results were seen in it. In a folder with this signature no manifest is checked. In any other folder each
-//! one is, and a result without a manifest is forgotten and made again. This finds every change of a folder, whoever made
-//! it; a counter that gc writes would find only what gc did.
+//! A manifest may vanish without the index knowing: a process is killed between two steps, a person removes files, the
+//! index or a folder is restored from a backup, a power cut takes a file that was not synced. Checking every manifest
+//! costs as much again as checking every object. But a name can only vanish from a folder, which then has other times,
+//! and there are at most 256 folders (`entries/ab`). So the index records, for each folder, the signature that it had
+//! when the manifests of all known results were seen in it. In a folder with this signature no manifest is checked. In
+//! any other folder each one is, and a result without a manifest is forgotten and made again. This finds every change
+//! of a folder, whoever made it; a counter that gc writes would find only what gc did.
 //!
 //! A signature is recorded only where a later change must show. The folder is dated back, as objects are, before its
-//! manifests are checked. A folder that cannot be dated back (it belongs to somebody else, or is read-only) is recorded only
-//! if it is old enough. After a restart of the machine all folders are checked anew.
+//! manifests are checked. A folder that cannot be dated back (it belongs to somebody else, or is read-only) is recorded
+//! only if it is old enough. After a restart of the machine all folders are checked anew.
 //!
-//! This does not find a manifest whose bytes change in its place. Commands that read it find that, and the index forgets the
-//! result, so that the next run makes it again ([`Store::entry`](super::Store::entry)).
+//! This does not find a manifest whose bytes change in its place. Commands that read it find that, and the index
+//! forgets the result, so that the next run makes it again ([`Store::entry`](super::Store::entry)).
 
 use std::ffi::CString;
 use std::fs::File;

@@ -8,16 +8,16 @@
 //!                       └► miss ──► claim ──► the stage writes files ──► commit
 //! ```
 //!
-//! 1. Everything that can change a node's result is written down as a [`Recipe`]: a list of named, typed fields. Inputs are
-//!    in it by the digest of their content. The digest of the recipe is the [`CacheKey`].
-//! 2. [`Store::lookup`] asks what lies under the key. The index remembers results, so this takes a few `stat` calls: each
-//!    file must have the size, times and inode that it had when it was last hashed ([`stat`]), and the manifest must be
-//!    there. A file with another signature is hashed again. Damage is reported, set aside, and made again.
-//! 3. On a miss, [`Store::claim`] locks the key. Only the holder of the lock makes the result; another process waits and
-//!    finds a hit. [`Miss::commit`] hashes the files, moves them into `objects/` by digest, and writes the manifest last.
-//!    From then on the result is there.
-//! 4. A consumer's recipe holds the digests of these files. If a stage that ran again made the same bytes, its consumers'
-//!    keys are the same as before, and nothing after it runs ("cut off").
+//! 1. Everything that can change a node's result is written down as a [`Recipe`]: a list of named, typed fields. Inputs
+//!    are in it by the digest of their content. The digest of the recipe is the [`CacheKey`].
+//! 2. [`Store::lookup`] asks what lies under the key. The index remembers results, so this takes a few `stat` calls:
+//!    each file must have the size, times and inode that it had when it was last hashed ([`stat`]), and the manifest
+//!    must be there. A file with another signature is hashed again. Damage is reported, set aside, and made again.
+//! 3. On a miss, [`Store::claim`] locks the key. Only the holder of the lock makes the result; another process waits
+//!    and finds a hit. [`Miss::commit`] hashes the files, moves them into `objects/` by digest, and writes the manifest
+//!    last. From then on the result is there.
+//! 4. A consumer's recipe holds the digests of these files. If a stage that ran again made the same bytes, its
+//!    consumers' keys are the same as before, and nothing after it runs ("cut off").
 //!
 //! A run with nothing to do takes a shorter way: it makes all keys from the index and confirms all results at once
 //! ([`KnownResults`]).
@@ -38,18 +38,21 @@
 //! | `schema`               | [`recipe::SCHEMA`], bumped when this table changes                       |
 //! | `stage`, `version`     | the stage kind's name and semantic version                               |
 //! | `param.NAME`           | a typed parameter that can change the result (floats by their bits)      |
-//! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path. Of a `command`: the digest of its bytes, with a mark where it is executable |
+//! | `input.ROLE/FILE`      | the logical digest of a file that the stage reads; its role, not its path |
 //! | `input.ROLE[AXES]/FILE`| the same in a gather, where the coordinates say which is which           |
 //! | `stage.ROLE[AXES]`     | in a gather, the producer's stage: what gathers (a report) shows names   |
-//! | `file.NAME`            | the content of a file or folder of the working tree; of a `command` also which files are executable |
+//! | `file.NAME`            | the content of a file or folder of the working tree                      |
+//!
+//! Inputs of a `command` count by the digest of their bytes instead, and for inputs and files of a `command` it also counts
+//! which are executable.
 //!
 //! # What is left out on purpose
 //!
 //! | left out | because |
 //! |---|---|
 //! | upstream *keys* | equal content must stop a rebuild, however it was made |
-//! | names of stages (except in a gather) and of pipelines, paths, the layout of the TOML | renaming or moving changes no result |
-//! | times, host, user, executor, resources, retries, checkpoint cadence | they change how a result is made, not what it is |
+//! | names of stages (except in a gather) and pipelines, paths, TOML layout | renaming or moving changes no result |
+//! | times, host, user, executor, resources, retries, checkpoint cadence | they change how a result is made, not what |
 //! | numerics: device, libtorch, threads | each result records them, and `accept` says which of them must agree |
 //! | secrets | they must not be stored, not even as digests |
 //!
@@ -57,15 +60,15 @@
 //!
 //! - **A new parameter must not make old results stale.** It enters the key only if it differs from its default; see
 //!   `Param::since`.
-//! - **A modification time is not enough.** Programs set times back, clocks jump, and a second write within one tick of the
-//!   file system leaves no trace. So the signature includes the inode and the change time, a file that was written just
-//!   before it was hashed counts as racy, and objects are dated back when they are stored.
-//! - **A power cut may take bytes and leave the signature.** So the index records the boot id, and after a restart it trusts
-//!   only what had reached the disk.
-//! - **A result without its manifest is no result.** An index that calls it fresh leaves a store that no other command can
-//!   read; see `manifest_dir`.
-//! - **A key counts what its reader sees.** A command sees bytes and the executable bit, so its inputs count by these. Other
-//!   stages read meanings, so their inputs count by the logical digest.
+//! - **A modification time is not enough.** Programs set times back, clocks jump, and a second write within one tick of
+//!   the file system leaves no trace. So the signature includes the inode and the change time, a file that was written
+//!   just before it was hashed counts as racy, and objects are dated back when they are stored.
+//! - **A power cut may take bytes and leave the signature.** So the index records the boot id, and after a restart it
+//!   trusts only what had reached the disk.
+//! - **A result without its manifest is no result.** An index that calls it fresh leaves a store that no other command
+//!   can read; see `manifest_dir`.
+//! - **A key counts what its reader sees.** A command sees bytes and the executable bit, so its inputs count by these.
+//!   Other stages read meanings, so their inputs count by the logical digest.
 //!
 //! # Known weak spots
 //!

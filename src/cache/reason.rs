@@ -89,8 +89,8 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// The differences between two recipes, in the order of the fields. A producer that appears or goes is one reason, not one
-/// for each of its files.
+/// The differences between two recipes, in the order of the fields. A producer that appears or goes is one reason, not
+/// one for each of its files.
 pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     let mut reasons: Vec<StaleReason> = Vec::new();
     for Field { name, content } in new.fields() {

@@ -1,5 +1,5 @@
-//! [`Store`]: a folder of results, its paths, its locks and its index. It knows no graph and no stage. The other files of
-//! this folder say what is done with a store: [`super::lookup`] reads a result, [`super::commit`] makes one.
+//! [`Store`]: a folder of results, its paths, its locks and its index. It knows no graph and no stage. The other files
+//! of this folder say what is done with a store: [`super::lookup`] reads a result, [`super::commit`] makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -23,8 +23,8 @@ use super::object_dir::ObjectDir;
 use super::stat::now_ns;
 use super::work::WorkFolders;
 
-/// The store below one folder. Threads share it, and so do processes. A second, shared store may be behind it, which is only
-/// read: results are looked up here, then there; they are used where they lie; new ones are stored here.
+/// The store below one folder. Threads share it, and so do processes. A second, shared store may be behind it, which is
+/// only read: results are looked up here, then there; they are used where they lie; new ones are stored here.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
@@ -57,8 +57,8 @@ const MAKING: &str = "making";
 const FOLDERS: &[&str] = &["objects", "entries", "work", "quarantine", "runs"];
 
 impl Store {
-    /// Opens the store in `folder` (`cache/`). Creates it if there is none. An existing store that cannot be written can be
-    /// opened and read.
+    /// Opens the store in `folder` (`cache/`). Creates it if there is none. An existing store that cannot be written
+    /// can be opened and read.
     ///
     /// # Errors
     /// Fails if there is no store and none can be created.
@@ -131,9 +131,9 @@ impl Store {
         Ok(self)
     }
 
-    /// Sets the pipeline file. The index remembers the nodes of each file apart, so that two files whose pipelines have one
-    /// name are not mixed up. A file is known by its path from the parent of the store's folder, so that nothing is lost when
-    /// both move together.
+    /// Sets the pipeline file. The index remembers the nodes of each file apart, so that two files whose pipelines have
+    /// one name are not mixed up. A file is known by its path from the parent of the store's folder, so that nothing is
+    /// lost when both move together.
     pub fn for_pipeline(mut self, file: &Path) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let project = real(self.root.parent().and_then(Path::parent).unwrap_or(Path::new("/")));
@@ -182,8 +182,8 @@ impl Store {
         self.shared.as_deref()
     }
 
-    /// Locks the store against `gc` until the returned value is dropped. If another process has written the index since it
-    /// was read, or has cleared up, the index is read again, and results of a prefetch no longer count.
+    /// Locks the store against `gc` until the returned value is dropped. If another process has written the index since
+    /// it was read, or has cleared up, the index is read again, and results of a prefetch no longer count.
     ///
     /// # Errors
     /// Fails if the store can be written and has no locks.
@@ -192,8 +192,8 @@ impl Store {
         Ok(self.now_in_use(own, waited))
     }
 
-    /// As [`Self::in_use`], for a process that only reads: nothing is created, and a store without a lock file is not waited
-    /// for.
+    /// As [`Self::in_use`], for a process that only reads: nothing is created, and a store without a lock file is not
+    /// waited for.
     pub fn looked_at(&self) -> InUse {
         let (own, waited) = InUse::reading(&self.root.join(IN_USE));
         self.now_in_use(own, waited)
@@ -226,8 +226,9 @@ impl Store {
         Ok(InUse::alone(&self.root.join(IN_USE))?)
     }
 
-    /// The folder of a pipeline's store unless the user names another: `cache/` in the nearest folder above the pipeline file
-    /// that has a `cache/`, `.git` or `Cargo.toml`, else beside the file. `path` may also be a folder to begin in.
+    /// The folder of a pipeline's store unless the user names another: `cache/` in the nearest folder above the
+    /// pipeline file that has a `cache/`, `.git` or `Cargo.toml`, else beside the file. `path` may also be a folder to
+    /// begin in.
     pub fn folder_for(path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let own = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
@@ -235,8 +236,8 @@ impl Store {
         own.ancestors().find(|dir| marks.iter().any(|mark| dir.join(mark).exists())).unwrap_or(own).join("cache")
     }
 
-    /// Copies the files of a result into `folder` under their own names. (Objects in the store have no names.) A file that is
-    /// there already with the same bytes is left as it is. Returns the paths.
+    /// Copies the files of a result into `folder` under their own names. (Objects in the store have no names.) A file
+    /// that is there already with the same bytes is left as it is. Returns the paths.
     ///
     /// # Errors
     /// Fails if a file cannot be written.
@@ -352,8 +353,8 @@ impl Store {
         &self.work
     }
 
-    /// Reads the manifest of a key. If there is none that can be read, returns `None`, and the index forgets the result, so
-    /// that the next run makes it again.
+    /// Reads the manifest of a key. If there is none that can be read, returns `None`, and the index forgets the
+    /// result, so that the next run makes it again.
     ///
     /// # Errors
     /// Fails if the store cannot be read.
@@ -425,8 +426,8 @@ impl Store {
         self.write_index(&mut index, false)
     }
 
-    /// As [`Self::flush`], at the end of a run: the nodes of the pipeline are written in the order of `nodes`, which is that in
-    /// which the next run asks for them.
+    /// As [`Self::flush`], at the end of a run: the nodes of the pipeline are written in the order of `nodes`, which is
+    /// that in which the next run asks for them.
     ///
     /// # Errors
     /// As [`Self::flush`].
@@ -455,7 +456,8 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Writes what was forgotten, whatever else the command did. Otherwise each later run would call these results fresh.
+    /// Writes what was forgotten, whatever else the command did. Otherwise each later run would call these results
+    /// fresh.
     fn drop(&mut self) {
         if !self.lost().is_empty() {
             // If the store cannot be written, each command finds the loss again.

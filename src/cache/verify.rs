@@ -98,8 +98,8 @@ impl Watch for Asked<'_> {
     }
 }
 
-/// Hashes all objects in `scope`. `progress` is called with the number of bytes hashed; if `ask` returns `true`, the work ends
-/// early.
+/// Hashes all objects in `scope`. `progress` is called with the number of bytes hashed; if `ask` returns `true`, the
+/// work ends early.
 ///
 /// # Errors
 /// Fails if the store's folders cannot be read. An object that cannot be read counts as broken.
@@ -250,8 +250,8 @@ fn every_key(store: &Store) -> Result<BTreeSet<CacheKey>, Diag> {
     Ok(files.into_iter().map(|(digest, _)| CacheKey(digest)).collect())
 }
 
-/// Every file in `objects/` with its name as a digest, or `None` if its name is no digest. Temporary files of writers are left
-/// out.
+/// Every file in `objects/` with its name as a digest, or `None` if its name is no digest. Temporary files of writers
+/// are left out.
 fn every_object(store: &Store) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! [`Watched`]: a store, and a watch that follows while it reads files for keys and objects for lookups, which may take long.
+//! [`Watched`]: a store, and a watch that follows while it reads files for keys and objects for lookups, which may take
+//! long.
 
 use std::ops::Deref;
 use std::path::Path;

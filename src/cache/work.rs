@@ -1,6 +1,6 @@
-//! [`WorkFolders`]: the private folders of running nodes, `work/KEY`. A folder whose node is done is handed on to the next
-//! node. Creating and removing a handful of folders for each node would cost more than many a node's own work, and some
-//! file systems search past every removed folder when they create one.
+//! [`WorkFolders`]: the private folders of running nodes, `work/KEY`. A folder whose node is done is handed on to the
+//! next node. Creating and removing a handful of folders for each node would cost more than many a node's own work, and
+//! some file systems search past every removed folder when they create one.
 //!
 //! Knows no entry and no stage, only that two of a folder's three parts are empty when it is handed on.
 
@@ -37,8 +37,8 @@ impl WorkFolders {
         Self { root, spare: Mutex::default() }
     }
 
-    /// Returns the folder of `key`, whose lock the caller holds. Its `out` is empty; its `scratch` is as a killed or failed
-    /// maker left it.
+    /// Returns the folder of `key`, whose lock the caller holds. Its `out` is empty; its `scratch` is as a killed or
+    /// failed maker left it.
     ///
     /// # Errors
     /// Fails if it cannot be created.

@@ -1,5 +1,5 @@
-//! Digests of files and folders of the working tree, by content. A file is not hashed again while its signature holds. The same
-//! read also gives the logical digest of large files of tensors (see [`super::digests`]).
+//! Digests of files and folders of the working tree, by content. A file is not hashed again while its signature holds.
+//! The same read also gives the logical digest of large files of tensors (see [`super::digests`]).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

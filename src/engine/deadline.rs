@@ -1,5 +1,5 @@
-//! Nodes that run longer than their `timeout`. They are asked to end. Workers and commands are killed if they do not; a stage
-//! that runs in this process cannot be.
+//! Nodes that run longer than their `timeout`. They are asked to end. Workers and commands are killed if they do not; a
+//! stage that runs in this process cannot be.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +52,7 @@ pub fn ran_over(node: &Node, error: Diag) -> Diag {
 pub fn late(node: &Node) -> String {
     let timeout = node.resources.timeout.unwrap_or(0);
     format!(
-        "its timeout of {timeout} s has passed, and it was asked to end; it ends at its next step, or its result counts if it ends by itself before that"
+        "its timeout of {timeout} s has passed, and it was asked to end; it ends at its next step, or its result \
+         counts if it ends by itself before that"
     )
 }

@@ -10,8 +10,8 @@ use crate::worker::protocol::WireDiag;
 
 use super::graph::Node;
 
-/// The version of the format of `--json` and of journals. It is raised if a field changes its meaning or is removed. New
-/// fields may be added.
+/// The version of the format of `--json` and of journals. It is raised if a field changes its meaning or is removed.
+/// New fields may be added.
 pub const SCHEMA: u32 = 1;
 
 /// A listener of a run. Called from several threads.
@@ -19,7 +19,8 @@ pub trait Sink: Sync {
     /// Something happened.
     fn event(&self, event: &Event);
 
-    /// A node need not run. In most runs these are most nodes, so a sink that only counts them can avoid an event for each.
+    /// A node need not run. In most runs these are most nodes, so a sink that only counts them can avoid an event for
+    /// each.
     fn hit(&self, hit: &HitNode) {
         self.event(&hit.event());
     }

@@ -1,5 +1,5 @@
-//! Explains a node: compares its recipe with an earlier one, field by field, and follows each changed input to the node that
-//! made it and to that node's own changes. Runs and writes nothing.
+//! Explains a node: compares its recipe with an earlier one, field by field, and follows each changed input to the node
+//! that made it and to that node's own changes. Runs and writes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -65,7 +65,8 @@ pub struct Cause {
     pub id: NodeId,
     /// In which run it last ran.
     pub run: Option<String>,
-    /// The differences of its recipe. Empty if it gave another result under the same key, or if no older recipe is known.
+    /// The differences of its recipe. Empty if it gave another result under the same key, or if no older recipe is
+    /// known.
     pub changes: Vec<Change>,
     /// Whether the same key gave two results.
     pub same_key: bool,

@@ -1,5 +1,5 @@
-//! The fast path of a run with nothing to do: makes every key from the index alone, and checks the objects of all results at
-//! once, on several threads. What it cannot confirm goes through the loop.
+//! The fast path of a run with nothing to do: makes every key from the index alone, and checks the objects of all
+//! results at once, on several threads. What it cannot confirm goes through the loop.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The status of nodes: which are fresh, which are stale and why, which wait for these. The walk is that of a run; it runs
-//! nothing.
+//! The status of nodes: which are fresh, which are stale and why, which wait for these. The walk is that of a run; it
+//! runs nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ pub struct NodeStatus {
     pub freshness: Freshness,
 }
 
-/// Returns the status of the wanted nodes, producers before consumers. Uses `pipeline`, `targets`, `force`, `outside` and
-/// `accept` of the options.
+/// Returns the status of the wanted nodes, producers before consumers. Uses `pipeline`, `targets`, `force`, `outside`
+/// and `accept` of the options.
 pub fn status<'a>(
     graph: &'a Graph,
     store: impl Into<Watched<'a>>,

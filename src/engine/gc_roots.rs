@@ -29,8 +29,8 @@ pub struct RunKeys {
 
 /// The runs whose journals lie in `folder`, latest first. A run that changed nothing left none.
 ///
-/// Every key in a journal counts, whatever its event is, so that journals of other versions of `dpt` count too. The last line
-/// of a run that was killed may be cut short.
+/// Every key in a journal counts, whatever its event is, so that journals of other versions of `dpt` count too. The
+/// last line of a run that was killed may be cut short.
 ///
 /// # Errors
 /// Fails if the folder cannot be read.
@@ -91,8 +91,8 @@ pub fn runs(folder: &Path) -> Result<Vec<RunKeys>, Diag> {
     Ok(runs)
 }
 
-/// The results that the nodes of a graph have now. With `before` also those that each had when it was last found or made, so
-/// that a pipeline that is being edited loses nothing.
+/// The results that the nodes of a graph have now. With `before` also those that each had when it was last found or
+/// made, so that a pipeline that is being edited loses nothing.
 ///
 /// # Errors
 /// Fails if the key of a node is unknown, because something outside the store cannot be read.

@@ -1,4 +1,5 @@
-//! [`Graph`]: the expanded DAG of nodes. Knows no TOML, no key and no store; does no I/O. petgraph is used only to find a cycle.
+//! [`Graph`]: the expanded DAG of nodes. Knows no TOML, no key and no store; does no I/O. petgraph is used only to find
+//! a cycle.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -31,8 +32,8 @@ pub struct Node {
     pub kind: &'static StageKind,
     /// Axis names and values, in the pipeline's axis order; only those that the stage depends on.
     pub axes: Vec<(String, String)>,
-    /// Resolved parameters, each of its declared type, without optional ones that are not set. Nodes of a stage whose parameters
-    /// depend on no axis share them.
+    /// Resolved parameters, each of its declared type, without optional ones that are not set. Nodes of a stage whose
+    /// parameters depend on no axis share them.
     pub params: Arc<Params>,
     /// What it may use while it runs. Never in the key.
     pub resources: Resources,
@@ -104,8 +105,8 @@ pub enum Accept {
 pub struct EdgePort {
     /// The role.
     pub role: String,
-    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed to
-    /// the stage.
+    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed
+    /// to the stage.
     pub files: Vec<String>,
     /// How many producers the role takes.
     pub arity: Arity,
@@ -260,8 +261,8 @@ struct Links {
 impl Links {
     fn of(nodes: usize, edges: &[Edge]) -> Self {
         let producers = Rows::of(nodes, edges.iter().map(|edge| (edge.consumer, (edge.producer, edge.port))));
-        // By consumer, so that the consumers of each producer come in order, and a consumer that reads it twice comes twice
-        // in a row.
+        // By consumer, so that the consumers of each producer come in order, and a consumer that reads it twice comes
+        // twice in a row.
         let mut last = vec![None; nodes];
         let mut pairs = Vec::with_capacity(edges.len());
         for consumer in (0..nodes as u32).map(NodeId) {
@@ -275,8 +276,8 @@ impl Links {
     }
 }
 
-/// Compressed sparse rows (CSR): a row of any length for each node, and all rows in one allocation, where a `Vec` for each
-/// node would be as many allocations as there are nodes.
+/// Compressed sparse rows (CSR): a row of any length for each node, and all rows in one allocation, where a `Vec` for
+/// each node would be as many allocations as there are nodes.
 #[derive(Clone, Debug)]
 struct Rows<T> {
     /// The place where each row begins, and at the end the place where the last row ends.

@@ -22,8 +22,8 @@ use super::key::Producer;
 use super::prepare::producers;
 
 impl Context<'_> {
-    /// The job of node `id`, which holds `held` and writes into the folders of `miss`. `counted` are the digests that its key
-    /// has of files outside the store.
+    /// The job of node `id`, which holds `held` and writes into the folders of `miss`. `counted` are the digests that
+    /// its key has of files outside the store.
     ///
     /// # Errors
     /// Fails if such a file can no longer be found, or if a producer lacks a file that the node names.
@@ -111,8 +111,8 @@ pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
     Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
 }
 
-/// What the key of `node` counted of the files outside the store, by the paths at which its stage finds them. The signature
-/// is left out if the file was hashed again since, with another digest.
+/// What the key of `node` counted of the files outside the store, by the paths at which its stage finds them. The
+/// signature is left out if the file was hashed again since, with another digest.
 fn counted_sources(
     node: &Node,
     counted: &[(String, Digest)],

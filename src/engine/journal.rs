@@ -1,6 +1,6 @@
 //! The journal: the events of a run, one JSON object a line, each with the wall time, in `runs/RUN.jsonl` of the store.
-//! A run that changed nothing leaves none. Progress is left out. An error of the journal ends no run. No run writes to the
-//! journal of another, even if both have one id.
+//! A run that changed nothing leaves none. Progress is left out. An error of the journal ends no run. No run writes to
+//! the journal of another, even if both have one id.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -160,8 +160,8 @@ pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
     Ok(lines)
 }
 
-/// A new run's id: the time in UTC, and a number: the microseconds of the second, so that ids sort as their runs began, then nine
-/// digits that the system drew: `20261123-140910-271828902736154`. The number of the process would not do: in
+/// A new run's id: the time in UTC, and a number: the microseconds of the second, so that ids sort as their runs began,
+/// then nine digits that the system drew: `20261123-140910-271828902736154`. The number of the process would not do: in
 /// containers and on several machines many have the same.
 pub fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -180,7 +180,8 @@ pub fn date(at: f64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
 }
 
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let (era, doe) = (z / 146_097, z % 146_097);

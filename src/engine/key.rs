@@ -1,5 +1,5 @@
-//! Makes the recipe and the key of a node from the node and the digests of what it reads, in one walk and without I/O. The
-//! table in [`crate::cache`] says what counts.
+//! Makes the recipe and the key of a node from the node and the digests of what it reads, in one walk and without I/O.
+//! The table in [`crate::cache`] says what counts.
 
 use std::collections::HashMap;
 

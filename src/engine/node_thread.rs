@@ -23,9 +23,9 @@ pub(super) struct Finished {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// Runs a node's stage and stores its result. If the node is cancelled while its result is being stored, storing goes on
-/// for half of [`PATIENCE`]: most results are stored by then, and no work is lost. Never panics, so that the loop always
-/// receives the message.
+/// Runs a node's stage and stores its result. If the node is cancelled while its result is being stored, storing goes
+/// on for half of [`PATIENCE`]: most results are stored by then, and no work is lost. Never panics, so that the loop
+/// always receives the message.
 pub(super) fn work(
     context: RunContext,
     id: NodeId,

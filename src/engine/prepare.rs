@@ -80,8 +80,8 @@ impl Context<'_> {
     /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
     ///
     /// # Errors
-    /// Fails if something outside the store cannot be read, if `accept` needs a device that the executor does not know, or
-    /// with the error of the store's watch.
+    /// Fails if something outside the store cannot be read, if `accept` needs a device that the executor does not know,
+    /// or with the error of the store's watch.
     pub fn prepare(&self, id: NodeId, results: &[Option<Arc<Stored>>]) -> Result<PreparedNode, Diag> {
         let node = self.graph.node(id);
         let OutsideFields { identity, sources } = self.outside_fields(node)?;

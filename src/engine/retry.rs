@@ -7,10 +7,10 @@ use crate::base::diag::{Class, Diag};
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Returns `true` if another try may help. It may if a program ended with an error, a worker died, time ran out, a server did
-/// not answer, or the machine lacked something. It cannot if the pipeline is wrong, the store is damaged, the user interrupted
-/// the run, `dpt` has a bug, or the error is marked as lasting: no such program, a missing output, a file that differs from
-/// its pin.
+/// Returns `true` if another try may help. It may if a program ended with an error, a worker died, time ran out, a
+/// server did not answer, or the machine lacked something. It cannot if the pipeline is wrong, the store is damaged,
+/// the user interrupted the run, `dpt` has a bug, or the error is marked as lasting: no such program, a missing output,
+/// a file that differs from its pin.
 pub fn helps(error: &Diag) -> bool {
     !error.lasting && matches!(error.class, Class::Stage | Class::Environment)
 }

@@ -2,21 +2,21 @@
 //!
 //! # Approach
 //!
-//! Each wanted node walks through the states of [`NodeState`]. The loop owns all state and looks at nothing but the queues
-//! of [`States`]:
+//! Each wanted node walks through the states of [`NodeState`]. The loop owns all state and looks at nothing but the
+//! queues of [`States`]:
 //!
-//! 1. A node is *ready* when all its producers have results. The loop makes its key and looks the key up. A hit makes the
-//!    node fresh, which may make its consumers ready. A miss makes it *queued*.
-//! 2. Queued nodes start when slots are free, those with the longest way to the end of the graph first. Starting takes the
-//!    key's lock. If another process holds it, the node waits *elsewhere* and is looked up again later.
-//! 3. A *running* node has a thread, which runs the stage, hashes and stores what it made, and sends one message at its end.
-//!    The loop then makes the node *made*, queues it for another try, or fails it and skips all that need it.
+//! 1. A node is *ready* when all its producers have results. The loop makes its key and looks the key up. A hit makes
+//!    the node fresh, which may make its consumers ready. A miss makes it *queued*.
+//! 2. Queued nodes start when slots are free, those with the longest way to the end of the graph first. Starting takes
+//!    the key's lock. If another process holds it, the node waits *elsewhere* and is looked up again later.
+//! 3. A *running* node has a thread, which runs the stage, hashes and stores what it made, and sends one message at its
+//!    end. The loop then makes the node *made*, queues it for another try, or fails it and skips all that need it.
 //!
-//! The loop ends when no node is ready, queued, elsewhere or running. `docs/engine.md` has pictures of the states, the slots
-//! and the locks.
+//! The loop ends when no node is ready, queued, elsewhere or running. `docs/engine.md` has pictures of the states, the
+//! slots and the locks.
 //!
-//! This file has the plain path first. A run with nothing to do takes the [fast path](super::fast_path) before the loop,
-//! which leaves few nodes or none for it.
+//! This file has the plain path first. A run with nothing to do takes the [fast path](super::fast_path) before the
+//! loop, which leaves few nodes or none for it.
 //!
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
@@ -54,8 +54,8 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// The progress of the loop's own reading.
 const HASHING: Work = Work { what: "hashing sources", files: None, bytes: None };
 
-/// Brings `graph` up to date. Returns when all wanted nodes are done, failed or skipped. When `cancel` is set, running nodes
-/// are asked to end, and waited for.
+/// Brings `graph` up to date. Returns when all wanted nodes are done, failed or skipped. When `cancel` is set, running
+/// nodes are asked to end, and waited for.
 pub fn run(
     graph: &Graph,
     store: &Store,
@@ -265,13 +265,14 @@ impl<'a> Runner<'a> {
 
     // Ready nodes
 
-    /// Looks up a ready node. Afterwards it is fresh, queued, elsewhere, or failed; or ready again, a few times at most, if a
-    /// file changed in between.
+    /// Looks up a ready node. Afterwards it is fresh, queued, elsewhere, or failed; or ready again, a few times at
+    /// most, if a file changed in between.
     ///
-    /// A node that runs has its key made four times in all. Most nodes are hits, so this begins with the key alone. A miss
-    /// makes the recipe too, because the reasons compare it with the last one, and drops it again to save memory (see
-    /// [`Pending`]). [`Self::start`] makes it once more, because a file may have been edited while the node waited for a slot:
-    /// a result must not be stored under the key of other bytes. Storing computes the key from the recipe as an assertion.
+    /// A node that runs has its key made four times in all. Most nodes are hits, so this begins with the key alone. A
+    /// miss makes the recipe too, because the reasons compare it with the last one, and drops it again to save memory
+    /// (see [`Pending`]). [`Self::start`] makes it once more, because a file may have been edited while the node waited
+    /// for a slot: a result must not be stored under the key of other bytes. Storing computes the key from the recipe
+    /// as an assertion.
     fn look_up(&mut self, id: NodeId) {
         let looked_up = self.context.key(id, &self.results).and_then(|node| {
             let found = self.context.lookup(node.key, &node.numerics)?;
@@ -567,8 +568,8 @@ impl<'a> Runner<'a> {
         self.running.values().for_each(|running| running.cancel.ask());
     }
 
-    /// Looks again at nodes whose result is made elsewhere. If a node of this run makes it, they wait for that. If another
-    /// process does, they are queued: starting tries the lock again.
+    /// Looks again at nodes whose result is made elsewhere. If a node of this run makes it, they wait for that. If
+    /// another process does, they are queued: starting tries the lock again.
     fn check_elsewhere(&mut self) {
         for id in self.states.elsewhere() {
             match self.pending.maker(self.pending.keys[&id]) {

@@ -106,7 +106,8 @@ pub struct States<'a> {
     of: Vec<NodeState>,
     /// How many producers of each node have no result yet.
     missing: Vec<u32>,
-    /// The length of the longest path from each node to the end of the graph. The node with the longest path goes first.
+    /// The length of the longest path from each node to the end of the graph. The node with the longest path goes
+    /// first.
     height: Vec<u32>,
     ready: BTreeSet<(Reverse<u32>, NodeId)>,
     queued: BTreeSet<(Reverse<u32>, NodeId)>,

@@ -11,7 +11,8 @@ use super::journal::Journal;
 /// The most hits in one line of a journal, because a line is made in memory.
 const HITS_A_LINE: usize = 1_000;
 
-/// Both sinks of a run. Hits reach the journal together, before its next event: in most runs they are most of the nodes.
+/// Both sinks of a run. Hits reach the journal together, before its next event: in most runs they are most of the
+/// nodes.
 pub(super) struct Tee<'a> {
     sink: &'a dyn Sink,
     journal: Option<&'a Journal>,

@@ -1,4 +1,5 @@
-//! [`ThreadPool`]: the threads on which nodes run, one for each node that runs at the same time. A thread is kept for later nodes.
+//! [`ThreadPool`]: the threads on which nodes run, one for each node that runs at the same time. A thread is kept for
+//! later nodes.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Scope;

@@ -19,7 +19,8 @@
 //! check           the digest of all bytes above
 //! ```
 //!
-//! Results and objects lie in the order in which a run asks for them, so that it reads memory from one end to the other.
+//! Results and objects lie in the order in which a run asks for them, so that it reads memory from one end to the
+//! other.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -280,8 +281,8 @@ impl IndexFile {
         rows.binary_search_by(|row| row.bytes.cmp(&bytes.0)).ok().map(|at| rows[at].get())
     }
 
-    /// The signature that folder `number` of the manifests had when the manifests of all known results were in it. `None`
-    /// after a restart of the machine: a power cut may have taken manifests.
+    /// The signature that folder `number` of the manifests had when the manifests of all known results were in it.
+    /// `None` after a restart of the machine: a power cut may have taken manifests.
     pub fn folder(&self, number: u8) -> Option<Signature> {
         let rows = self.rows(&self.folders);
         let found = rows.binary_search_by_key(&u64::from(number), FolderRow::number).ok()?;

@@ -1,10 +1,10 @@
 //! The index: one file, `index`, that remembers results, objects and files, so that a run with nothing to do opens no
 //! manifest and hashes no file.
 //!
-//! It is a memo. What it says of a file holds only as long as the file's signature does, and everything in it can be found
-//! again from the manifests and the files. A file that is missing, damaged, or of another layout counts as an empty index:
-//! the next run is slower, and no result is lost. It is always written as a whole and renamed into its place, with a digest
-//! at its end.
+//! It is a memo. What it says of a file holds only as long as the file's signature does, and everything in it can be
+//! found again from the manifests and the files. A file that is missing, damaged, or of another layout counts as an
+//! empty index: the next run is slower, and no result is lost. It is always written as a whole and renamed into its
+//! place, with a digest at its end.
 //!
 //! | file         | holds                                                                        |
 //! |--------------|------------------------------------------------------------------------------|
@@ -16,9 +16,10 @@
 //!
 //! # Restarts of the machine
 //!
-//! A signature speaks for bytes as long as the machine runs. A power cut may take back bytes that were written and had not
-//! reached the disk, and some file systems keep the signature then. So the file records the machine's boot id. After a
-//! restart only what was [settled](crate::cache::stat::Signature::settled) still counts; all else is hashed once more.
+//! A signature speaks for bytes as long as the machine runs. A power cut may take back bytes that were written and had
+//! not reached the disk, and some file systems keep the signature then. So the file records the machine's boot id.
+//! After a restart only what was [settled](crate::cache::stat::Signature::settled) still counts; all else is hashed
+//! once more.
 //!
 //! # Two processes
 //!

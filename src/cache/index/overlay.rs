@@ -1,5 +1,5 @@
-//! [`Index`]: the index in memory. It is the file that was read ([`IndexFile`]) and beside it, for each kind of row, what
-//! changed since ([`Overlay`], [`LastKeys`]). Lookups ask the changes first.
+//! [`Index`]: the index in memory. It is the file that was read ([`IndexFile`]) and beside it, for each kind of row,
+//! what changed since ([`Overlay`], [`LastKeys`]). Lookups ask the changes first.
 
 use std::borrow::Borrow;
 use std::collections::hash_map::RandomState;
@@ -77,8 +77,8 @@ impl Index {
         }
     }
 
-    /// Reads the file again if another process wrote it meanwhile, or in any case with `always`. The changes of this process
-    /// stay on top, so where both know something, this process's value counts.
+    /// Reads the file again if another process wrote it meanwhile, or in any case with `always`. The changes of this
+    /// process stay on top, so where both know something, this process's value counts.
     pub fn catch_up(&mut self, path: &Path, always: bool) {
         if always || Signature::at(path).ok().flatten() != self.read {
             self.rebase(Self::read(path));

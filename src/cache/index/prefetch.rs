@@ -1,5 +1,6 @@
-//! [`Prefetch`]: checks the stat signatures of many objects, each once. Several threads may work on it together, and one may
-//! begin before it is known which answers a run needs, so that the checks go on while the plan is still being made.
+//! [`Prefetch`]: checks the stat signatures of many objects, each once. Several threads may work on it together, and
+//! one may begin before it is known which answers a run needs, so that the checks go on while the plan is still being
+//! made.
 //!
 //! It knows the index as it was read, and nothing that changed since.
 

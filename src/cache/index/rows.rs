@@ -54,8 +54,8 @@ impl OtherDigests {
     }
 }
 
-/// A short hash of a node's name. Two nodes of a pipeline with the same hash would mix up the reasons that are shown for
-/// them, and nothing else.
+/// A short hash of a node's name. Two nodes of a pipeline with the same hash would mix up the reasons that are shown
+/// for them, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeHash(pub u64);
 
@@ -229,7 +229,8 @@ impl FileRow {
         Self { path, hashed_at, signature, digest: memo.digest.0 }
     }
 
-    /// Returns the memo. After a restart of the machine (`same_boot` is false) a file that had just been written has none.
+    /// Returns the memo. After a restart of the machine (`same_boot` is false) a file that had just been written has
+    /// none.
     pub fn memo(&self, same_boot: bool) -> Option<FileMemo> {
         let (signature, hashed_at) = (self.signature.get(), self.hashed_at.get());
         let memo = FileMemo { signature, hashed_at, digest: Digest(self.digest) };

@@ -1,5 +1,5 @@
-//! Writes an [`Index`]: the bytes that [`IndexFile`] reads. What was read and what changed are merged in sorted order, so
-//! that the cost is linear.
+//! Writes an [`Index`]: the bytes that [`IndexFile`] reads. What was read and what changed are merged in sorted order,
+//! so that the cost is linear.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
@@ -266,8 +266,8 @@ fn moved(file: &IndexFile, objects: &[(Digest, Option<ObjectMemo>)]) -> Vec<u32>
     places
 }
 
-/// All files of the working tree, sorted by path. A path that is not UTF-8 is left out, so that such a file is hashed each
-/// time.
+/// All files of the working tree, sorted by path. A path that is not UTF-8 is left out, so that such a file is hashed
+/// each time.
 fn files(index: &Index) -> BTreeMap<Vec<u8>, FileMemo> {
     let read = index.file.files().filter_map(|(path, memo)| Some((path.to_owned(), memo?)));
     let mut all: BTreeMap<Vec<u8>, FileMemo> = read.collect();

@@ -1,5 +1,5 @@
-//! How the fields of a recipe become its key. A run makes the keys of all nodes, and needs the recipes of few, so fields can be
-//! hashed as they are found ([`KeyHasher`]), and what many nodes share is hashed once ([`SharedFields`]).
+//! How the fields of a recipe become its key. A run makes the keys of all nodes, and needs the recipes of few, so
+//! fields can be hashed as they are found ([`KeyHasher`]), and what many nodes share is hashed once ([`SharedFields`]).
 //!
 //! Every part of a field is hashed behind its length, and every kind of field and content behind its name. So no two
 //! recipes give the same bytes.

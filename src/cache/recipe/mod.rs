@@ -1,5 +1,5 @@
-//! [`Recipe`]: the ordered, named, typed fields that determine a result. The key, the text and the reasons of a recipe all
-//! walk the same fields, so what is shown is what is hashed. [`hash`] says how fields become a key.
+//! [`Recipe`]: the ordered, named, typed fields that determine a result. The key, the text and the reasons of a recipe
+//! all walk the same fields, so what is shown is what is hashed. [`hash`] says how fields become a key.
 
 pub mod hash;
 
@@ -34,7 +34,8 @@ pub enum FieldName<S = String> {
         /// The producer's coordinates, `method=dpt,seed=42`.
         at: S,
     },
-    /// How many files of a producer the stage reads. Distinguishes an absent producer from one that has none of the files.
+    /// How many files of a producer the stage reads. Distinguishes an absent producer from one that has none of the
+    /// files.
     Producer {
         /// The port's role.
         role: S,

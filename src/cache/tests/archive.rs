@@ -1,4 +1,4 @@
-//! Archives: what comes in is what went out; bad ones lose nothing and leave nothing.
+//! Tests of archives: an import restores what was exported, and a bad archive changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs::{self as files, File};

@@ -1,4 +1,5 @@
-//! Attacks on the store: cut and flipped files, foreign files, killed writers, two writers, folders that cannot be written.
+//! Attacks on the store: cut and flipped files, foreign files, killed writers, two writers, folders that cannot be
+//! written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -223,7 +224,7 @@ fn two_writers_at_once_one_result() {
     assert_eq!(store.index().file.results_sorted().count(), 10);
 }
 
-/// What a writer does that is killed: run by the test below, in a process of its own.
+/// A writer that is killed. The test below runs it in another process.
 #[test]
 fn writer_that_is_killed() {
     let Ok(dir) = std::env::var("DPT_TEST_KILLED_WRITER") else { return };

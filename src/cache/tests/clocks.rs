@@ -1,4 +1,4 @@
-//! Tests of clocks and times that lie: set back, set forward, put back by hand. What is trusted is bytes.
+//! Tests of wrong clocks and times: set back, set forward, restored by hand.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -70,8 +70,8 @@ fn objects_with_other_times_are_hashed_again() {
     assert_eq!(look(&store, 1), "`a.txt` is not what was stored");
 }
 
-/// What a power cut may do to a result that was not synced: other bytes behind the same size and times, and an index that
-/// speaks for them.
+/// A power cut may do this to a result that was not synced: other bytes behind the same size and times, and an index
+/// that speaks for them.
 #[test]
 fn unsynced_object_is_hashed_after_a_power_cut() {
     let dir = tempfile::tempdir().unwrap();

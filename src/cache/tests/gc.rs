@@ -1,4 +1,4 @@
-//! Clearing up: what is kept, what goes, in which order, and that nobody is disturbed.
+//! Tests of gc: what it keeps, what it removes, in which order, and that it disturbs no run.
 
 use std::fs as files;
 
@@ -9,7 +9,7 @@ use super::super::inventory::{Inventory, list};
 use super::*;
 use crate::base::digest::Digest;
 
-/// Everything that nobody keeps, however young.
+/// Removes everything that is not kept, however young.
 fn all() -> GcLimits {
     GcLimits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..GcLimits::default() }
 }
@@ -104,7 +104,7 @@ fn gc_to_a_size_removes_cheap_results_first() {
     assert_eq!(keys(plan(&store, &|_| false, limit(29)).unwrap()), [key(3), key(1)]);
     assert_eq!(keys(gc(&store, &[], limit(30))), [key(3)]);
     assert_eq!([1, 2, 3].map(|n| look(&store, n)), ["hit", "hit", "missing"]);
-    // What is kept is kept, whatever the size.
+    // Kept entries stay, whatever the size.
     assert_eq!(keys(gc(&store, &[2], limit(0))), [key(1)]);
     assert_eq!(look(&store, 2), "hit");
 }
@@ -125,7 +125,7 @@ fn sweep_keeps_what_was_needed_after_the_plan() {
     make(&store, 1, "one");
     make(&store, 2, "two");
     let plan = plan(&store, &|_| false, all()).unwrap();
-    // Another process makes one more, which shares a file with what is to go.
+    // Another process makes one more, which shares a file with an entry to remove.
     make(&Store::open(&dir.path().join("cache")).unwrap(), 3, "two");
     let done = sweep(&store, &plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
     assert_eq!(done.entries.iter().map(|gone| gone.key).collect::<Vec<_>>(), [key(2)]);

@@ -52,7 +52,7 @@ fn shared_results_are_used_in_place_and_nothing_is_written_there() {
     own.clear_away();
     assert_eq!(state(&dir.path().join("shared")), before);
     assert_eq!(count(&own, "work"), 0);
-    // What was learnt of the shared files is kept here.
+    // This store remembers the digests of the shared files.
     let again = private(dir.path());
     assert_eq!([1, 2, 3, 4].map(|n| look(&again, n)), ["hit", "hit", "hit", "missing"]);
     assert_eq!(look(&shared, 3), "missing");
@@ -103,7 +103,7 @@ fn missing_store_and_other_layout_are_refused() {
     fs::create_dir_all(dir.path().join("later/v7/entries")).unwrap();
     let error = own().with_shared(&dir.path().join("later")).unwrap_err();
     assert_eq!(error.notes, ["it has layout v7; this `dpt` reads v1"]);
-    // As one's own, it is left as it is, and a new one is made beside it.
+    // As the own store, it is left as it is, and a new one is created beside it.
     fs::write(dir.path().join("later/v7/entries/x"), "theirs").unwrap();
     make(&Store::open(&dir.path().join("later")).unwrap(), 1, "one");
     assert_eq!(fs::read(dir.path().join("later/v7/entries/x")).unwrap(), b"theirs");

@@ -1,4 +1,4 @@
-//! What a verification of the store finds, and what it does with it.
+//! Tests of verification: what it finds, and what it sets aside.
 
 use super::super::verify::{SetAside, VerifyReport, VerifyScope, verify};
 use super::*;
@@ -100,7 +100,7 @@ fn asked_to_end_it_hashes_no_more() {
     assert_eq!(verify(&store, &VerifyScope::Store, &|_| {}, &|| true).unwrap().objects, 0);
 }
 
-/// A large and a small object: what is good is trusted afterwards without being hashed.
+/// A large and a small object. Those that are right are trusted afterwards without being hashed.
 #[test]
 fn what_was_hashed_is_remembered() {
     let (dir, store) = setup();

@@ -73,8 +73,8 @@ impl Slots {
         self.take(node.resources.cpu, if node.kind.may_use_gpu() { node.resources.gpu } else { 0 })
     }
 
-    /// Takes so many slots, if they are free. A request for more CPU slots than there are takes all of them; a request for
-    /// several GPUs takes one.
+    /// Takes so many slots, if they are free. A request for more CPU slots than there are takes all of them; a request
+    /// for several GPUs takes one.
     pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<HeldSlots> {
         let cpus = cpus.clamp(1, self.cpus);
         let gpus = if self.has_gpus { gpus.min(1) } else { 0 };

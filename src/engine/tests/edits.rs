@@ -1,5 +1,5 @@
-//! Random graphs, edited at random between runs on one store, with the store damaged now and then. Sound: what a run calls
-//! done equals what a run from nothing makes. Minimal: the next run makes nothing, and a run makes no key twice.
+//! Random graphs, edited at random between runs on one store, with the store damaged now and then. Sound: what a run
+//! calls done equals what a run from nothing makes. Minimal: the next run makes nothing, and a run makes no key twice.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use crate::cache::FileRecord;
 use crate::cache::gc::{self, GcLimits};
 use crate::cache::inventory::Inventory;
 
-/// What a pipeline looks like.
+/// The shape of a pipeline.
 #[derive(Clone, Debug)]
 struct Shape {
     /// For each node: whom of those before it it reads, its text (which it writes), its rate (which it does not).
     nodes: Vec<(u16, u8, u8)>,
 }
 
-/// What happens between two runs.
+/// An event between two runs.
 #[derive(Clone, Debug)]
 enum Edit {
     Text(usize, u8),
@@ -111,7 +111,7 @@ fn gc(graph: &Graph, dir: &Path) {
     assert!(left.is_subset(&keys) && keys.is_subset(&left), "gc kept {left:?} of {keys:?}");
 }
 
-/// What each node made, by name and content.
+/// The files that each node made, by name and content.
 fn results(graph: &Graph, summary: &RunSummary) -> Vec<Vec<(String, FileRecord)>> {
     assert_eq!(summary.totals.failed, 0, "{:?}", summary.failed);
     graph
@@ -138,7 +138,7 @@ proptest! {
             let nothing = tempfile::tempdir().unwrap();
             let (scratch, _) = touched(&graph, &open(nothing.path()), options());
             prop_assert_eq!(results(&graph, &summary), results(&graph, &scratch), "after {:?}: {:?}", edit, lines);
-            // What it says is there, is there, and is right.
+            // Every file that the entry names is there and right.
             let store = open(dir.path());
             for stored in summary.results.iter().flatten() {
                 for file in stored.files.values() {

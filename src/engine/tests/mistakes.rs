@@ -1,5 +1,5 @@
-//! The classic mistakes of caches, one test each, called like the mistake. What is in a key and what is not has its own tests,
-//! field by field, in `keys.rs`.
+//! The classic mistakes of caches, one test each, called like the mistake. What is in a key and what is not has its own
+//! tests, field by field, in `keys.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ fn reads_file(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
 
 const READER: StageKind = StageKind { name: "reader", identity: Some(reads_file), ..TOUCH };
 
-/// A node that reads `data` below `dir`; what a run of it tells.
+/// Runs a node that reads `data` below `dir`; returns the lines of the run.
 fn reader(dir: &Path) -> Vec<String> {
     let mut plan = Plan::default();
     plan.of(&READER, "read", &[], &[text("data")]);
@@ -86,7 +86,7 @@ const GOLDEN: &str = "957eb51d83e2d0de063417820c6206d0e8149cc088b75c2a203bd6d05c
 fn defaults() {
     let dir = tempfile::tempdir().unwrap();
     touched(&one(&TOUCH, &[]), &open(dir.path()), options());
-    // `late` came with version 2 of the declaration, and stands at its default.
+    // `late` came with version 2 of the declaration, and is at its default.
     let (_, lines) = touched(&one(&TOUCH, &[("late", Value::Float(2.0))]), &open(dir.path()), options());
     assert_eq!(lines, ["Fresh a"]);
     let (_, lines) = touched(&one(&TOUCH, &[("late", Value::Float(1.0))]), &open(dir.path()), options());

@@ -90,7 +90,7 @@ pub fn text(value: &str) -> (&'static str, Value) {
     ("text", Value::Str(value.to_owned()))
 }
 
-/// What `touch` does: one file with its text and the contents of its inputs in the order given.
+/// The stage `touch`: writes one file with its text and the contents of its inputs in the order given.
 pub fn touch(job: &Job) -> StageResult {
     let mut read = Vec::new();
     for input in job.inputs.values().flatten() {

@@ -1,5 +1,5 @@
-//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once, also when
-//! they are of different pipelines that share some of their nodes.
+//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once,
+//! also when they are of different pipelines that share some of their nodes.
 
 use std::collections::HashMap;
 
@@ -110,7 +110,7 @@ proptest! {
         prop_assert_eq!(inventory.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
         prop_assert!(inventory.entries.iter().all(|entry| entry.made.len() == 1));
         prop_assert_eq!((a.totals.failed, b.totals.failed), (0, 0));
-        // Each has what a run alone would have had.
+        // Each has the results of a run by itself.
         for (graph, summary) in graphs.iter().zip([&a, &b]) {
             let alone = tempfile::tempdir().unwrap();
             let scratch = touched(graph, &open(alone.path()), options()).0;

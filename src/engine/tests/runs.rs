@@ -1,4 +1,4 @@
-//! The loop: what runs, what need not, what fails, what is shared.
+//! Tests of the loop: which nodes run, which need not, which fail, and which share a result.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,7 +74,7 @@ fn fast_path_needs_the_results_of_all_producers() {
     let forced = || RunOptions { force: vec![ids[0]], ..options() };
     let (_, lines) = touched(&graph, &store, forced());
     assert_eq!(lines, ["queue n0: forced", "done n0", "CutOff n1", "Fresh n2"]);
-    // Another result under the same key: what reads it is made anew.
+    // Another result under the same key: its consumers run again.
     let other = |job: &Job, _: &dyn Progress, _: &Cancel| {
         let text = if job.node == "n0" { "other" } else { "same" };
         json::write(&job.out.join("out.json"), &text)?;

@@ -1,9 +1,9 @@
-//! [`WorkerPool`]: the `dpt-worker` processes that run torch stages. Each is started when it is first needed, and kept with
-//! what it has loaded for the next job. A worker that dies fails only its own node, and the next job starts another.
-//! Knows no stage: it passes jobs in and answers out.
+//! [`WorkerPool`]: the `dpt-worker` processes that run torch stages. Each is started when it is first needed, and kept
+//! with what it has loaded for the next job. A worker that dies fails only its own node, and the next job starts
+//! another. Knows no stage: it passes jobs in and answers out.
 //!
-//! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal does not work here: it
-//! is sent when the *thread* that started the child ends.)
+//! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal does not work
+//! here: it is sent when the *thread* that started the child ends.)
 
 mod failure;
 mod process;
@@ -104,8 +104,8 @@ impl WorkerPool {
     /// worker's own.
     ///
     /// # Errors
-    /// Fails with the error of the stage; with class `Environment` if no worker can be started, `Stage` if the worker died, and
-    /// `Interrupted` if the job was cancelled.
+    /// Fails with the error of the stage; with class `Environment` if no worker can be started, `Stage` if the worker
+    /// died, and `Interrupted` if the job was cancelled.
     pub fn run(&self, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> StageResult {
         let mut lease = self.lease(job, cancel)?;
         let (result, again) = self.work(lease.worker(), job, progress, cancel);

@@ -111,8 +111,8 @@ impl Worker {
         }
     }
 
-    /// The device of a job: the one that it names if this worker has it (all have the CPU), else the worker's own. With several
-    /// GPUs, workers take them in turn.
+    /// The device of a job: the one that it names if this worker has it (all have the CPU), else the worker's own. With
+    /// several GPUs, workers take them in turn.
     pub(super) fn device(&self, named: &str) -> String {
         let own = &self.hello.devices;
         if named == "cpu" || own.iter().any(|device| device == named) {

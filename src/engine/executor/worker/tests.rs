@@ -31,12 +31,12 @@ while read -r line; do
 done
 "#;
 
-/// A build as it stands in the worker's first answer.
+/// A build as the worker's first answer has it.
 fn build(build: &Build) -> String {
     serde_json::to_string(build).unwrap()
 }
 
-/// What comes of a worker whose script is `FAKE` with `from` replaced by `to`.
+/// The outcome of a worker whose script is `FAKE` with `from` replaced by `to`.
 fn refused(from: &str, to: &str) -> Diag {
     let fake = fake();
     let program = &fake.pool.config.program;
