@@ -8,11 +8,11 @@
 //! 3. each is renamed to its place in `objects/`, then the folders are synced: an object that nothing names does no
 //!    harm;
 //! 4. the manifest is written beside, synced, renamed: now the result is there;
-//! 5. `work/KEY` goes (it is handed on to the next node, see [`super::work`]), then the lock.
+//! 5. `work/KEY` goes (it is handed on to the next node, see `work`), then the lock.
 //!
 //! A result that took less than `WORTH_SYNCING` to make is not synced, because a sync takes about as long as making it
 //! again. A power cut may leave such a file empty, or full of other bytes. It is never taken for the result: after a
-//! restart of the machine, what was not synced is hashed before it is used (see [`super::index`]), reported as damaged,
+//! restart of the machine, what was not synced is hashed before it is used (see `index`), reported as damaged,
 //! and made again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

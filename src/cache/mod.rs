@@ -43,8 +43,8 @@
 //! | `stage.ROLE[AXES]`     | in a gather, the producer's stage: what gathers (a report) shows names   |
 //! | `file.NAME`            | the content of a file or folder of the working tree                      |
 //!
-//! Inputs of a `command` count by the digest of their bytes instead, and for inputs and files of a `command` it also counts
-//! which are executable.
+//! Inputs of a `command` count by the digest of their bytes instead, and for inputs and files of a `command` it also
+//! counts which are executable.
 //!
 //! # What is left out on purpose
 //!

@@ -1,5 +1,5 @@
 //! [`Store`]: a folder of results, its paths, its locks and its index. It knows no graph and no stage. The other files
-//! of this folder say what is done with a store: [`super::lookup`] reads a result, [`super::commit`] makes one.
+//! of this folder say what is done with a store: `lookup` reads a result, [`super::commit`] makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;

@@ -1,5 +1,5 @@
 //! What the thread of a running node does: it runs the stage and stores the result. It knows no other node; the loop
-//! ([`super::run`]) receives one message at its end.
+//! ([`mod@super::run`]) receives one message at its end.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -15,7 +15,7 @@
 //! The loop ends when no node is ready, queued, elsewhere or running. `docs/engine.md` has pictures of the states, the
 //! slots and the locks.
 //!
-//! This file has the plain path first. A run with nothing to do takes the [fast path](super::fast_path) before the
+//! This file has the plain path first. A run with nothing to do takes the fast path (`fast_path.rs`) before the
 //! loop, which leaves few nodes or none for it.
 //!
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another

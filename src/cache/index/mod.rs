@@ -6,13 +6,13 @@
 //! empty index: the next run is slower, and no result is lost. It is always written as a whole and renamed into its
 //! place, with a digest at its end.
 //!
-//! | file         | holds                                                                        |
-//! |--------------|------------------------------------------------------------------------------|
-//! | [`rows`]     | what is remembered, as values and as rows of the file                        |
-//! | [`file`]     | [`IndexFile`]: reads and looks up the file where it lies                     |
-//! | [`overlay`]  | [`Index`]: the file and what changed since, for lookups and updates          |
-//! | [`write`]    | merges both and writes a new file                                            |
-//! | [`prefetch`] | [`Prefetch`]: checks the signatures of a pipeline's objects on other threads |
+//! | file          | holds                                                                        |
+//! |---------------|------------------------------------------------------------------------------|
+//! | [`rows`]      | what is remembered, as values and as rows of the file                        |
+//! | [`mod@file`]  | [`IndexFile`]: reads and looks up the file where it lies                     |
+//! | [`overlay`]   | [`Index`]: the file and what changed since, for lookups and updates          |
+//! | [`mod@write`] | merges both and writes a new file                                            |
+//! | [`prefetch`]  | [`Prefetch`]: checks the signatures of a pipeline's objects on other threads |
 //!
 //! # Restarts of the machine
 //!
