@@ -12,7 +12,7 @@ use crate::cli::{common, render};
 use crate::engine::executor::Executor;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, RunSummary};
+use crate::engine::options::{RunOptions, RunSummary};
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 use crate::repro::lock_check::{LockCheck, LockReport, check};

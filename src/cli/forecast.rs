@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::cache::Store;
-use crate::engine::executor::{Held, Slots};
+use crate::engine::executor::{HeldSlots, Slots};
 use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::{Graph, NodeId};
-use crate::engine::state::{NodeState, States, Wanted};
+use crate::engine::state::{NodeState, States, WantedNodes};
 use crate::pipeline::Plan;
 
 use super::render;
@@ -102,9 +102,9 @@ impl Forecast {
 /// Simulates a run and returns its wall time in seconds. `costs` has the seconds of each node that runs; other nodes
 /// take no time. Order and slots are those of a run.
 fn wall(graph: &Graph, targets: &[NodeId], costs: &HashMap<NodeId, f64>, mut slots: Slots) -> f64 {
-    let mut states = States::new(graph, &Wanted::new(graph, targets), |_| false);
+    let mut states = States::new(graph, &WantedNodes::new(graph, targets), |_| false);
     let mut ends: BinaryHeap<Reverse<(u64, NodeId)>> = BinaryHeap::new();
-    let mut held: HashMap<NodeId, Held> = HashMap::new();
+    let mut held: HashMap<NodeId, HeldSlots> = HashMap::new();
     let mut now = 0;
     loop {
         while let Some(id) = states.next_ready() {

@@ -7,7 +7,7 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{progress, render};
 use crate::engine::freshness::{Freshness, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::repro::lock_check;
 use crate::repro::lockfile::{self, LockFile};
 use crate::worker::device::Wanted;

@@ -22,7 +22,7 @@ use crate::base::watch::Unwatched;
 use crate::cache::durable::sync_all;
 use crate::cache::{FileRecord, Store, Stored};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunSummary;
+use crate::engine::options::RunSummary;
 use crate::pipeline::Plan;
 
 use super::common::{is_last, shown};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::base::diag::Diag;
 use crate::base::digest::FieldHasher;
 use crate::cache::Store;
-use crate::cache::recipe::Content;
+use crate::cache::recipe::FieldContent;
 use crate::engine::graph::{Graph, NodeId};
 use crate::engine::key;
 use crate::engine::prepare::sources;
@@ -28,7 +28,7 @@ pub fn request(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> R
         .iter()
         .map(|field| {
             let text = match &field.content {
-                Content::Digest(digest) => digest.hex(),
+                FieldContent::Digest(digest) => digest.hex(),
                 other => other.to_string(),
             };
             (field.name.to_string(), text)
