@@ -88,7 +88,7 @@ pub fn by_length(examples: &[Encoded], batch_size: usize) -> Vec<Vec<usize>> {
 
 /// Examples for ever, epoch after epoch, each epoch all of them once. The last, smaller batch of an epoch is kept.
 pub struct Epochs<'a> {
-    examples: &'a [Encoded],
+    examples: Vec<&'a Encoded>,
     batch_size: usize,
     order: Order,
     seed: i64,
@@ -98,11 +98,18 @@ pub struct Epochs<'a> {
 }
 
 impl<'a> Epochs<'a> {
-    /// `examples` in batches of `batch_size`.
+    /// `examples` in batches of `batch_size`. They may be a part of a split, such as that of one client.
     ///
     /// # Errors
     /// No examples; one without a target.
-    pub fn new(examples: &'a [Encoded], batch_size: usize, order: Order, seed: i64, pad_id: i32) -> Result<Self, Diag> {
+    pub fn new(
+        examples: impl IntoIterator<Item = &'a Encoded>,
+        batch_size: usize,
+        order: Order,
+        seed: i64,
+        pad_id: i32,
+    ) -> Result<Self, Diag> {
+        let examples: Vec<_> = examples.into_iter().collect();
         if examples.is_empty() {
             return Err(Diag::error(Class::Stage, "there is nothing to train on: the split `train` is empty"));
         }
@@ -168,7 +175,7 @@ impl BatchSource for Epochs<'_> {
             *at_hand = Some((epoch, self.plan(epoch)));
         }
         let (_, batches) = at_hand.as_ref().expect("just made");
-        let examples: Vec<_> = batches[index as usize].iter().map(|&i| &self.examples[i]).collect();
+        let examples: Vec<_> = batches[index as usize].iter().map(|&i| self.examples[i]).collect();
         Ok(collate(&examples, self.pad_id))
     }
 }

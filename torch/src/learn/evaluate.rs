@@ -10,7 +10,7 @@ use crate::model::t5::{IGNORED, Memory, T5};
 use crate::prompt::Folded;
 
 use super::batch::{by_length, collate, pad};
-use super::fit::{Evaluator, Score};
+use super::selection::{Evaluator, Score};
 
 /// Scores prompts on a split while they are trained. Where the task has classes, or a row its own candidates, the answer is the
 /// candidate of the greatest log-likelihood, and the task's metrics are taken; free text is decoded greedily and must be the

@@ -16,9 +16,11 @@ use crate::model::config::{T5Config, TensorInit, TensorSpec};
 use crate::model::t5::{IGNORED, T5};
 
 use super::batch::{MULTIPLE, pad};
-use super::fit::CurveRow;
-use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
-use super::schedule::Linear;
+use super::descent::{CurveRow, Descent, DescentOptions, DescentState};
+use super::optim::{OptimizerKind, ParamGroup};
+use super::run::{Observer, Run};
+use super::schedule::{Schedule, ScheduleKind};
+use super::snapshot::Snapshot;
 
 /// The longest sign, in vectors.
 const LONGEST_SIGN: u64 = 10;
@@ -82,17 +84,14 @@ pub fn fresh(config: &T5Config, seed: i64) -> BTreeMap<String, Tensor> {
     config.tensors().into_iter().map(draw).collect()
 }
 
-/// A pretraining run: the model, and where it is.
+/// A pretraining run: the model, and where it is. [`drive`](super::run::drive) takes it to its end.
 pub struct Pretraining<'a> {
     options: PretrainOptions,
     courses: &'a [Course],
     t5: T5,
     names: Vec<String>,
     parameters: Vec<Tensor>,
-    adam: AdamW,
-    step: u64,
-    /// One row a step, of this run and of those that it goes on from.
-    pub curves: Vec<CurveRow>,
+    descent: Descent,
 }
 
 /// One step's examples: sources and targets, and the signs before them.
@@ -126,15 +125,21 @@ impl<'a> Pretraining<'a> {
             tensors.into_iter().map(|(name, t)| (name, t.to_device(device).set_requires_grad(true))).collect();
         let names: Vec<String> = tensors.keys().cloned().collect();
         let parameters: Vec<Tensor> = tensors.values().map(Tensor::shallow_clone).collect();
-        let adam =
-            AdamW::new(&parameters, vec![ParamGroup::all(&parameters, options.weight_decay)], OptimizerKind::AdamW);
+        let schedule = Schedule {
+            kind: ScheduleKind::Linear,
+            rate: options.learning_rate,
+            warmup: options.warmup_steps,
+            total: options.steps,
+        };
+        let descent = DescentOptions {
+            optimizer: OptimizerKind::AdamW,
+            groups: vec![ParamGroup::all(&parameters, options.weight_decay)],
+            schedules: vec![schedule],
+            max_grad_norm: options.max_grad_norm,
+        };
+        let descent = Descent::new(&parameters, descent);
         let t5 = T5::from_tensors(config, tensors);
-        Ok(Self { options, courses, t5, names, parameters, adam, step: 0, curves: Vec::new() })
-    }
-
-    /// Steps done.
-    pub fn step(&self) -> u64 {
-        self.step
+        Ok(Self { options, courses, t5, names, parameters, descent })
     }
 
     /// The weights as they are, by Hugging Face's names.
@@ -142,56 +147,30 @@ impl<'a> Pretraining<'a> {
         self.names.iter().cloned().zip(self.parameters.iter().map(Tensor::detach)).collect()
     }
 
-    /// Weights and the optimizer's moments: with the step and the curves, all that [`resume`](Self::resume) needs.
-    pub fn snapshot(&self) -> BTreeMap<String, Tensor> {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        self.weights().into_iter().chain(self.adam.tensors(&names)).collect()
-    }
-
-    /// Goes on after `curves.len()` steps. `None`: the snapshot is of another run.
-    pub fn resume(&mut self, snapshot: &BTreeMap<String, Tensor>, curves: Vec<CurveRow>) -> Option<()> {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let stored: Vec<&Tensor> = names.iter().map(|name| snapshot.get(*name)).collect::<Option<_>>()?;
-        if stored.iter().zip(&self.parameters).any(|(s, p)| s.size() != p.size()) {
-            return None;
-        }
-        self.adam.restore(&names, i32::try_from(curves.len()).ok()?, snapshot)?;
-        let _guard = tch::no_grad_guard();
-        for (parameter, stored) in self.parameters.iter_mut().zip(stored) {
-            parameter.copy_(stored);
-        }
-        self.step = curves.len() as u64;
-        self.curves = curves;
-        Some(())
+    /// One row a step, of this run and of those that it goes on from.
+    pub fn curves(&self) -> &[CurveRow] {
+        self.descent.curves()
     }
 
     /// One step.
     ///
     /// # Errors
     /// A loss or gradient that is not finite.
-    pub fn advance(&mut self) -> Result<CurveRow, Diag> {
-        let o = &self.options;
-        let signed = signed(self.courses, o, self.step, self.t5.config().d_model as usize);
+    pub fn step(&mut self) -> Result<CurveRow, Diag> {
+        let signed = signed(self.courses, &self.options, self.steps_done(), self.t5.config().d_model as usize);
         let input_ids = pad(signed.sources.iter().copied(), self.t5.config().pad_token_id, MULTIPLE);
         let mask = input_ids.ne(self.t5.config().pad_token_id).to_kind(Kind::Int64);
         let labels = pad(signed.targets.iter().copied(), IGNORED, 1);
         let input = self.t5.text(&input_ids, &mask).with_prefix(&self.prompt(&signed));
         let (states, mask) = self.t5.encode(input);
         let loss = self.t5.loss(&states, &mask, &labels);
-        let mut gradients = Tensor::run_backward(&[&loss], &self.parameters, false, false);
-        let norm = clip(&mut gradients, o.max_grad_norm);
-        let rate = Linear { rate: o.learning_rate, warmup: o.warmup_steps, total: o.steps }.at(self.step);
-        let loss = loss.double_value(&[]);
-        if !loss.is_finite() || !norm.is_finite() {
-            return Err(Diag::error(Class::Stage, format!("the loss at step {} is {loss}", self.step + 1))
-                .note(format!("the norm of its gradients is {norm}, the learning rate {rate}"))
-                .help("try a lower `learning_rate`"));
-        }
-        self.adam.step(&mut self.parameters, &gradients, &[rate]);
-        self.step += 1;
-        let row = CurveRow { step: self.step, loss: loss as f32, learning_rate: rate, grad_norm: norm as f32 };
-        self.curves.push(row);
-        Ok(row)
+        let gradients = Tensor::run_backward(&[&loss], &self.parameters, false, false);
+        let row = self.descent.apply(&mut self.parameters, &loss, gradients);
+        row.map_err(|diag| diag.help("lower `learning_rate`"))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).collect()
     }
 
     /// The signs as vectors, `[B, length, d]`.
@@ -208,6 +187,45 @@ impl<'a> Pretraining<'a> {
                 shares * (sign / size) + noise
             }
         }
+    }
+}
+
+impl Run for Pretraining<'_> {
+    type State = DescentState;
+
+    fn steps_done(&self) -> u64 {
+        self.descent.state().step
+    }
+
+    fn ended(&self) -> bool {
+        self.steps_done() >= self.options.steps
+    }
+
+    fn advance(&mut self, observer: &dyn Observer<DescentState>) -> Result<(), Diag> {
+        observer.step(&self.step()?, self.options.batch_size as i64);
+        Ok(())
+    }
+
+    /// Its tensors are the weights as `model.NAME`, the optimizer's and the curves.
+    fn snapshot(&self) -> Snapshot<DescentState> {
+        let mut tensors = self.descent.tensors(&self.names());
+        tensors.extend(self.weights().into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)));
+        Snapshot { tensors, state: self.descent.state().clone() }
+    }
+
+    fn restore(&mut self, snapshot: Snapshot<DescentState>) -> Result<(), Diag> {
+        let other_run = || Diag::error(Class::Stage, "the snapshot is of another run");
+        let model = snapshot.part("model");
+        let stored: Vec<&Tensor> =
+            self.names.iter().map(|name| model.get(name)).collect::<Option<_>>().ok_or_else(other_run)?;
+        let fits = stored.iter().zip(&self.parameters).all(|(stored, parameter)| stored.size() == parameter.size());
+        let descent = self.descent.restored(&self.parameters, &self.names(), &snapshot.state, &snapshot.tensors);
+        self.descent = descent.filter(|d| fits && d.state().step <= self.options.steps).ok_or_else(other_run)?;
+        let _guard = tch::no_grad_guard();
+        for (parameter, stored) in self.parameters.iter_mut().zip(stored) {
+            parameter.copy_(stored);
+        }
+        Ok(())
     }
 }
 
@@ -313,20 +331,23 @@ mod tests {
         let mut snapshot = None;
         for step in 0..6 {
             if step == 4 {
-                let copies = whole.snapshot().into_iter().map(|(name, t)| (name, t.copy())).collect::<BTreeMap<_, _>>();
-                snapshot = Some((copies, whole.curves.clone()));
+                snapshot = Some(whole.snapshot().copy());
             }
-            whole.advance().unwrap();
+            whole.step().unwrap();
         }
-        let (tensors, curves) = snapshot.unwrap();
         let mut resumed = Pretraining::new(config(), &courses, options(), device).unwrap();
-        resumed.resume(&tensors, curves).unwrap();
-        assert_eq!(resumed.step(), 4);
-        resumed.advance().unwrap();
-        resumed.advance().unwrap();
+        resumed.restore(snapshot.unwrap()).unwrap();
+        assert_eq!(resumed.steps_done(), 4);
+        resumed.step().unwrap();
+        resumed.step().unwrap();
         assert_eq!(resumed.weights(), whole.weights());
-        assert_eq!(resumed.curves, whole.curves);
-        assert!(resumed.resume(&BTreeMap::new(), Vec::new()).is_none());
+        assert_eq!(resumed.curves(), whole.curves());
+        assert!(resumed.restore(Snapshot { tensors: BTreeMap::new(), state: DescentState::default() }).is_err());
+        assert_eq!(
+            (resumed.weights(), resumed.curves()),
+            (whole.weights(), whole.curves()),
+            "a refusal changes nothing"
+        );
     }
 
     #[test]
@@ -334,8 +355,8 @@ mod tests {
         let courses = courses();
         let mut run = Pretraining::new(config(), &courses, options(), tch::Device::Cpu).unwrap();
         let before: BTreeMap<_, _> = run.weights().into_iter().map(|(name, t)| (name, t.copy())).collect();
-        while run.step() < 6 {
-            run.advance().unwrap();
+        while !run.ended() {
+            run.step().unwrap();
         }
         for (name, tensor) in run.weights() {
             assert_ne!(tensor, before[&name], "{name}");

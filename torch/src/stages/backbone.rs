@@ -1,5 +1,8 @@
 //! Whether a prompt and a backbone belong together.
 
+use serde::Deserialize;
+
+use crate::artifact::json as json_file;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::model::cache;
@@ -45,4 +48,19 @@ pub(super) fn check(info: &AdapterInfo, from: &Input, model: &Input) -> Result<O
         .help("a prompt is of use on its own model alone: name that one as `model`"));
     }
     Ok(None)
+}
+
+/// The model's name, if it has one.
+///
+/// # Errors
+/// Its `backbone.json` cannot be read.
+pub(super) fn name(model: &Input) -> Result<Option<String>, Diag> {
+    #[derive(Deserialize)]
+    struct Backbone {
+        name: Option<String>,
+    }
+    match model.files.get("backbone.json") {
+        Some(path) => Ok(json_file::read::<Backbone>(path)?.name),
+        None => Ok(None),
+    }
 }

@@ -2,11 +2,11 @@
 //! engine reads without libtorch.
 
 mod backbone;
-mod checkpoint;
 pub mod eval;
 pub mod pretrain;
 pub mod svd_init;
 pub mod train;
+mod training;
 
 pub use dpt::stages::{ctx, stage};
 use dpt::worker::serve::Run;

@@ -12,7 +12,7 @@ use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::data::encoded::{self, Encoded, Tokens};
+use crate::data::encoded::{Encoded, Tokens};
 use crate::data::task::{self, Prediction};
 use crate::data::tokenizer::{Tokenizer, beside};
 use crate::learn::batch::{by_length, collate};
@@ -23,6 +23,7 @@ use crate::report::records::{Backbone, Baselines, EvalRecord, Scored, ScoredBy, 
 use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
+use crate::stages::training::inputs;
 use score::{Scorer, modal};
 
 /// The parameters, as declared in [`dpt::stages::eval::KIND`].
@@ -69,9 +70,9 @@ pub fn run(ctx: &Ctx) -> StageResult {
     device::deterministic();
 
     let (data, model, from) = (ctx.input("data")?, ctx.input("model")?, ctx.input("adapter")?);
-    let tokens: Tokens = json_file::read(data.file("tokens.json")?)?;
+    let tokens = inputs::tokens(data, params.task.as_deref())?;
     let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
-    check_inputs(ctx, &params, &tokens, &info)?;
+    check_inputs(ctx, &tokens, &info)?;
     let unchecked = backbone::check(&info, from, model)?;
     let examples = read_split(data, &params.split)?;
     let scorer = Scorer::new(&examples, &tokens)?;
@@ -87,13 +88,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let tokenizer = if greedy { Some(tokenizer(ctx, &tokens)?) } else { None };
 
     let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
-    if tokens.vocab_size as i64 > t5.config().vocab_size {
-        return Err(Diag::error(
-            Class::Stage,
-            format!("the tokenizer has {} tokens, the model {}", tokens.vocab_size, t5.config().vocab_size),
-        )
-        .note(format!("the data comes from `{}`, the model from `{}`", data.node, model.node)));
-    }
+    inputs::check_vocabulary_size(&tokens, data, &t5, model)?;
     let work = Work { ctx, params: &params, scorer: &scorer, tokens: &tokens, tokenizer: tokenizer.as_ref(), t5: &t5 };
     let load = |file: &str| Adapter::load(&info, &Tensors::open(from.file(file)?)?, t5.device());
     let wanted = Wanted { likelihoods: scorer.has_candidates(), greedy };
@@ -164,12 +159,8 @@ pub fn run(ctx: &Ctx) -> StageResult {
 }
 
 /// Adapter and data must belong together.
-fn check_inputs(ctx: &Ctx, params: &EvalParams, tokens: &Tokens, info: &AdapterInfo) -> Result<(), Diag> {
+fn check_inputs(ctx: &Ctx, tokens: &Tokens, info: &AdapterInfo) -> Result<(), Diag> {
     let (data, from) = (ctx.input("data")?, ctx.input("adapter")?);
-    if let Some(task) = params.task.as_ref().filter(|task| **task != tokens.task) {
-        let message = format!("`task` is `{task}`, and the data is of task `{}`", tokens.task);
-        return Err(Diag::error(Class::Stage, message).note(format!("the data comes from `{}`", data.node)));
-    }
     if let Some(task) = info.task.as_ref().filter(|task| **task != tokens.task) {
         let message = format!("the prompt was trained for task `{task}`, and the data is of task `{}`", tokens.task);
         return Err(Diag::error(Class::Stage, message)
@@ -179,15 +170,7 @@ fn check_inputs(ctx: &Ctx, params: &EvalParams, tokens: &Tokens, info: &AdapterI
 }
 
 fn read_split(data: &Input, split: &str) -> Result<Vec<Encoded>, Diag> {
-    let name = format!("{split}.parquet");
-    let Some(path) = data.files.get(&name) else {
-        let has: Vec<_> =
-            data.files.keys().filter_map(|f| f.strip_suffix(".parquet")).map(|s| format!("`{s}`")).collect();
-        return Err(Diag::error(Class::Stage, format!("the data has no split `{split}`"))
-            .note(format!("`{}` has {}", data.node, has.join(", ")))
-            .help("set `split` to one of these"));
-    };
-    let examples = encoded::from_batch(&table::read(path)?, &name)?;
+    let examples = inputs::split(data, split, Some("split"))?;
     if examples.is_empty() {
         return Err(Diag::error(Class::Stage, format!("there is nothing to score: the split `{split}` is empty"))
             .note(format!("the data comes from `{}`", data.node)));

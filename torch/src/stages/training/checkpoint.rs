@@ -27,7 +27,7 @@ const HEAD: &str = "head";
 const DIGEST_BYTES: usize = 32;
 
 /// The checkpoint of one run.
-pub(super) struct Checkpoint<'a> {
+pub(in crate::stages) struct Checkpoint<'a> {
     path: PathBuf,
     numerics: &'a BTreeMap<String, String>,
 }
@@ -41,7 +41,7 @@ struct Head<S> {
 
 impl<'a> Checkpoint<'a> {
     /// The checkpoint called `name` in the scratch folder of `ctx`, of a run that computes with `numerics`.
-    pub(super) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
+    pub(in crate::stages) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
         Self { path: ctx.job.scratch.join(name), numerics }
     }
 
@@ -49,7 +49,11 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self, state: &impl Serialize, mut tensors: BTreeMap<String, Tensor>) -> Result<(), Diag> {
+    pub(in crate::stages) fn write(
+        &self,
+        state: &impl Serialize,
+        mut tensors: BTreeMap<String, Tensor>,
+    ) -> Result<(), Diag> {
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.kind() == Kind::Uint8) {
             return Err(Diag::error(
                 Class::Bug,
@@ -76,7 +80,10 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be set aside.
-    pub(super) fn read<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
+    pub(in crate::stages) fn read<S: DeserializeOwned>(
+        &self,
+        ctx: &Ctx,
+    ) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
         match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             _ => (),
@@ -94,7 +101,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be moved.
-    pub(super) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
+    pub(in crate::stages) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
         let aside = self.path.with_extension("set-aside");
         fault::point("quarantine.rename")
             .and_then(|()| std::fs::rename(&self.path, &aside))

@@ -1,0 +1,8 @@
+//! What the stages that train have in common: reading their inputs ([`inputs`]), the adapter's initial values ([`start`]),
+//! checkpoints ([`checkpoint`]), progress ([`watch`]) and the tables that they write ([`curves`]).
+
+pub(super) mod checkpoint;
+pub(super) mod curves;
+pub(super) mod inputs;
+pub(super) mod start;
+pub(super) mod watch;
