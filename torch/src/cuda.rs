@@ -2,8 +2,10 @@
 //! `libtorch_cuda.so`, which registers them by itself when it is loaded. So one binary serves machines with a GPU and
 //! machines without. Loading must come before libtorch is first asked for a CUDA device: it remembers the answer.
 
-use std::ffi::{CStr, CString};
+use std::error::Error;
 use std::path::{Path, PathBuf};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
@@ -119,24 +121,24 @@ fn load_library() -> Loaded {
         .unwrap_or(Loaded::Nowhere)
 }
 
-/// Loads one file for the rest of the process, its symbols open to what is loaded later. `None`: it is not there.
+/// Loads one file for the rest of the process, its symbols visible to what is loaded later. Returns `None` if there is no such
+/// file.
 fn open(file: &Path) -> Option<Loaded> {
-    use std::os::unix::ffi::OsStrExt;
     if !file.exists() {
         return None;
     }
-    let name = CString::new(file.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the name is a valid C string. Loading runs the library's initialisers: it is libtorch's own.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if !handle.is_null() {
-        return Some(Loaded::From(file.to_path_buf()));
+    // SAFETY: loading runs the library's initialisers, which are libtorch's own: they may run at any time, on any thread.
+    match unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            // Never unloaded: libtorch keeps pointers into it.
+            std::mem::forget(library);
+            Some(Loaded::From(file.to_path_buf()))
+        }
+        Err(error) => {
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Some(Loaded::Refused(why))
+        }
     }
-    // SAFETY: after a failed `dlopen`, `dlerror` gives a valid C string, which is copied at once.
-    let why = unsafe {
-        let text = libc::dlerror();
-        if text.is_null() { "no reason given".into() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
-    };
-    Some(Loaded::Refused(why))
 }
 
 /// Takes `running`, the version of the libtorch that this process runs with (`None`: it is too old to say), if it is
@@ -201,6 +203,15 @@ mod tests {
         for other in [Some("2.12.0".to_owned()), None] {
             assert_eq!(check_libtorch(other).unwrap_err().class, Class::Environment);
         }
+    }
+
+    #[test]
+    fn file_that_is_no_library_is_refused_with_the_reason() {
+        let file = tempfile::Builder::new().suffix(".so").tempfile().unwrap();
+        std::fs::write(file.path(), "no library").unwrap();
+        let Some(Loaded::Refused(why)) = open(file.path()) else { panic!("not refused") };
+        assert!(why.contains(file.path().to_str().unwrap()), "{why}");
+        assert!(open(Path::new("/nowhere/libtorch_cuda.so")).is_none());
     }
 
     #[test]

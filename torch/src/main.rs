@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use dpt::base::diag::{Class, Diag};
@@ -81,15 +80,11 @@ fn wanted(args: impl Iterator<Item = String>) -> Result<Wanted, Diag> {
     }
 }
 
-/// The real stdout, for answers alone: whatever else prints to file descriptor 1 (libtorch, a stray `println!`) lands
-/// on stderr from now on.
+/// The real stdout, for answers only: whatever else prints to file descriptor 1 (libtorch, a stray `println!`) lands on stderr
+/// from now on.
 fn take_stdout() -> io::Result<File> {
-    // SAFETY: both calls take open descriptors; the duplicate is ours alone.
-    unsafe {
-        let own = libc::fcntl(libc::STDOUT_FILENO, libc::F_DUPFD_CLOEXEC, 3);
-        if own < 0 || libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(File::from(OwnedFd::from_raw_fd(own)))
-    }
+    // At least 3, so that it never takes the place of a standard stream that is closed.
+    let own = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(File::from(own))
 }
