@@ -1,5 +1,5 @@
-//! [`Descent`]: the part of a training loop that does not depend on what is trained. Of a loss and its gradients it makes
-//! one step: clip, take the rates from the schedules, update the tensors, keep the row of the curves.
+//! [`Descent`]: the part of a training loop that does not depend on what is trained. Of a loss and its gradients it
+//! makes one step: clip, take the rates from the schedules, update the tensors, keep the row of the curves.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::base::diag::{Class, Diag};
 use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
 use super::schedule::Schedule;
 
-/// What happened in one step.
+/// The figures of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurveRow {
     /// Counted from 1.
@@ -51,8 +51,8 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Optimizer, schedules, step counter and curves of one run. The trained tensors are the caller's: it passes the same ones,
-/// in the same order, to every call.
+/// Optimizer, schedules, step counter and curves of one run. The trained tensors are the caller's: it passes the same
+/// ones, in the same order, to every call.
 pub struct Descent {
     options: DescentOptions,
     optimizer: AdamW,
@@ -87,8 +87,8 @@ impl Descent {
         self.options.schedules.iter().map(|schedule| schedule.at(step)).collect()
     }
 
-    /// Updates `parameters` along `gradients` (one a parameter) of `loss` (a scalar): the reference's order of clipping,
-    /// rate and update.
+    /// Updates `parameters` along `gradients` (one a parameter) of `loss` (a scalar): the reference's order of
+    /// clipping, rate and update.
     ///
     /// # Errors
     /// The loss or the norm of the gradients is not finite; nothing was updated then.
@@ -122,8 +122,8 @@ impl Descent {
         self.state.fresh_at = self.state.step;
     }
 
-    /// The optimizer's tensors, and the curves as `curves.loss`, `curves.learning_rate` and `curves.grad_norm`. `names` are
-    /// those of the parameters.
+    /// The optimizer's tensors, and the curves as `curves.loss`, `curves.learning_rate` and `curves.grad_norm`. `names`
+    /// are those of the parameters.
     pub fn tensors(&self, names: &[&str]) -> BTreeMap<String, Tensor> {
         let mut tensors = self.optimizer.tensors(names);
         let column =
@@ -135,8 +135,8 @@ impl Descent {
         tensors
     }
 
-    /// The same descent at `state`, with tensors named as [`tensors`](Descent::tensors) names them. Returns `None` if they
-    /// do not fit the state or the parameters.
+    /// The same descent at `state`, with tensors named as [`tensors`](Descent::tensors) names them. Returns `None` if
+    /// they do not fit the state or the parameters.
     pub fn restored(
         &self,
         parameters: &[Tensor],

@@ -15,7 +15,7 @@ pub use super::options::FitOptions;
 pub use super::run::Unwatched;
 pub use super::selection::{Evaluator, Score};
 
-/// What training gave.
+/// The result of a training.
 pub struct Fitted {
     /// The tensors of the best scoring, or of the last step when nothing was scored.
     pub adapter: Adapter,

@@ -1,6 +1,6 @@
-//! Training: batches ([`batch`]), one adapter in training ([`trainer`]), and the loop that drives it to its end
-//! ([`fit`](mod@fit)), with scoring while it runs ([`evaluate`]); pretraining of a small backbone ([`pretrain`]). Both are
-//! made of a step counter with optimizer ([`optim`]) and rates ([`schedule`]) ([`descent`]), and of one outer loop ([`run`]).
+//! Training. One adapter in training ([`trainer`]) is driven to its end by [`fit`](mod@fit), on batches ([`batch`]), and
+//! scored while it runs ([`evaluate`], [`selection`]). A small backbone is pretrained by [`pretrain`]. Both make their
+//! steps by [`descent`], with an optimizer ([`optim`]) and rates ([`schedule`]), and share the outer loop ([`run`]).
 //! Knows no path, no stage and no terminal.
 
 pub mod batch;

@@ -1,9 +1,9 @@
-//! Pretraining of a small backbone on lessons: the same input under different signs, a skill each. A sign is a run of
-//! vectors before the input, at the positions where a soft prompt goes: rows of the embedding table, clean at first, later
-//! mixed with noise, scaled and in part replaced. So the backbone reads a wide neighbourhood of each sign, and a soft prompt that
-//! starts at random can be drawn into one by gradients.
+//! Pretraining of a small backbone on lessons: the same input under different signs, one a skill. A sign is a sequence
+//! of vectors before the input, at the positions of a soft prompt: rows of the embedding table, clean at first, later
+//! mixed with noise, scaled and partly replaced. So the backbone learns to read a wide neighbourhood of each sign, and
+//! gradients can pull a random soft prompt into one.
 //!
-//! A batch is a function of the step, and so is its noise: a run can go on from any step.
+//! A batch and its noise are functions of the step: a run can go on from any step.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +25,12 @@ use super::snapshot::Snapshot;
 /// The longest sign, in vectors.
 const LONGEST_SIGN: u64 = 10;
 
-/// How often each of [`Skill::ALL`] is asked for, in percent: under clean signs, and under noisy ones. Right and wrong
-/// answers are as frequent as each other in the end, so that half a sign does not lean to one of them.
+/// The share of each of [`Skill::ALL`], in percent: under clean signs, and under noisy ones. Right and wrong answers
+/// are equally frequent in the end, so that half a sign is not biased towards one of them.
 const SHARES: [[u64; 5]; 2] = [[55, 5, 30, 5, 5], [32, 32, 20, 8, 8]];
 
-/// Of a hundred inputs under noisy signs, so many stand behind noise alone. Half of them want [`Skill::First`], half an answer
-/// picked blindly, right or wrong: a prompt that says nothing should tell nothing.
+/// Of a hundred inputs under noisy signs, so many have only noise before them. Half of these have the target of
+/// [`Skill::First`], half a random answer, right or wrong: a prompt without information should give none.
 const NO_SIGN: u64 = 16;
 
 /// How to pretrain.
@@ -48,7 +48,7 @@ pub struct PretrainOptions {
     pub weight_decay: f64,
     /// Gradients are scaled to at most this norm; 0: never.
     pub max_grad_norm: f64,
-    /// The first share of the steps, under clean signs.
+    /// The share of the steps, from the first, that has clean signs.
     pub clean: f64,
     /// The sign of each of [`Skill::ALL`]: a row of the token table.
     pub signs: [i64; 5],
@@ -56,17 +56,18 @@ pub struct PretrainOptions {
     pub seed: i64,
 }
 
-/// What is learnt of one task.
+/// The lessons of one task.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// Its part of all batches, against those of the other courses.
+    /// Its weight in the draw of a step's task.
     pub share: u64,
-    /// At least one.
+    /// At least one lesson.
     pub lessons: Vec<Lesson>,
 }
 
-/// A fresh model of this shape: each tensor from a stream of its own, as T5 draws them, but for the output matrix of an
-/// untied model, which starts as small as a tied one's scaled output: at T5's own size the first loss would be some 25 nats.
+/// A fresh model of this shape. Each tensor has its own stream of draws, with T5's initial sizes. Only the output
+/// matrix of an untied model starts smaller, like the scaled output of a tied one: at T5's size the first loss would be
+/// some 25 nats.
 pub fn fresh(config: &T5Config, seed: i64) -> BTreeMap<String, Tensor> {
     let head = (config.d_model as f64).powf(-0.5);
     let draw = |spec: TensorSpec| {
@@ -102,7 +103,8 @@ struct Signed<'a> {
     length: usize,
     /// The sign's token, one a row.
     signs: Vec<i64>,
-    /// What of the sign is in each vector and what is added to it, `[B, length]` and `[B, length, d]`; `None`: clean.
+    /// The factor on the sign in each vector, `[B, length]`, and the noise added to it, `[B, length, d]`; `None`:
+    /// clean.
     noise: Option<(Vec<f32>, Vec<f32>)>,
 }
 
@@ -110,7 +112,7 @@ impl<'a> Pretraining<'a> {
     /// At step 0, with fresh weights on `device`.
     ///
     /// # Errors
-    /// A course without lessons, or none at all.
+    /// No courses, or one without lessons.
     pub fn new(
         config: T5Config,
         courses: &'a [Course],
@@ -142,7 +144,7 @@ impl<'a> Pretraining<'a> {
         Ok(Self { options, courses, t5, names, parameters, descent })
     }
 
-    /// The weights as they are, by Hugging Face's names.
+    /// The current weights, by Hugging Face's names.
     pub fn weights(&self) -> BTreeMap<String, Tensor> {
         self.names.iter().cloned().zip(self.parameters.iter().map(Tensor::detach)).collect()
     }
@@ -229,7 +231,7 @@ impl Run for Pretraining<'_> {
     }
 }
 
-/// The examples of `step`: of one task.
+/// The examples of `step`, all of one task.
 fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -> Signed<'a> {
     let mut draws = Draws::new(&format!("pretrain.step.{step}"), o.seed);
     let noisy = step as f64 >= o.clean * o.steps as f64;
@@ -240,10 +242,10 @@ fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -
         Signed { sources: vec![], targets: vec![], length, signs: vec![], noise: noisy.then(|| (vec![], vec![])) };
     for _ in 0..o.batch_size {
         let lesson = &task[draws.below(task.len() as u64) as usize];
-        let told = !noisy || draws.below(100) >= NO_SIGN;
+        let signed = !noisy || draws.below(100) >= NO_SIGN;
         let shares = &SHARES[usize::from(noisy)];
-        let skill = if told { Skill::ALL[by_share(&mut draws, shares)] } else { Skill::First };
-        let targets: Vec<&Vec<i32>> = if !told && draws.below(2) == 0 {
+        let skill = if signed { Skill::ALL[by_share(&mut draws, shares)] } else { Skill::First };
+        let targets: Vec<&Vec<i32>> = if !signed && draws.below(2) == 0 {
             lesson.targets[Skill::Answer as usize].iter().chain(&lesson.targets[Skill::Wrong as usize]).collect()
         } else {
             lesson.targets[skill as usize].iter().collect()
@@ -252,13 +254,13 @@ fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -
         out.targets.push(targets[draws.below(targets.len() as u64) as usize]);
         out.signs.push(o.signs[skill as usize]);
         if let Some((shares, noise)) = &mut out.noise {
-            blur(&mut draws, told, length, d, shares, noise);
+            blur(&mut draws, signed, length, d, shares, noise);
         }
     }
     out
 }
 
-/// An index of `shares`, each as likely as its share says.
+/// Draws an index of `shares`, with probabilities in proportion to them.
 fn by_share(draws: &mut Draws, shares: &[u64]) -> usize {
     let mut at = draws.below(shares.iter().sum());
     for (i, share) in shares.iter().enumerate() {
@@ -270,12 +272,12 @@ fn by_share(draws: &mut Draws, shares: &[u64]) -> usize {
     unreachable!("`at` is below the sum of the shares")
 }
 
-/// Noise for one sign of `length` vectors of width `d`. A vector is `scale * (share * sign + (1 - share) * g)`, the sign at
-/// root mean square 1: `share` mostly near 1 and the same in all vectors but for those that are noise alone, `g` normal,
-/// in half of the cases along one direction (as in a prompt of rank 1), `scale` log-uniform
-/// in 1/8..8 for all and log-normal about that for each.
-fn blur(draws: &mut Draws, told: bool, length: usize, d: usize, shares: &mut Vec<f32>, noise: &mut Vec<f32>) {
-    let share = if told { 1.0 - 0.8 * draws.unit().powi(2) } else { 0.0 };
+/// Noise for one sign of `length` vectors of width `d`. A vector is `scale * (share * sign + (1 - share) * g)`, the
+/// sign at root mean square 1: `share` mostly near 1 and the same in all vectors except those of pure noise, `g`
+/// normal, in half of the cases along one direction (as in a prompt of rank 1), `scale` log-uniform in 1/8..8 for all
+/// and log-normal about that for each.
+fn blur(draws: &mut Draws, signed: bool, length: usize, d: usize, shares: &mut Vec<f32>, noise: &mut Vec<f32>) {
+    let share = if signed { 1.0 - 0.8 * draws.unit().powi(2) } else { 0.0 };
     let size = 8f64.powf(2.0 * draws.unit() - 1.0);
     let dropped = 0.4 * draws.unit();
     let direction: Option<Vec<f64>> = (draws.below(2) == 0).then(|| (0..d).map(|_| draws.gaussian()).collect());

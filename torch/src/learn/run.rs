@@ -1,5 +1,5 @@
-//! The outer loop of every training: [`drive`] takes a [`Run`] to its end, tells an [`Observer`] of each step, hands out
-//! snapshots, and stops in order when it is interrupted. What a step is, is the run's.
+//! The outer loop of every training: [`drive`] takes a [`Run`] to its end, reports each step to an [`Observer`], hands
+//! out snapshots, and stops with a snapshot when it is interrupted. The run itself decides what a step is.
 
 use crate::base::diag::Diag;
 
@@ -18,7 +18,7 @@ pub trait Run {
     /// Returns `true` when no step is left.
     fn ended(&self) -> bool;
 
-    /// Makes the next step, and the scoring that is due after it, and tells `observer` of both.
+    /// Makes the next step, and the scoring that is due after it, and reports both to `observer`.
     ///
     /// # Errors
     /// A loss or gradient that is not finite; a batch or a score that cannot be had.

@@ -61,7 +61,7 @@ pub struct SelectionState {
     pub evals: Vec<EvalRow>,
 }
 
-/// What a scoring gave.
+/// The result of one scoring.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scoring {
     /// After how many steps.

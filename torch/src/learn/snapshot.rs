@@ -46,10 +46,11 @@ impl<S> Snapshot<S> {
 }
 
 impl<S> Snapshot<BTreeMap<String, S>> {
-    /// The snapshots that [`join`](Snapshot::join) put together, by the names of their runs. Tensors of no run are left out.
+    /// The snapshots that [`join`](Snapshot::join) put together, by the names of their runs. Tensors of no run are left
+    /// out.
     pub fn split(self) -> BTreeMap<String, Snapshot<S>> {
-        let alone = |state| Snapshot { tensors: BTreeMap::new(), state };
-        let mut runs: BTreeMap<_, _> = self.state.into_iter().map(|(run, state)| (run, alone(state))).collect();
+        let empty = |state| Snapshot { tensors: BTreeMap::new(), state };
+        let mut runs: BTreeMap<_, _> = self.state.into_iter().map(|(run, state)| (run, empty(state))).collect();
         for (name, tensor) in self.tensors {
             if let Some((snapshot, name)) =
                 name.split_once('/').and_then(|(run, name)| Some((runs.get_mut(run)?, name)))

@@ -1,11 +1,11 @@
 //! [`Trainer`]: one adapter in training, driven from outside step by step. It owns the adapter, the optimizer, the
-//! schedules, the curves and the choice of the best step; where batches come from, when to score, and what to do with a
-//! snapshot are the caller's. [`fit`](super::fit::fit) drives one to its end. Others may drive several in turn over one
-//! backbone, set their tensors in between, or make their gradients in one pass ([`Trainer::apply`]).
+//! schedules, the curves and the choice of the best step; the caller decides where batches come from, when to score,
+//! and what to do with a snapshot. [`fit`](super::fit::fit) drives one to its end. Others may drive several in turn
+//! over one backbone, set their tensors in between, or make their gradients in one pass ([`Trainer::apply`]).
 //!
 //! A restored trainer equals an undisturbed one bit for bit on the same machine: a snapshot holds every number that is
-//! carried from step to step, batches are functions of the step, and the one use of libtorch's generator (dropout, noise
-//! of a method) is seeded anew at every step.
+//! carried from step to step, batches are functions of the step, and the one use of libtorch's generator (dropout,
+//! noise of a method) is seeded anew at every step.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ use super::schedule::Schedule;
 use super::selection::{Evaluator, Scoring, Selection, SelectionState};
 use super::snapshot::Snapshot;
 
-/// The part of a trainer's snapshot that is not tensors. The tensors are `adapter.NAME`, `best.NAME`, the optimizer's and
-/// the curves.
+/// The part of a trainer's snapshot that is not tensors. The tensors are `adapter.NAME`, `best.NAME`, the optimizer's
+/// and the curves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
     /// Steps done.
@@ -47,7 +47,7 @@ pub struct Step {
     pub examples: i64,
 }
 
-/// What a trainer ends with.
+/// The result of a trainer.
 pub struct Trained {
     /// The tensors of the best scoring, or of the last step when nothing was scored.
     pub adapter: Adapter,
@@ -144,7 +144,8 @@ impl Trainer {
         Ok((self.training.loss(&states, &mask, &batch.labels), batch.rows()))
     }
 
-    /// Makes a step of a loss (a scalar) and its gradients, one for each of the adapter's tensors, wherever they come from.
+    /// Makes a step of a loss (a scalar) and its gradients, one for each of the adapter's tensors, wherever they come
+    /// from.
     ///
     /// # Errors
     /// A loss or gradient that is not finite.
@@ -162,8 +163,8 @@ impl Trainer {
         self.selection.score(&self.t5, &self.adapter, evaluator, step, self.steps)
     }
 
-    /// Puts `values` (by name) in place of the adapter's tensors, such as an average over several trainers. The optimizer
-    /// keeps its state.
+    /// Puts `values` (by name) in place of the adapter's tensors, such as an average over several trainers. The
+    /// optimizer keeps its state.
     ///
     /// # Errors
     /// Values of other names or shapes.
@@ -215,8 +216,8 @@ impl Trainer {
     }
 }
 
-/// How `adapter` is updated: a group of parameters for each pair of rate and decay. The first has the main rate, even if no
-/// tensor is in it.
+/// How `adapter` is updated: a group of parameters for each pair of rate and decay. The first has the main rate, even
+/// if no tensor is in it.
 fn descent_options(adapter: &Adapter, options: &FitOptions) -> Result<DescentOptions, Diag> {
     let group = |weight_decay| ParamGroup { members: Vec::new(), weight_decay };
     let schedule = |rate| Schedule { kind: options.schedule, rate, warmup: options.warmup_steps, total: options.steps };

@@ -1,4 +1,4 @@
-//! What `pretrain` does.
+//! The stage `pretrain`: trains a small backbone on synthetic lessons.
 
 use std::collections::BTreeMap;
 
@@ -73,10 +73,10 @@ impl Settings {
     }
 }
 
-/// Pretrains, writing a checkpoint in Hugging Face's layout.
+/// Runs the stage, which writes a checkpoint in Hugging Face's layout.
 ///
 /// # Errors
-/// Rows that are not of the tasks' forms, a loss that is not finite, files that cannot be read or written.
+/// Rows that are not in the form of their task, a loss that is not finite, files that cannot be read or written.
 pub fn run(ctx: &Ctx) -> StageResult {
     let settings: Settings = ctx.params()?;
     let device = device::parse(&ctx.job.device)?;

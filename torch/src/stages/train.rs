@@ -1,5 +1,5 @@
-//! What `train` does: reads its inputs, runs the loop of [`crate::learn`], keeps checkpoints in its scratch
-//! folder, and writes the adapter with its curves.
+//! The stage `train`: reads its inputs, trains an adapter by [`fit`], keeps checkpoints in its scratch folder, and
+//! writes the adapter with its curves.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ struct TrainParams {
     log_every: u64,
 }
 
-/// How often a run is scored when `eval_every` is left out.
+/// The number of scorings of a run without `eval_every`.
 const SCORINGS: u64 = 20;
 
 /// Runs the stage.
@@ -192,7 +192,7 @@ fn outcome(fitted: &Fitted, options: &FitOptions, numerics: BTreeMap<String, Str
     outcome
 }
 
-/// The rates of groups of tensors that have one of their own.
+/// The rates of tensors that have their own, by the name of the parameter that sets them.
 fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
     let rate = |name: &str| match own.get(name) {
         Some(Value::Float(rate)) => Some((name.to_owned(), *rate)),

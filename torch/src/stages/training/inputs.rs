@@ -1,5 +1,5 @@
-//! Inputs of the stages that train or score: splits, the checks that data, parameters and model belong together, and the
-//! split that picks the best step.
+//! Inputs of the stages that train or score: splits, the checks that data, parameters and model belong together, and
+//! the split that picks the best step.
 
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
@@ -8,7 +8,7 @@ use crate::model::t5::T5;
 use crate::stages::ctx::Input;
 use dpt::stages::train::SelectOn;
 
-/// What `data` says of itself.
+/// The description of `data`, `tokens.json`.
 ///
 /// # Errors
 /// It is of another task than `task`; its description cannot be read.

@@ -1,5 +1,5 @@
-//! What the stages that train have in common: reading their inputs ([`inputs`]), the adapter's initial values ([`start`]),
-//! checkpoints ([`checkpoint`]), progress ([`watch`]) and the tables that they write ([`curves`]).
+//! The shared parts of the stages that train: reading their inputs ([`inputs`]), the adapter's initial values
+//! ([`start`]), checkpoints ([`checkpoint`]), progress ([`watch`]) and the tables that they write ([`curves`]).
 
 pub(super) mod checkpoint;
 pub(super) mod curves;

@@ -15,10 +15,11 @@ use crate::prompt::{Adapter, AdapterInfo, Forward, Init, InitKind, Method, Shape
 use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input};
 
-/// Standard deviation that gives a product of two factors the size, at any rank, of the reference's uniform draw: 1 / sqrt(12).
+/// Standard deviation that gives a product of two factors the size, at any rank, of the reference's uniform draw: 1 /
+/// sqrt(12).
 const GAUSSIAN_STD: f64 = 0.288_675_134_594_812_9;
 
-/// What the parameters say of the initial values.
+/// The parameters of the initial values.
 #[derive(Clone, Copy)]
 pub(in crate::stages) struct StartOptions {
     /// `None`: `svd` or `adapter` with an input `init`, else the method's own.
@@ -72,8 +73,8 @@ pub(in crate::stages) fn start(
     Ok((adapter, kind))
 }
 
-/// The tensors of an adapter that was trained before, for the same model: as they are, or its prompt where `method` can hold
-/// any.
+/// The tensors of an adapter that was trained before on the same model; if it is of another method, its prompt, if
+/// `method` can hold any prompt.
 fn of_adapter(ctx: &Ctx, from: &Input, method: &Method) -> Result<BTreeMap<String, Tensor>, Diag> {
     let info: AdapterInfo = json_file::read(from.file(adapter::INFO)?)?;
     if let Some(note) = backbone::check(&info, from, ctx.input("model")?)? {
