@@ -57,9 +57,11 @@ pub(in crate::stages) fn start(
         }
         (InitKind::Adapter, Some(from)) => make(&Init::Given(&of_adapter(ctx, from, forward.method())?))?,
         (InitKind::Svd | InitKind::Adapter, None) => {
-            let stage = if kind == InitKind::Svd { "svd_init" } else { "train" };
-            return Err(Diag::error(Class::Stage, format!("`init = \"{kind}\"` needs an `init` input"))
-                .help(format!("add `init = \"{stage}\"` to the stage's `needs`")));
+            let needs = match kind {
+                InitKind::Svd => "add `init = \"svd_init\"` to the stage's `needs`",
+                _ => "add `init = \"train\"` to the stage's `needs`",
+            };
+            return Err(Diag::error(Class::Stage, format!("`init = \"{kind}\"` needs an `init` input")).help(needs));
         }
         (InitKind::Reference | InitKind::Gaussian | InitKind::Vocab, Some(from)) => {
             return Err(Diag::error(Class::Stage, format!("`init = \"{kind}\"` leaves the `init` input unused"))
