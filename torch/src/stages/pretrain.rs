@@ -14,7 +14,6 @@ use crate::data::task;
 use crate::data::tokenizer::Tokenizer;
 use crate::learn::pretrain::{Course, PretrainOptions, Pretraining};
 use crate::learn::run::{drive, resume};
-use crate::learn::snapshot::Snapshot;
 use crate::model::config::{FeedForwardKind, T5Config};
 use crate::model::{device, tensors};
 use crate::stages::ctx::{Ctx, Input, Outcome};
@@ -94,7 +93,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let mut run = Pretraining::new(config.clone(), &courses, settings.options(signs), device)?;
     let numerics = device::numerics(device);
     let checkpoint = Checkpoint::new(ctx, "pretraining.safetensors", &numerics);
-    let snapshot = checkpoint.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state });
+    let snapshot = checkpoint.snapshot(ctx)?;
     let watch = Watch::new(ctx, &checkpoint, "pretraining", settings.steps, 0);
     resume(&mut run, snapshot, &watch)?;
     drive(&mut run, settings.checkpoint_every, &watch)?;

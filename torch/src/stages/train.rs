@@ -7,20 +7,18 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::artifact::{json as json_file, table};
-use crate::base::value::{Params, Value};
 use crate::learn::batch::{Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::learn::fit::{Evaluator, FitOptions, Fitted, fit};
 use crate::learn::optim::OptimizerKind;
 use crate::learn::schedule::{ScheduleKind, warmup_steps};
-use crate::learn::snapshot::Snapshot;
 use crate::model::{Dtype, cache, device, t5::T5};
-use crate::prompt::{self, AdapterInfo, InitKind, Method, methods};
-use crate::stages::backbone;
+use crate::prompt::{self, InitKind, methods};
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::StageResult;
 use crate::stages::training::checkpoint::Checkpoint;
 use crate::stages::training::curves::{RateType, curves, evals};
+use crate::stages::training::info::{info, own_rates};
 use crate::stages::training::start::{StartOptions, start};
 use crate::stages::training::{inputs, watch::Watch};
 use dpt::stages::train::{FrozenDropout, SelectOn};
@@ -76,13 +74,8 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let train = inputs::split(data, "train", None)?;
     let source = Epochs::new(&train, params.batch_size, params.order, params.seed, tokens.pad_id)?;
     let select_on = inputs::select_on(params.select_on, data)?;
-    let evaluator = match &select_on {
-        Some(split) => {
-            let examples = inputs::split(data, split, Some("select_on"))?;
-            Some(SplitEvaluator::new(split, examples, &tokens, params.eval_limit, params.eval_batch_size)?)
-        }
-        None => None,
-    };
+    let (limit, batch_size) = (params.eval_limit, params.eval_batch_size);
+    let evaluator = inputs::evaluator(data, select_on.as_deref(), &tokens, limit, batch_size)?;
 
     let model = ctx.input("model")?;
     let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
@@ -92,33 +85,21 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let shape = method.shape(params.virtual_tokens, t5.config().d_model, &own)?;
     let from = StartOptions { init: params.init, scale: params.init_scale, seed: params.seed };
     let (adapter, init) = start(ctx, from, forward, shape, &t5)?;
-    let shape = adapter.shape().clone();
+    let mut info = info(&adapter, init, model, &tokens, params.seed)?;
     adapter.save(&ctx.out("initial.safetensors"))?;
 
     let steps = params.steps.unwrap_or_else(|| params.epochs.unwrap_or(1) * source.batches_per_epoch());
     let options = params.options(steps, own_rates(method, &own), &t5);
     let checkpoint = Checkpoint::new(ctx, "checkpoint.safetensors", &numerics);
-    let snapshot = checkpoint.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state });
+    let snapshot = checkpoint.snapshot(ctx)?;
     let watch = Watch::new(ctx, &checkpoint, "training", steps, params.log_every);
     let scored_on = evaluator.as_ref().map(SplitEvaluator::examples);
     let evaluator = evaluator.as_ref().map(|e| e as &dyn Evaluator);
     let fitted = fit(&t5, adapter, &options, &source, evaluator, &watch, snapshot)?;
 
-    let info = AdapterInfo {
-        method: params.method.clone(),
-        virtual_tokens: shape.virtual_tokens,
-        d_model: shape.d_model,
-        trainable_parameters: method.parameters(&shape),
-        params: shape.params,
-        init: init.name().to_owned(),
-        backbone_digest: Some(cache::digest(&model.digests).hex()),
-        backbone_name: backbone::name(model)?,
-        task: Some(tokens.task.clone()),
-        seed: Some(params.seed),
-        best_step: Some(fitted.best_step as i64),
-        select_on: select_on.clone(),
-        select_metric: fitted.best_score.as_ref().map(|(metric, _)| metric.clone()),
-    };
+    info.best_step = Some(fitted.best_step as i64);
+    info.select_on = select_on.clone();
+    info.select_metric = fitted.best_score.as_ref().map(|(metric, _)| metric.clone());
     fitted.adapter.save(&ctx.out("adapter.safetensors"))?;
     json_file::write(&ctx.out("adapter.json"), &info)?;
     table::write(&ctx.out("curves.parquet"), &curves(&fitted.curves, RateType::Float64))?;
@@ -190,13 +171,4 @@ fn outcome(fitted: &Fitted, options: &FitOptions, numerics: BTreeMap<String, Str
         outcome.notes.push(format!("stopped after {steps} of {planned} steps: no gain in {patience} scorings"));
     }
     outcome
-}
-
-/// The rates of tensors that have their own, by the name of the parameter that sets them.
-fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
-    let rate = |name: &str| match own.get(name) {
-        Some(Value::Float(rate)) => Some((name.to_owned(), *rate)),
-        _ => None,
-    };
-    method.training.iter().filter_map(|param| rate(param.name)).collect()
 }

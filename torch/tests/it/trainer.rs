@@ -21,6 +21,7 @@ use dpt_torch::learn::selection::{Selection, SelectionState};
 use dpt_torch::learn::snapshot::Snapshot;
 use dpt_torch::learn::trainer::{Trainer, TrainerState};
 use dpt_torch::model::config::T5Config;
+use dpt_torch::model::device;
 use dpt_torch::model::t5::{EncoderInput, T5};
 use dpt_torch::model::tensors;
 use dpt_torch::prompt::{Adapter, Folded, Init, METHODS, find};
@@ -30,8 +31,9 @@ use tch::{Device, Kind, Tensor};
 const STEPS: u64 = 6;
 
 fn t5() -> T5 {
+    device::set_threads(1);
     let config =
-        T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 2, num_heads: 2, vocab_size: 40, ..T5Config::default() };
+        T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, vocab_size: 40, ..T5Config::default() };
     let wave = |shape: &[i64]| {
         let n = shape.iter().product::<i64>();
         (Tensor::arange(n, (Kind::Float, Device::Cpu)) * 0.7).sin().view(shape) * 0.5

@@ -19,6 +19,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault::{self, FILE};
 use crate::base::fs;
+use crate::learn::snapshot::Snapshot;
 use crate::model::tensors;
 use crate::stages::ctx::Ctx;
 
@@ -96,6 +97,14 @@ impl<'a> Checkpoint<'a> {
         };
         self.set_aside(ctx, &why)?;
         Ok(None)
+    }
+
+    /// The same as a snapshot of a run.
+    ///
+    /// # Errors
+    /// When it cannot be set aside.
+    pub(in crate::stages) fn snapshot<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<Snapshot<S>>, Diag> {
+        Ok(self.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state }))
     }
 
     /// Renames the checkpoint to `….set-aside`, with a note to the user that says `why`.

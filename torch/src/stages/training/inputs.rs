@@ -4,6 +4,7 @@
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::data::encoded::{self, Encoded, Tokens};
+use crate::learn::evaluate::SplitEvaluator;
 use crate::model::t5::T5;
 use crate::stages::ctx::Input;
 use dpt::stages::train::SelectOn;
@@ -57,6 +58,22 @@ pub(in crate::stages) fn select_on(wanted: Option<SelectOn>, data: &Input) -> Re
             None => Err(no_split("the data has no split to pick the best step on")),
         },
     }
+}
+
+/// Scores on about `limit` examples (0: all) of the split that picks the best step; `None` if none does.
+///
+/// # Errors
+/// A split that is missing or empty, or has no targets; unknown metrics.
+pub(in crate::stages) fn evaluator<'a>(
+    data: &Input,
+    select_on: Option<&str>,
+    tokens: &'a Tokens,
+    limit: usize,
+    batch_size: usize,
+) -> Result<Option<SplitEvaluator<'a>>, Diag> {
+    let Some(name) = select_on else { return Ok(None) };
+    let examples = split(data, name, Some("select_on"))?;
+    SplitEvaluator::new(name, examples, tokens, limit, batch_size).map(Some)
 }
 
 fn no_split(data: &Input, message: &str) -> Diag {
