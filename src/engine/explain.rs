@@ -1,5 +1,5 @@
-//! Why a node is as it is: its recipe against an earlier one, field by field, and each changed input followed to the node
-//! that made it anew, and on to that node's own changes. Looks only: nothing runs, nothing is written.
+//! Why a node is as it is: its recipe against an earlier one, field by field, and each changed input followed to the
+//! node that made it anew, and on to that node's own changes. Looks only: nothing runs, nothing is written.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -64,7 +64,8 @@ pub struct Cause {
     pub id: NodeId,
     /// In which run it last ran.
     pub run: Option<String>,
-    /// What differs in its recipe. Empty: nothing, it gave another result under the same key, or nothing older is known.
+    /// What differs in its recipe. Empty: nothing, it gave another result under the same key, or nothing older is
+    /// known.
     pub changes: Vec<Change>,
     /// Whether it was made twice under one key.
     pub same_key: bool,

@@ -31,8 +31,8 @@ pub struct Node {
     pub kind: &'static StageKind,
     /// Axis names and values, in the pipeline's axis order; only those that the stage depends on.
     pub axes: Vec<(String, String)>,
-    /// Resolved parameters, each of its declared type. Absent optional ones are absent. Nodes of a stage whose parameters
-    /// depend on no axis share them.
+    /// Resolved parameters, each of its declared type. Absent optional ones are absent. Nodes of a stage whose
+    /// parameters depend on no axis share them.
     pub params: Arc<Params>,
     /// What it may use while it runs. Never in the key.
     pub resources: Resources,
@@ -104,8 +104,8 @@ pub enum Accept {
 pub struct EdgePort {
     /// The role.
     pub role: String,
-    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed to
-    /// the stage.
+    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed
+    /// to the stage.
     pub files: Vec<String>,
     /// How many producers the role takes.
     pub arity: Arity,

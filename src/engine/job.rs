@@ -107,8 +107,8 @@ pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
     Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
 }
 
-/// What the key of `node` has of the files outside, under the paths by which its stage finds them. A digest speaks for a
-/// signature only if the file was not hashed again since.
+/// What the key of `node` has of the files outside, under the paths by which its stage finds them. A digest speaks for
+/// a signature only if the file was not hashed again since.
 fn sources(
     node: &Node,
     counted: &[(String, Digest)],

@@ -68,7 +68,8 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
     recipe
 }
 
-/// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read alone.
+/// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read
+/// alone.
 pub struct Keys {
     kind: &'static StageKind,
     own: SharedFields,

@@ -1,4 +1,5 @@
-//! What running and looking share: a node's recipe from what its producers made, which results count, and why none does.
+//! What running and looking share: a node's recipe from what its producers made, which results count, and why none
+//! does.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -143,8 +144,8 @@ pub fn prepare_key<'a>(
 /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
 ///
 /// # Errors
-/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell; what the store's
-/// watch says.
+/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell; what the
+/// store's watch says.
 pub fn prepare<'a>(
     graph: &Graph,
     id: NodeId,

@@ -2,8 +2,8 @@
 //! Runs nothing, and knows no store, terminal or libtorch.
 //!
 //! Text → [`doc`] (values and places) ← [`pins`], [`sets`] → [`parse`] → [`spec`] → [`expand`] (cells) → [`settings`]
-//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step goes on after a problem, so that all
-//! problems of a file are told at once, in file order. `docs/pipeline.md` explains the file by example.
+//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step goes on after a problem, so that
+//! all problems of a file are reported at once, in file order. `docs/pipeline.md` explains the file by example.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub struct LoadOptions<'a> {
     pub pins: Option<String>,
     /// Every stage kind there is.
     pub stages: &'a [&'static StageKind],
-    /// Who is told the pipeline's name as soon as it is known, before the plan is made.
+    /// Receives the pipeline's name as soon as it is known, before the plan is made.
     pub named: Option<Sender<String>>,
 }
 
@@ -53,7 +53,7 @@ impl Default for LoadOptions<'_> {
     }
 }
 
-/// The plan of the pipeline file at `path`.
+/// Returns the plan of the pipeline file at `path`.
 ///
 /// # Errors
 /// Every problem of the file, in file order, with the warnings among them.
@@ -67,7 +67,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Plan, Vec<Diag>> {
     load_text(path, text, options)
 }
 
-/// The plan of a pipeline whose text is `text`; `path` is where it would lie.
+/// Returns the plan of a pipeline whose text is `text`; `path` is where it would lie.
 ///
 /// # Errors
 /// As [`load`].
@@ -82,8 +82,8 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     let replaced = sets::apply(&mut document, &options.sets, options.stages, &mut diags);
     let mut shape = source::Diags::new();
     let spec = parse::parse(&source, path, &document, &replaced, &mut shape);
-    // Where the TOML itself is broken, what stands on the broken lines is not known, nor is what is missing: only
-    // problems of other lines are worth telling.
+    // If the TOML itself is broken, the content of the broken lines is unknown, and so is what is missing. Only
+    // problems of other lines are worth reporting.
     for diag in shape.in_order(&source) {
         let line = diag.span.as_ref().map(|s| s.line_column().0);
         if !broken || line.is_some_and(|l| l > 1 && !lines.contains(&l)) {

@@ -1,5 +1,5 @@
-//! [`asks`]: what a node itself asks for, without the content of its inputs. Two runs on different hardware have different keys
-//! behind the first stage that rounds; this stays the same, and it is known before anything runs.
+//! [`asks`]: what a node itself asks for, without the content of its inputs. Two runs on different hardware have
+//! different keys behind the first stage that rounds; this stays the same, and it is known before anything runs.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::engine::key;
 use crate::engine::prepare::sources;
 use crate::stages::stage::Outside;
 
-/// Kind, version, parameters, digests of files of the working tree, and for each input its role and coordinates: by the name that
-/// a recipe has for them, as text. Values of different types differ as text too.
+/// Kind, version, parameters, digests of files of the working tree, and for each input its role and coordinates: by the
+/// name that a recipe has for them, as text. Values of different types differ as text too.
 ///
 /// # Errors
 /// When a file of the working tree cannot be read.

@@ -18,16 +18,16 @@
 
 mod environment;
 mod limits;
+mod mirror;
 mod outputs;
 mod process;
-mod room;
 mod run;
 mod secrets;
 mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
-mod tree;
+mod workdir;
 
 use std::path::Path;
 
@@ -135,7 +135,7 @@ fn roles_referred(params: &Params) -> Vec<String> {
     roles
 }
 
-/// See the table at the top of this file.
+/// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     let settings = Declared::read(params)?;
     secrets::refuse_in_params(&settings, params)?;
@@ -157,13 +157,13 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     Ok(Identity { params: replaced, files })
 }
 
-/// The place of a file that the pipeline declares.
+/// Returns the place of a file that the pipeline declares.
 fn there(base: &Path, path: &str, param: &str) -> Result<std::path::PathBuf, Diag> {
     let place = base.join(path);
     let named = |diag: Diag| diag.note(format!("`{param}` names `{path}`"));
     if look(&place).map_err(|e| named(e.into()))?.is_some() {
         return Ok(place);
     }
-    let diag = settings::usage(format!("`{param}` names `{path}`, which is not there"));
+    let diag = settings::usage(format!("`{param}` names `{path}`, which does not exist"));
     Err(diag.note(format!("looked for at `{}`", place.display())).help("paths begin at the pipeline's folder"))
 }

@@ -1,5 +1,5 @@
-//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers, adapters or any files, checks them, and brings data into
-//! typed parquet.
+//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers, adapters or any files, checks them, and brings data
+//! into typed parquet.
 //!
 //! What enters the key, besides `format`, `task` and `splits`:
 //!
@@ -34,8 +34,8 @@ use super::stage::{Identity, Literal, Output, Outside, Param, Pinning, Provision
 use fetch::FETCHED;
 use spec::{Format, Spec};
 
-/// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of those
-/// stages' keys.
+/// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of
+/// those stages' keys.
 pub(super) const BACKBONE_AND_TOKENIZER: &[&str] = &[
     "config.json",
     "*.safetensors",
@@ -140,7 +140,7 @@ fn check(params: &Params) -> Result<(), Diag> {
     Spec::read(params).map(drop)
 }
 
-/// See the table at the top of this file.
+/// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     let spec = Spec::read(params)?;
     let found = run::find(&spec, outside)?;
@@ -170,7 +170,7 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     Ok(Identity { params: replaced, files })
 }
 
-/// One file as it stands in the key: its path (of a source on the net) or its name (of a local one), and its pins.
+/// One file as it is written in the key: its path (of a source on the net) or its name (of a local one), and its pins.
 fn row(name: &str, item: &Item, by_path: bool) -> Value {
     let mut fields = Params::new();
     if by_path {
@@ -200,8 +200,8 @@ fn source_name(params: &Params) -> Option<&str> {
     }
 }
 
-/// Returns the files of a finished download that were not checked against a pin, by source and key. `fetched` is the path of
-/// its [`FETCHED`].
+/// Returns the files of a finished download that were not checked against a pin, by source and key. `fetched` is the
+/// path of its [`FETCHED`].
 ///
 /// # Errors
 /// Fails if the record cannot be read.

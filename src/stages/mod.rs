@@ -31,7 +31,7 @@ pub const STAGES: &[&StageKind] = &[
     &command::KIND,
 ];
 
-/// The stage kind called `name`.
+/// Returns the stage kind called `name`.
 pub fn find(name: &str) -> Option<&'static StageKind> {
     STAGES.iter().find(|kind| kind.name == name).copied()
 }

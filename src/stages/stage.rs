@@ -59,7 +59,8 @@ pub struct Pinning {
     pub source: fn(&Params) -> Option<&str>,
     /// The output that lists what was read.
     pub record: &'static str,
-    /// Returns the files that were not checked against a pin, by source and key, given parameters and the path of the record.
+    /// Returns the files that were not checked against a pin, by source and key, given parameters and the path of the
+    /// record.
     pub unpinned: fn(&Params, &Path) -> Result<Records, Diag>,
 }
 
@@ -67,8 +68,8 @@ pub struct Pinning {
 /// names it: two runs of one program seldom print the same.
 pub const LOG: &str = "command.log";
 
-/// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For another
-/// value they do not exist: they are not handed to the stage and not in its key.
+/// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For
+/// another value they do not exist: they are not handed to the stage and not in its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Variants {
     /// The parameter that decides, a `Type::Choice`.
@@ -89,7 +90,7 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// All its parameters.
+    /// Returns all its parameters.
     pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
         let [first, second] = self.params;
         first.iter().chain(second)
@@ -116,20 +117,20 @@ impl StageKind {
         pinning: None,
     };
 
-    /// The row that counts for a node with these parameters.
+    /// Returns the row that counts for a node with these parameters.
     pub fn variant(&self, params: &Params) -> Option<&'static Variant> {
         let variants = self.variants?;
         let word = params.get(variants.of)?.as_str()?;
         variants.rows.iter().find(|row| row.word == word)
     }
 
-    /// The declaration of parameter `name` for a node that is of `variant`.
+    /// Returns the declaration of parameter `name` for a node that is of `variant`.
     pub fn param(&self, variant: Option<&Variant>, name: &str) -> Option<&'static Param> {
         let base = self.params.iter().find(|param| param.name == name);
         base.or_else(|| variant.and_then(|variant| variant.params().find(|param| param.name == name)))
     }
 
-    /// Every parameter that it may have, each name once.
+    /// Returns every parameter that it may have, each name once.
     pub fn all_params(&self) -> Vec<&'static Param> {
         let mut all: Vec<_> = self.params.iter().collect();
         for param in self.variants.iter().flat_map(|variants| variants.rows).flat_map(Variant::params) {
@@ -150,9 +151,9 @@ impl StageKind {
         self.name == what || self.provides.iter().any(|provision| provision.what == what && provision.holds(params))
     }
 
-    /// Returns whether it hands its files to a program of the user's. Nobody knows what such a program reads of a file, so its
-    /// inputs count by their bytes and by whether they are executable. Our own stages read nothing of a file but what its
-    /// logical digest covers.
+    /// Returns whether it hands its files to a program of the user's. Nobody knows what such a program reads of a file,
+    /// so its inputs count by their bytes and by whether they are executable. Our own stages read nothing of a file but
+    /// what its logical digest covers.
     pub fn runs_programs(&self) -> bool {
         matches!(self.runs, Runs::Program(_))
     }
@@ -162,8 +163,8 @@ impl StageKind {
         matches!(self.runs, Runs::Worker | Runs::Program(_))
     }
 
-    /// Returns whether it brings files that others wrote: from outside, or by a program of the user's. Their endings promise
-    /// nothing.
+    /// Returns whether it brings files that others wrote: from outside, or by a program of the user's. Their endings
+    /// promise nothing.
     pub fn brings_foreign_files(&self) -> bool {
         self.identity.is_some()
     }
@@ -177,8 +178,8 @@ impl StageKind {
 /// What a stage provides whose figures are scores: they come first where figures of stages are compared.
 pub const SCORES: &str = "scores";
 
-/// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so here, and
-/// every port that takes adapters takes it.
+/// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so
+/// here, and every port that takes adapters takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Provision {
     /// The word: `backbone`, `adapter`, `rows`.
@@ -188,12 +189,12 @@ pub struct Provision {
 }
 
 impl Provision {
-    /// What the stage always provides.
+    /// Returns what the stage always provides.
     pub const fn always(what: &'static str) -> Self {
         Self { what, when: None }
     }
 
-    /// What it provides if the parameter `name` is `value`.
+    /// Returns what it provides if the parameter `name` is `value`.
     pub const fn when(what: &'static str, name: &'static str, value: &'static str) -> Self {
         Self { what, when: Some((name, value)) }
     }
@@ -255,7 +256,7 @@ pub enum Arity {
 pub struct Output {
     /// A relative path; may have one `*`, for a set of files whose number depends on the input.
     pub name: &'static str,
-    /// Whether it is always there.
+    /// `true` if it is always there.
     pub required: bool,
     /// One line for help texts.
     pub doc: &'static str,

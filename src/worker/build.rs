@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_of_a_file_or_its_name_is_another_build() {
+    fn changed_or_renamed_source_gives_another_build() {
         const ONE: &[DirEntry] = &[DirEntry::File(File::new("main.rs", b"a"))];
         const TEXT: &[DirEntry] = &[DirEntry::File(File::new("main.rs", b"b"))];
         const NAME: &[DirEntry] = &[DirEntry::File(File::new("mine.rs", b"a"))];

@@ -66,14 +66,14 @@ impl TryFrom<String> for Wanted {
     }
 }
 
-/// Whether the machine shows an NVIDIA GPU: a device file of its driver (or of WSL's). Looks at nothing else, so it
-/// costs nothing and may be wrong in a container that hides the device.
+/// Returns whether the machine shows an NVIDIA GPU: a device file of its driver (or of WSL's). Looks at nothing else,
+/// so it costs nothing and may be wrong in a container that hides the device.
 pub fn gpu_present() -> bool {
     ["/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"].iter().any(|path| Path::new(path).exists())
 }
 
-/// The GPUs to make slots for, guessed without CUDA from the driver's device files (so that a run with nothing to do
-/// need not load it). `visible`: what `CUDA_VISIBLE_DEVICES` says, which numbers the devices anew.
+/// Returns the GPUs to make slots for, guessed without CUDA from the driver's device files (so that a run with nothing
+/// to do need not load it). `visible`: what `CUDA_VISIBLE_DEVICES` says, which numbers the devices anew.
 pub fn gpu_slots(wanted: Wanted, visible: Option<&str>) -> Vec<String> {
     let files = || (0..64).take_while(|n| Path::new(&format!("/dev/nvidia{n}")).exists()).count();
     slots(wanted, visible, files().max(usize::from(gpu_present())))

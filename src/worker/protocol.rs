@@ -56,7 +56,7 @@ pub enum Answer {
     },
     /// The job ended well.
     Done {
-        /// What it tells besides its files.
+        /// What it reports besides its files.
         outcome: Outcome,
     },
     /// The job failed.
@@ -80,7 +80,7 @@ pub struct WireDiag {
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
-    /// Whether trying again cannot help.
+    /// `true` if trying again cannot help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lasting: bool,
 }

@@ -1,5 +1,5 @@
-//! A small pipeline file is checked at once, whatever it asks for: what it multiplies has limits, and each is reported with its
-//! line.
+//! A small pipeline file is checked at once, whatever it asks for: what it multiplies has limits, and each is reported
+//! with its line.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -75,11 +75,11 @@ fn parameters_that_double_are_reported_where_they_become_too_large() {
 fn a_parameter_is_looked_at_once_however_many_ways_lead_to_it() {
     // 2^60 ways, and every text is empty but for a mistake at the end.
     let wrong = chain("\"{nothing}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
-    assert_eq!(problems(&wrong), ["3: `{nothing}` stands for nothing"]);
+    assert_eq!(problems(&wrong), ["3: `{nothing}` refers to nothing"]);
     let circle = chain("\"{params.a60}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
     assert!(problems(&circle)[0].contains("refer to each other in a circle"));
     let unowned = chain("\"{n}\"", 60, "\"@@\"") + "[axes]\nn = [1, 2]\n" + &stage("\"{params.a60}\"", "");
-    assert_eq!(problems(&unowned), ["3: stage `s` has no axis `n`, so `{n}` stands for nothing"]);
+    assert_eq!(problems(&unowned), ["3: stage `s` has no axis `n`, so `{n}` refers to nothing"]);
 }
 
 #[test]
@@ -193,5 +193,5 @@ fn a_target_with_very_many_alternatives_is_reported() {
     let plan = load(&format!("schema = 1\n[axes]\n{}\n{}", axes.join("\n"), stage("\"x\"", ""))).unwrap();
     let target = format!("s[{}]", ["1|2"; 40].join(","));
     let problem = plan.select(&[target]).unwrap_err();
-    assert_eq!(problem[0].message, "this target stands for more than 100000 targets");
+    assert_eq!(problem[0].message, "this target means more than 100000 targets");
 }

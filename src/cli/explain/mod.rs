@@ -118,7 +118,7 @@ fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a Hist
 fn key(hex: &str, store: &Store) -> Result<CacheKey, Diag> {
     let wrong = |what: String| Diag::error(Class::Usage, what).help("`dpt status --json` and journals have whole keys");
     if hex.len() < 4 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(wrong(format!("`b3:{hex}` is no key: at least four hex digits follow `b3:`")));
+        return Err(wrong(format!("`b3:{hex}` is not a key: at least four hex digits follow `b3:`")));
     }
     let (folder, rest) = hex.split_at(2);
     let entries = std::fs::read_dir(store.root().join("entries").join(folder)).into_iter().flatten().flatten();
@@ -127,7 +127,7 @@ fn key(hex: &str, store: &Store) -> Result<CacheKey, Diag> {
     let found: Vec<_> = found.into_iter().filter(|name| name.starts_with(rest)).collect();
     match &found[..] {
         [one] => serde_json::from_value(serde_json::Value::String(format!("{folder}{one}")))
-            .map_err(|error| wrong(format!("`b3:{hex}` is no key: {error}"))),
+            .map_err(|error| wrong(format!("`b3:{hex}` is not a key: {error}"))),
         [] => Err(wrong(format!("there is no entry `b3:{hex}` in the store"))),
         _ => Err(wrong(format!("`b3:{hex}` is the beginning of {} keys", found.len()))),
     }

@@ -179,8 +179,8 @@ pub(super) fn ascii(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii() { c.to_string() } else { sign(c).to_owned() }).collect()
 }
 
-/// What the terminal at stdout takes. The width is known of terminals alone, unless COLUMNS says one; letters follow the
-/// locale, where one is set.
+/// What the terminal at stdout takes. The width is known of terminals alone, unless COLUMNS says one; letters follow
+/// the locale, where one is set.
 pub(super) fn terminal() -> Terminal {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let columns = set("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);

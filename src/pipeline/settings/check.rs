@@ -8,7 +8,7 @@ use crate::pipeline::source::{Diags, list, wrong};
 use crate::pipeline::spec::STAGE_KEYS;
 use crate::stages::stage::Param;
 
-use super::{Origin, Settings};
+use super::instance::{Origin, Settings};
 
 impl Settings<'_> {
     pub(super) fn check_keys(&self, diags: &mut Diags) {
@@ -40,7 +40,7 @@ impl Settings<'_> {
         if !by.is_empty() && bare.is_none() {
             return;
         }
-        let diag = wrong(&self.of.stage.name.span, format!("{} does not say `{}`", self.owner, param.name));
+        let diag = wrong(&self.of.stage.name.span, format!("{} lacks the parameter `{}`", self.owner, param.name));
         let diag = diag.note(format!("`{}`: {}", param.name, param.doc));
         let diag = diag.note(format!("it must be {}", coerce::describe(&param.ty)));
         diags.push(match bare.filter(|_| !by.is_empty()) {
@@ -50,7 +50,7 @@ impl Settings<'_> {
     }
 
     pub(super) fn missing(&self, param: &Param, cell: &[u32]) -> Diag {
-        wrong(&self.of.stage.name.span, format!("{} does not say `{}`", self.owner, param.name))
+        wrong(&self.of.stage.name.span, format!("{} lacks the parameter `{}`", self.owner, param.name))
             .note(format!("`{}`: {}", param.name, param.doc))
             .note(format!("it must be {}", coerce::describe(&param.ty)))
             .label(format!("needed for `{}`", self.name(cell)))

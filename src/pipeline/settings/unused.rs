@@ -7,12 +7,12 @@ use crate::pipeline::expand::Cell;
 use crate::pipeline::source::{Diags, list, wrong};
 use crate::stages::stage::{Param, Variant};
 
-use super::{Origin, Settings};
+use super::instance::{Origin, Settings};
 
 impl Settings<'_> {
-    /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call it after
-    /// [`params`](Settings::params) of all instances. When a stage goes over several methods, a value set for all of them
-    /// counts for those that have the parameter, also where `--set` has left methods out.
+    /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call
+    /// it after [`params`](Settings::params) of all instances. When a stage goes over several methods, a value set for
+    /// all of them counts for those that have the parameter, also where `--set` has left methods out.
     pub fn report_unused(&self, diags: &mut Diags) {
         let Some(variants) = self.of.kind.variants else { return };
         if self.of.sweep.cells.is_empty() || self.of.sweep.axes.iter().any(|id| self.of.spec.axes[*id].former.is_some())
@@ -42,7 +42,7 @@ impl Settings<'_> {
         }
     }
 
-    /// The value of the parameter that decides, for one instance.
+    /// Returns the value of the parameter that decides, for one instance.
     fn word(&self, of: &str, cell: &[u32]) -> Option<String> {
         let setting = self.settings.iter().find(|setting| setting.param.name == of)?;
         let holds = |number: usize| self.rules[number].filters.iter().all(|f| f.holds(cell));

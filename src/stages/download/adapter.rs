@@ -35,7 +35,7 @@ fn of_dpt(fetch: &Fetch, task: Option<&str>, files: &BTreeMap<String, PathBuf>) 
     if let (Some(said), Some(of)) = (task, &info.task)
         && said != of
     {
-        return Err(Diag::error(Class::Stage, format!("`task` is `{said}`, and the prompt was trained for `{of}`"))
+        return Err(Diag::error(Class::Stage, format!("`task` is `{said}`, but the prompt was trained for `{of}`"))
             .help("leave `task` out, or name the prompt of that task"));
     }
     info.task = info.task.or(task.map(str::to_owned));

@@ -14,7 +14,8 @@ use super::spec::{Found, Spec, usage};
 /// A folder with more files than this is taken for a slip.
 const MOST: usize = 10_000;
 
-/// The files named by the parameter `file`, else all that the source names, else (of a local place) all there are.
+/// Returns the files named by the parameter `file`, else all that the source names, else (of a local place) all there
+/// are.
 pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
     let source = &spec.source;
     let mut paths: Vec<String> = match &spec.file[..] {
@@ -26,7 +27,7 @@ pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
     let item = |path: String, at: At| (path.clone(), Item { pin: source.pin(&path), path, at });
     match place {
         Place::Http(_) if paths.is_empty() => {
-            Err(usage(&format!("source `{}` names no `files`, and a server cannot be asked which it has", source.name))
+            Err(usage(&format!("source `{}` names no `files`, and a server cannot list its files", source.name))
                 .help("list them in `file` or in `[source.NAME.files]`"))
         }
         Place::Http(url) => Ok(Found::Files(
@@ -61,7 +62,7 @@ pub(super) fn on_disk(root: &Path, path: &str, source: &str) -> Result<std::path
     Err(usage(&format!("source `{source}` has no `{path}`")).note(format!("looked in `{}`", root.display())))
 }
 
-/// The names of all files below `top`. Links to folders are not followed: they could lead anywhere.
+/// Returns the names of all files below `top`. Links to folders are not followed: they could lead anywhere.
 fn walk(top: &Path) -> Result<Vec<String>, Diag> {
     let mut paths = Vec::new();
     let mut open = vec![(String::new(), top.to_owned())];

@@ -11,7 +11,7 @@ use crate::fetch::source::{At, Item, Location, Source, below, shown};
 /// The splits that a data set may have.
 const SPLITS: &[&str] = &["train", "validation", "dev", "test"];
 
-/// What is asked for, from the parameters.
+/// A download as its parameters describe it.
 pub(super) struct Spec {
     pub(super) source: Source,
     pub(super) format: Format,
@@ -33,11 +33,11 @@ pub(super) enum Format {
 pub(super) struct Split {
     pub(super) name: String,
     pub(super) file: String,
-    /// Whether it may be missing.
+    /// `true` if it may be missing.
     pub(super) optional: bool,
 }
 
-/// The files that a download will read, as far as that can be told without fetching anything.
+/// The files that a download will read, as far as is known without fetching anything.
 pub(super) enum Found {
     /// One archive that holds them.
     Archive(Item),
@@ -91,7 +91,7 @@ impl Spec {
         Ok(Self { source, format, file, name })
     }
 
-    /// The local files among those that count by their content; what a pin proves does not.
+    /// Returns the local files among those that count by their content; what a pin proves does not.
     pub(super) fn counted(&self, found: &Found) -> Vec<(String, PathBuf)> {
         let proven = |item: &Item| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
         let file = |(name, item): (String, &Item)| match &item.at {
@@ -101,7 +101,7 @@ impl Spec {
         found.items().into_iter().filter_map(file).collect()
     }
 
-    /// Where `item` is from, as `fetched.json` says it. Follows from the key alone: no path of this machine.
+    /// Returns the origin of `item` for `fetched.json`. It follows from the key, so it has no path of this machine.
     pub(super) fn origin(&self, item: &Item) -> String {
         match (&self.source.location, &item.at) {
             (_, At::Http(url)) => shown(url),
@@ -122,7 +122,7 @@ fn splits(value: Option<&Value>) -> Result<Vec<Split>, Diag> {
     let mut splits = Vec::new();
     for (name, file) in table {
         if !SPLITS.contains(&name.as_str()) {
-            let diag = usage(&format!("`splits` has `{name}`, which is no split"));
+            let diag = usage(&format!("`splits` has `{name}`, which is not a split"));
             let near = crate::base::suggest::nearest(name, SPLITS.iter().copied());
             return Err(match near {
                 Some(near) => diag.help(format!("did you mean `{near}`?")),

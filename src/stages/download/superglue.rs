@@ -67,7 +67,7 @@ pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], plac
     }
 }
 
-/// The path that the pipeline gives the task: `file`, else the source's entry for the task, by key or by name.
+/// Returns the path that the pipeline gives the task: `file`, else the source's entry for the task, by key or by name.
 fn named(spec: &Spec, folder: &str, task: &str) -> Result<Option<String>, Diag> {
     if let Some(word) = spec.file.first() {
         return Ok(Some(spec.source.pick(word)?.path));
@@ -102,7 +102,7 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
             places.extend(["zip", "tar.gz", "tgz", "tar"].iter().map(|e| root.join(format!("{folder}.{e}"))));
         }
     }
-    // Whatever lies there: what cannot be read is told when it is asked for.
+    // Whatever lies there: what cannot be read is reported when it is asked for.
     let holds = |dir: &Path| splits.iter().any(|s| dir.join(&s.file).symlink_metadata().is_ok());
     for place in &places {
         match look::look(place)? {
@@ -153,7 +153,7 @@ fn unpacked(source: &Source, path: &str, folder: &Path) -> Diag {
     ))
 }
 
-/// A required split that is not there. `names` are the files that are.
+/// Returns a required split that is not there. `names` are the files that are.
 fn missing(split: &Split, place: &str, names: &[String]) -> Diag {
     let diag =
         Diag::error(Class::Stage, format!("{place} has no `{}`, the file of split `{}`", split.file, split.name));
@@ -231,7 +231,7 @@ fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item
     Ok(texts)
 }
 
-/// What is inside a `.gz` file.
+/// Returns what is inside a `.gz` file.
 fn gunzip(fetch: &mut Fetch, item: &Item) -> Result<Vec<u8>, Diag> {
     let (into, names) = fetch.unpack(item, &|_| true)?;
     match &names[..] {
@@ -265,7 +265,7 @@ fn from_archive<'a>(fetch: &mut Fetch, folder: &str, splits: &'a [Split], item: 
     Ok(texts)
 }
 
-/// The member that is `file`: the one in a folder called `folder` before others.
+/// Returns the member that is `file`: the one in a folder called `folder` before others.
 fn choose<'n>(names: &'n [String], file: &str, folder: &str) -> Result<Option<&'n str>, Vec<String>> {
     let all: Vec<&str> = names.iter().map(String::as_str).filter(|n| ends_with(n, file) && !is_litter(n)).collect();
     let of_task = format!("{folder}/{file}");
@@ -284,7 +284,7 @@ fn ends_with(name: &str, file: &str) -> bool {
     name == file || name.strip_suffix(file).is_some_and(|rest| rest.ends_with('/'))
 }
 
-/// What macOS puts beside the files of an archive.
+/// Returns whether a name is one of those that macOS adds to archives.
 fn is_litter(name: &str) -> bool {
     name.split('/').any(|part| part == "__MACOSX" || part.starts_with("._"))
 }
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_member_of_the_task_is_chosen() {
+    fn archive_member_of_the_task_is_chosen() {
         let one = names(&["BoolQ/train.jsonl", "BoolQ/val.jsonl", "__MACOSX/BoolQ/._train.jsonl"]);
         assert_eq!(choose(&one, "train.jsonl", "BoolQ"), Ok(Some("BoolQ/train.jsonl")));
         assert_eq!(choose(&one, "test.jsonl", "BoolQ"), Ok(None));

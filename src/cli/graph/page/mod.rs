@@ -1,5 +1,5 @@
-//! The drawing as one interactive page that needs nothing else: style, script and data inside, no network. The picture is
-//! laid out here; the script draws it, opens stages on demand and moves their neighbours aside.
+//! The drawing as one interactive page that needs nothing else: style, script and data inside, no network. The picture
+//! is laid out here; the script draws it, opens stages on demand and moves their neighbours aside.
 
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -156,7 +156,7 @@ fn a_dead_worker_fails_its_node_with_its_last_words_and_is_replaced() {
     let diag = run(&fake, "die").unwrap_err();
     assert_eq!(diag.class, Class::Stage);
     assert_eq!(diag.message, "the worker of `die[task=rte,seed=1]` ended with exit status 3");
-    assert_eq!(diag.notes[0], "the last it printed:\nfirst words\nlast words");
+    assert_eq!(diag.notes[0], "its last lines:\nfirst words\nlast words");
     assert!(diag.notes[1].starts_with("its log: `"), "{diag}");
     assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
 }

@@ -13,8 +13,8 @@ use crate::stages::download::spec::{Found, Spec, usage};
 use super::check::{no_shard, shards};
 use super::names::{Kind, WEIGHTS, check_names, index_of, last_part, parent, superfluous, usual};
 
-/// The files named by the parameter `file`, else those of the source that belong to a checkpoint, else the usual ones
-/// that are there.
+/// Returns the files named by the parameter `file`, else those of the source that belong to a checkpoint, else the
+/// usual ones that are there.
 pub(in super::super) fn find(spec: &Spec, kind: Kind, place: &Place) -> Result<Found, Diag> {
     let source = &spec.source;
     let paths = named(spec, kind)?;
@@ -44,7 +44,7 @@ pub(super) fn remote(source: &Source, url: &url::Url, path: String) -> (String, 
     (last_part(&item.path).to_owned(), item)
 }
 
-/// The paths that the pipeline names, without weights that others make superfluous.
+/// Returns the paths that the pipeline names, without weights that others make superfluous.
 fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
     let source = &spec.source;
     let mut paths: Vec<String> = if spec.file.is_empty() {
@@ -60,16 +60,15 @@ fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
         return Ok(paths);
     }
     if let Some(stranger) = paths.iter().find(|p| !kind.takes(last_part(p))) {
-        return Err(
-            usage(&format!("`{stranger}` is no file of a {}", kind.what())).help("`format = \"files\"` takes any file")
-        );
+        return Err(usage(&format!("`{stranger}` is not a file of {}", kind.a_kind()))
+            .help("`format = \"files\"` takes any file"));
     }
     let names: BTreeSet<&str> = paths.iter().map(|p| last_part(p)).collect();
     if names.len() < paths.len() {
         return Err(usage(&format!(
-            "source `{}` names two files of a {} that are called alike",
+            "source `{}` names two files of {} that have the same name",
             source.name,
-            kind.what()
+            kind.a_kind()
         ))
         .help("say which ones in `file`"));
     }

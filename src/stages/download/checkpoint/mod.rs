@@ -1,5 +1,5 @@
-//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its name
-//! says.
+//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its
+//! name says.
 
 mod check;
 mod find;
@@ -58,8 +58,8 @@ pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTre
     let place = format!("source `{}`", source.name);
     let is_remote = matches!(source.location, Location::Http(_)) && !fetch.ctx.job.mirrors.contains_key(&source.name);
     let advice = match is_remote {
-        true => "it came whole from the server: look at what the `url` of its source serves under this name",
-        false => "put the right file in its place",
+        true => "it was received completely: check what the server returns for this name",
+        false => "replace it with the right file",
     };
     check_names(kind, &files.keys().map(String::as_str).collect(), &place)?;
     for (name, path) in &files {
@@ -176,7 +176,7 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
     Ok(brought)
 }
 
-/// The files of the one checkpoint in an archive, in whichever folder it lies.
+/// Returns the files of the one checkpoint in an archive, in whichever folder it lies.
 fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let (into, names) = fetch.unpack(item, &|name| kind.takes(last_part(name)))?;
     let marks: &[&str] = match kind {
@@ -192,7 +192,7 @@ fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<S
         _ => {
             return Err(Diag::error(
                 Class::Stage,
-                format!("archive `{}` has several {}s", fetch.shown(item), kind.what()),
+                format!("archive `{}` has more than {}", fetch.shown(item), kind.a_kind()),
             )
             .note(format!(
                 "in the folders {}",

@@ -11,7 +11,7 @@ use crate::data::tokenizer::beside;
 pub(in super::super) enum Kind {
     /// Configuration, weights, and the tokenizer where there is one.
     Checkpoint,
-    /// The tokenizer alone, and the configuration where there is one.
+    /// Only the tokenizer, and the configuration if there is one.
     Tokenizer,
     /// A trained prompt, as PEFT or as we write it.
     Adapter,
@@ -39,7 +39,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
 ];
 
 impl Kind {
-    /// Whether a file called `name` belongs to it.
+    /// Returns whether a file called `name` belongs to it.
     pub(super) fn takes(self, name: &str) -> bool {
         if self == Kind::Adapter {
             return ADAPTERS.iter().any(|(_, names)| names.contains(&name));
@@ -49,16 +49,17 @@ impl Kind {
         all && (self == Kind::Checkpoint || !weights)
     }
 
-    pub(super) fn what(self) -> &'static str {
+    /// Returns its name with the article, for messages.
+    pub(super) fn a_kind(self) -> &'static str {
         match self {
-            Kind::Checkpoint => "checkpoint",
-            Kind::Tokenizer => "tokenizer",
-            Kind::Adapter => "adapter",
+            Kind::Checkpoint => "a checkpoint",
+            Kind::Tokenizer => "a tokenizer",
+            Kind::Adapter => "an adapter",
         }
     }
 }
 
-/// Whether `name` is a file that the index can name: `model-00001-of-00002.safetensors`.
+/// Returns whether `name` is a file that the index can name: `model-00001-of-00002.safetensors`.
 pub(super) fn is_shard_of(index: &str, name: &str) -> bool {
     INDICES.iter().filter(|(of, ..)| *of == index).any(|(_, start, end)| {
         name.strip_prefix(start).and_then(|n| n.strip_suffix(end)).is_some_and(|n| !n.contains(['/', '\\']))
@@ -69,7 +70,7 @@ fn is_shard(name: &str) -> bool {
     INDICES.iter().any(|(index, ..)| is_shard_of(index, name))
 }
 
-/// The index among the names of files, if there is one.
+/// Returns the index among the names of files, if there is one.
 pub(super) fn index_of<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'static str> {
     names.find_map(|name| INDICES.iter().find(|(index, ..)| *index == name)).map(|(index, ..)| *index)
 }
@@ -78,7 +79,7 @@ pub(super) fn last_part(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether weights in `name` are not needed where `best` is there.
+/// Returns whether weights in `name` are not needed where `best` is there.
 pub(super) fn superfluous(name: &str, best: Option<&str>) -> bool {
     let weights = WEIGHTS.contains(&name) || is_shard(name);
     match best {
@@ -92,7 +93,7 @@ pub(super) fn parent(path: &str) -> &str {
     &path[..path.len() - last_part(path).len()]
 }
 
-/// The usual files of `kind` that are `there`. Of several with the same content only the best is asked for.
+/// Returns the usual files of `kind` that are `there`. Of several with the same content only the best is asked for.
 pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> Result<Vec<&'static str>, Diag> {
     let all = |names: &[&'static str]| {
         let found = names.iter().map(|name| Ok(there(name)?.then_some(*name)));
@@ -132,12 +133,12 @@ pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> R
     Ok(names)
 }
 
-/// Whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
+/// Returns whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
 pub(super) fn is_said_beside(names: &[&str]) -> bool {
     TOKENIZERS.iter().filter(|tokenizer| names.contains(*tokenizer)).eq([&SPIECE])
 }
 
-/// Whether the files are a whole checkpoint or tokenizer.
+/// Fails if the files are not a whole checkpoint, tokenizer or adapter.
 pub(super) fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Result<(), Diag> {
     let has = |wanted: &[&str]| wanted.iter().any(|n| names.contains(n));
     let lacks = match kind {
@@ -155,7 +156,7 @@ pub(super) fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Re
         Kind::Adapter if !has(peft::WEIGHTS) && !has(&[adapter::TENSORS]) => format!("`{}`", adapter::TENSORS),
         _ => return Ok(()),
     };
-    let diag = Diag::error(Class::Stage, format!("{place} is no {}: it has no {lacks}", kind.what()));
+    let diag = Diag::error(Class::Stage, format!("{place} is not {}: it has no {lacks}", kind.a_kind()));
     Err(match names.is_empty() {
         true => diag,
         false => diag.note(format!("it has {}", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))),
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_weights_are_taken_and_the_others_left() {
+    fn best_weights_are_chosen_and_others_ignored() {
         let there = |names: &'static [&'static str]| move |name: &str| Ok(names.contains(&name));
         let all = there(&["config.json", "model.safetensors", "pytorch_model.bin", "spiece.model"]);
         assert_eq!(usual(Kind::Checkpoint, all).unwrap(), ["config.json", "model.safetensors", "spiece.model"]);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_shards() {
+    fn shard_names_are_recognised() {
         assert!(is_shard("model-00001-of-00002.safetensors"));
         assert!(
             !is_shard("model.safetensors") && !is_shard("model-../x.safetensors") && !is_shard("flax_model.msgpack")

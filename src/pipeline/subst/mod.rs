@@ -1,83 +1,53 @@
-//! `{task}`, `{params.lr}`: substitution, and nothing more: no expressions. `{{` and `}}` stand for braces. A text that is
-//! exactly one reference takes the type of what it refers to.
+//! `{task}`, `{params.lr}`: substitution, and nothing more: no expressions. `{{` and `}}` are braces. A text that
+//! is exactly one reference takes the type of what it refers to.
 //!
-//! The arguments of a program ([`Texts::Arguments`]) have references of their own, such as `{in.data}`. These stay as they are
-//! written, with the doubled braces; one text for a shell stays whole.
+//! The arguments of a program ([`Texts::Arguments`]) have references of their own, such as `{in.data}`. These stay as
+//! they are written, with the doubled braces; one text for a shell stays whole.
 //!
 //! Parameters may refer to one another, so a short file can ask for a value of any size. Before anything is filled in,
 //! `scan` finds out how large it becomes; what is too large is an error.
 
+mod pieces;
+mod referable;
 mod scan;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::base::diag::{Diag, Span};
-use crate::base::name::is_name;
 use crate::base::value::{Params, Value};
 
 use super::doc::{Item, Node, Table};
 use super::source::{Diags, list};
 use super::spec::Axis;
 
+use pieces::{Piece, has_braces, is_own, pieces};
+use referable::{Referable, leaves};
 use scan::{Facts, Scanner};
-pub use scan::{Found, PART};
 
-/// How many bytes all values together may have once references are filled in, counted as in [`Found::bytes`].
-pub const MOST_FILLED: u64 = 200_000_000;
-
-/// A part of a text.
-#[derive(Debug, PartialEq)]
-enum Piece {
-    Text(String),
-    Reference(String),
-}
+pub use pieces::{Texts, plain_text};
+pub use scan::{Found, MOST_FILLED, PART, Scan};
 
 /// What references can refer to.
 pub struct Scope<'a> {
-    axes: &'a [Axis],
-    params: &'a Table,
-    used: RefCell<BTreeSet<String>>,
+    referable: Referable<'a>,
     /// Texts that were cut before: the instances of a stage share theirs.
     cut: RefCell<HashMap<String, Rc<[Piece]>>>,
-    /// Everything below `[params]`, by path.
-    index: HashMap<String, &'a Item>,
     /// What is known of each parameter: it is scanned once for each owner.
     facts: RefCell<Facts>,
     /// How many bytes of [`MOST_FILLED`] are used.
     filled: Cell<u64>,
 }
 
-/// Which texts are meant.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Texts {
-    /// Those of most parameters.
-    Plain,
-    /// The arguments of a program, or a text for a shell; with its own references, see
-    /// [`Type::Argv`](crate::stages::stage::Type).
-    Arguments(&'static [&'static str]),
-}
-
-/// What [`Scope::scan`] found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Scan {
-    /// Something is wrong, and was told.
-    Bad,
-    /// The same for all instances.
-    Fixed,
-    /// Depends on an axis.
-    Varies,
-}
-
-/// Whether a value fits among all others.
+/// The answer to whether a value fits among all others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fill {
     /// It does.
     Fits,
     /// It is the first that does not.
     TooMuch,
-    /// An earlier one did not, which was told.
+    /// An earlier one did not, which was reported.
     Told,
 }
 
@@ -88,7 +58,7 @@ pub struct Resolved {
     pub value: Value,
     /// Where it is written: for a text that is exactly one reference to a parameter, where that is.
     pub span: Span,
-    /// Whether anything was substituted.
+    /// `true` if anything was substituted.
     pub substituted: bool,
 }
 
@@ -96,27 +66,24 @@ impl<'a> Scope<'a> {
     /// `params`: the `[params]` table.
     pub fn new(axes: &'a [Axis], params: &'a Table) -> Self {
         Self {
-            axes,
-            params,
-            used: RefCell::default(),
+            referable: Referable::new(axes, params),
             cut: RefCell::default(),
-            index: index(params),
             facts: RefCell::default(),
             filled: Cell::new(0),
         }
     }
 
-    /// Checks every reference in `item`, which belongs to `owner` (`` stage `train` ``) with the axes `owned` (indices).
-    /// What is wrong with a parameter is told once for each owner.
+    /// Checks every reference in `item`, which belongs to `owner` (`` stage `train` ``) with the axes `owned`
+    /// (indices). A mistake in a parameter is reported once for each owner.
     pub fn scan(&self, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Scan {
         self.scan_as(Texts::Plain, item, owner, owned, diags).scan
     }
 
-    /// The same for texts of either kind, with the size of the value.
+    /// As [`Self::scan`] for texts of either kind; returns the size of the value, too.
     pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Found {
         let found = match (texts, &item.node) {
             (Texts::Arguments(_), Node::Str(text)) => Found { bytes: text.len() as u64, ..Found::FIXED },
-            _ => Scanner::new(self, texts, owner, owned, diags).root(item),
+            _ => Scanner::new(&self.referable, &self.facts, texts, owner, owned, diags).root(item),
         };
         if !found.refers || found.scan == Scan::Bad {
             return found;
@@ -129,11 +96,11 @@ impl<'a> Scope<'a> {
         Found { scan: Scan::Bad, ..found }
     }
 
-    /// [`Self::scan`] that tells nothing; what is wrong is told when the same is scanned aloud.
+    /// As [`Self::scan`], but reports nothing. Mistakes are reported by the scan that reports.
     pub fn scan_quietly(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize]) -> Scan {
         match (texts, &item.node) {
             (Texts::Arguments(_), Node::Str(_)) => Scan::Fixed,
-            _ => Scanner::quiet(self, texts, owner, owned, &mut Diags::new()).root(item).scan,
+            _ => Scanner::quiet(&self.referable, &self.facts, texts, owner, owned, &mut Diags::new()).root(item).scan,
         }
     }
 
@@ -148,7 +115,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Whether more than [`MOST_FILLED`] was asked for, which was told.
+    /// Returns whether more than [`MOST_FILLED`] was asked for, which was reported.
     pub fn is_full(&self) -> bool {
         self.filled.get() > MOST_FILLED
     }
@@ -182,7 +149,8 @@ impl<'a> Scope<'a> {
         pieces(text, Texts::Arguments(own)).expect("scanned").into_iter().map(piece).collect()
     }
 
-    /// The value of `item`, which [`Self::scan`] found good; `axis` gives the value of each axis that the owner has.
+    /// Returns the value of `item`, which [`Self::scan`] found good; `axis` gives the value of each axis that the owner
+    /// has.
     pub fn resolve(&self, item: &Item, axis: &dyn Fn(usize) -> usize) -> Resolved {
         let plain = |value| Resolved { value, span: item.span.clone(), substituted: false };
         match &item.node {
@@ -239,24 +207,19 @@ impl<'a> Scope<'a> {
 
     fn reference(&self, name: &str, axis: &dyn Fn(usize) -> usize) -> Resolved {
         match name.strip_prefix("params.") {
-            Some(path) => self.resolve(self.param(path).expect("scanned"), axis),
+            Some(path) => self.resolve(self.referable.param(path).expect("scanned"), axis),
             None => {
-                let id = self.axes.iter().position(|a| a.name.text == name).expect("scanned");
-                let value = &self.axes[id].values[axis(id)];
+                let id = self.referable.axes.iter().position(|a| a.name.text == name).expect("scanned");
+                let value = &self.referable.axes[id].values[axis(id)];
                 Resolved { value: value.value.clone(), span: value.span.clone(), substituted: true }
             }
         }
     }
 
-    /// The item at `a.b` below `[params]`.
-    fn param(&self, path: &str) -> Option<&'a Item> {
-        self.index.get(path).copied()
-    }
-
     /// A warning for each parameter that nothing refers to.
     pub fn unused(&self, diags: &mut Diags) {
-        for (path, span) in leaves(self.params, "") {
-            let used = self.used.borrow();
+        for (path, span) in leaves(self.referable.params, "") {
+            let used = self.referable.used.borrow();
             let mut above = path.match_indices('.').map(|(at, _)| &path[..at]).chain([path.as_str()]);
             if !above.any(|path| used.contains(path)) {
                 let mut diag = Diag::warning(format!("nothing uses the parameter `{path}`")).at(span);
@@ -267,128 +230,8 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// All items below `table`, by path. A key with a dot in it cannot be referred to.
-fn index(table: &Table) -> HashMap<String, &Item> {
-    let mut all = HashMap::new();
-    let mut open = vec![(String::new(), table)];
-    while let Some((above, table)) = open.pop() {
-        for e in table.entries.iter().filter(|e| !e.key.contains('.')) {
-            let path = if above.is_empty() { e.key.clone() } else { format!("{above}.{}", e.key) };
-            if let Some(table) = e.item.as_table() {
-                open.push((path.clone(), table));
-            }
-            all.insert(path, &e.item);
-        }
-    }
-    all
-}
-
-/// The paths of all values below `table` that are no tables.
-fn leaves(table: &Table, above: &str) -> Vec<(String, Span)> {
-    let mut found = Vec::new();
-    for e in &table.entries {
-        let path = if above.is_empty() { e.key.clone() } else { format!("{above}.{}", e.key) };
-        match &e.item.node {
-            Node::Table(t) if !t.entries.is_empty() => found.extend(leaves(t, &path)),
-            _ => found.push((path, e.key_span.clone())),
-        }
-    }
-    found
-}
-
-/// Returns whether a reference is one of `own`.
-fn is_own(own: &[&str], name: &str) -> bool {
-    own.iter().any(|head| name == *head || head.ends_with('.') && name.starts_with(head))
-}
-
-impl Texts {
-    /// Returns whether a reference stays as it is written.
-    fn keeps(self, name: &str) -> bool {
-        matches!(self, Texts::Arguments(own) if is_own(own, name))
-    }
-}
-
-/// Whether a text may have references. (Two searches for one byte each are faster than one for either.)
-fn has_braces(text: &str) -> bool {
-    text.contains('{') || text.contains('}')
-}
-
-/// A scalar as it stands inside a text.
-pub fn plain_text(value: &Value) -> String {
-    match value {
-        Value::Str(s) => s.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// The parts of a text.
-///
-/// # Errors
-/// What is wrong, and what to do.
-fn pieces(text: &str, texts: Texts) -> Result<Vec<Piece>, (String, String)> {
-    let escape = "a brace that is meant as one is written twice: `{{`, `}}`".to_owned();
-    let mut pieces = Vec::new();
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(i) = rest.find(['{', '}']) {
-        plain.push_str(&rest[..i]);
-        let brace = &rest[i..=i];
-        let after = &rest[i + 1..];
-        if let Some(after) = after.strip_prefix(brace) {
-            plain.push_str(brace);
-            rest = after;
-            continue;
-        }
-        if brace == "}" {
-            return Err(("a `}` without its `{`".to_owned(), escape));
-        }
-        let Some(end) = after.find('}') else {
-            return Err(("a `{` without its `}`".to_owned(), escape));
-        };
-        let name = &after[..end];
-        if !texts.keeps(name) && name.split('.').any(|part| !is_name(part)) {
-            let help = format!("write `{{axis}}` or `{{params.name}}`; {escape}");
-            return Err((format!("`{{{name}}}` is no reference"), help));
-        }
-        if !plain.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut plain)));
-        }
-        pieces.push(Piece::Reference(name.to_owned()));
-        rest = &after[end + 1..];
-    }
-    plain.push_str(rest);
-    if !plain.is_empty() || pieces.is_empty() {
-        pieces.push(Piece::Text(plain));
-    }
-    Ok(pieces)
-}
-
 /// `` `a`, `b` `` of the axes with these indices.
 pub fn axis_names(axes: &[Axis], which: &[usize]) -> String {
     let names: Vec<_> = which.iter().map(|i| axes[*i].name.text.as_str()).collect();
     list(&names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_at_its_references() {
-        let text = |s: &str| Piece::Text(s.to_owned());
-        let reference = |s: &str| Piece::Reference(s.to_owned());
-        assert_eq!(pieces("", Texts::Plain).unwrap(), [text("")]);
-        assert_eq!(pieces("{task}", Texts::Plain).unwrap(), [reference("task")]);
-        assert_eq!(
-            pieces("a{task}{params.x.y}b", Texts::Plain).unwrap(),
-            [text("a"), reference("task"), reference("params.x.y"), text("b")]
-        );
-        assert_eq!(pieces("{{task}}", Texts::Plain).unwrap(), [text("{task}")]);
-        assert_eq!(pieces("{{{task}}}", Texts::Plain).unwrap(), [text("{"), reference("task"), text("}")]);
-        let own = pieces("{in.a/b*.json}-{task}", Texts::Arguments(&["in."])).unwrap();
-        assert_eq!(own, [reference("in.a/b*.json"), text("-"), reference("task")]);
-        for bad in ["{", "}", "{task", "task}", "{}", "{a b}", "{a.}", "{a+1}"] {
-            assert!(pieces(bad, Texts::Plain).is_err(), "{bad}");
-        }
-    }
 }
