@@ -78,7 +78,8 @@ pub fn take(settings: &Settings, secrets: &[Secret], workdir: &WorkDir, out: &Pa
             return Err(refused(secret));
         }
         let to = out.join(name);
-        if let Some(above) = to.parent() {
+        // `out` itself is there.
+        if let Some(above) = to.parent().filter(|above| *above != out) {
             fs::create_dir_all(above)?;
         }
         let folder = folder.enter(file.path.parent().unwrap_or(Path::new(""))).map_err(on("read", &file.path))?;
@@ -100,7 +101,12 @@ fn open(workdir: &WorkDir) -> Result<OwnedFd, Diag> {
     let (root, out) = (workdir.root(), workdir.out());
     let above = root.parent().unwrap_or(&root);
     let mut opened = walk::open(above).map_err(on("read", above))?;
-    for part in out.strip_prefix(above).expect("it is in the folder").iter() {
+    let way = out.strip_prefix(above).expect("it is in the folder");
+    if let Some(opened) = walk::open_below(&opened, way) {
+        return Ok(opened);
+    }
+    // Part by part, to say which of them is wrong.
+    for part in way {
         opened = walk::open_at(&opened, part).map_err(|error| {
             let part = part.to_string_lossy();
             let (what, why) = match Errno::from_io_error(&error) {

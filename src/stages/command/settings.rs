@@ -320,7 +320,7 @@ fn named(param: &str, name: &str) -> Result<(), Diag> {
         .help("names are ASCII letters, digits, `_` and `-`, begin with a letter, and have at most 64 characters"))
 }
 
-fn texts(params: &Params, name: &str) -> Vec<String> {
+pub(super) fn texts(params: &Params, name: &str) -> Vec<String> {
     match params.get(name) {
         Some(Value::List(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
