@@ -1,4 +1,4 @@
-//! A value → a value of a parameter's declared type, or what was expected.
+//! Converts a value to the declared type of a parameter, or says what was expected.
 
 use crate::base::value::Value;
 use crate::stages::stage::Type;

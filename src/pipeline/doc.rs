@@ -1,4 +1,4 @@
-//! [`Item`] and [`Table`]: a TOML document with the place of every key and value, in file order. Knows no pipeline.
+//! [`Item`] and [`Table`]: a TOML document in file order, with the span of every key and value. Knows no pipeline.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The sweep: axes, `exclude`, `include` and `when` → the cells of each stage, one an instance.
+//! Expands axes, `exclude`, `include` and `when` into the cells of each stage, one for each instance.
 
 use std::collections::HashMap;
 

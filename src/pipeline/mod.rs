@@ -1,8 +1,8 @@
-//! L5: what was asked for. A pipeline file (TOML), its pins and `--set` → [`Plan`]: a checked graph of concrete nodes.
+//! L5: reads a pipeline file (TOML), its pins and `--set`, and makes a [`Plan`]: a checked graph of concrete nodes.
 //! Runs nothing, and knows no store, terminal or libtorch.
 //!
 //! Text → [`doc`] (values and places) ← [`pins`], [`sets`] → [`parse`] → [`spec`] → [`expand`] (cells) → [`settings`]
-//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step goes on after a problem, so that
+//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step continues after a problem, so that
 //! all problems of a file are reported at once, in file order. `docs/pipeline.md` explains the file by example.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! [`Origin`]: where in the pipeline file a node's parameter is set, for those who explain a change.
+//! [`Origin`]: the place in the pipeline file where a node's parameter is set, to explain changes.
 
 use crate::base::diag::Span;
 use crate::engine::graph::NodeId;

@@ -1,4 +1,4 @@
-//! `train`, `train[rte,dpt,42]`, `train[task=rte,*]`, `svd_init?`: naming instances of a stage, in `needs` and as
+//! `train`, `train[rte,dpt,42]`, `train[task=rte,*]`, `svd_init?`: names of instances of a stage, in `needs` and as
 //! targets.
 
 use crate::base::diag::{Diag, Span};

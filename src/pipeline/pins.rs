@@ -1,5 +1,5 @@
-//! Pins: the sizes and digests of downloaded files, recorded beside the pipeline by `dpt pin` so that a later download
-//! must bring the same bytes. `superglue_full.toml` has `superglue_full.pins.toml`:
+//! Pins: the sizes and digests of downloaded files, recorded beside the pipeline by `dpt pin`. A later download must
+//! bring the same bytes. `superglue_full.toml` has `superglue_full.pins.toml`:
 //!
 //! ```toml
 //! [source.superglue.files."BoolQ.zip"]
@@ -8,7 +8,7 @@
 //! bytes = 4118001
 //! ```
 //!
-//! A pin written in the pipeline itself wins nothing over one recorded here: the two must agree.
+//! A pin in the pipeline itself must agree with the one recorded here.
 
 use std::path::{Path, PathBuf};
 

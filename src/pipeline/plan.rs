@@ -1,4 +1,5 @@
-//! [`Plan`]: spec and stage kinds → the engine's [`Graph`], with every problem of names and edges.
+//! [`Plan`]: makes the engine's [`Graph`] from a spec and the stage kinds, and reports every problem of names and
+//! edges.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};

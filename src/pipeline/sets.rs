@@ -1,4 +1,4 @@
-//! `--set key=value`: changes the document before it is checked, so that what was set is checked like what was written.
+//! `--set key=value`: changes the document before it is checked, so that set values are checked like written ones.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! [`Spec`]: the pipeline as typed: shaped and spanned, nothing resolved. Knows no stage kinds.
+//! [`Spec`]: the pipeline as typed. Its shape is checked and each part has its span, but no name is resolved. Knows no
+//! stage kinds.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

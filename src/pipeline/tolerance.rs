@@ -1,5 +1,5 @@
-//! [`Tolerance`]: how far a metric may be from what was recorded, where the numbers were made on other hardware and so
-//! cannot be the same to the last bit. `[tolerance]` of a pipeline, and `--tolerance` of the commands that compare.
+//! [`Tolerance`]: how much a metric may differ from the recorded one when it was computed on other hardware, where
+//! results are not equal to the last bit. `[tolerance]` of a pipeline, and `--tolerance` of the commands that compare.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `command`: any program, between the stages of our own. `docs/command.md` explains it by example.
+//! `command`: runs any program between the other stages. `docs/command.md` explains it by example.
 //!
 //! What enters the key, besides the bytes of its inputs and whether they are executable:
 //!
@@ -37,7 +37,7 @@ use crate::base::value::{Params, Value};
 
 use super::stage::{Identity, LOG, Literal, NamedOutput, NamedRoles, Output, Outside, Param, Runs, StageKind, Type};
 
-use settings::{Declared, Run, Settings};
+use settings::{CommandRun, DeclaredInputs, Settings};
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
@@ -110,7 +110,7 @@ fn check(params: &Params) -> Result<(), Diag> {
 /// Returns the files that a command with these parameters reads by `role`: those that `run` names, or all.
 fn files_read(params: &Params, role: &str) -> Vec<String> {
     match Settings::read(params).map(|s| s.run) {
-        Ok(Run::Program(arguments)) => template::files_read(&arguments, role),
+        Ok(CommandRun::Program(arguments)) => template::files_read(&arguments, role),
         _ => vec!["*".to_owned()],
     }
 }
@@ -122,7 +122,7 @@ fn outputs_of(params: &Params) -> Vec<NamedOutput> {
 
 /// Returns the roles that `run` refers to, each once.
 fn roles_referred(params: &Params) -> Vec<String> {
-    let Ok(Settings { run: Run::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
+    let Ok(Settings { run: CommandRun::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
     let role = |piece: &template::Piece| match piece {
         template::Piece::In(role) | template::Piece::InFile(role, _) | template::Piece::Manifest(role) => {
             Some(role.clone())
@@ -137,7 +137,7 @@ fn roles_referred(params: &Params) -> Vec<String> {
 
 /// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
-    let settings = Declared::read(params)?;
+    let settings = DeclaredInputs::read(params)?;
     secrets::refuse_in_params(&settings, params)?;
     let env = environment::counted(&settings.env)?;
     let mut replaced = vec![("env", Some(Value::Table(env)))];

@@ -1,4 +1,4 @@
-//! [`Ctx`]: all that a running stage may touch. It knows no graph, no key and no terminal.
+//! [`Ctx`]: everything that a running stage may use. It has no graph, no key and no terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -32,7 +32,7 @@ use crate::fetch::source::{Item, Location};
 use super::stage::{Identity, Literal, Output, Outside, Param, Pinning, Provision, Runs, StageKind, Type};
 
 use fetch::FETCHED;
-use spec::{Format, Spec};
+use spec::{DownloadFormat, DownloadSpec};
 
 /// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of
 /// those stages' keys.
@@ -137,12 +137,12 @@ const fn out(name: &'static str, doc: &'static str) -> Output {
 }
 
 fn check(params: &Params) -> Result<(), Diag> {
-    Spec::read(params).map(drop)
+    DownloadSpec::read(params).map(drop)
 }
 
 /// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
-    let spec = Spec::read(params)?;
+    let spec = DownloadSpec::read(params)?;
     let found = run::find(&spec, outside)?;
     let items = found.items();
     let pins = |named: bool| {
@@ -157,14 +157,14 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
         Location::Local(_) => Value::Table(Params::from([("pins".to_owned(), pins(false))])),
     };
     let files = spec.counted(&found);
-    let is_superglue = matches!(spec.format, Format::Superglue { .. });
-    let is_checkpoint = matches!(spec.format, Format::Checkpoint);
+    let is_superglue = matches!(spec.format, DownloadFormat::Superglue { .. });
+    let is_checkpoint = matches!(spec.format, DownloadFormat::Checkpoint);
     let mut replaced = vec![("source", Some(source)), ("file", None)];
     replaced.push(("name", is_checkpoint.then_some(Value::Str(spec.name))));
     if !is_superglue {
         replaced.push(("splits", None));
     }
-    if !is_superglue && !matches!(spec.format, Format::Adapter { .. }) {
+    if !is_superglue && !matches!(spec.format, DownloadFormat::Adapter { .. }) {
         replaced.push(("task", None));
     }
     Ok(Identity { params: replaced, files })
@@ -189,7 +189,7 @@ fn row(name: &str, item: &Item, by_path: bool) -> Value {
 
 /// Returns whether a download with these parameters reads from the net.
 fn is_remote(params: &Params) -> bool {
-    Spec::read(params).is_ok_and(|spec| matches!(spec.source.location, Location::Http(_)))
+    DownloadSpec::read(params).is_ok_and(|spec| matches!(spec.source.location, Location::Http(_)))
 }
 
 /// Returns the name of the source that a download with these parameters reads.
@@ -206,7 +206,7 @@ fn source_name(params: &Params) -> Option<&str> {
 /// # Errors
 /// Fails if the record cannot be read.
 fn unpinned(params: &Params, fetched: &std::path::Path) -> Result<Records, Diag> {
-    let spec = Spec::read(params)?;
+    let spec = DownloadSpec::read(params)?;
     let mut fetched: Fetched = crate::artifact::json::read(fetched)?;
     fetched.files.retain(|_, file| !file.pinned);
     let mut records = Records::new();

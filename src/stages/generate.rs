@@ -1,5 +1,5 @@
 //! `generate`: all eight SuperGLUE tasks in a small synthetic language, in SuperGLUE's own files, and the language's
-//! tokenizer. What it writes depends on nothing but its parameters.
+//! tokenizer. Its outputs depend only on its parameters.
 
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
-//! `random-model`: a T5 of any shape with random weights, in Hugging Face's layout. It knows nothing: scores on it are
-//! those of chance, and the report says so. For trying a pipeline where the real checkpoint cannot be had.
+//! `random-model`: a T5 of any shape with random weights, in Hugging Face's layout. Scores on it are those of chance,
+//! and the report says so. It serves to try a pipeline without the real checkpoint.
 
 use rayon::prelude::*;
 use serde::Deserialize;

@@ -12,7 +12,7 @@ use crate::fetch::record::Records;
 use super::ctx::{Ctx, Outcome};
 pub use super::named::{NamedOutput, NamedRoles};
 
-/// What running a stage returns.
+/// The result of running a stage.
 pub type StageResult = Result<Outcome, Diag>;
 
 /// A registered kind of work. One `pub const KIND: StageKind` a file, one row in `STAGES`.
@@ -26,13 +26,13 @@ pub struct StageKind {
     pub about: &'static str,
     /// Every parameter that it always has. Any other key in the pipeline is an error, except those of `variants`.
     pub params: &'static [Param],
-    /// Parameters that it has for some values of one of `params` only.
+    /// Parameters that it has only for some values of one of `params`.
     pub variants: Option<Variants>,
     /// What it reads from other stages.
     pub inputs: &'static [Port<'static>],
     /// Set if it reads stages by further roles, which the pipeline names.
     pub named_roles: Option<NamedRoles>,
-    /// What its files are to ports that accept it, besides its own name: a backbone, an adapter.
+    /// What it provides to ports besides its own name: a backbone, an adapter.
     pub provides: &'static [Provision],
     /// The files it may write. A file that is not listed is an error, and so is a required one that is missing.
     pub outputs: &'static [Output],
@@ -69,12 +69,12 @@ pub struct Pinning {
 pub const LOG: &str = "command.log";
 
 /// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For
-/// another value they do not exist: they are not handed to the stage and not in its key.
+/// other values they do not exist: the stage does not get them, and they are not in its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Variants {
     /// The parameter that decides, a `Type::Choice`.
     pub of: &'static str,
-    /// One row a word of it.
+    /// One row for each of its words.
     pub rows: &'static [Variant],
 }
 
@@ -178,8 +178,8 @@ impl StageKind {
 /// What a stage provides whose figures are scores: they come first where figures of stages are compared.
 pub const SCORES: &str = "scores";
 
-/// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so
-/// here, and every port that takes adapters takes it.
+/// What a stage provides: a word that [`Port::accepts`] can name. If a new stage provides adapters, every port that
+/// accepts adapters accepts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Provision {
     /// The word: `backbone`, `adapter`, `rows`.
@@ -262,7 +262,7 @@ pub struct Output {
     pub doc: &'static str,
 }
 
-/// What lies outside store and pipeline text: where paths start, and local copies of sources.
+/// The world outside the store and the pipeline text: where paths start, and local copies of sources.
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     /// The folder of the pipeline file: relative `file:` sources start here.
@@ -271,7 +271,7 @@ pub struct Outside {
     pub mirrors: std::collections::BTreeMap<String, PathBuf>,
 }
 
-/// What of the outside enters a key.
+/// What a key has of the world outside the store.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Parameters whose value is replaced in the recipe (a local path by nothing, say): by parameter name.

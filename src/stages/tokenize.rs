@@ -1,5 +1,5 @@
-//! `tokenize`: a task's tables to token ids, by a template and a tokenizer; few-shot draws are made here. In parallel,
-//! the result does not depend on how many threads there are.
+//! `tokenize`: a task's tables to token ids, by a template and a tokenizer; few-shot samples are drawn here, too. It
+//! runs in parallel, and the result does not depend on the number of threads.
 
 mod run;
 mod targets;

@@ -1,5 +1,5 @@
-//! What engine and worker say to each other: one JSON object a line, requests on the worker's stdin, answers on its
-//! stdout. Whatever the worker prints on stderr is the node's log.
+//! The messages between engine and worker, one JSON object a line: requests on the worker's stdin, answers on its
+//! stdout. What the worker prints on stderr goes to the node's log.
 
 use serde::{Deserialize, Serialize};
 

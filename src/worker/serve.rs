@@ -1,5 +1,5 @@
 //! The worker's side of the protocol: says who it is, then runs one job after another until it is asked to quit or
-//! its input ends. Knows no libtorch: which function runs which stage is handed in.
+//! its input ends. Knows no libtorch: the caller passes the function that finds the stage functions.
 //!
 //! Requests are read on a thread of their own, so that a `Cancel` arrives while a job runs, and so that the worker
 //! learns at once that the engine is gone (its input ends). It then leaves the job where it is: whoever runs the node
@@ -19,7 +19,7 @@ use crate::stages::ctx::{Cancel, Ctx, Job, Progress, Update};
 use crate::stages::stage::StageResult;
 
 /// A function that runs a stage.
-pub type Run = fn(&Ctx) -> StageResult;
+pub type StageFn = fn(&Ctx) -> StageResult;
 
 /// Updates closer together than this are dropped, unless they begin or end something.
 const THIN: Duration = Duration::from_millis(100);
@@ -29,7 +29,7 @@ pub struct Serve<'a> {
     /// What it says first: [`Answer::Ready`].
     pub ready: Answer,
     /// Finds the function for a stage kind.
-    pub runner: &'a dyn Fn(&str) -> Option<Run>,
+    pub runner: &'a dyn Fn(&str) -> Option<StageFn>,
     /// Called before each job: sets threads, for instance.
     pub before: &'a dyn Fn(&Job),
     /// Called when the engine is gone while a job runs. A real worker ends its process here.
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    fn find(kind: &str) -> Option<Run> {
+    fn find(kind: &str) -> Option<StageFn> {
         Some(match kind {
             "fine" => |ctx| {
                 for done in 0..1000 {

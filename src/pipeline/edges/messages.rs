@@ -1,4 +1,4 @@
-//! The messages on roles and axes that do not match.
+//! The errors on roles and axes that do not match.
 
 use crate::base::diag::Diag;
 use crate::pipeline::doc::Item;

@@ -2,7 +2,7 @@
 //! the consumer has is a broadcast. One that only the producer has must be picked or gathered.
 //!
 //! [`groups`] finds the producers of each instance, [`fit`] checks that a producer gives what a role reads, and
-//! [`messages`] words what is wrong with the axes.
+//! [`messages`] has the errors on roles and axes.
 
 mod consumer;
 mod fit;

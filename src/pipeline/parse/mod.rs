@@ -1,5 +1,5 @@
-//! Document → [`Spec`], and every problem of its shape: unknown keys, wrong types, malformed names. What a name refers
-//! to is looked up later (`expand.rs`, `edges/`, `plan.rs`).
+//! Parses a document into a [`Spec`], and reports every problem of its shape: unknown keys, wrong types, malformed
+//! names. Names are looked up later (`expand.rs`, `edges/`, `plan.rs`).
 
 mod axes;
 mod shape;

@@ -1,4 +1,4 @@
-//! Values of the shape that is asked for, or what is wrong with them.
+//! Reads values of an expected shape, or reports what is wrong with them.
 
 use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;

@@ -8,7 +8,7 @@ use crate::pipeline::source::{Diags, list, wrong};
 use crate::pipeline::spec::STAGE_KEYS;
 use crate::stages::stage::Param;
 
-use super::instance::{Origin, Settings};
+use super::instance::{Settings, ValueOrigin};
 
 impl Settings<'_> {
     pub(super) fn check_keys(&self, diags: &mut Diags) {
@@ -34,7 +34,7 @@ impl Settings<'_> {
     }
 
     /// A parameter without a default must be set for every instance.
-    pub(super) fn check_covered(&self, param: &Param, by: &[(usize, Origin)], diags: &mut Diags) {
+    pub(super) fn check_covered(&self, param: &Param, by: &[(usize, ValueOrigin)], diags: &mut Diags) {
         let covered = |cell: &[u32]| by.iter().any(|(n, _)| self.rules[*n].filters.iter().all(|f| f.holds(cell)));
         let bare = self.of.sweep.cells.iter().find(|cell| !covered(cell));
         if !by.is_empty() && bare.is_none() {

@@ -1,4 +1,4 @@
-//! [`Settings`]: what a stage's instances are set to, and the value of one parameter for one instance.
+//! [`Settings`]: the settings of a stage's instances, and the value of one parameter for one instance.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::stages::stage::{Param, ParamDefault, StageKind, Type, Variant};
 use super::sources::Sources;
 
 /// Where a parameter's value comes from, for instances that no later row overrides.
-pub(super) enum Origin<'a> {
+pub(super) enum ValueOrigin<'a> {
     /// The same for all instances, and how large it is; `None`: wrong, and reported.
     Fixed(Option<Value>, u64),
     /// Depends on the instance, and how large it may become.
@@ -28,7 +28,7 @@ pub(super) enum Origin<'a> {
     Default,
 }
 
-impl Origin<'_> {
+impl ValueOrigin<'_> {
     /// Returns how many bytes each instance has of it.
     pub(super) fn bytes(&self) -> u64 {
         match self {
@@ -46,9 +46,9 @@ pub(super) struct Setting<'a> {
     pub(super) param: &'static Param,
     /// `true` if it is one of the kind's variants only, and not of the kind itself.
     pub(super) of_variants: bool,
-    pub(super) base: Origin<'a>,
+    pub(super) base: ValueOrigin<'a>,
     /// Row number and value, in file order.
-    pub(super) by: Vec<(usize, Origin<'a>)>,
+    pub(super) by: Vec<(usize, ValueOrigin<'a>)>,
     /// The default of the kind's own parameter.
     pub(super) default: Option<Value>,
     /// The default for one value of the parameter that decides, where that has one of its own.
@@ -151,19 +151,19 @@ impl<'a> Settings<'a> {
     pub(super) fn value_of(
         &self,
         param: &Param,
-        origin: &Origin<'a>,
+        origin: &ValueOrigin<'a>,
         cell: &[u32],
         diags: &mut Diags,
     ) -> Option<Value> {
         match origin {
-            Origin::Default => None,
-            Origin::Fixed(value, _) => value.clone(),
-            Origin::Varies(item, _) => {
+            ValueOrigin::Default => None,
+            ValueOrigin::Fixed(value, _) => value.clone(),
+            ValueOrigin::Varies(item, _) => {
                 let of = |axis: usize| cell[self.of.sweep.position(axis).expect("scanned")] as usize;
                 let resolved = self.of.scope.resolve_as(texts_of(param), item, &of);
                 diags.ok(self.typed(param, &resolved, item))
             }
-            Origin::Axis(position) => {
+            ValueOrigin::Axis(position) => {
                 let value = &self.of.spec.axes[self.of.sweep.axes[*position]].values[cell[*position] as usize];
                 let span = value.span.clone();
                 let resolved = Resolved { value: value.value.clone(), span: span.clone(), substituted: true };
@@ -174,7 +174,7 @@ impl<'a> Settings<'a> {
 }
 
 /// Returns how the texts of a parameter are read.
-pub(in crate::pipeline) fn texts_of(param: &Param) -> Texts {
+pub fn texts_of(param: &Param) -> Texts {
     match param.ty {
         Type::Argv(own) => Texts::Arguments(own),
         _ => Texts::Plain,

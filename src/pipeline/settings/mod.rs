@@ -20,7 +20,7 @@ use super::source::{Diags, wrong};
 use super::spec::ResourcesSpec;
 use super::subst::{Fill, MOST_FILLED, PART, Scan};
 
-use instance::{FREE, Origin, Setting};
+use instance::{FREE, Setting, ValueOrigin};
 
 pub(super) use instance::texts_of;
 pub use instance::{Settings, StageContext};
@@ -77,9 +77,9 @@ impl<'a> Settings<'a> {
         let required = param.default == ParamDefault::Required && !of_variants;
         let base = match (own, axis) {
             (Some(entry), _) => self.origin(param, &entry.item, diags),
-            (None, Some(position)) => Origin::Axis(position),
-            (None, None) if required => Origin::Fixed(None, 0),
-            (None, None) => Origin::Default,
+            (None, Some(position)) => ValueOrigin::Axis(position),
+            (None, None) if required => ValueOrigin::Fixed(None, 0),
+            (None, None) => ValueOrigin::Default,
         };
         let mut by = Vec::new();
         if axis.is_none() {
@@ -108,22 +108,22 @@ impl<'a> Settings<'a> {
         rows.iter().filter_map(default).collect()
     }
 
-    fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
+    fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> ValueOrigin<'a> {
         let texts = texts_of(param);
         let found = self.of.scope.scan_as(texts, item, &self.owner, &self.of.sweep.axes, diags);
         match found.scan {
-            Scan::Bad => Origin::Fixed(None, 0),
-            Scan::Varies => Origin::Varies(item, found.bytes),
+            Scan::Bad => ValueOrigin::Fixed(None, 0),
+            Scan::Varies => ValueOrigin::Varies(item, found.bytes),
             Scan::Fixed => {
                 let resolved = self.of.scope.resolve_as(texts, item, &|_| 0);
-                Origin::Fixed(diags.ok(self.typed(param, &resolved, item)), found.bytes)
+                ValueOrigin::Fixed(diags.ok(self.typed(param, &resolved, item)), found.bytes)
             }
         }
     }
 
     /// Returns the parameters of one instance; `None` when one is wrong, and was reported.
     pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Arc<Params>> {
-        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(..) | Origin::Default);
+        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, ValueOrigin::Fixed(..) | ValueOrigin::Default);
         if !self.settings.iter().all(fixed) {
             return self.own(cell, diags).map(Arc::new);
         }
@@ -164,7 +164,7 @@ impl<'a> Settings<'a> {
             }
             setting.used.set(true);
             let value = match origin {
-                Origin::Default => match setting.default_for(variant) {
+                ValueOrigin::Default => match setting.default_for(variant) {
                     Some(value) => Some(value.clone()),
                     None if setting.is_required(variant) => diags.ok(Err(self.missing(setting.param, cell))),
                     None => continue,

@@ -1,4 +1,4 @@
-//! Parameters that are set and count for no instance.
+//! Reports parameters that are set but apply to no instance.
 
 use crate::base::diag::{Diag, Span};
 use crate::base::suggest::nearest;
@@ -7,7 +7,7 @@ use crate::pipeline::expand::Cell;
 use crate::pipeline::source::{Diags, list, wrong};
 use crate::stages::stage::{Param, Variant};
 
-use super::instance::{Origin, Settings};
+use super::instance::{Settings, ValueOrigin};
 
 impl Settings<'_> {
     /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call
@@ -48,7 +48,7 @@ impl Settings<'_> {
         let holds = |number: usize| self.rules[number].filters.iter().all(|f| f.holds(cell));
         let row = setting.by.iter().rev().find(|(number, _)| holds(*number));
         let value = match row.map_or(&setting.base, |(_, origin)| origin) {
-            Origin::Default => setting.default.clone(),
+            ValueOrigin::Default => setting.default.clone(),
             origin => self.value_of(setting.param, origin, cell, &mut Diags::new()),
         };
         value.as_ref().and_then(Value::as_str).map(str::to_owned)

@@ -1,11 +1,11 @@
-//! `{task}`, `{params.lr}`: substitution, and nothing more: no expressions. `{{` and `}}` are braces. A text that
+//! `{task}`, `{params.lr}`: substitution of references, without expressions. `{{` and `}}` are braces. A text that
 //! is exactly one reference takes the type of what it refers to.
 //!
 //! The arguments of a program ([`Texts::Arguments`]) have references of their own, such as `{in.data}`. These stay as
 //! they are written, with the doubled braces; one text for a shell stays whole.
 //!
 //! Parameters may refer to one another, so a short file can ask for a value of any size. Before anything is filled in,
-//! `scan` finds out how large it becomes; what is too large is an error.
+//! `scan` computes its size; a value that is too large is an error.
 
 mod pieces;
 mod referable;
@@ -27,7 +27,7 @@ use referable::{Referable, leaves};
 use scan::{Facts, Scanner};
 
 pub use pieces::{Texts, plain_text};
-pub use scan::{Found, MOST_FILLED, PART, Scan};
+pub use scan::{MOST_FILLED, PART, Scan, ScanResult};
 
 /// What references can refer to.
 pub struct Scope<'a> {
@@ -80,9 +80,9 @@ impl<'a> Scope<'a> {
     }
 
     /// As [`Self::scan`] for texts of either kind; returns the size of the value, too.
-    pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Found {
+    pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> ScanResult {
         let found = match (texts, &item.node) {
-            (Texts::Arguments(_), Node::Str(text)) => Found { bytes: text.len() as u64, ..Found::FIXED },
+            (Texts::Arguments(_), Node::Str(text)) => ScanResult { bytes: text.len() as u64, ..ScanResult::FIXED },
             _ => Scanner::new(&self.referable, &self.facts, texts, owner, owned, diags).root(item),
         };
         if !found.refers || found.scan == Scan::Bad {
@@ -93,7 +93,7 @@ impl<'a> Scope<'a> {
             Fill::TooMuch => diags.push(scan::too_much(&item.span)),
             Fill::Told => {}
         }
-        Found { scan: Scan::Bad, ..found }
+        ScanResult { scan: Scan::Bad, ..found }
     }
 
     /// As [`Self::scan`], but reports nothing. Mistakes are reported by the scan that reports.

@@ -1,4 +1,4 @@
-//! [`Piece`]: what a text is made of, and which references stay as they are written.
+//! [`Piece`]: a part of a text. Also which references stay as they are written.
 
 use crate::base::name::is_name;
 use crate::base::value::Value;

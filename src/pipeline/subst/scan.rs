@@ -1,6 +1,6 @@
 //! [`Scanner`]: checks the references of a value before anything is filled in: what they refer to, on which axes the
-//! value depends, and how large it becomes. Each parameter is looked at once for each owner, so the work is that of
-//! reading the file.
+//! value depends, and how large it becomes. Each parameter is scanned once for each owner, so the work is linear in the
+//! file's size.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use super::referable::{Referable, leaves};
 
 /// What one part of a value costs besides its text: an item of a list, a field of a table, a reference.
 pub const PART: u64 = 64;
-/// How many bytes a value may have in which references are filled in, counted as in [`Found::bytes`].
+/// How many bytes a value may have in which references are filled in, counted as in [`ScanResult::bytes`].
 const MOST_BYTES: u64 = 4_000_000;
 /// How deep lists and tables may be nested. TOML's reader has the same limit.
 const MOST_NESTED: u32 = 80;
@@ -24,7 +24,7 @@ const LONGEST_CHAIN: u32 = 100;
 /// A value of an axis as part of a text: it has at most 200 bytes.
 const AXIS: u64 = PART + 200;
 
-/// How many bytes all values together may have once references are filled in, counted as in [`Found::bytes`].
+/// How many bytes all values together may have once references are filled in, counted as in [`ScanResult::bytes`].
 pub const MOST_FILLED: u64 = 200_000_000;
 
 /// What [`Scope::scan`](super::Scope::scan) found.
@@ -40,7 +40,7 @@ pub enum Scan {
 
 /// What a scan found of a value.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
+pub struct ScanResult {
     /// Its validity, and on what it depends.
     pub scan: Scan,
     /// How large it becomes at most: the bytes of its texts, and [`PART`] for each of its parts.
@@ -53,7 +53,7 @@ pub struct Found {
     pub(super) chain: u32,
 }
 
-impl Found {
+impl ScanResult {
     /// A value without references and without bytes.
     pub const FIXED: Self = Self { scan: Scan::Fixed, bytes: 0, refers: false, nested: 0, chain: 0 };
 
@@ -70,7 +70,7 @@ impl Found {
 }
 
 /// By owner and path. A parameter that is bad was reported for that owner.
-pub(super) type Facts = HashMap<String, HashMap<String, Found>>;
+pub(super) type Facts = HashMap<String, HashMap<String, ScanResult>>;
 
 pub(super) struct Scanner<'s, 'a> {
     scope: &'s Referable<'a>,
@@ -82,7 +82,7 @@ pub(super) struct Scanner<'s, 'a> {
     diags: &'s mut Diags,
     texts: Texts,
     /// Where nobody hears what is wrong, bad parameters are remembered for this scan only.
-    quiet: Option<HashMap<String, Found>>,
+    quiet: Option<HashMap<String, ScanResult>>,
 }
 
 impl<'s, 'a> Scanner<'s, 'a> {
@@ -109,17 +109,17 @@ impl<'s, 'a> Scanner<'s, 'a> {
     }
 
     /// Returns what is found of a whole value.
-    pub(super) fn root(mut self, item: &Item) -> Found {
+    pub(super) fn root(mut self, item: &Item) -> ScanResult {
         self.item(item)
     }
 
-    fn item(&mut self, item: &Item) -> Found {
+    fn item(&mut self, item: &Item) -> ScanResult {
         let found = match &item.node {
             Node::Str(text) if has_braces(text) => self.text(item, text),
-            Node::Str(text) => Found { bytes: text.len() as u64, ..Found::FIXED },
+            Node::Str(text) => ScanResult { bytes: text.len() as u64, ..ScanResult::FIXED },
             Node::List(items) => self.all(items.iter().map(|item| (0, item))),
             Node::Table(table) => self.all(table.entries.iter().map(|e| (e.key.len() as u64, &e.item))),
-            _ => Found::FIXED,
+            _ => ScanResult::FIXED,
         };
         if found.scan == Scan::Bad || !found.refers {
             return found;
@@ -139,21 +139,21 @@ impl<'s, 'a> Scanner<'s, 'a> {
         self.bad(diag)
     }
 
-    fn all<'i>(&mut self, items: impl Iterator<Item = (u64, &'i Item)>) -> Found {
-        let mut all = Found::FIXED;
+    fn all<'i>(&mut self, items: impl Iterator<Item = (u64, &'i Item)>) -> ScanResult {
+        let mut all = ScanResult::FIXED;
         for (key, item) in items {
             let found = self.item(item);
-            all = all.and(Found { bytes: found.bytes.saturating_add(key + PART), ..found });
+            all = all.and(ScanResult { bytes: found.bytes.saturating_add(key + PART), ..found });
         }
-        Found { nested: all.nested + 1, ..all }
+        ScanResult { nested: all.nested + 1, ..all }
     }
 
-    fn text(&mut self, item: &Item, text: &str) -> Found {
+    fn text(&mut self, item: &Item, text: &str) -> ScanResult {
         match pieces(text, self.texts) {
             Err((message, help)) => self.bad(wrong(&item.span, message).help(help)),
             Ok(pieces) => {
                 let alone = pieces.len() == 1 && self.texts == Texts::Plain;
-                let start = Found { bytes: text.len() as u64, ..Found::FIXED };
+                let start = ScanResult { bytes: text.len() as u64, ..ScanResult::FIXED };
                 pieces.iter().fold(start, |so_far, piece| match piece {
                     Piece::Text(_) => so_far,
                     Piece::Reference(name) if self.texts.keeps(name) => so_far,
@@ -163,7 +163,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
         }
     }
 
-    fn reference(&mut self, item: &Item, name: &str, alone: bool) -> Found {
+    fn reference(&mut self, item: &Item, name: &str, alone: bool) -> ScanResult {
         let Some(path) = name.strip_prefix("params.") else { return self.axis(item, name) };
         let Some(param) = self.scope.param(path) else {
             let diag = wrong(&item.span, format!("there is no parameter `{path}`"));
@@ -191,11 +191,11 @@ impl<'s, 'a> Scanner<'s, 'a> {
         if found.scan != Scan::Bad && found.chain >= LONGEST_CHAIN {
             return self.too_long(item);
         }
-        Found { bytes: found.bytes.saturating_add(PART), refers: true, chain: found.chain + 1, ..found }
+        ScanResult { bytes: found.bytes.saturating_add(PART), refers: true, chain: found.chain + 1, ..found }
     }
 
     /// Returns what is found of a parameter that was not looked at before.
-    fn param(&mut self, path: &str, param: &Item) -> Found {
+    fn param(&mut self, path: &str, param: &Item) -> ScanResult {
         self.path.push(path.to_owned());
         // The values in `[params]` have no references of a program's own.
         let texts = std::mem::replace(&mut self.texts, Texts::Plain);
@@ -216,17 +216,17 @@ impl<'s, 'a> Scanner<'s, 'a> {
         found
     }
 
-    fn known(&self, path: &str) -> Option<Found> {
+    fn known(&self, path: &str) -> Option<ScanResult> {
         let facts = self.facts.borrow();
         let told = facts.get(self.owner).and_then(|of| of.get(path));
         told.or_else(|| self.quiet.as_ref()?.get(path)).copied()
     }
 
-    fn axis(&mut self, item: &Item, name: &str) -> Found {
+    fn axis(&mut self, item: &Item, name: &str) -> ScanResult {
         let axes = self.scope.axes;
         let owned: Vec<&str> = self.owned.iter().map(|i| axes[*i].name.text.as_str()).collect();
         if owned.contains(&name) {
-            return Found { scan: Scan::Varies, bytes: AXIS, refers: true, ..Found::FIXED };
+            return ScanResult { scan: Scan::Varies, bytes: AXIS, refers: true, ..ScanResult::FIXED };
         }
         let owner = self.owner;
         if axes.iter().any(|a| a.name.text == name) {
@@ -253,14 +253,14 @@ impl<'s, 'a> Scanner<'s, 'a> {
         self.bad(diag)
     }
 
-    fn too_long(&mut self, item: &Item) -> Found {
+    fn too_long(&mut self, item: &Item) -> ScanResult {
         let message = format!("more than {LONGEST_CHAIN} parameters refer to one another in a row");
         self.bad(wrong(&item.span, message))
     }
 
-    fn bad(&mut self, diag: Diag) -> Found {
+    fn bad(&mut self, diag: Diag) -> ScanResult {
         self.diags.push(diag);
-        Found { scan: Scan::Bad, ..Found::FIXED }
+        ScanResult { scan: Scan::Bad, ..ScanResult::FIXED }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The environment of a command: nothing but what is declared, and a few variables that it needs to run at all.
+//! The environment of a command: the declared variables, and a few that any program needs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

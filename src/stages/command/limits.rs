@@ -1,11 +1,11 @@
-//! How long arguments and variables of a program may be, and which of them are too long.
+//! Checks the length of a program's arguments and variables against the limits of the system.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use crate::base::diag::{Class, Diag};
 
-use super::settings::Run;
+use super::settings::CommandRun;
 use super::template::{self, Piece};
 use super::workdir::WorkDir;
 
@@ -18,7 +18,7 @@ const ALWAYS: usize = 100 * 1024;
 
 /// What is to be started.
 pub struct Start<'a> {
-    pub run: &'a Run,
+    pub run: &'a CommandRun,
     pub workdir: &'a WorkDir,
     pub arguments: &'a [String],
     pub environment: &'a BTreeMap<String, OsString>,
@@ -96,14 +96,14 @@ const FILE: &str = "write it into a file that `files` names; or into `params` as
 impl Start<'_> {
     /// Returns the arguments of `run` as they are written, each with what it became.
     fn written(&self) -> Vec<(String, Vec<Piece>, Vec<String>)> {
-        let Run::Program(arguments) = self.run else { return Vec::new() };
+        let CommandRun::Program(arguments) = self.run else { return Vec::new() };
         let became = |pieces: &Vec<Piece>| template::expand(std::slice::from_ref(pieces), &self.workdir.meanings);
         arguments.iter().map(|pieces| (written(pieces), pieces.clone(), became(pieces).unwrap_or_default())).collect()
     }
 
     fn long_argument(&self, at: usize, limits: Limits) -> Diag {
         let bytes = self.arguments[at].len();
-        if matches!(self.run, Run::Shell(_)) {
+        if matches!(self.run, CommandRun::Shell(_)) {
             return too_long("the text of `run`", bytes, limits.one, limits)
                 .help("write it into a script that `code` names, and start that");
         }

@@ -1,4 +1,4 @@
-//! What a command made: the files that it declares are taken, others are not, and one that is missing is an error.
+//! Takes the outputs of a command: declared files are taken, others are not, and a missing one is an error.
 //!
 //! The output folder is opened part by part without following a link, and so is each folder in it: what a program puts
 //! in the place of one of them never leads to other files of the user's.

@@ -1,5 +1,5 @@
-//! The program's process: a group of its own, its output kept, its end waited for, and ended with all that it started
-//! when the stage is cancelled.
+//! Runs the program in a process group of its own, keeps its output, and waits for its end. When the stage is
+//! cancelled, the program ends with all that it started.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;

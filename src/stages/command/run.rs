@@ -15,7 +15,7 @@ use crate::stages::stage::{LOG, NamedOutput, StageResult};
 use super::limits::{self, Start};
 use super::process::{End, Ended, Program};
 use super::secrets::{self, Clean, Redactor, Secret};
-use super::settings::{Run, Settings};
+use super::settings::{CommandRun, Settings};
 use super::workdir::{WorkDir, shortened};
 use super::{environment, outputs};
 
@@ -37,8 +37,8 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
 fn run_with(ctx: &Ctx, settings: &Settings, secrets: &[Secret]) -> StageResult {
     let mut workdir = WorkDir::make(ctx, settings)?;
     let arguments = match &settings.run {
-        Run::Program(pieces) => workdir.arguments(pieces)?,
-        Run::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
+        CommandRun::Program(pieces) => workdir.arguments(pieces)?,
+        CommandRun::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
     };
     let environment = environment(ctx, settings, &workdir, secrets)?;
     limits::check(&Start { run: &settings.run, workdir: &workdir, arguments: &arguments, environment: &environment })?;

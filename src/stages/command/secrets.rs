@@ -1,4 +1,4 @@
-//! Secrets of a command: given to the program, and kept out of all that is written or shown.
+//! Secrets of a command. They are given to the program, and removed from everything that is written or shown.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::base::value::{Params, Value};
 
 use crate::stages::ctx::Outcome;
 
-use super::settings::{Declared, texts, usage};
+use super::settings::{DeclaredInputs, texts, usage};
 
 /// A shorter value cannot be distinguished from other text.
 const SHORTEST: usize = 6;
@@ -77,7 +77,7 @@ pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
 ///
 /// # Errors
 /// One does: which, and where.
-pub fn refuse_in_params(settings: &Declared, params: &Params) -> Result<(), Diag> {
+pub fn refuse_in_params(settings: &DeclaredInputs, params: &Params) -> Result<(), Diag> {
     let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
     let mut secrets: Vec<Secret> = set.collect();
     if secrets.is_empty() {

@@ -1,4 +1,4 @@
-//! [`Settings`]: the parameters of a command, checked against each other.
+//! [`Settings`]: the parameters of a command, parsed and checked against each other.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const TAKEN: &[&str] = &["in", "out", "files", "params.json", "_"];
 /// What a command is.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub run: Run,
+    pub run: CommandRun,
     /// Paths by name.
     pub outputs: BTreeMap<String, NamedOutput>,
     pub params: Params,
@@ -32,7 +32,7 @@ pub struct Settings {
 
 /// What a command takes from outside store and pipeline: all that its key needs of its settings besides their values.
 #[derive(Clone, Debug)]
-pub struct Declared {
+pub struct DeclaredInputs {
     pub code: Vec<String>,
     pub files: BTreeMap<String, String>,
     pub env: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Declared {
     pub version: Option<Vec<String>>,
 }
 
-impl Declared {
+impl DeclaredInputs {
     /// Reads it. That it goes together with the other settings was checked when the plan was made.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Declared {
 
 /// What is started.
 #[derive(Clone, Debug)]
-pub enum Run {
+pub enum CommandRun {
     /// A program and its arguments.
     Program(Vec<Vec<Piece>>),
     /// A text for `/bin/sh`, as it is written.
@@ -84,7 +84,7 @@ impl Settings {
     /// Usage: what does not go together.
     pub fn read(params: &Params) -> Result<Self, Diag> {
         let (run, outputs) = (run(params)?, outputs(params)?);
-        let Declared { code, files, env, secrets, version } = Declared::read(params)?;
+        let DeclaredInputs { code, files, env, secrets, version } = DeclaredInputs::read(params)?;
         let settings =
             Self { run, outputs, params: table(params, "params").clone(), code, files, env, secrets, version };
         for name in settings.params.keys() {
@@ -150,7 +150,7 @@ impl Settings {
                 return Err(diag.help("give the script's folder another name"));
             }
         }
-        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        let CommandRun::Program(arguments) = &self.run else { return Ok(()) };
         let [Piece::Text(program)] = &arguments[0][..] else { return Ok(()) };
         if program.starts_with('/') || !program.contains('/') {
             return Ok(());
@@ -168,7 +168,7 @@ impl Settings {
 
     /// Checks that every reference but those to inputs has its meaning.
     fn check_references(&self) -> Result<(), Diag> {
-        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        let CommandRun::Program(arguments) = &self.run else { return Ok(()) };
         for piece in arguments.iter().flatten() {
             let (head, name, table, known): (_, _, _, Vec<&String>) = match piece {
                 Piece::Out(name) => ("out", name, "outputs", self.outputs.keys().collect()),
@@ -195,7 +195,7 @@ impl Settings {
     }
 }
 
-fn run(params: &Params) -> Result<Run, Diag> {
+fn run(params: &Params) -> Result<CommandRun, Diag> {
     let shell = params.get("shell") == Some(&Value::Bool(true));
     match (params.get("run"), shell) {
         (Some(Value::List(items)), false) if !items.is_empty() => {
@@ -210,7 +210,7 @@ fn run(params: &Params) -> Result<Run, Diag> {
             if items[0].as_str() == Some("") {
                 return Err(usage("`run` names no program: its first text is empty"));
             }
-            Ok(Run::Program(arguments))
+            Ok(CommandRun::Program(arguments))
         }
         (Some(Value::List(items)), false) if items.is_empty() => Err(usage("`run` names no program")),
         (Some(Value::List(_)), _) => Err(usage("`run` is a list, but `shell = true` needs one text")
@@ -225,7 +225,7 @@ fn run(params: &Params) -> Result<Run, Diag> {
 
 /// Returns the text, which goes to the shell as it is written: nothing is filled into it, so that no value can become a
 /// part of the program.
-fn shell_text(text: &str) -> Result<Run, Diag> {
+fn shell_text(text: &str) -> Result<CommandRun, Diag> {
     if text.trim().is_empty() || text.contains('\0') {
         return Err(usage("a shell cannot run `run`: it is empty, or has a NUL character in it"));
     }
@@ -248,7 +248,7 @@ fn shell_text(text: &str) -> Result<Run, Diag> {
             return Err(diag.help(format!("write `\"${variable}\"`: a command's values are variables of its shell")));
         }
     }
-    Ok(Run::Shell(text.to_owned()))
+    Ok(CommandRun::Shell(text.to_owned()))
 }
 
 fn outputs(params: &Params) -> Result<BTreeMap<String, NamedOutput>, Diag> {

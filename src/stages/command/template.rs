@@ -1,7 +1,7 @@
-//! The references of a command's arguments, `{in.data}`, `{out.png}`, and what they become.
+//! The references in a command's arguments, such as `{in.data}` and `{out.png}`, and their values.
 //!
 //! An argument is cut into [`Piece`]s once. [`expand`] gives the arguments of the program: one for one, except that an
-//! argument that is nothing but a reference to several things (a gather, a pattern of files) becomes as many.
+//! argument which is a single reference with several values (a gather, a pattern of files) becomes several.
 
 use std::collections::BTreeMap;
 

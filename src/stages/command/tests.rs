@@ -1,4 +1,4 @@
-//! Commands on their own: settings, identity, and whole runs in a folder.
+//! Tests of commands without an engine: settings, identity, and whole runs in a folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
 use super::local_file::{LocalFile, ReadContent};
-use super::spec::Spec;
+use super::spec::DownloadSpec;
 
 /// The output that lists every file that was read.
 pub(super) const FETCHED: &str = "fetched.json";
@@ -26,7 +26,7 @@ pub(super) const FETCHED: &str = "fetched.json";
 /// A running download.
 pub(super) struct Fetch<'a> {
     pub(super) ctx: &'a Ctx<'a>,
-    pub(super) spec: &'a Spec,
+    pub(super) spec: &'a DownloadSpec,
     client: Option<Client>,
     fetched: Fetched,
     /// The digests of what [`Fetch::bring`] brought, by path.
@@ -52,7 +52,7 @@ impl Watch for FetchWatch<'_> {
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a Spec) -> Self {
+    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a DownloadSpec) -> Self {
         let (fetched, outcome) = (Fetched::default(), Outcome::default());
         Self { ctx, spec, client: None, fetched, brought: HashMap::new(), outcome }
     }

@@ -1,4 +1,4 @@
-//! [`Spec`]: what a download is asked for, from its parameters, and the files that it will read.
+//! [`DownloadSpec`]: a download as its parameters describe it, and the files that it will read.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,15 @@ use crate::fetch::source::{At, Item, Location, Source, below, shown};
 const SPLITS: &[&str] = &["train", "validation", "dev", "test"];
 
 /// A download as its parameters describe it.
-pub(super) struct Spec {
+pub(super) struct DownloadSpec {
     pub(super) source: Source,
-    pub(super) format: Format,
+    pub(super) format: DownloadFormat,
     pub(super) file: Vec<String>,
     /// Of a checkpoint.
     pub(super) name: String,
 }
 
-pub(super) enum Format {
+pub(super) enum DownloadFormat {
     Superglue { task: &'static dyn task::Task, splits: Vec<Split> },
     Checkpoint,
     Tokenizer,
@@ -38,7 +38,7 @@ pub(super) struct Split {
 }
 
 /// The files that a download will read, as far as is known without fetching anything.
-pub(super) enum Found {
+pub(super) enum FoundFiles {
     /// One archive that holds them.
     Archive(Item),
     /// Each by itself, under the name that it has for the format.
@@ -47,18 +47,18 @@ pub(super) enum Found {
     Probe(url::Url),
 }
 
-impl Found {
+impl FoundFiles {
     /// Each with its name in the key.
     pub(super) fn items(&self) -> Vec<(String, &Item)> {
         match self {
-            Found::Archive(item) => vec![("archive".to_owned(), item)],
-            Found::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
-            Found::Probe(_) => Vec::new(),
+            FoundFiles::Archive(item) => vec![("archive".to_owned(), item)],
+            FoundFiles::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
+            FoundFiles::Probe(_) => Vec::new(),
         }
     }
 }
 
-impl Spec {
+impl DownloadSpec {
     pub(super) fn read(params: &Params) -> Result<Self, Diag> {
         let text = |name: &str| params.get(name).and_then(Value::as_str);
         let source = Source::from_value(params.get("source").ok_or_else(|| lacks("source"))?)?;
@@ -76,12 +76,12 @@ impl Spec {
                 if file.len() > 1 {
                     return Err(usage("`format = \"superglue\"` takes one `file`: the task's archive or folder"));
                 }
-                Format::Superglue { task: task::find(task)?, splits: splits(params.get("splits"))? }
+                DownloadFormat::Superglue { task: task::find(task)?, splits: splits(params.get("splits"))? }
             }
-            "checkpoint" => Format::Checkpoint,
-            "tokenizer" => Format::Tokenizer,
-            "adapter" => Format::Adapter { task: text("task").map(str::to_owned) },
-            "files" => Format::Files,
+            "checkpoint" => DownloadFormat::Checkpoint,
+            "tokenizer" => DownloadFormat::Tokenizer,
+            "adapter" => DownloadFormat::Adapter { task: text("task").map(str::to_owned) },
+            "files" => DownloadFormat::Files,
             other => return Err(Diag::error(Class::Bug, format!("unknown format `{other}` of stage `download`"))),
         };
         for word in &file {
@@ -92,7 +92,7 @@ impl Spec {
     }
 
     /// Returns the local files among those that count by their content; what a pin proves does not.
-    pub(super) fn counted(&self, found: &Found) -> Vec<(String, PathBuf)> {
+    pub(super) fn counted(&self, found: &FoundFiles) -> Vec<(String, PathBuf)> {
         let proven = |item: &Item| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
         let file = |(name, item): (String, &Item)| match &item.at {
             At::File(path) if !proven(item) => Some((name, path.clone())),

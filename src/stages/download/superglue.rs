@@ -1,4 +1,4 @@
-//! SuperGLUE: one archive or folder a task, with one jsonl file a split; read into one table a split.
+//! Downloads SuperGLUE: for each task one archive or folder with a jsonl file for each split, which becomes a table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::fetch::hash::Sha256;
 use crate::fetch::source::{At, Item, Place, Source, below};
 
 use super::fetch::Fetch;
-use super::spec::{Found, Spec, Split, usage};
+use super::spec::{DownloadSpec, FoundFiles, Split, usage};
 
 /// `data.json`.
 #[derive(Serialize)]
@@ -34,7 +34,13 @@ struct SplitData {
 }
 
 /// Looks for the data of the task whose folder is called `folder`.
-pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], place: &Place) -> Result<Found, Diag> {
+pub(super) fn find(
+    spec: &DownloadSpec,
+    folder: &str,
+    task: &str,
+    splits: &[Split],
+    place: &Place,
+) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let named = named(spec, folder, task)?;
     match place {
@@ -42,13 +48,13 @@ pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], plac
             let path = named.unwrap_or_else(|| format!("{folder}.zip"));
             if archive::is_archive_name(&path) {
                 let at = At::Http(below(url, &path));
-                return Ok(Found::Archive(Item { pin: source.pin(&path), path, at }));
+                return Ok(FoundFiles::Archive(Item { pin: source.pin(&path), path, at }));
             }
             let item = |split: &Split| {
                 let path = format!("{}/{}", path.trim_end_matches('/'), split.file);
                 Item { pin: source.pin(&path), at: At::Http(below(url, &path)), path }
             };
-            Ok(Found::Files(splits.iter().map(|s| (s.file.clone(), item(s))).collect()))
+            Ok(FoundFiles::Files(splits.iter().map(|s| (s.file.clone(), item(s))).collect()))
         }
         Place::Local { root, mirror } => {
             let archive_path = named.clone().or_else(|| mirror.then(|| format!("{folder}.zip")));
@@ -56,7 +62,7 @@ pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], plac
             match look(root, named.as_deref(), folder, splits, &source.name)? {
                 Local::Archive(at) => {
                     let path = archive_path.unwrap_or_else(|| file_name(&at));
-                    Ok(Found::Archive(Item { pin: source.pin(&path), path, at: At::File(at) }))
+                    Ok(FoundFiles::Archive(Item { pin: source.pin(&path), path, at: At::File(at) }))
                 }
                 Local::Folder(at) => match pinned {
                     Some(path) if archive::is_archive_name(path) => Err(unpacked(source, path, &at)),
@@ -68,7 +74,7 @@ pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], plac
 }
 
 /// Returns the path that the pipeline gives the task: `file`, else the source's entry for the task, by key or by name.
-fn named(spec: &Spec, folder: &str, task: &str) -> Result<Option<String>, Diag> {
+fn named(spec: &DownloadSpec, folder: &str, task: &str) -> Result<Option<String>, Diag> {
     if let Some(word) = spec.file.first() {
         return Ok(Some(spec.source.pick(word)?.path));
     }
@@ -125,7 +131,7 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
         .help("set `file` to where it lies below the source"))
 }
 
-fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> Result<Found, Diag> {
+fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> Result<FoundFiles, Diag> {
     let mut files = Vec::new();
     let prefix = archive::stem(named).unwrap_or(named).trim_end_matches('/');
     for split in splits {
@@ -137,7 +143,7 @@ fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> R
             return Err(missing(split, &format!("folder `{}`", folder.display()), &names_in(folder)));
         }
     }
-    Ok(Found::Files(files))
+    Ok(FoundFiles::Files(files))
 }
 
 fn unpacked(source: &Source, path: &str, folder: &Path) -> Diag {
@@ -187,11 +193,11 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Fetches what `found` says and writes the tables.
-pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], found: Found) -> Result<(), Diag> {
+pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], found: FoundFiles) -> Result<(), Diag> {
     let texts = match found {
-        Found::Archive(item) => from_archive(fetch, task.folder(), splits, &item)?,
-        Found::Files(files) => from_files(fetch, splits, &files)?,
-        Found::Probe(_) => unreachable!("a task's files have names"),
+        FoundFiles::Archive(item) => from_archive(fetch, task.folder(), splits, &item)?,
+        FoundFiles::Files(files) => from_files(fetch, splits, &files)?,
+        FoundFiles::Probe(_) => unreachable!("a task's files have names"),
     };
     if texts.is_empty() {
         return Err(Diag::error(Class::Stage, format!("there is no split of `{}` to read", task.name())));

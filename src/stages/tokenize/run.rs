@@ -1,4 +1,4 @@
-//! What `tokenize` does.
+//! Runs `tokenize`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
