@@ -1,6 +1,6 @@
-//! [`Method`]: what a prompt method *is*, as data and without libtorch: its parameters, its trained tensors and how they start,
-//! and the soft prompt that comes of them. How the encoder's input is computed while it is trained is in the crate `dpt-torch`,
-//! in a file of the same name below `torch/src/prompt/`.
+//! [`Method`]: what a prompt method *is*, as data and without libtorch: its parameters, its trained tensors and how
+//! they start, and the soft prompt that comes of them. How the encoder's input is computed while it is trained is in
+//! the crate `dpt-torch`, in a file of the same name below `torch/src/prompt/`.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub struct Method {
     pub name: &'static str,
     /// One line for help texts.
     pub about: &'static str,
-    /// Parameters that its tensors and its forward pass depend on. Stages that take a method have them when they are given
-    /// this one, and `adapter.json` keeps their values.
+    /// Parameters that its tensors and its forward pass depend on. Stages that take a method have them when they are
+    /// given this one, and `adapter.json` keeps their values.
     pub params: &'static [Param],
     /// Parameters that only training reads: the learning rates of groups of their own.
     pub training: &'static [Param],
@@ -28,8 +28,8 @@ pub struct Method {
     pub tensors: fn(&Shape) -> Vec<TensorSpec>,
     /// What of them can be made of a matrix `[virtual_tokens, d_model]`.
     pub from_matrix: FromMatrix,
-    /// The soft prompt `[virtual_tokens, d_model]` of trained tensors, in f64. `None`: what the method does cannot be said by
-    /// one prompt.
+    /// The soft prompt `[virtual_tokens, d_model]` of trained tensors, in f64. `None`: what the method does cannot be
+    /// said by one prompt.
     pub prompt: Option<fn(&Values) -> Matrix>,
     /// Whether a prompt-tuning adapter of PEFT can hold the result.
     pub peft: Peft,

@@ -131,8 +131,9 @@ pub enum Type {
     /// A table (its keys are checked by the stage's `check`).
     Table,
     /// A program with its arguments, a list of texts; or one text for a shell. The stage has references of its own
-    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text. Of its
-    /// references the words are given: a whole one (`params`), or with a `.` what several begin with (`in.`).
+    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's
+    /// text. Of its references the words are given: a whole one (`params`), or with a `.` what several begin with
+    /// (`in.`).
     Argv(&'static [&'static str]),
     /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
     Source,

@@ -15,7 +15,7 @@ use crate::engine::graph::{Graph, NodeId};
 use crate::engine::history::History;
 use crate::pipeline::Plan;
 use crate::stages::ctx::Cancel;
-use crate::worker::device::{Wanted, gpu_slots};
+use crate::worker::device::{DeviceChoice, gpu_slots};
 
 use super::check::ChangeArgs;
 use super::render;
@@ -47,7 +47,7 @@ pub struct StoreArgs {
 pub struct DeviceArgs {
     /// Where to train and evaluate: `auto` (a GPU if there is one), `cpu`, `cuda`, or a single GPU such as `cuda:1`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Wanted,
+    pub device: DeviceChoice,
 }
 
 impl PipelineArgs {
@@ -185,7 +185,7 @@ pub fn worker_program() -> PathBuf {
 
 /// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the
 /// store.
-pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Local {
+pub fn local(device: DeviceChoice, jobs: usize, store: &Store, pipeline: &str) -> Local {
     let logs = store.runs().join("logs").join(pipeline);
     let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);
     let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();

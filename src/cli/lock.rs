@@ -10,7 +10,7 @@ use crate::engine::freshness::{Freshness, status};
 use crate::engine::options::RunOptions;
 use crate::repro::lock_check;
 use crate::repro::lockfile::{self, LockFile};
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> CommandResult {
         outside: plan.outside.clone(),
         ..RunOptions::default()
     };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
     let path = lockfile::path_of(&args.pipeline.pipeline);
     let before = LockFile::read(&path);
     // A file that is rewritten as a whole need not be readable.

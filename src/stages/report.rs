@@ -228,7 +228,7 @@ fn trained(input: &Input) -> Result<Trained, Diag> {
     })
 }
 
-/// The soft prompt of the tensors in `file`; `None` when the method has no such prompt.
+/// Returns the soft prompt of the tensors in `file`; `None` when the method has no such prompt.
 fn prompt(input: &Input, info: &AdapterInfo, file: &str) -> Result<Option<Matrix>, Diag> {
     let tensors = Tensors::open(input.file(file)?)?;
     adapter::folded(info, &tensors).map_err(|diag| diag.note(format!("in `{file}` of `{}`", input.node)))
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_is_named_twice_is_written_once() {
+    fn format_named_twice_is_written_once() {
         let names: Vec<_> = renderers(["csv", "md", "csv"].into_iter()).unwrap().iter().map(|r| r.name).collect();
         assert_eq!(names, ["csv", "md"]);
     }

@@ -439,7 +439,7 @@ fn invalid_parameters_are_refused() {
         diag.message
     };
     let splits = |name: &str, file: &str| wrong("splits", table_of(&[(name, text(file))]));
-    assert_eq!(splits("valid", "val.jsonl"), "`splits` has `valid`, which is no split");
+    assert_eq!(splits("valid", "val.jsonl"), "`splits` has `valid`, which is not a split");
     assert_eq!(splits("train", "../x"), "`splits.train` is `../x`, which is not a plain path inside the data set");
     assert_eq!(wrong("splits", table_of(&[])), "`splits` names no split");
     assert_eq!(
@@ -588,7 +588,7 @@ fn checkpoint_has_the_files_that_the_source_names() {
     assert_eq!(server.requests().len(), 2);
     assert_eq!(outcome.notes, ["`s` came without a tokenizer"]);
     bench.set("file", text("README.md"));
-    assert_eq!(fails(&mut bench).message, "`README.md` is no file of a checkpoint");
+    assert_eq!(fails(&mut bench).message, "`README.md` is not a file of a checkpoint");
 }
 
 #[test]
@@ -614,8 +614,8 @@ fn incomplete_sharded_checkpoint_is_refused() {
     files.remove(two);
     let message = |diag: Diag| diag.message.replace('`', "");
     let diag = fails(&mut of("checkpoint", source(&serving_all(files.clone()).url, &[])));
-    assert_eq!(message(diag), format!("{two} is not there, which model.safetensors.index.json names"));
-    assert!(message(fails(&mut on_disk(&files))).starts_with(&format!("{two} is not there, which ")));
+    assert_eq!(message(diag), format!("model.safetensors.index.json names {two}, which is missing"));
+    assert!(message(fails(&mut on_disk(&files))).ends_with(&format!(" names {two}, which is missing")));
     files.insert(two.to_owned(), tensors(&["d"]));
     let diag = message(fails(&mut on_disk(&files)));
     assert_eq!(diag, format!("{two} has no tensor c, which model.safetensors.index.json places there"));
@@ -658,7 +658,7 @@ fn misnamed_files_are_refused() {
     let error = fails(&mut on_disk(&files));
     assert!(error.message.starts_with("`pytorch_model.bin` is not a file of tensors"), "{error}");
     files.remove("pytorch_model.bin");
-    assert!(fails(&mut on_disk(&files)).message.contains("is no checkpoint: it has no weights"));
+    assert!(fails(&mut on_disk(&files)).message.contains("is not a checkpoint: it has no weights"));
 }
 
 #[test]
@@ -670,11 +670,11 @@ fn help_for_a_wrong_file_depends_on_its_origin() {
         here.message,
         "`config.json` is not what its name says: it is a web page, perhaps of a login or an error"
     );
-    assert_eq!(here.help.unwrap(), "put the right file in its place");
+    assert_eq!(here.help.unwrap(), "replace it with the right file");
     let server = serving_all(files);
     let there = fails(&mut of("checkpoint", source(&server.url, &[])));
     assert_eq!(there.message, here.message);
-    assert!(there.help.unwrap().contains("look at what the `url` of its source serves"));
+    assert!(there.help.unwrap().contains("check what the server returns"));
 }
 
 #[test]
@@ -695,7 +695,7 @@ fn tokenizer_is_downloaded_without_a_model() {
     assert_eq!(bench.outputs(), ["config.json", "fetched.json", "spiece.model"]);
     let mut bench = of("tokenizer", source("file:.", &[]));
     write(&bench.base().join("config.json"), CONFIG);
-    assert!(fails(&mut bench).message.ends_with("is no tokenizer: it has no `spiece.model` or `tokenizer.json`"));
+    assert!(fails(&mut bench).message.ends_with("is not a tokenizer: it has no `spiece.model` or `tokenizer.json`"));
     let Some(dir) = golden::data("t5-tokenizer") else { return };
     let mut bench = of("tokenizer", source(&format!("file:{}", dir.display()), &[]));
     bench.run().unwrap();
@@ -720,7 +720,7 @@ fn any_files_are_downloaded() {
     assert_eq!(fails(&mut bench).message, "source `s` has no `c.txt`");
 
     let mut bench = of("files", source("https://example.invalid", &[]));
-    assert_eq!(fails(&mut bench).message, "source `s` names no `files`, and a server cannot be asked which it has");
+    assert_eq!(fails(&mut bench).message, "source `s` names no `files`, and a server cannot list its files");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use dpt::worker::device::{Wanted, gpu_present};
+use dpt::worker::device::{DeviceChoice, gpu_present};
 
 /// The version of libtorch that tch is made for and that the build links, as `major.minor.patch`.
 pub const LIBTORCH: &str = "2.11.0";
@@ -31,20 +31,20 @@ pub struct Devices {
 ///
 /// # Errors
 /// Class `Environment`: `wanted` is a GPU that is not available.
-pub fn load(wanted: Wanted) -> Result<Devices, Diag> {
+pub fn load(wanted: DeviceChoice) -> Result<Devices, Diag> {
     let cpu = |notes| Ok(Devices { names: vec!["cpu".to_owned()], notes });
     match wanted {
-        Wanted::Cpu => return cpu(vec![]),
-        Wanted::Auto if !gpu_present() => return cpu(vec![]),
-        Wanted::Auto | Wanted::Cuda(_) => (),
+        DeviceChoice::Cpu => return cpu(vec![]),
+        DeviceChoice::Auto if !gpu_present() => return cpu(vec![]),
+        DeviceChoice::Auto | DeviceChoice::Cuda(_) => (),
     }
     let loaded = load_library();
     let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
     let all = (0..count).map(|n| format!("cuda:{n}")).collect::<Vec<_>>();
     match wanted {
-        Wanted::Cuda(Some(n)) if n < all.len() => Ok(Devices { names: vec![format!("cuda:{n}")], notes: vec![] }),
-        Wanted::Auto | Wanted::Cuda(None) if !all.is_empty() => Ok(Devices { names: all, notes: vec![] }),
-        Wanted::Auto => cpu(vec![match loaded {
+        DeviceChoice::Cuda(Some(n)) if n < all.len() => Ok(Devices { names: vec![format!("cuda:{n}")], notes: vec![] }),
+        DeviceChoice::Auto | DeviceChoice::Cuda(None) if !all.is_empty() => Ok(Devices { names: all, notes: vec![] }),
+        DeviceChoice::Auto => cpu(vec![match loaded {
             Loaded::Nowhere => "an NVIDIA GPU is here, but only the CPU set of libtorch is installed: running on the \
                  CPU; `cargo xtask libtorch --cuda` adds the CUDA set"
                 .to_owned(),
@@ -56,12 +56,12 @@ pub fn load(wanted: Wanted) -> Result<Devices, Diag> {
                 path.display()
             ),
         }]),
-        Wanted::Cuda(_) | Wanted::Cpu => Err(refusal(wanted, &all, loaded)),
+        DeviceChoice::Cuda(_) | DeviceChoice::Cpu => Err(refusal(wanted, &all, loaded)),
     }
 }
 
 /// The error for a `--device cuda` that cannot be met.
-fn refusal(wanted: Wanted, all: &[String], loaded: Loaded) -> Diag {
+fn refusal(wanted: DeviceChoice, all: &[String], loaded: Loaded) -> Diag {
     let help = "pass `--device cpu` for this run";
     let diag = match (all.len(), loaded) {
         (n, _) if n > 0 => {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_cpu_needs_no_loading() {
-        let devices = load(Wanted::Cpu).unwrap();
+        let devices = load(DeviceChoice::Cpu).unwrap();
         assert_eq!(devices, Devices { names: vec!["cpu".into()], notes: vec![] });
     }
 
@@ -227,7 +227,7 @@ mod tests {
             println!("skipped: this machine has a GPU");
             return;
         }
-        let diag = load(Wanted::Cuda(None)).unwrap_err();
+        let diag = load(DeviceChoice::Cuda(None)).unwrap_err();
         assert_eq!(diag.class, Class::Environment);
         assert!(diag.message.starts_with("`--device cuda`"), "{diag}");
         assert!(diag.help.unwrap().contains("`--device cpu`"));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use dpt::base::diag::{Class, Diag};
 use dpt::worker::build::Build;
-use dpt::worker::device::Wanted;
+use dpt::worker::device::DeviceChoice;
 use dpt::worker::protocol::{Answer, PROTOCOL};
 use dpt::worker::serve::{End, Serve};
 use dpt_torch::cuda;
@@ -68,10 +68,10 @@ fn main() -> ExitCode {
 }
 
 /// Parses the arguments: `--device WORD`, or none.
-fn device_choice(args: impl Iterator<Item = String>) -> Result<Wanted, Diag> {
+fn device_choice(args: impl Iterator<Item = String>) -> Result<DeviceChoice, Diag> {
     let args: Vec<_> = args.collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(Wanted::Auto),
+        [] => Ok(DeviceChoice::Auto),
         ["--device", text] => text.parse().map_err(|e| Diag::error(Class::Usage, format!("{e}"))),
         _ => Err(Diag::error(
             Class::Usage,

@@ -1,5 +1,5 @@
-//! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no non-linearity, no
-//! scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
+//! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no
+//! non-linearity, no scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
 
 use crate::base::param::{Literal, Param, Type};
 

@@ -9,7 +9,7 @@ use crate::cli::check::ChangeArgs;
 use crate::cli::common;
 use crate::engine::gc_roots;
 use crate::engine::options::RunOptions;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The keys to keep, with reasons.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ pub fn of_pipeline(file: &Path, store: &Store, before: bool) -> Result<(BTreeSet
     let plan = ChangeArgs::default().load(file)?;
     let store = &store.again_for(file).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
-    let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
     let keys = gc_roots::of_graph(&plan.graph, store, &options, &executor, before).map_err(|diag| vec![diag])?;
     Ok((keys, plan.graph.len()))
 }

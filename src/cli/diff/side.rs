@@ -12,7 +12,7 @@ use crate::engine::history::{NodeFate, PastRun};
 use crate::engine::journal::date;
 use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// A node of one side.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +99,7 @@ impl Side {
             outside: plan.outside.clone(),
             ..RunOptions::default()
         };
-        let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+        let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
         let mut side = Self { title, pipeline: plan.name.clone(), ..Self::default() };
         for status in status(&plan.graph, store, &options, &executor) {
             let node = plan.graph.node(status.id);

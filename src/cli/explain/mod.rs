@@ -17,7 +17,7 @@ use crate::engine::graph::NodeId;
 use crate::engine::history::{History, PastNode, PastRun, PipelineId};
 use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> CommandResult {
     let history = History::of(&store.runs());
     let against = against(args.against.as_deref(), &plan, &store, &history).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
     let (graph, executor) = (&plan.graph, &executor);
     let explainer = Explainer { graph, store: &store, options: &options, executor, history: &history };
     let node = explainer.explain(id, &against).map_err(|diag| vec![diag])?;

@@ -24,7 +24,7 @@ use crate::repro::compare::ResultFacts;
 use crate::repro::lock_check::reached;
 use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 use super::{Args, damage};
 
@@ -103,7 +103,7 @@ pub(super) fn verify(store: &Store, scope: &VerifyScope, cancel: &Cancel) -> Res
 /// input has no result.
 fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(VerifyScope, usize), Vec<Diag>> {
     let targets = common::select(plan, &args.nodes)?;
-    let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
     let mut results: Vec<Option<Arc<Stored>>> = vec![None; plan.graph.len()];
     let mut keys = BTreeSet::new();
     let mut waiting = 0;

@@ -1,7 +1,8 @@
 //! The tasks of SuperGLUE. To add one: its file, its `mod` line, its row in [`TASKS`].
 //!
 //! A task says which columns its rows have, how they stand in SuperGLUE's jsonl, how a row is written as source and
-//! target, which metrics count, and in which form predictions are handed in. It knows no tokenizer and no metric's code.
+//! target, which metrics count, and in which form predictions are handed in. It knows no tokenizer and no metric's
+//! code.
 
 mod boolq;
 mod cb;
@@ -163,8 +164,8 @@ impl<'t> dyn Task + 't {
         self.read_jsonl(text.as_bytes(), origin, UNLABELLED)
     }
 
-    /// As [`parse_jsonl`](Self::parse_jsonl), from the bytes of the file of `split`. In a split `test`, `-1` in all rows
-    /// stands for no label; elsewhere a row with `-1` has no label, which is an error.
+    /// As [`parse_jsonl`](Self::parse_jsonl), from the bytes of the file of `split`. In a split `test`, `-1` in all
+    /// rows stands for no label; elsewhere a row with `-1` has no label, which is an error.
     ///
     /// # Errors
     /// As there; also a file that is no text in UTF-8, or something else in its place: says what.

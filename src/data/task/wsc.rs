@@ -1,5 +1,5 @@
-//! WSC: does a pronoun mean a given noun? In the DPT paper's code: which noun does it mean (see [`Template::DptPaper`]);
-//! the two are different tasks under one name, never to be compared.
+//! WSC: does a pronoun mean a given noun? In the DPT paper's code: which noun does it mean (see
+//! [`Template::DptPaper`]); the two are different tasks under one name, never to be compared.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -146,8 +146,8 @@ impl Span {
         Self { text: text.trim_end_matches('.').replace('\n', " "), index }
     }
 
-    /// Where it stands: at the word of its index, else its occurrence nearest to that. It begins and ends where a word does;
-    /// where it stands nowhere as it is written, its first letter may be of the other case.
+    /// Where it stands: at the word of its index, else its occurrence nearest to that. It begins and ends where a word
+    /// does; where it stands nowhere as it is written, its first letter may be of the other case.
     fn find(&self, whole: &str) -> Option<Range<usize>> {
         self.find_text(whole, &self.text).or_else(|| self.find_text(whole, &other_case(&self.text)))
     }
@@ -180,8 +180,8 @@ fn other_case(text: &str) -> String {
     first.unwrap_or_default() + letters.as_str()
 }
 
-/// Whether a range begins and ends where words do. `'s` and other punctuation may follow; what stands behind an apostrophe
-/// (the `t` of `don't`) is no word of its own.
+/// Whether a range begins and ends where words do. `'s` and other punctuation may follow; what stands behind an
+/// apostrophe (the `t` of `don't`) is no word of its own.
 fn is_words(whole: &str, at: Range<usize>) -> bool {
     static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\w").expect("a valid pattern"));
     let of_word = |c: Option<char>| c.is_some_and(|c| WORD.is_match(c.encode_utf8(&mut [0; 4])));

@@ -1,5 +1,5 @@
-//! [`Fetch`]: brings the files of a running download to where the format reads them, checks them against their pins, and keeps
-//! the record.
+//! [`Fetch`]: brings the files of a running download to where the format reads them, checks them against their pins,
+//! and keeps the record.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
 use super::local_file::{LocalFile, ReadContent};
-use super::spec::Spec;
+use super::spec::DownloadSpec;
 
 /// The output that lists every file that was read.
 pub(super) const FETCHED: &str = "fetched.json";
@@ -26,7 +26,7 @@ pub(super) const FETCHED: &str = "fetched.json";
 /// A running download.
 pub(super) struct Fetch<'a> {
     pub(super) ctx: &'a Ctx<'a>,
-    pub(super) spec: &'a Spec,
+    pub(super) spec: &'a DownloadSpec,
     client: Option<Client>,
     fetched: Fetched,
     /// The digests of what [`Fetch::bring`] brought, by path.
@@ -52,7 +52,7 @@ impl Watch for FetchWatch<'_> {
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a Spec) -> Self {
+    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a DownloadSpec) -> Self {
         let (fetched, outcome) = (Fetched::default(), Outcome::default());
         Self { ctx, spec, client: None, fetched, brought: HashMap::new(), outcome }
     }
@@ -61,7 +61,7 @@ impl<'a> Fetch<'a> {
         FetchWatch(self.ctx)
     }
 
-    /// An empty folder of this stage's own, for what comes out of an archive.
+    /// Returns an empty folder of this stage's own, for what comes out of an archive.
     pub(super) fn fresh_folder(&self) -> Result<PathBuf, Diag> {
         let path = self.ctx.job.scratch.join("unpacked");
         fs::remove_dir_all(&path)?;
@@ -69,7 +69,7 @@ impl<'a> Fetch<'a> {
         Ok(path)
     }
 
-    /// How messages name `item`: a local file by its path, from the pipeline's folder on.
+    /// Returns how messages name `item`: a local file by its path, from the pipeline's folder on.
     pub(super) fn shown(&self, item: &Item) -> String {
         match &item.at {
             At::Http(_) => item.path.clone(),
@@ -91,7 +91,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// The bytes of `item` and their SHA-256, otherwise as [`Fetch::obtain`].
+    /// Returns the bytes of `item` and their SHA-256, otherwise as [`Fetch::obtain`].
     pub(super) fn bytes(&mut self, item: &Item, optional: bool) -> Result<Option<(Vec<u8>, Sha256)>, Diag> {
         let (bytes, summary) = match &item.at {
             At::Http(_) => match self.download(item, optional)? {
@@ -197,8 +197,8 @@ impl<'a> Fetch<'a> {
         Ok(Some((to, summary)))
     }
 
-    /// Whether the SHA-256 of a local file belongs into the record: where a pin is to be checked or may be made of it, and of
-    /// small files, of which it costs nothing.
+    /// Returns whether the SHA-256 of a local file belongs into the record: where a pin is to be checked or may be made
+    /// of it, and of small files, of which it costs nothing.
     fn wants_sha256(&self, item: &Item, size: u64) -> bool {
         size < LARGE || item.pin.is_set() || matches!(self.spec.source.location, Location::Http(_))
     }

@@ -1,4 +1,4 @@
-//! What `tokenize` does.
+//! Runs `tokenize`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ use crate::data::tokenizer::Tokenizer;
 use crate::data::verbalizer::Verbalizer;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
+
+use super::targets;
 
 /// Rows between two words on how far it is.
 const TOLD_EVERY: u64 = 500;
@@ -54,19 +56,19 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
     let settings: Settings = ctx.params()?;
     let task = task::find(&settings.task)?;
     let template = Template::find(&settings.template).expect("the parameter's type has checked it");
-    let verbalizer = super::verbalizer(task, template, settings.verbalizer.as_ref())?;
+    let verbalizer = targets::verbalizer(task, template, settings.verbalizer.as_ref())?;
     let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.files)?;
     let job = Job { ctx, task, settings, template, verbalizer, tokenizer };
     let classes = job.class_tokens()?;
 
-    // Its own pool: the engine tells how many threads a node may use.
+    // Its own pool, because the engine sets how many threads a node may use.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(ctx.job.threads.max(1))
         .build()
         .map_err(|e| Diag::error(Class::Environment, format!("cannot start {} threads: {e}", ctx.job.threads)))?;
     let splits = pool.install(|| job.splits())?;
 
-    let mode = super::metric_mode(job.settings.metric_mode.as_deref(), template);
+    let mode = targets::metric_mode(job.settings.metric_mode.as_deref(), template);
     let mode_name = task::METRIC_MODES.iter().find(|(_, known)| *known == mode).expect("every mode has its row").0;
     let tokens = Tokens {
         task: job.settings.task.clone(),
@@ -87,7 +89,7 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
 }
 
 impl Job<'_> {
-    /// The classes as ids.
+    /// Returns the classes as ids.
     fn class_tokens(&self) -> Result<Vec<ClassTokens>, Diag> {
         let max = self.settings.max_target_length;
         let mut classes: Vec<ClassTokens> = Vec::with_capacity(self.verbalizer.len());
@@ -162,7 +164,7 @@ impl Job<'_> {
         Ok(done)
     }
 
-    /// The table of a split: as `download` writes it, or read from the jsonl of a command.
+    /// Returns the table of a split: as `download` writes it, or read from the jsonl of a command.
     fn table(&self, data: &Input, split: &str) -> Result<RecordBatch, Diag> {
         let (typed, text) = (format!("{split}.parquet"), format!("{split}.jsonl"));
         match data.files.get(&text) {
@@ -191,10 +193,10 @@ impl Job<'_> {
         }
         let what = if self.task.labels().is_empty() { "answers" } else { "a label" };
         let message = format!("{bare} of {} rows of split `{split}` are without {what}", rows.len());
-        Err(Diag::error(Class::Stage, message).note("only the split `test` may be without"))
+        Err(Diag::error(Class::Stage, message).note("only the split `test` may lack them"))
     }
 
-    /// The rows that the template keeps, in file order, and how many it drops.
+    /// Returns the rows that the template keeps, in file order, and how many it drops.
     fn keep(&self, split: &str, rows: &[Row]) -> Result<(Vec<usize>, usize), Diag> {
         let how = self.rendering(split);
         let keeps = |row: &Row| self.task.render(row, &how).iter().all(|example| example.keep);
@@ -218,7 +220,7 @@ impl Job<'_> {
         }
     }
 
-    /// A few-shot draw from the kept rows of `train`.
+    /// Returns a few-shot draw from the kept rows of `train`.
     fn draw(&self, rows: &[Row], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
         let mut classes = vec![None; rows.len()];
         for i in kept {
@@ -288,7 +290,7 @@ impl Job<'_> {
         }
     }
 
-    /// The example as ids, and whether its target was cut.
+    /// Returns the example as ids, and whether its target was cut.
     fn encode(&self, example: Example) -> (Encoded, bool) {
         let max_target = self.settings.max_target_length;
         let (input_ids, length) = self.tokenizer.encode_truncated(&example.source, self.settings.max_source_length);
@@ -315,7 +317,7 @@ impl Job<'_> {
         (encoded, target_length > max_target)
     }
 
-    /// What to tell besides the files.
+    /// Returns the notes and figures to report besides the files.
     fn outcome(&self, tokens: &Tokens) -> Outcome {
         let mut outcome = Outcome::default();
         outcome.notes.extend_from_slice(self.tokenizer.notes());
@@ -447,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_ids() {
+    fn rows_are_encoded_as_ids() {
         let bench = Bench::new("boolq", &[("train", boolq(4)), ("validation", boolq(2))])
             .set("max_source_length", Value::Int(7));
         let outcome = bench.run().unwrap();
@@ -467,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_changes_no_byte() {
+    fn thread_count_does_not_change_bytes() {
         let bytes = |threads: usize| {
             let mut bench = Bench::new("boolq", &[("train", boolq(60))]);
             bench.work.threads = threads;
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_shot_draw_takes_as_many_of_each_class_and_a_dev_split_beside() {
+    fn few_shot_draw_balances_classes_and_draws_dev() {
         let bench = Bench::new("boolq", &[("train", boolq(40)), ("validation", boolq(4))]).set("shots", Value::Int(3));
         bench.run().unwrap();
         for split in ["train", "dev"] {
@@ -496,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_order_is_torchs_permutation() {
+    fn paper_order_equals_torch_permutation() {
         let bench = Bench::new("boolq", &[("train", boolq(32))]).set("order", Value::Str("dpt-paper".into()));
         bench.run().unwrap();
         let ids: Vec<_> = bench.split("train").into_iter().map(|e| e.example_id).collect();
@@ -504,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told() {
+    fn unusable_values_are_refused() {
         let bench = |splits: &[(&str, String)]| Bench::new("boolq", splits);
         let bare = boolq(2).replace(", \"label\": true", "").replace(", \"label\": false", "");
         let e = bench(&[("train", bare.clone())]).run().unwrap_err();
@@ -524,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_that_the_template_empties_is_an_error() {
+    fn split_emptied_by_the_template_is_an_error() {
         let row = r#"{"text": "a b", "target": {"span1_index": 0, "span1_text": "a", "span2_index": 1, "span2_text": "b"}, "idx": 0, "label": false}"#;
         let bench = Bench::new("wsc", &[("train", row.to_owned())]).set("template", Value::Str("dpt-paper".into()));
         let e = bench.run().unwrap_err();
@@ -543,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_to_end_it_ends() {
+    fn request_to_end_ends_the_stage() {
         let bench = Bench::new("boolq", &[("train", boolq(2))]);
         let (progress, cancel) = (Heard::default(), Cancel::new());
         cancel.ask();

@@ -108,7 +108,9 @@ impl Bench {
             device: "cpu".to_owned(),
             ..Job::default()
         };
-        let Runs::Here(run) = self.kind.runs else { panic!("`{}` runs in a worker", self.kind.name) };
+        let (Runs::Here(run) | Runs::Program(run)) = self.kind.runs else {
+            panic!("`{}` runs in a worker", self.kind.name)
+        };
         run(&Ctx { job: &job, progress: &self.said, cancel: &self.said.cancel })
     }
 }

@@ -9,15 +9,15 @@ pub mod train;
 mod training;
 
 pub use dpt::stages::{ctx, stage};
-use dpt::worker::serve::Run;
+use dpt::worker::serve::StageFn;
 
 /// The function that runs a stage kind in a worker; `None` if another program runs it.
-pub fn runner(kind: &str) -> Option<Run> {
+pub fn runner(kind: &str) -> Option<StageFn> {
     RUNNERS.iter().find(|(name, _)| *name == kind).map(|(_, run)| *run)
 }
 
 /// The kinds that run in a worker, with one row for every `Runs::Worker` in [`dpt::stages::STAGES`].
-const RUNNERS: &[(&str, Run)] =
+const RUNNERS: &[(&str, StageFn)] =
     &[("pretrain", pretrain::run), ("svd-init", svd_init::run), ("train", train::run), ("eval", eval::run)];
 
 #[cfg(test)]

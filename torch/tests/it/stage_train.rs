@@ -260,7 +260,8 @@ fn seeds_and_methods_give_other_adapters() {
     }
 }
 
-/// Interrupted (which writes a checkpoint on the way out) and killed (which leaves the last regular one), with dropout on.
+/// Interrupted (which writes a checkpoint on the way out) and killed (which leaves the last regular one), with dropout
+/// on.
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let bench = Bench::new();

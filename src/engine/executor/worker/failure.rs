@@ -64,6 +64,6 @@ pub(super) fn died(node: &str, status: Option<ExitStatus>, tail: &[String], log:
 fn with_tail(diag: Diag, tail: &[String]) -> Diag {
     match tail {
         [] => diag.note("it printed nothing on stderr"),
-        _ => diag.note(format!("the last it printed:\n{}", tail.join("\n"))),
+        _ => diag.note(format!("its last lines:\n{}", tail.join("\n"))),
     }
 }

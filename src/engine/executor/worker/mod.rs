@@ -22,7 +22,7 @@ use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::StageResult;
 use crate::worker::build::Build;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 use crate::worker::protocol::{Answer, Request};
 
 use super::local::Workers;
@@ -40,7 +40,7 @@ pub struct WorkerConfig {
     /// The `dpt-worker` to start. Looked for when the first one is needed, so that it may be missing until then.
     pub program: PathBuf,
     /// The value of `--device`.
-    pub device: Wanted,
+    pub device: DeviceChoice,
     /// How many at once, at least 1.
     pub max_workers: usize,
     /// The folder for the logs `NODE.log` of what workers print on stderr. `None` keeps no logs.
@@ -53,7 +53,7 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// Workers of this program's build, without logs, and ten seconds of grace.
-    pub fn new(program: PathBuf, device: Wanted, max_workers: usize) -> Self {
+    pub fn new(program: PathBuf, device: DeviceChoice, max_workers: usize) -> Self {
         Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10), build: Build::this }
     }
 

@@ -85,7 +85,7 @@ struct Fake {
     pool: WorkerPool,
 }
 
-fn fake_with(device: Wanted, max_workers: usize) -> Fake {
+fn fake_with(device: DeviceChoice, max_workers: usize) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("worker.sh");
     fs::write_atomic(&program, FAKE.replace("BUILD", &build(&Build::this())).as_bytes()).unwrap();
@@ -96,7 +96,7 @@ fn fake_with(device: Wanted, max_workers: usize) -> Fake {
 }
 
 fn fake() -> Fake {
-    fake_with(Wanted::Auto, 2)
+    fake_with(DeviceChoice::Auto, 2)
 }
 
 #[derive(Default)]
@@ -156,7 +156,7 @@ fn dead_worker_fails_its_node_and_is_replaced() {
     let diag = run(&fake, "die").unwrap_err();
     assert_eq!(diag.class, Class::Stage);
     assert_eq!(diag.message, "the worker of `die[task=rte,seed=1]` ended with exit status 3");
-    assert_eq!(diag.notes[0], "the last it printed:\nfirst words\nlast words");
+    assert_eq!(diag.notes[0], "its last lines:\nfirst words\nlast words");
     assert!(diag.notes[1].starts_with("its log: `"), "{diag}");
     assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
 }
@@ -223,7 +223,7 @@ fn deaf_worker_is_killed_after_the_grace() {
 
 #[test]
 fn no_more_workers_than_allowed() {
-    let fake = fake_with(Wanted::Cpu, 2);
+    let fake = fake_with(DeviceChoice::Cpu, 2);
     let pids: Mutex<Vec<u64>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -239,7 +239,7 @@ fn no_more_workers_than_allowed() {
 
 #[test]
 fn missing_worker_error_names_the_build_command() {
-    let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), Wanted::Auto, 1));
+    let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), DeviceChoice::Auto, 1));
     let diag = pool.run(&job("touch"), &Seen::default(), &Cancel::new()).unwrap_err();
     assert_eq!(diag.class, Class::Environment);
     assert!(diag.help.unwrap().contains("cargo build --release"));
@@ -249,14 +249,14 @@ fn missing_worker_error_names_the_build_command() {
 
 #[test]
 fn worker_that_refuses_the_device_says_why() {
-    let fake = fake_with(Wanted::Cuda(Some(7)), 1);
+    let fake = fake_with(DeviceChoice::Cuda(Some(7)), 1);
     let diag = run(&fake, "touch").unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Environment, "no such GPU"));
 }
 
 #[test]
 fn program_that_is_no_worker_is_reported() {
-    let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), Wanted::Auto, 1));
+    let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), DeviceChoice::Auto, 1));
     let diag = pool.hello().unwrap_err();
     assert_eq!(diag.message, "`/bin/false` ended with exit status 1 before it was ready");
 }

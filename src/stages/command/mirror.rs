@@ -1,8 +1,8 @@
-//! [`Tree`]: a folder that is brought to the state that is wanted, from whatever state it is in. Folders and small files that
-//! are there already are used again, with new content: to make and remove them for each program costs more than many a
-//! program. Nothing in it is trusted: what is not wanted goes, whatever it is.
+//! [`Mirror`]: a folder that is brought to a wanted state from any other. Folders and small files that exist already
+//! are reused with new content, because to make and remove them for each program costs more than many a program.
+//! Nothing in it is trusted: whatever is not wanted is removed.
 //!
-//! A file is used again only if it is a plain file without a second name; links are never followed.
+//! A file is reused only if it is a plain file without a second name; links are never followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata, OpenOptions, Permissions};
@@ -21,38 +21,38 @@ use crate::base::walk::{self, DEEPEST};
 /// Larger files are not kept for the next program, and are copied by the system, which may share their blocks.
 const SMALL: u64 = 1 << 16;
 
-/// The rights of a file that can be read and no more.
+/// The rights of a file that can only be read.
 pub const READ_ONLY: u32 = 0o444;
-/// The rights of a copy that may be read and started as a program.
+/// The rights of a copy that can be read and started as a program.
 pub const READ_AND_EXECUTE: u32 = 0o555;
 
-/// A folder, and what is wanted in it.
+/// A folder, and the items that are wanted in it.
 #[derive(Debug)]
-pub struct Tree {
+pub struct Mirror {
     root: PathBuf,
     /// The rights of a folder that is made here.
     rights: u32,
-    /// What was found and not asked for yet, by name below the root; whether it is a folder.
+    /// Items that were found and not asked for yet, by name below the root; `true` for a folder.
     found: BTreeMap<String, bool>,
-    /// What was asked for.
-    wanted: BTreeMap<String, Wanted>,
+    /// Items that were asked for.
+    wanted: BTreeMap<String, WantedItem>,
 }
 
-/// What was asked for under a name.
+/// The kind of an item that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum WantedItem {
     Folder,
-    /// A file that may stay for the next program.
+    /// A file that may remain for the next program.
     Small,
-    /// A file that may not.
+    /// A file that may not remain.
     Large,
 }
 
-impl Tree {
-    /// The folder at `root`, made where it is not there.
+impl Mirror {
+    /// Opens the folder at `root`, and makes it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made or read.
+    /// Fails if it cannot be made or read.
     pub fn at(root: PathBuf) -> Result<Self, Diag> {
         let mut found = BTreeMap::new();
         let parent = root.parent().unwrap_or(&root);
@@ -65,15 +65,15 @@ impl Tree {
         Ok(Self { root, rights, found, wanted: BTreeMap::new() })
     }
 
-    /// Where `name` is.
+    /// Returns the path of `name`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// A folder, and all above it.
+    /// Makes a folder, and all above it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if it cannot be made.
     pub fn folder(&mut self, name: &str) -> Result<(), Diag> {
         if self.wanted.contains_key(name) {
             return Ok(());
@@ -81,7 +81,7 @@ impl Tree {
         if let Some((above, _)) = name.rsplit_once('/') {
             self.folder(above)?;
         }
-        self.wanted.insert(name.to_owned(), Wanted::Folder);
+        self.wanted.insert(name.to_owned(), WantedItem::Folder);
         let path = self.path(name);
         match self.found.remove(name) {
             Some(true) => return Ok(()),
@@ -91,10 +91,10 @@ impl Tree {
         Ok(std::fs::create_dir(&path).map_err(on("create", &path))?)
     }
 
-    /// A file with these bytes.
+    /// Writes a file with these bytes.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Diag> {
         let path = self.path(name);
         let (mut file, old) = self.file(name, bytes.len() as u64)?;
@@ -102,10 +102,10 @@ impl Tree {
         Ok(written.and_then(|()| set_rights(&file, self.rights & 0o666)).map_err(on("write", &path))?)
     }
 
-    /// A copy of a file, with the rights `mode`.
+    /// Copies a file, with the rights `mode`.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// Fails if it cannot be read or written.
     pub fn copy(&mut self, name: &str, from: &Path, mode: u32) -> Result<(), Diag> {
         let source = fs::open(from)?;
         let meta = source.metadata().map_err(on("read", from))?;
@@ -113,11 +113,11 @@ impl Tree {
         Ok(set_rights(&copy, mode).map_err(on("write", &self.path(name)))?)
     }
 
-    /// A copy of a file or folder of the user's, which must be what the key counts. Links are followed. What was copied is
+    /// Copies a file or folder of the user's, which must be what the key counts. Links are followed. The copy is
     /// hashed, except for a large file whose signature says that it is still the counted one.
     ///
     /// # Errors
-    /// When it cannot be read or written; when it changed after it was counted.
+    /// Fails if it cannot be read or written, or if it changed after it was counted.
     pub fn copy_counted(&mut self, name: &str, from: &Path, counted: &Counted) -> Result<(), Diag> {
         let changed = |found: Digest| {
             Diag::error(Class::Stage, format!("`{}` changed after its key was made", from.display()))
@@ -139,7 +139,7 @@ impl Tree {
         if found == counted.digest { Ok(()) } else { Err(changed(found)) }
     }
 
-    /// The digest of what was copied.
+    /// Copies a folder, and returns the digest of the copy.
     fn copy_folder(&mut self, name: &str, from: &Path) -> Result<Digest, Diag> {
         let mut digests: BTreeMap<String, Digest> = BTreeMap::new();
         self.folder(name)?;
@@ -171,8 +171,8 @@ impl Tree {
         Ok(of_folder(digests.iter().map(|(name, digest)| (name.as_str(), *digest))))
     }
 
-    /// As [`Tree::fill`], with the rights of the original. The digest of what was copied; `known` is asked for that of a large
-    /// file, after the copy.
+    /// As [`Mirror::fill`], with the rights of the original. Returns the digest of the copy; for a large file, `known`
+    /// may give it after the copy.
     fn fill_counted(
         &mut self,
         name: &str,
@@ -183,7 +183,7 @@ impl Tree {
     ) -> Result<Digest, Diag> {
         let (copy, hashed) = self.fill(name, from, source, meta.len())?;
         let path = self.path(name);
-        // A program can tell whether a file is executable, so the key has it too.
+        // A program can see whether a file is executable, so the key has it too.
         let marked = |digest: Digest| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest };
         let digest = match hashed {
             Some(digest) => marked(digest),
@@ -196,8 +196,8 @@ impl Tree {
         Ok(digest)
     }
 
-    /// Fills file `name` with what `source` holds, which was opened at `from` and had `length` bytes. The digest of the bytes,
-    /// where they passed through memory.
+    /// Fills file `name` with the content of `source`, which was opened at `from` and had `length` bytes. Returns the
+    /// digest of the bytes if they passed through memory.
     fn fill(&mut self, name: &str, from: &Path, source: &File, length: u64) -> Result<(File, Option<Digest>), Diag> {
         let path = self.path(name);
         let (file, old) = self.file(name, length)?;
@@ -214,13 +214,13 @@ impl Tree {
         Ok((file, Some(Digest::of(&bytes))))
     }
 
-    /// Opens file `name` to be written from its beginning; how long it is. `length`: how long it is going to be.
+    /// Opens file `name` to write it from its beginning. Returns its present length; `length` is its future one.
     fn file(&mut self, name: &str, length: u64) -> Result<(File, u64), Diag> {
         if let Some((above, _)) = name.rsplit_once('/') {
             self.folder(above)?;
         }
-        // Two that name the same: the later one counts.
-        let size = if length <= SMALL { Wanted::Small } else { Wanted::Large };
+        // Of two items with one name, the later one counts.
+        let size = if length <= SMALL { WantedItem::Small } else { WantedItem::Large };
         let again = self.wanted.insert(name.to_owned(), size).map(|_| false);
         let path = self.path(name);
         match self.found.remove(name).or(again) {
@@ -239,23 +239,23 @@ impl Tree {
         Ok((file.map_err(on("create", &path))?, 0))
     }
 
-    /// Removes what was there and not asked for.
+    /// Removes what was found and not asked for.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// Fails if it cannot be removed.
     pub fn strip(&mut self) -> Result<(), Diag> {
         let found = std::mem::take(&mut self.found);
         clear(&self.root, found.into_iter())
     }
 
-    /// Removes what came since, and what is too large to stay for the next program. Folders get back the rights that a
-    /// program took away.
+    /// Removes what the program added, and files that are too large to remain for the next program. Restores the rights
+    /// of folders that a program changed.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// Fails if it cannot be removed.
     pub fn sweep(&self) -> Result<(), Diag> {
         let folders =
-            self.wanted.iter().filter(|(_, wanted)| **wanted == Wanted::Folder).map(|(name, _)| name.as_str());
+            self.wanted.iter().filter(|(_, wanted)| **wanted == WantedItem::Folder).map(|(name, _)| name.as_str());
         let mut real: BTreeSet<&str> = BTreeSet::new();
         // Names come in order, a folder before what is in it.
         for name in [""].into_iter().chain(folders) {
@@ -276,12 +276,12 @@ impl Tree {
                     _ => format!("{name}/{own}"),
                 });
                 let is_folder = item.file_type().map_err(on("read", &dir))?.is_dir();
-                let stays = match own.and_then(|own| self.wanted.get(&own)) {
-                    Some(Wanted::Folder) => is_folder,
-                    Some(Wanted::Small) => !is_folder,
-                    Some(Wanted::Large) | None => false,
+                let remains = match own.and_then(|own| self.wanted.get(&own)) {
+                    Some(WantedItem::Folder) => is_folder,
+                    Some(WantedItem::Small) => !is_folder,
+                    Some(WantedItem::Large) | None => false,
                 };
-                if !stays {
+                if !remains {
                     let path = item.path();
                     walk::remove(&path).map_err(on("remove", &PathBuf::from(walk::shortened(&path))))?;
                 }
@@ -291,7 +291,7 @@ impl Tree {
     }
 }
 
-/// What could be read of something that the key counts. If it is gone, it changed after it was counted.
+/// Returns what was opened of something that the key counts. If it is gone, it changed after it was counted.
 fn still_there<T>(path: &Path, opened: Result<T, fs::FsError>) -> Result<T, Diag> {
     opened.map_err(|error| match error.source.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
@@ -301,7 +301,7 @@ fn still_there<T>(path: &Path, opened: Result<T, fs::FsError>) -> Result<T, Diag
     })
 }
 
-/// Removes these; what is in a folder that goes, goes with it.
+/// Removes these items. A folder is removed with all that is in it.
 fn clear(root: &Path, names: impl Iterator<Item = (String, bool)>) -> Result<(), Diag> {
     let mut gone: BTreeSet<String> = BTreeSet::new();
     for (name, folder) in names {
@@ -319,8 +319,8 @@ fn clear(root: &Path, names: impl Iterator<Item = (String, bool)>) -> Result<(),
     Ok(())
 }
 
-/// Everything below `root`, by name; whether each is a folder. Folders get back the rights that a program took away. What
-/// cannot be wanted is removed: a name that is not UTF-8, and what lies deeper than anything of ours.
+/// Lists everything below `root` by name; `true` for a folder. Restores the rights of folders that a program changed.
+/// Removes what cannot be wanted: a name that is not UTF-8, and what is deeper than anything of ours.
 fn list(root: &Path, rights: u32) -> Result<BTreeMap<String, bool>, Diag> {
     let mut found = BTreeMap::new();
     let mut open = vec![(String::new(), root.to_owned(), 0)];
@@ -381,15 +381,15 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// What is wanted: two small files, a copy, and an empty folder.
-    fn make(root: &Path, from: &Path) -> Tree {
-        let mut tree = Tree::at(root.to_owned()).unwrap();
-        tree.write("a/one", b"one").unwrap();
-        tree.write("two", b"").unwrap();
-        tree.copy("a/copy", from, READ_ONLY).unwrap();
-        tree.folder("empty/er").unwrap();
-        tree.strip().unwrap();
-        tree
+    /// Returns what is wanted: two small files, a copy, and an empty folder.
+    fn make(root: &Path, from: &Path) -> Mirror {
+        let mut mirror = Mirror::at(root.to_owned()).unwrap();
+        mirror.write("a/one", b"one").unwrap();
+        mirror.write("two", b"").unwrap();
+        mirror.copy("a/copy", from, READ_ONLY).unwrap();
+        mirror.folder("empty/er").unwrap();
+        mirror.strip().unwrap();
+        mirror
     }
 
     /// Names with kinds, rights and bytes.
@@ -409,9 +409,9 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_program_left_the_next_one_finds_what_is_wanted_and_no_more() {
+    fn mirror_has_only_wanted_items_whatever_a_program_left() {
         let dir = tempfile::tempdir().unwrap();
-        let (root, from, outside) = (dir.path().join("room"), dir.path().join("from"), dir.path().join("outside"));
+        let (root, from, outside) = (dir.path().join("work"), dir.path().join("from"), dir.path().join("outside"));
         std::fs::write(&from, "content").unwrap();
         let now = |root: &Path| {
             let mut all = Vec::new();
@@ -443,11 +443,11 @@ mod tests {
         ];
         for (number, attack) in attacks.iter().enumerate() {
             for swept in [true, false] {
-                let tree = make(&root, &from);
+                let mirror = make(&root, &from);
                 std::fs::write(&outside, "of others").unwrap();
                 attack();
                 if swept {
-                    tree.sweep().unwrap();
+                    mirror.sweep().unwrap();
                 }
                 make(&root, &from);
                 assert_eq!(now(&root), fresh, "{number} {swept}");
@@ -458,22 +458,22 @@ mod tests {
     }
 
     #[test]
-    fn small_files_are_used_again_and_large_ones_go() {
+    fn small_files_are_reused_and_large_ones_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("room");
+        let root = dir.path().join("work");
         let inode = |name: &str| std::fs::metadata(root.join(name)).map(|meta| meta.ino()).ok();
         let large = dir.path().join("large");
         std::fs::write(&large, vec![7; SMALL as usize + 1]).unwrap();
         let make = || {
-            let mut tree = Tree::at(root.clone()).unwrap();
-            tree.write("small", b"x").unwrap();
-            tree.copy("large", &large, 0o644).unwrap();
-            tree.strip().unwrap();
-            tree
+            let mut mirror = Mirror::at(root.clone()).unwrap();
+            mirror.write("small", b"x").unwrap();
+            mirror.copy("large", &large, 0o644).unwrap();
+            mirror.strip().unwrap();
+            mirror
         };
-        let tree = make();
+        let mirror = make();
         let before = inode("small");
-        tree.sweep().unwrap();
+        mirror.sweep().unwrap();
         assert_eq!((inode("small"), inode("large")), (before, None));
         make();
         assert_eq!(inode("small"), before);

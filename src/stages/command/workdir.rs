@@ -1,22 +1,22 @@
-//! [`Room`]: the folder in which a command runs, with copies of all that it may read.
+//! [`WorkDir`]: the folder in which a command runs, with copies of all that it may read.
 //!
 //! ```text
-//! ROOM/work/           the working folder (deeper, where `code` begins with `..`), with `code` under its own paths
+//! DIR/work/            the working directory (deeper, if `code` begins with `..`), with `code` under its own paths
 //!   in/ROLE/           files of a producer; in a gather in/ROLE/000/, in/ROLE/001/, …
 //!   in/ROLE.json       the producers' manifest
 //!   files/NAME/FILE    `files`
 //!   params.json        `params`
 //!   out/               what the program makes
-//! ROOM/home, ROOM/tmp  HOME and TMPDIR
+//! DIR/home, DIR/tmp    HOME and TMPDIR
 //! ```
 //!
 //! Files are copied (a file system that can share blocks shares them), and copies of inputs are read-only: whatever a
 //! program does to them, the store's own files are not touched. All paths that the program sees start at its working
-//! folder, so that they are the same in every run and on every machine.
+//! directory, so that they are the same in every run and on every machine.
 //!
-//! A room is made in the one that an earlier program had (see [`super::tree`]), if certainly no process of that program still
-//! runs: see [`crate::base::leftovers`]. Otherwise it is made anew. Its path is another each time, so that a program that
-//! outlives its `dpt` does not find the room of the next one in the place of its own.
+//! The folder of an earlier program is reused (see [`super::mirror`]) if certainly no process of that program still
+//! runs (see [`crate::base::leftovers`]). Otherwise a new one is made. Each program gets another path, so that a
+//! program that outlives its `dpt` does not find the next program's folder at its own path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,29 +31,30 @@ use crate::base::name::is_relative_file;
 use crate::base::stat::now_ns;
 use crate::base::walk;
 use crate::stages::ctx::{Ctx, Input};
+use crate::stages::stage::NamedOutput;
 
+use super::mirror::{Mirror, READ_AND_EXECUTE, READ_ONLY};
 use super::settings::{Settings, file_name};
 use super::template::{Meanings, Piece};
-use super::tree::{READ_AND_EXECUTE, READ_ONLY, Tree};
 
-/// How the names of rooms begin.
-const ROOM: &str = "room-";
+/// What the names of these folders begin with.
+const PREFIX: &str = "room-";
 
-/// A command's folder. When it is dropped, nothing stays of what the program made.
+/// A command's folder. Dropping it removes all that the program made.
 #[derive(Debug)]
-pub struct Room {
-    tree: Tree,
-    /// The working folder's name below the room, with a `/` at its end.
+pub struct WorkDir {
+    mirror: Mirror,
+    /// The working directory's name below the folder, with a `/` at its end.
     prefix: String,
-    /// The working folder.
+    /// The working directory.
     pub work: PathBuf,
     /// What references stand for.
     pub meanings: Meanings,
-    /// Whether nothing can still be in it but what this process put there: then the next program may have it.
-    pub alone: bool,
+    /// `true` if no process of the program can still write to it: then the next program may reuse it.
+    pub reusable: bool,
 }
 
-/// One producer in a manifest. Nothing in it but what counts for the key.
+/// One producer in a manifest. It has only what counts for the key.
 #[derive(Serialize)]
 struct Listed<'a> {
     axes: BTreeMap<&'a str, &'a str>,
@@ -61,65 +62,65 @@ struct Listed<'a> {
     files: Vec<&'a str>,
 }
 
-impl Room {
+impl WorkDir {
     /// Makes it below `reuse`, and fills it.
     ///
     /// # Errors
-    /// What cannot be copied.
+    /// Fails if something cannot be copied.
     pub fn make(ctx: &Ctx, settings: &Settings) -> Result<Self, Diag> {
-        let tree = Tree::at(place(&ctx.job.reuse)?)?;
+        let mirror = Mirror::at(place(&ctx.job.reuse)?)?;
         let ups = settings.code.iter().map(|path| ups(path)).max().unwrap_or(0);
         let prefix = format!("work/{}", "_/".repeat(ups));
-        let work = tree.path(prefix.trim_end_matches('/'));
-        let mut room = Self { tree, prefix, work, meanings: Meanings::default(), alone: true };
+        let work = mirror.path(prefix.trim_end_matches('/'));
+        let mut dir = Self { mirror, prefix, work, meanings: Meanings::default(), reusable: true };
         for folder in ["out", "in"] {
-            room.folder(folder)?;
+            dir.folder(folder)?;
         }
         for folder in ["home", "tmp"] {
-            room.tree.folder(folder)?;
+            dir.mirror.folder(folder)?;
         }
-        room.code(ctx, settings)?;
-        room.files(ctx, settings)?;
+        dir.code(ctx, settings)?;
+        dir.files(ctx, settings)?;
         for (role, inputs) in &ctx.job.inputs {
             ctx.check_cancel()?;
-            room.input(role, inputs)?;
+            dir.input(role, inputs)?;
         }
-        room.outputs(settings)?;
-        room.json("params.json", &settings.params)?;
-        room.tree.strip()?;
-        room.meanings.all_params = "params.json".to_owned();
+        dir.outputs(settings)?;
+        dir.json("params.json", &settings.params)?;
+        dir.mirror.strip()?;
+        dir.meanings.all_params = "params.json".to_owned();
         let texts = settings.params.iter().filter_map(|(name, value)| Some((name.clone(), plain_text(value)?)));
-        room.meanings.params = texts.collect();
-        Ok(room)
+        dir.meanings.params = texts.collect();
+        Ok(dir)
     }
 
-    /// A folder in the working folder.
+    /// Makes a folder in the working directory.
     fn folder(&mut self, place: &str) -> Result<(), Diag> {
-        self.tree.folder(&format!("{}{place}", self.prefix))
+        self.mirror.folder(&format!("{}{place}", self.prefix))
     }
 
-    /// A file in it.
+    /// Writes a JSON file into it.
     fn json(&mut self, place: &str, value: &impl Serialize) -> Result<(), Diag> {
         let text = json::to_text(value).expect("parameters and names are JSON") + "\n";
-        self.tree.write(&format!("{}{place}", self.prefix), text.as_bytes())
+        self.mirror.write(&format!("{}{place}", self.prefix), text.as_bytes())
     }
 
-    /// The folder that only this program uses.
+    /// Returns the folder that only this program uses.
     pub fn root(&self) -> PathBuf {
-        self.tree.path("")
+        self.mirror.path("")
     }
 
-    /// HOME.
+    /// Returns its HOME.
     pub fn home(&self) -> PathBuf {
-        self.tree.path("home")
+        self.mirror.path("home")
     }
 
-    /// TMPDIR.
+    /// Returns its TMPDIR.
     pub fn tmp(&self) -> PathBuf {
-        self.tree.path("tmp")
+        self.mirror.path("tmp")
     }
 
-    /// Where the program makes its files.
+    /// Returns the folder for the program's outputs.
     pub fn out(&self) -> PathBuf {
         self.work.join("out")
     }
@@ -150,7 +151,7 @@ impl Room {
         let counted = ctx.job.sources.get(&from).ok_or_else(|| {
             Diag::error(Class::Bug, format!("`{}` is copied for a command and is not in its key", from.display()))
         })?;
-        self.tree.copy_counted(to, &from, counted)
+        self.mirror.copy_counted(to, &from, counted)
     }
 
     fn input(&mut self, role: &str, inputs: &[Input]) -> Result<(), Diag> {
@@ -163,7 +164,7 @@ impl Room {
             for (name, from) in &input.files {
                 assert!(is_relative_file(name), "the store keeps no other names");
                 let mode = if input.executable.contains(name) { READ_AND_EXECUTE } else { READ_ONLY };
-                self.tree.copy(&format!("{}{folder}/{name}", self.prefix), from, mode)?;
+                self.mirror.copy(&format!("{}{folder}/{name}", self.prefix), from, mode)?;
             }
             producers.push((folder, input.files.keys().cloned().collect::<Vec<_>>()));
         }
@@ -181,30 +182,28 @@ impl Room {
         Ok(())
     }
 
-    /// Folders for outputs are there before the program starts.
+    /// Makes the folders of outputs, so that they exist when the program starts.
     fn outputs(&mut self, settings: &Settings) -> Result<(), Diag> {
         for (name, gives) in &settings.outputs {
             let place = format!("out/{}", gives.path());
             match gives {
-                super::settings::Gives::File(_) => {
-                    self.folder(place.rsplit_once('/').map_or("out", |(above, _)| above))?
-                }
-                super::settings::Gives::Folder(_) => self.folder(place.trim_end_matches('/'))?,
+                NamedOutput::File(_) => self.folder(place.rsplit_once('/').map_or("out", |(above, _)| above))?,
+                NamedOutput::Folder(_) => self.folder(place.trim_end_matches('/'))?,
             }
             self.meanings.outputs.insert(name.clone(), place);
         }
         Ok(())
     }
 
-    /// The folder of a role, for its variable.
+    /// Returns each role with its folder, for its variable.
     pub fn roles(&self) -> impl Iterator<Item = (&String, String)> {
         self.meanings.manifests.iter().map(|(role, manifest)| (role, manifest.trim_end_matches(".json").to_owned()))
     }
 
-    /// The program with its arguments.
+    /// Returns the program with its arguments.
     ///
     /// # Errors
-    /// A reference that does not fit what there is.
+    /// Fails if a reference has no value, or several inside a longer text.
     pub fn arguments(&self, pieces: &[Vec<Piece>]) -> Result<Vec<String>, Diag> {
         let arguments = super::template::expand(pieces, &self.meanings);
         arguments.map_err(|(message, help)| {
@@ -218,31 +217,31 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for WorkDir {
     fn drop(&mut self) {
-        if self.alone && self.tree.sweep().is_ok() {
+        if self.reusable && self.mirror.sweep().is_ok() {
             handed_on().insert(name(&self.root()));
         } else {
-            // What a program still writes there is removed with the folder of its node.
+            // What the program still writes there is removed with the folder of its node.
             let _ = walk::remove(&self.root());
         }
     }
 }
 
-/// The names of the rooms that the next program may have. Those of another process are never among them.
+/// Returns the names of the folders that the next program may reuse. Those of another process are never among them.
 fn handed_on() -> MutexGuard<'static, BTreeSet<String>> {
     static HANDED_ON: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     HANDED_ON.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn name(room: &Path) -> String {
-    room.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn name(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A path below `reuse` that never was one before, with the room that an earlier program had there, if nothing of that program
-/// can still be in it.
+/// Returns a path below `reuse` that was never used before. Moves the folder of an earlier program there, if that may
+/// be reused.
 fn place(reuse: &Path) -> Result<PathBuf, Diag> {
-    let path = reuse.join(format!("{ROOM}{}-{}", std::process::id(), now_ns()));
+    let path = reuse.join(format!("{PREFIX}{}-{}", std::process::id(), now_ns()));
     for item in std::fs::read_dir(reuse).map_err(on("read", reuse))? {
         let item = item.map_err(on("read", reuse))?.path();
         if !handed_on().remove(&name(&item)) || std::fs::rename(&item, &path).is_err() {
@@ -252,19 +251,19 @@ fn place(reuse: &Path) -> Result<PathBuf, Diag> {
     Ok(path)
 }
 
-/// How many folders up a path leads at its beginning.
+/// Returns how many folders up a path begins.
 fn ups(path: &str) -> usize {
     path.split('/').take_while(|part| *part == "..").count()
 }
 
-/// A few of many.
+/// Returns a few of many names, for a message.
 pub fn shortened(names: &[String]) -> String {
     let more = names.len().saturating_sub(12);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     if names.is_empty() { "no files".to_owned() } else { names[..names.len() - more].join(", ") + &tail }
 }
 
-/// A parameter as an argument; `None` for a list or a table.
+/// Returns a parameter as an argument; `None` for a list or a table.
 pub fn plain_text(value: &crate::base::value::Value) -> Option<String> {
     use crate::base::value::Value;
     match value {
