@@ -15,7 +15,9 @@ use crate::base::diag::Diag;
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::{self, on};
 
-use super::{CUT_SHORT, Unfit, loose, malformed, replace, unwritable};
+use super::loose;
+use super::unfit::{CUT_SHORT, Unfit, malformed};
+use super::write::{replace, unwritable};
 
 /// Writes `value`, canonically: keys sorted, two spaces of indentation. JSON has no NaN: a float that is not finite is
 /// written as `null`, so use `Option<f64>` where that can be.

@@ -27,22 +27,23 @@ pub mod table;
 pub mod tally;
 pub mod tensors;
 pub mod torch_file;
+mod unfit;
 pub mod weights;
+mod write;
 
-use std::fs::File;
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::base::content::{Content, START};
-use crate::base::diag::{Class, Diag};
+use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::base::fs::{self, on};
 use crate::base::reader::Reader;
 use crate::base::stat::Signature;
 use crate::base::watch::{Unwatched, Watch};
 
 use pass::Taker;
+
+pub use unfit::Unfit;
 
 /// A kind of artifact.
 #[derive(Debug)]
@@ -189,86 +190,10 @@ pub fn each<T: Sync, R: Send>(
     Ok(done.into_iter().flatten().collect())
 }
 
-/// Writes `path` through `write`, so that a reader sees the old file or the new one, also when the process is killed.
-/// Not synced: the store does that when it takes the file in.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Diag>) -> Result<(), Diag> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut beside = fs::beside(dir).map_err(on("write", path))?;
-    write(beside.as_file_mut())?;
-    beside.persist(path).map_err(|e| on("write", path)(e.error))?;
-    Ok(())
-}
-
-/// Why a file is not what its ending says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
-    /// What was expected, with its article: `a parquet table`.
-    pub what: &'static str,
-    /// What it is instead, as a clause.
-    pub why: String,
-    /// What to do about it, where that can be said.
-    pub help: Option<String>,
-}
-
-/// The help for a file whose end is missing.
-const CUT_SHORT: &str = "the file is cut short: make it again, or get it again from where it comes";
-
-impl Unfit {
-    /// The file at `path` is not `what`: for the reason `why`, unless its first bytes say what it is.
-    fn new(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Self {
-        match Content::of(&start_of(path)) {
-            Some(content) if content != Content::Format(what) => Self::by(what, content),
-            _ => Self { what, why: why.to_string(), help: None },
-        }
-    }
-
-    /// The file is `content`, and not `what`.
-    fn by(what: &'static str, content: Content) -> Self {
-        Self { what, why: content.clause(), help: Some(content.help().to_owned()) }
-    }
-
-    /// With this help, if it has none.
-    fn or_help(mut self, help: &str) -> Self {
-        self.help.get_or_insert_with(|| help.to_owned());
-        self
-    }
-
-    /// As a message about the file at `path`.
-    pub fn diag(self, path: &Path) -> Diag {
-        let Self { what, why, help } = self;
-        let diag = Diag::error(Class::Stage, format!("`{}` is not {what}: {why}", path.display()));
-        match help {
-            Some(help) => diag.help(help),
-            None => diag,
-        }
-    }
-}
-
-/// The first bytes of a file; none where it cannot be read.
-fn start_of(path: &Path) -> Vec<u8> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    if let Ok(file) = fs::open(path) {
-        // A part is as good: it serves a message alone.
-        let _ = file.take(START as u64).read_to_end(&mut start);
-    }
-    start
-}
-
-/// A file that is not what its ending says.
-fn malformed(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Diag {
-    Unfit::new(path, what, why).diag(path)
-}
-
-/// A value that cannot be written to `path`.
-fn unwritable(path: &Path, why: impl std::fmt::Display) -> Diag {
-    Diag::error(Class::Bug, format!("cannot write `{}`: {why}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::diag::Class;
 
     #[test]
     fn endings_are_unique_and_the_last_takes_the_rest() {

@@ -20,7 +20,8 @@ use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
 
 use super::columns::{self, Column};
-use super::{CUT_SHORT, Unfit, replace, unwritable};
+use super::unfit::{CUT_SHORT, Unfit};
+use super::write::{replace, unwritable};
 
 /// What a table is called in messages.
 const WHAT: &str = "a parquet table";

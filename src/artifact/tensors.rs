@@ -17,7 +17,8 @@ use crate::base::watch::Unwatched;
 
 use super::pass::{Taker, pass, update};
 use super::tally::{self, For};
-use super::{Unfit, unwritable};
+use super::unfit::Unfit;
+use super::write::unwritable;
 
 pub use safetensors::Dtype;
 

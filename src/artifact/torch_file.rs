@@ -15,8 +15,8 @@ use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
 use crate::base::reader::Reader;
 
-use super::Unfit;
 use super::pickle::{self, Heap, Refused, Value, View};
+use super::unfit::Unfit;
 
 /// The most that the description of the tensors may take; that of the largest T5 takes less than a hundredth.
 const MOST_DESCRIPTION: usize = 16 << 20;

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::fs::{FsError, on};
+use super::fs_error::{FsError, on};
 
 /// What lies at a path, links followed.
 #[derive(Clone, Debug)]

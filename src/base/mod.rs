@@ -9,6 +9,7 @@ pub mod digest;
 pub mod draw;
 pub mod fault;
 pub mod fs;
+mod fs_error;
 pub mod glob;
 pub mod launch;
 pub mod leftovers;

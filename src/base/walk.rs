@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat,
 use rustix::io::Errno;
 
 use super::diag::{Class, Diag};
-use super::fs::on;
+use super::fs_error::on;
 
 /// How many directories may lie in each other where a person or a program chose the names.
 pub const DEEPEST: usize = 64;

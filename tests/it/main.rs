@@ -2,6 +2,7 @@
 
 mod bad_pipelines;
 mod ci_example;
+mod circles;
 mod cmd_adapter;
 mod cmd_cache;
 mod cmd_diff;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, lexicon};
+use super::lexicon;
+use super::split::Split;
 
 /// What the verb says, by `CLAUSE_VERBS`, as the label of the plain hypothesis.
 const LABELS: [&str; 3] = ["entailment", "contradiction", "neutral"];

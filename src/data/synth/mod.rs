@@ -13,8 +13,6 @@ use std::convert::Infallible;
 
 use serde_json::Value;
 
-use crate::base::digest::FieldHasher;
-
 pub mod draw;
 pub mod lexicon;
 pub mod skills;
@@ -24,50 +22,16 @@ mod boolq;
 mod cb;
 mod copa;
 mod multirc;
+mod passage;
 mod record;
 mod rte;
+mod split;
 mod wic;
 mod wsc;
 
 use draw::Draw;
 
-/// What rows are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// To pretrain a backbone.
-    Pretrain,
-    /// To train prompts.
-    Train,
-    /// To choose a checkpoint, and to report on.
-    Val,
-    /// Held out.
-    Test,
-}
-
-impl Split {
-    /// All of them.
-    pub const ALL: [Split; 4] = [Split::Pretrain, Split::Train, Split::Val, Split::Test];
-
-    /// As in file names: `pretrain`, `train`, `val`, `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Pretrain => "pretrain",
-            Split::Train => "train",
-            Split::Val => "val",
-            Split::Test => "test",
-        }
-    }
-
-    /// The one split that `text` belongs to: six tenths pretrain, two tenths train, one tenth each of the others.
-    pub fn of(text: &str) -> Split {
-        match FieldHasher::new("dpt.synth.split.1").field(text.as_bytes()).finish().0[0] {
-            0..154 => Split::Pretrain,
-            154..205 => Split::Train,
-            205..230 => Split::Val,
-            _ => Split::Test,
-        }
-    }
-}
+pub use split::Split;
 
 /// One task of the language.
 pub struct SynthTask {
@@ -199,26 +163,6 @@ fn number(rows: &mut [Value]) {
 
 fn list(value: Option<&mut Value>) -> Option<&mut Vec<Value>> {
     value.and_then(Value::as_array_mut)
-}
-
-/// Who has which thing, of which colour: what passages are made of.
-#[derive(Clone, Copy, PartialEq)]
-struct Fact {
-    name: &'static str,
-    colour: &'static str,
-    thing: &'static str,
-}
-
-/// A passage of `n` facts, of different people, colours and things.
-fn passage(draw: &mut Draw, split: Split, n: usize) -> (String, Vec<Fact>) {
-    let things: Vec<&str> = lexicon::things().collect();
-    draw.within(split, |draw| {
-        let (names, colours) = (draw.some(lexicon::NAMES, n), draw.some(lexicon::COLOURS, n));
-        let things = draw.some(&things, n);
-        let facts: Vec<Fact> = (0..n).map(|i| Fact { name: names[i], colour: colours[i], thing: things[i] }).collect();
-        let text: Vec<String> = facts.iter().map(|f| format!("{} has a {} {}.", f.name, f.colour, f.thing)).collect();
-        (text.join(" "), facts)
-    })
 }
 
 #[cfg(test)]

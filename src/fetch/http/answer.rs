@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::ResponseExt;
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 
-use super::{CHUNK, TICK};
+use super::request::{CHUNK, TICK};
 use crate::base::diag::Diag;
 use crate::base::fs;
 use crate::fetch::Watch;

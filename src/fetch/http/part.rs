@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Head, Message, Problem, next};
 use super::bounds::{self, Bounds};
 use super::coding::Coding;
+use super::request::{CHUNK, FetchRequest, length};
 use super::version::Version;
-use super::{CHUNK, Wanted, length};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
 use crate::fetch::hash::{Hashes, Summary, Wants};
@@ -68,7 +68,7 @@ pub(super) struct Brings {
 
 /// What has arrived of a file.
 pub(super) struct Part<'a> {
-    pub(super) wanted: &'a Wanted<'a>,
+    pub(super) wanted: &'a FetchRequest<'a>,
     state_path: PathBuf,
     state: State,
     /// How much of it is kept.
@@ -80,12 +80,12 @@ pub(super) struct Part<'a> {
 }
 
 /// How many bytes of `wanted` the next run would go on from.
-pub(super) fn kept(wanted: &Wanted) -> u64 {
+pub(super) fn kept(wanted: &FetchRequest) -> u64 {
     let (_, state) = state(wanted);
     Some(state.counts(&wanted.pin)).filter(|kept| *kept <= length(wanted.to)).unwrap_or(0)
 }
 
-fn state(wanted: &Wanted) -> (PathBuf, State) {
+fn state(wanted: &FetchRequest) -> (PathBuf, State) {
     let mut name = wanted.to.as_os_str().to_owned();
     name.push(".state");
     let path = PathBuf::from(name);
@@ -98,7 +98,7 @@ impl<'a> Part<'a> {
     /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those
     /// with neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
     /// wrote in an earlier attempt.
-    pub(super) fn open(wanted: &'a Wanted<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
+    pub(super) fn open(wanted: &'a FetchRequest<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
         fs::create_dir_all(folder(wanted.to))?;
         let (state_path, state) = state(wanted);
         let len = kept(wanted);

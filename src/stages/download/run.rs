@@ -9,7 +9,7 @@ use crate::base::fs;
 use crate::base::stat::{Signature, now_ns};
 use crate::base::value::Value;
 use crate::fetch::hash::{Sha256, Summary};
-use crate::fetch::http::{Bounds, Client, Wanted};
+use crate::fetch::http::{Bounds, Client, FetchRequest};
 use crate::fetch::record::{Fetched, FetchedFile};
 use crate::fetch::source::{At, Item, Location};
 use crate::fetch::{Watch, archive, local};
@@ -213,7 +213,7 @@ impl<'a> Fetch<'a> {
             Some(client) => client,
             none => none.insert(Client::from_env()?.bounded(bounds)),
         };
-        let wanted = Wanted { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
+        let wanted = FetchRequest { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
         let summary = if optional {
             client.fetch_if_there(&wanted, &Tell(self.ctx))?
         } else {
