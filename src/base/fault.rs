@@ -112,8 +112,7 @@ pub fn point(name: &'static str) -> io::Result<()> {
     }
     match fault.action.as_str() {
         "kill" => {
-            // SAFETY: both take numbers alone.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             loop {
                 std::thread::park();
             }

@@ -12,6 +12,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid};
+
 use super::leftovers;
 
 /// What to start.
@@ -32,7 +35,7 @@ pub struct Launch<'a> {
 /// A program that was started, and leads a process group of its own. Dropped before it was waited for, it is killed.
 #[derive(Debug)]
 pub struct Launched {
-    process: libc::pid_t,
+    process: Pid,
     /// Becomes readable when it ends; not there where the system has no such thing.
     ends: Option<OwnedFd>,
     waited: bool,
@@ -66,7 +69,7 @@ pub fn launch(launch: &Launch) -> io::Result<Launched> {
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => prepared.by_shell().start(launch.output)?,
         started => started?,
     };
-    leftovers::own(process, Some(launch.room));
+    leftovers::own(process.as_raw_pid(), Some(launch.room));
     drop(starting);
     Ok(Launched { process, ends: ends(process), waited: false })
 }
@@ -103,7 +106,7 @@ impl Prepared {
         self
     }
 
-    fn start(&self, output: BorrowedFd) -> io::Result<libc::pid_t> {
+    fn start(&self, output: BorrowedFd) -> io::Result<Pid> {
         let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
             strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
         };
@@ -196,7 +199,7 @@ mod system {
         }
     }
 
-    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+    pub fn start(orders: &mut Orders) -> io::Result<Pid> {
         let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
         // SAFETY: the set is plain data; signals are kept away while a handler would run on the other process's behalf.
         let before = unsafe {
@@ -216,14 +219,14 @@ mod system {
         let failed = io::Error::last_os_error();
         // SAFETY: the set is what the call above gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
-        match (process, orders.error) {
-            (-1, _) => Err(failed),
-            (process, 0) => Ok(process),
-            (process, error) => {
-                wait(process)?;
-                Err(io::Error::from_raw_os_error(error))
-            }
+        let Some(process) = Pid::from_raw(process).filter(|process| process.as_raw_pid() > 0) else {
+            return Err(failed);
+        };
+        if orders.error != 0 {
+            wait(process)?;
+            return Err(io::Error::from_raw_os_error(orders.error));
         }
+        Ok(process)
     }
 }
 
@@ -233,7 +236,7 @@ mod system {
     use super::*;
     use std::io::{Read, Write};
 
-    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+    pub fn start(orders: &mut Orders) -> io::Result<Pid> {
         let (mut reader, mut writer) = io::pipe()?;
         // SAFETY: the new process makes system calls alone.
         let process = unsafe { libc::fork() };
@@ -247,6 +250,7 @@ mod system {
             },
             _ => drop(writer),
         }
+        let process = Pid::from_raw(process).expect("the number of a new process");
         let mut error = [0; size_of::<libc::c_int>()];
         if reader.read_exact(&mut error).is_ok() {
             wait(process)?;
@@ -256,28 +260,23 @@ mod system {
     }
 }
 
-fn wait(process: libc::pid_t) -> io::Result<ExitStatus> {
-    let mut status = 0;
+fn wait(process: Pid) -> io::Result<ExitStatus> {
     loop {
-        // SAFETY: the status is ours; the process is our child, and not waited for yet.
-        if unsafe { libc::waitpid(process, &raw mut status, 0) } == process {
-            return Ok(ExitStatus::from_raw(status));
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        match waitpid(Some(process), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn ends(process: libc::pid_t) -> Option<OwnedFd> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    pidfd_open(Pid::from_raw(process)?, PidfdFlags::empty()).ok()
+fn ends(process: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ends(_: libc::pid_t) -> Option<OwnedFd> {
+fn ends(_: Pid) -> Option<OwnedFd> {
     None
 }
 
@@ -287,21 +286,16 @@ impl Launched {
         self.ends.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it has ended; it stays to be waited for.
+    /// Returns `true` if it has ended. It can still be waited for.
     pub fn has_ended(&self) -> bool {
-        // SAFETY: `info` is plain data that the call fills in; the process is our child.
-        unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            let answer = libc::waitid(libc::P_PID, self.process as libc::id_t, &raw mut info, flags);
-            answer != 0 || info.si_pid() != 0
-        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.process), options), Ok(None))
     }
 
-    /// Sends a signal to it and to all that it started and that stayed in its group. A group that has gone is no matter.
-    pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: a system call without memory of ours. It is not waited for yet, so the group cannot be another's.
-        unsafe { libc::killpg(self.process, signal) };
+    /// Sends a signal to it and to everything that it started and that stayed in its process group. It was not waited for
+    /// yet, so the group cannot be another's. Does nothing if the group is gone.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(self.process, signal);
     }
 
     /// Waits for its end.
@@ -311,7 +305,7 @@ impl Launched {
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         self.waited = true;
         let status = wait(self.process);
-        leftovers::disown(self.process);
+        leftovers::disown(self.process.as_raw_pid());
         status
     }
 }
@@ -319,9 +313,9 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         if !self.waited {
-            self.signal(libc::SIGKILL);
+            self.signal(Signal::KILL);
             let _ = wait(self.process);
-            leftovers::disown(self.process);
+            leftovers::disown(self.process.as_raw_pid());
         }
     }
 }

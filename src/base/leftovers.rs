@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
 /// How long an ended process may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -188,11 +190,11 @@ fn by_parent(own: u32) -> Option<Vec<i32>> {
     Some(found)
 }
 
-/// Whether a child has ended; if so, its number is free now.
+/// Returns `true` if a child has ended. Its number is free then.
 fn ended(child: i32) -> bool {
-    let mut status = 0;
-    // SAFETY: the status is ours; the number is that of a child of this process, which nobody else waits for.
-    unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) != 0 }
+    // An error means that it is no child of this process any more.
+    let Some(child) = Pid::from_raw(child) else { return true };
+    !matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None))
 }
 
 /// As [`ended`]. The list of children is complete only if none of them is waited for while it is read.
@@ -201,8 +203,7 @@ fn ended_meanwhile(child: i32) -> bool {
     ended(child)
 }
 
-/// Whether it could be told to end. It is a child that was not waited for, so its number cannot be another's.
+/// Kills a child. Returns `false` if that is not allowed. It was not waited for, so its number cannot be another's.
 fn kill(child: i32) -> bool {
-    // SAFETY: a system call without memory of ours.
-    unsafe { libc::kill(child, libc::SIGKILL) == 0 }
+    Pid::from_raw(child).is_some_and(|child| kill_process(child, Signal::KILL).is_ok())
 }
