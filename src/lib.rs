@@ -30,3 +30,6 @@ pub mod pipeline;
 pub mod repro;
 
 pub mod cli;
+
+#[doc(hidden)]
+pub mod testing;

@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &["repro", "pipeline", "engine", "worker", "stages", "adapter", "cache", "data", "model", "artifact", "base"],
     ),
+    ("testing", &["stages", "artifact", "base"]),
 ];
 
 /// The same for `dpt-torch`. The layers that come from `dpt` have their row above.

@@ -345,36 +345,34 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Mutex;
 
     use super::*;
     use crate::base::digest::Digest;
     use crate::base::fs;
     use crate::base::value::Value;
     use crate::data::tokenizer::tests::spiece_of;
-    use crate::stages::ctx::{Cancel, Input, Job as Work, Progress};
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<Update>>);
-
-    impl Progress for Heard {
-        fn update(&self, update: Update) {
-            self.0.lock().unwrap().push(update);
-        }
-        fn note(&self, _: &str) {}
-    }
+    use crate::stages::ctx::Input;
 
     /// A folder with tables of `task` (split name, jsonl) and a tokenizer of a few words; what `tokenize` makes of it.
-    struct Bench {
-        dir: tempfile::TempDir,
-        work: Work,
+    struct Bench(crate::testing::Bench);
+
+    impl std::ops::Deref for Bench {
+        type Target = crate::testing::Bench;
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+
+    impl std::ops::DerefMut for Bench {
+        fn deref_mut(&mut self) -> &mut Self::Target {
+            &mut self.0
+        }
     }
 
     impl Bench {
         fn new(task: &str, splits: &[(&str, String)]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let out = dir.path().join("out");
-            fs::create_dir_all(&out).unwrap();
+            let mut bench = crate::testing::Bench::new("tokenize", &format!("tokenize[{task}]"));
+            let dir = &bench.dir;
             let words = ["question:", "passage:", "q", "p", "long", "true", "false", "yes"];
             fs::write_atomic(&dir.path().join("spiece.model"), &spiece_of(&words)).unwrap();
             let known = task::find(task).unwrap();
@@ -403,39 +401,30 @@ mod tests {
                 ("rte_fields", Value::Str("glue".into())),
                 ("record_prefix", Value::Bool(true)),
             ];
-            let work = Work {
-                node: format!("tokenize[{task}]"),
-                kind: "tokenize".into(),
-                params: params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-                inputs: inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect(),
-                out,
-                scratch: dir.path().join("scratch"),
-                threads: 2,
-                device: "cpu".into(),
-                ..Work::default()
-            };
-            Self { dir, work }
+            bench.job.params = params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            bench.job.inputs = inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect();
+            bench.job.threads = 2;
+            Self(bench)
         }
 
         fn set(mut self, name: &str, value: Value) -> Self {
-            self.work.params.insert(name.to_owned(), value);
+            self.job.params.insert(name.to_owned(), value);
             self
         }
 
         fn run(&self) -> Result<Outcome, Diag> {
-            let (progress, cancel) = (Heard::default(), Cancel::new());
-            let outcome = run(&Ctx { job: &self.work, progress: &progress, cancel: &cancel })?;
-            assert!(progress.0.lock().unwrap().iter().any(|u| Some(u.done) == u.total), "the end is told");
+            let outcome = self.0.run(run)?;
+            assert!(self.recorder.updates().iter().any(|u| Some(u.done) == u.total), "the end is told");
             Ok(outcome)
         }
 
         fn split(&self, name: &str) -> Vec<Encoded> {
             let name = format!("{name}.parquet");
-            encoded::from_batch(&table::read(&self.work.out.join(&name)).unwrap(), &name).unwrap()
+            encoded::from_batch(&table::read(&self.job.out.join(&name)).unwrap(), &name).unwrap()
         }
 
         fn tokens(&self) -> Tokens {
-            json::read(&self.work.out.join("tokens.json")).unwrap()
+            json::read(&self.job.out.join("tokens.json")).unwrap()
         }
     }
 
@@ -470,9 +459,9 @@ mod tests {
     fn the_number_of_threads_changes_no_byte() {
         let bytes = |threads: usize| {
             let mut bench = Bench::new("boolq", &[("train", boolq(60))]);
-            bench.work.threads = threads;
+            bench.job.threads = threads;
             bench.run().unwrap();
-            let read = |name: &str| fs::read(&Path::new(&bench.work.out).join(name)).unwrap();
+            let read = |name: &str| fs::read(&Path::new(&bench.job.out).join(name)).unwrap();
             (read("train.parquet"), read("tokens.json"))
         };
         assert_eq!(bytes(1), bytes(4));
@@ -537,7 +526,7 @@ mod tests {
         let mut bench = Bench::new("boolq", &[("train", boolq(2))]);
         let config = bench.dir.path().join("config.json");
         fs::write_atomic(&config, br#"{"vocab_size": 64}"#).unwrap();
-        bench.work.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
+        bench.job.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
         let e = bench.run().unwrap_err();
         assert_eq!(e.message, "the tokenizer has 112 ids, the model has rows for 64 (`vocab_size`)");
     }
@@ -545,9 +534,8 @@ mod tests {
     #[test]
     fn asked_to_end_it_ends() {
         let bench = Bench::new("boolq", &[("train", boolq(2))]);
-        let (progress, cancel) = (Heard::default(), Cancel::new());
-        cancel.ask();
-        let e = run(&Ctx { job: &bench.work, progress: &progress, cancel: &cancel }).unwrap_err();
+        bench.recorder.cancel.ask();
+        let e = bench.run().unwrap_err();
         assert_eq!(e.class, Class::Interrupted);
     }
 }

@@ -1,0 +1,8 @@
+//! What the tests of both crates share: a [`Recorder`] that listens to a stage, and a [`Bench`] that runs one stage without
+//! engine and store. No program uses this module, so that linkers leave it out; `tests/it/linkage.rs` checks that.
+
+mod bench;
+mod recorder;
+
+pub use bench::{Bench, MARK, input};
+pub use recorder::Recorder;
