@@ -1,5 +1,5 @@
-//! `cargo bench --bench launch [-- PROGRAMS MIB]`: what it costs to start a program, three ways, from a process as large as
-//! `dpt` is at 1,000 nodes. Each program is `/bin/true`; the ways take turns. Prints times; asserts nothing.
+//! `cargo bench --bench launch [-- PROGRAMS MIB]`: what it costs to start a program, three ways, from a process as
+//! large as `dpt` is at 1,000 nodes. Each program is `/bin/true`; the ways take turns. Prints times; asserts nothing.
 //!
 //! The second way has no death signal (a killed `dpt` would leave its programs running), so it only shows what the
 //! signal costs with `std`: a hook before `exec` makes `std` copy the process instead of using `posix_spawn`.

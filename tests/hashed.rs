@@ -1,5 +1,5 @@
-//! How often the bytes of a large checkpoint are hashed. A binary with one test, since what is counted is counted of the whole
-//! process.
+//! How often the bytes of a large checkpoint are hashed. A binary with one test, since what is counted is counted of
+//! the whole process.
 
 #[path = "it/support/http.rs"]
 mod http;

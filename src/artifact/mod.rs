@@ -7,14 +7,14 @@
 //! | `.json`        | json    | the value: keys sorted, whole numbers and floats apart, floats by bits   |
 //! | any other      | bytes   | the bytes                                                                |
 //!
-//! So a new compressor, row group size, header order or indentation makes no stage of ours run again. What a logical digest
-//! leaves out on purpose: parquet and safetensors metadata, the order of keys in JSON and which of two equal keys was not the
-//! last, digits of a number that no 64 bits hold, and everything about the container. The readers of this module return
-//! nothing of that either, so that two files with one logical digest are the same to every stage of ours. A program of the
-//! user's may read more: what it is given counts by its bytes.
+//! So a new compressor, row group size, header order or indentation makes no stage of ours run again. What a logical
+//! digest leaves out on purpose: parquet and safetensors metadata, the order of keys in JSON and which of two equal
+//! keys was not the last, digits of a number that no 64 bits hold, and everything about the container. The readers of
+//! this module return nothing of that either, so that two files with one logical digest are the same to every stage of
+//! ours. A program of the user's may read more: what it is given counts by its bytes.
 //!
-//! A file that is not what its ending says has no meaning in this sense ([`Unfit`] says why), and counts by its bytes where
-//! the file is not of our own making ([`meaning`]). Knows no store and no stage.
+//! A file that is not what its ending says has no meaning in this sense ([`Unfit`] says why), and counts by its bytes
+//! where the file is not of our own making ([`meaning`]). Knows no store and no stage.
 //!
 //! Tensors that others wrote are read from safetensors and from what `torch.save` writes ([`weights`]).
 
@@ -78,8 +78,8 @@ pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
     (kind_of(name).digest)(path)?.map_err(|unfit| unfit.diag(path))
 }
 
-/// As [`logical_digest`], but a file that is not what its ending says counts by its bytes. The second part is then a note for
-/// the user: what the file is instead.
+/// As [`logical_digest`], but a file that is not what its ending says counts by its bytes. The second part is then a
+/// note for the user: what the file is instead.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -121,14 +121,14 @@ fn byte_digest_of(file: &Reader, watch: &dyn Watch) -> Result<Digest, Diag> {
     Ok(bytes.finish())
 }
 
-/// What is known of a file once its bytes went by.
+/// The digests of a file that were made while its bytes passed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// How many bytes.
     pub size: u64,
     /// Their blake3.
     pub bytes: Digest,
-    /// What the file means, where that was found out on the way.
+    /// The logical digest, if it was made too.
     pub logical: Option<Digest>,
     /// The SHA-256 of the bytes, where that was wanted.
     pub sha256: Option<[u8; 32]>,
@@ -139,15 +139,15 @@ pub struct Known {
 pub struct Counted {
     /// Of its bytes.
     pub digest: Digest,
-    /// As long as the file has this signature, its bytes are those. `None`: no signature speaks for them, since the file
-    /// had been written just before.
+    /// As long as the file has this signature, its bytes are those. `None`: no signature speaks for them, since the
+    /// file had been written just before.
     pub signature: Option<Signature>,
     /// The SHA-256 of its bytes, where it was once taken.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The digest of the bytes of the file `name`, which lies at `path`, and of what it means where both can be had by reading it
-/// once: of large files of tensors.
+/// The digest of the bytes of the file `name`, which lies at `path`, and of what it means where both can be had by
+/// reading it once: of large files of tensors.
 ///
 /// # Errors
 /// When the file cannot be read, or changes its length meanwhile; what `watch` says.
@@ -161,8 +161,8 @@ pub fn digests(name: &str, path: &Path, watch: &dyn Watch) -> Result<(Digest, Op
     Ok((bytes.finish(), meaning.finish()))
 }
 
-/// Does `work` with each of `items`, and returns what came of each in their order. Those of less than [`LARGE`] bytes are done at
-/// the same time, each by one thread; the others one after the other, each by all threads.
+/// Does `work` with each of `items`, and returns what came of each in their order. Those of less than [`LARGE`] bytes
+/// are done at the same time, each by one thread; the others one after the other, each by all threads.
 ///
 /// # Errors
 /// The first that `work` returns.

@@ -9,11 +9,11 @@ use crate::base::fs;
 /// Why a file is not what its ending says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
-    /// What was expected, with its article: `a parquet table`.
+    /// The expected format, with its article: `a parquet table`.
     pub what: &'static str,
-    /// What it is instead, as a clause.
+    /// The actual content, as a clause.
     pub why: String,
-    /// What to do about it, where that can be said.
+    /// Advice, if there is any.
     pub help: Option<String>,
 }
 
@@ -56,7 +56,7 @@ fn start_of(path: &Path) -> Vec<u8> {
     use std::io::Read;
     let mut start = Vec::new();
     if let Ok(file) = fs::open(path) {
-        // A part is as good: it serves a message alone.
+        // Part of it is enough: it is only used for a message.
         let _ = file.take(START as u64).read_to_end(&mut start);
     }
     start

@@ -145,8 +145,8 @@ pub enum Copied {
     Bytes,
 }
 
-/// Copies what `from` holds into `to`, which is empty: as a reflink where the file system can. Never as a hard link: what is
-/// written to the copy must not reach the original.
+/// Copies what `from` holds into `to`, which is empty: as a reflink where the file system can. Never as a hard link:
+/// what is written to the copy must not reach the original.
 ///
 /// # Errors
 /// When it cannot be read or written.
@@ -158,7 +158,7 @@ pub fn copy_into(mut from: &File, mut to: &File) -> io::Result<Copied> {
     Ok(Copied::Bytes)
 }
 
-/// Lets `to`, which is empty, share the blocks of `from`. Whether the file system can.
+/// Lets `to`, which is empty, share the blocks of `from`. Returns `false` if the file system cannot do that.
 pub fn reflink(from: &File, to: &File) -> bool {
     #[cfg(target_os = "linux")]
     return rustix::fs::ioctl_ficlone(to, from).is_ok();

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What could not be done, to which path, and why.
+/// An action on a path that failed, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} `{}`: {}", path.display(), plain(source))]
 pub struct FsError {
@@ -11,7 +11,7 @@ pub struct FsError {
     pub action: &'static str,
     /// The path.
     pub path: PathBuf,
-    /// The system's word.
+    /// The system's error.
     pub source: io::Error,
 }
 

@@ -1,6 +1,7 @@
-//! [`launch`]: starts a program as `posix_spawn` does, without a copy of this process's memory map (`fork` makes one, which
-//! costs more than many a program), and so that the program ends with the thread that started it, which `posix_spawn` cannot
-//! ask for. Knows no pipeline.
+//! [`launch`]: starts a program without a copy of this process (`fork` copies its memory map, which costs more than
+//! many a program). The program is killed when the thread that started it ends. `posix_spawn`, and with it
+//! `std::process::Command`, cannot ask for that without a copy: see
+//! `docs/adr/0007-programs-are-started-without-fork.md`.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -17,12 +18,13 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_proc
 
 use super::leftovers;
 
-/// What to start.
+/// A program to start.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// The program and its arguments; not empty. A name without a `/` is looked for in the `PATH` that the program gets.
+    /// The program and its arguments; not empty. A name without a `/` is looked for in the `PATH` that the program
+    /// gets.
     pub arguments: &'a [String],
-    /// All of its environment.
+    /// Its whole environment.
     pub environment: &'a BTreeMap<String, OsString>,
     /// Its working folder.
     pub folder: &'a Path,
@@ -32,19 +34,19 @@ pub struct Launch<'a> {
     pub output: BorrowedFd<'a>,
 }
 
-/// A program that was started, and leads a process group of its own. Dropped before it was waited for, it is killed.
+/// A running program, which leads its own process group. It is killed if it is dropped before it was waited for.
 #[derive(Debug)]
 pub struct Launched {
     process: Pid,
-    /// Becomes readable when it ends; not there where the system has no such thing.
+    /// Becomes readable when it ends. `None` if the system has no such descriptor.
     ends: Option<OwnedFd>,
     waited: bool,
 }
 
-/// Starts it.
+/// Starts a program.
 ///
 /// # Errors
-/// When there is no such program, or it cannot be started.
+/// Fails if there is no such program, or it cannot be started.
 pub fn launch(launch: &Launch) -> io::Result<Launched> {
     let name = &launch.arguments[0];
     let path = match name.contains('/') {
@@ -65,7 +67,7 @@ pub fn launch(launch: &Launch) -> io::Result<Launched> {
     };
     let starting = leftovers::starting();
     let process = match prepared.start(launch.output) {
-        // A script that does not say by what it is read is read by the shell, as everywhere.
+        // A script without `#!` is read by the shell, as everywhere.
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => prepared.by_shell().start(launch.output)?,
         started => started?,
     };
@@ -74,7 +76,7 @@ pub fn launch(launch: &Launch) -> io::Result<Launched> {
     Ok(Launched { process, ends: ends(process), waited: false })
 }
 
-/// Where `name` is in `path`: the first that may be executed.
+/// Returns the first executable file called `name` in the folders of `path`.
 fn search(name: &str, path: &OsStr, folder: &Path) -> io::Result<PathBuf> {
     let mut error = io::ErrorKind::NotFound.into();
     for place in path.as_bytes().split(|byte| *byte == b':') {
@@ -89,7 +91,7 @@ fn search(name: &str, path: &OsStr, folder: &Path) -> io::Result<PathBuf> {
     Err(error)
 }
 
-/// All that the new process needs, made before it is there: it must not ask for memory.
+/// Everything that the new process needs, made in advance: the new process must not allocate memory.
 struct Prepared {
     path: CString,
     arguments: Vec<CString>,
@@ -99,7 +101,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// The same, read by a shell.
+    /// The same program as a script for the shell.
     fn by_shell(mut self) -> Self {
         self.arguments[0] = std::mem::replace(&mut self.path, c"/bin/sh".to_owned());
         self.arguments.insert(0, c"sh".to_owned());
@@ -125,7 +127,7 @@ impl Prepared {
     }
 }
 
-/// What the new process is to do, and where it says what it could not.
+/// The work of the new process before `exec`, and the place for its error.
 struct Orders {
     path: *const libc::c_char,
     arguments: *const *const libc::c_char,
@@ -138,12 +140,12 @@ struct Orders {
 }
 
 impl Orders {
-    /// Becomes the program. Returns what went wrong.
+    /// Becomes the program. Returns only if that fails, with the error's number.
     ///
     /// # Safety
     /// Only in a process that was made for it. All pointers are those of [`Prepared::start`].
     unsafe fn obey(&self) -> libc::c_int {
-        // SAFETY: system calls alone; whatever they read was made before this process.
+        // SAFETY: only system calls, and all that they read was made before this process.
         unsafe {
             let error = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
             #[cfg(target_os = "linux")]
@@ -154,7 +156,7 @@ impl Orders {
                     libc::_exit(1);
                 }
             }
-            // What we do with signals is not for the program. What our own starter had us ignore, it ignores too; SIGPIPE is
+            // The program does not inherit our signal handlers. It ignores what we were started to ignore; SIGPIPE is
             // ignored by every Rust program.
             for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
                 let mut action: libc::sigaction = std::mem::zeroed();
@@ -181,16 +183,16 @@ impl Orders {
     }
 }
 
-/// A process that shares this one's memory until it is the program; meanwhile the thread that starts it stands still.
+/// Linux: the new process shares the memory of this one until `exec`; the thread that starts it waits until then.
 #[cfg(target_os = "linux")]
 mod system {
     use super::*;
 
-    /// Of the stack of the new process until then.
+    /// The size of the stack that the new process has until then.
     const STACK: usize = 64 * 1024;
 
     extern "C" fn begin(orders: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: what `start` passed, which waits until this process is another program or has ended. It alone uses it.
+        // SAFETY: `start` passed the pointer, and waits until `exec` or the end of this process. Nothing else uses it.
         unsafe {
             let orders = orders.cast::<Orders>();
             let error = (*orders).obey();
@@ -209,8 +211,8 @@ mod system {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
             before
         };
-        // SAFETY: the stack grows down from the end of memory that lives until the call returns, which CLONE_VFORK holds back
-        // until the new process needs neither it nor `orders` any more.
+        // SAFETY: the stack grows down from the end of memory that lives until the call returns, which CLONE_VFORK
+        // holds back until the new process needs neither it nor `orders` any more.
         let process = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -230,7 +232,7 @@ mod system {
     }
 }
 
-/// Where there is no such thing: a copy of this process, which tells through a pipe what it could not do.
+/// Other systems: a copy of this process, which sends its error through a pipe.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use super::*;
@@ -238,7 +240,7 @@ mod system {
 
     pub fn start(orders: &mut Orders) -> io::Result<Pid> {
         let (mut reader, mut writer) = io::pipe()?;
-        // SAFETY: the new process makes system calls alone.
+        // SAFETY: the new process only makes system calls.
         let process = unsafe { libc::fork() };
         match process {
             -1 => return Err(io::Error::last_os_error()),
@@ -292,8 +294,8 @@ impl Launched {
         !matches!(waitid(WaitId::Pid(self.process), options), Ok(None))
     }
 
-    /// Sends a signal to it and to everything that it started and that stayed in its process group. It was not waited for
-    /// yet, so the group cannot be another's. Does nothing if the group is gone.
+    /// Sends a signal to it and to everything that it started and that stayed in its process group. It was not waited
+    /// for yet, so the group cannot be another's. Does nothing if the group is gone.
     pub fn signal(&self, signal: Signal) {
         let _ = kill_process_group(self.process, signal);
     }

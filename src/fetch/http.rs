@@ -1,11 +1,11 @@
 //! One file over HTTP(S): resumed where the server allows it, retried with back-off, checked while it arrives.
 //!
-//! What has arrived lies at [`FetchRequest::to`], with a note of what it is beside it (`.state`): its version, its length and its
-//! digest. After an interruption the rest is asked for with `Range`, on the condition (`If-Range`) that the file is still the
-//! same; a server that knows no ranges, or has another file by now, sends the whole again. Not every server knows `If-Range`,
-//! so the answer is compared too (`version`). A file that is all there is not fetched again, only its digest (or, without a
-//! pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5 s, 1 s, 2 s, … or what the server says in
-//! `Retry-After`.
+//! What has arrived lies at [`FetchRequest::to`], with a note of what it is beside it (`.state`): its version, its
+//! length and its digest. After an interruption the rest is asked for with `Range`, on the condition (`If-Range`) that
+//! the file is still the same; a server that knows no ranges, or has another file by now, sends the whole again. Not
+//! every server knows `If-Range`, so the answer is compared too (`version`). A file that is all there is not fetched
+//! again, only its digest (or, without a pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5
+//! s, 1 s, 2 s, … or what the server says in `Retry-After`.
 //!
 //! The network is read on a thread of its own, so that a stalled server does not keep an interruption waiting.
 
@@ -115,8 +115,8 @@ impl Client {
     }
 
     /// A client with the default [`Policy`] and what the environment says: `HF_TOKEN`, a token for huggingface.co (read
-    /// here and nowhere else, so that it can stand in no parameter, recipe or journal); `SSL_CERT_FILE`, the authorities
-    /// to trust instead of Mozilla's, as networks need whose proxy re-signs.
+    /// here and nowhere else, so that it can stand in no parameter, recipe or journal); `SSL_CERT_FILE`, the
+    /// authorities to trust instead of Mozilla's, as networks need whose proxy re-signs.
     ///
     /// # Errors
     /// When `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
@@ -136,8 +136,8 @@ impl Client {
     /// Fetches `wanted`.
     ///
     /// # Errors
-    /// When it is not there, may not be read, is not what is pinned, or cannot be had after all tries; when it cannot be
-    /// written; when `watch` ends it. What has arrived is kept, unless it is known to be wrong.
+    /// When it is not there, may not be read, is not what is pinned, or cannot be had after all tries; when it cannot
+    /// be written; when `watch` ends it. What has arrived is kept, unless it is known to be wrong.
     pub fn fetch(&self, wanted: &FetchRequest, watch: &dyn Watch) -> Result<Summary, Diag> {
         self.fetch_if_there(wanted, watch)?.ok_or_else(|| not_there(wanted).lasting())
     }
@@ -148,7 +148,8 @@ impl Client {
     /// As [`Client::fetch`].
     pub fn fetch_if_there(&self, wanted: &FetchRequest, watch: &dyn Watch) -> Result<Option<Summary>, Diag> {
         let (mut failures, mut hashes) = (0, None);
-        // The most that was ever there: a file that is thrown away and fetched again up to the same byte is no progress.
+        // The most that was ever there: a file that is thrown away and fetched again up to the same byte is no
+        // progress.
         let mut most = length(wanted.to);
         loop {
             watch.check()?;
@@ -180,8 +181,8 @@ impl Client {
         self.policy.first_delay.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.longest_delay)
     }
 
-    /// One request, and all that it brings. `hashes` are those of what earlier ones brought. `None`: the server has no such
-    /// file.
+    /// One request, and all that it brings. `hashes` are those of what earlier ones brought. `None`: the server has no
+    /// such file.
     fn attempt(
         &self,
         wanted: &FetchRequest,
@@ -252,7 +253,7 @@ impl Client {
         receive
     }
 
-    /// What a status other than success means.
+    /// Returns the problem of a status other than success.
     fn refused(&self, wanted: &FetchRequest, code: u16, head: &Head) -> Problem {
         let says = match StatusCode::from_u16(code).ok().and_then(|s| s.canonical_reason()) {
             Some(reason) => format!("the server says {code} ({reason})"),

@@ -21,7 +21,7 @@ pub struct Source {
     pub name: String,
     /// Where.
     pub location: Location,
-    /// Whether pins are checked.
+    /// `true` if pins are checked.
     pub verify: bool,
     /// The files named in the table, by KEY.
     pub files: BTreeMap<String, FileSpec>,
@@ -41,11 +41,11 @@ pub enum Location {
 pub struct FileSpec {
     /// Below the source's `url`.
     pub path: String,
-    /// What it must be.
+    /// The pinned content.
     pub pin: Pin,
 }
 
-/// What a file must be. Empty: anything.
+/// The pinned content of a file. Empty: any content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pin {
     /// Its digest.
@@ -54,7 +54,7 @@ pub struct Pin {
     pub bytes: Option<u64>,
 }
 
-/// What stands for a source in this run.
+/// The place that a source is taken from in this run.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// The net.
@@ -63,7 +63,7 @@ pub enum Place {
     Local {
         /// It.
         root: PathBuf,
-        /// Whether it stands for a source on the net (`--mirror`).
+        /// `true` if it replaces a source on the net (`--mirror`).
         mirror: bool,
     },
 }
@@ -75,7 +75,7 @@ pub struct Item {
     pub path: String,
     /// Where it lies.
     pub at: At,
-    /// What it must be; already empty where the source is not verified.
+    /// The pinned content; already empty if the source is not verified.
     pub pin: Pin,
 }
 
@@ -131,11 +131,11 @@ impl Source {
         }
     }
 
-    /// What stands for it: a mirror of its name, else its own `url`.
+    /// Returns the place to take it from: a mirror of its name, else its own `url`.
     ///
     /// # Errors
-    /// Usage: a mirror that is not there. Environment: a local folder that is not there: the pipeline is right, and this
-    /// machine lacks something.
+    /// Usage: a mirror that is not there. Environment: a local folder that is not there: the pipeline is right, and
+    /// this machine lacks something.
     pub fn place(&self, base: &Path, mirrors: &BTreeMap<String, PathBuf>) -> Result<Place, Diag> {
         let (root, mirror) = match (mirrors.get(&self.name), &self.location) {
             (Some(dir), location) => (dir.clone(), matches!(location, Location::Http(_))),
@@ -163,7 +163,7 @@ impl Source {
 }
 
 impl Pin {
-    /// Whether it fixes the content.
+    /// Returns `true` if it fixes the content.
     pub fn is_set(&self) -> bool {
         self.sha256.is_some()
     }

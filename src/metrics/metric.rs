@@ -1,4 +1,4 @@
-//! What a metric is, the rows that it scores, and what several metrics share.
+//! [`Metric`], the rows that it scores, and arithmetic that several metrics share.
 
 use crate::base::diag::Diag;
 
@@ -6,13 +6,13 @@ use crate::base::diag::Diag;
 /// that was generated (`Tokenizer::decode_clean`), or the text of the class that was chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScoreRow<'a> {
-    /// What the model said.
+    /// The text of the model.
     pub prediction: &'a str,
-    /// What it should have said.
+    /// The right text.
     pub target: &'a str,
     /// All right answers, where targets are free text.
     pub answers: &'a [String],
-    /// What rows are scored together; rows of one group need not stand side by side.
+    /// The group of rows that are scored together. Rows of a group need not be neighbours.
     pub group: Option<&'a str>,
 }
 

@@ -31,7 +31,7 @@ pub const METRICS: &[&dyn Metric] = &[
     &correlation::Spearman,
 ];
 
-/// The name under which a mean of several metrics is told.
+/// The name of the mean of several metrics.
 pub const SCORE: &str = "score";
 
 /// The metric called `name`.
@@ -39,15 +39,15 @@ pub fn find(name: &str) -> Option<&'static dyn Metric> {
     METRICS.iter().find(|metric| metric.name() == name).copied()
 }
 
-/// The metrics of a task, in the order in which they are told; the first one counts.
+/// The metrics of a task, in the order in which they are reported. The first one counts.
 pub struct Suite {
-    /// Whether [`SCORE`], the mean of all, stands first.
+    /// `true` if [`SCORE`], the mean of all, is the first.
     mean: bool,
     metrics: Vec<&'static dyn Metric>,
 }
 
 impl Suite {
-    /// From names, as a task or `tokens.json` has them: `score` may stand first and means the mean of the others.
+    /// From names, as a task or `tokens.json` has them: `score` may be the first and means the mean of the others.
     ///
     /// # Errors
     /// A name that no metric has; no metric at all.

@@ -11,7 +11,7 @@ const DETERMINERS: &[&str] = &[
     "these", "this", "those", "which", "whose", "your",
 ];
 
-/// Whether a written noun matches the right one.
+/// The comparison of a written noun with the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     /// One's words are among the other's.

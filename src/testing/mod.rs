@@ -1,5 +1,6 @@
-//! What the tests of both crates share: a [`Recorder`] that listens to a stage, and a [`Bench`] that runs one stage without
-//! engine and store. No program uses this module, so that linkers leave it out; `tests/it/linkage.rs` checks that.
+//! What the tests of both crates share: a [`Recorder`] that listens to a stage, and a [`Bench`] that runs one stage
+//! without engine and store. No program uses this module, so that linkers leave it out; `tests/it/linkage.rs` checks
+//! that.
 
 mod bench;
 mod recorder;

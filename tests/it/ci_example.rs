@@ -1,5 +1,5 @@
-//! The CI example: its script does what it says on a small pipeline, and the workflow calls the script; and the lock that is shipped
-//! with the quickstart is that of the quickstart.
+//! The CI example: its script does what it says on a small pipeline, and the workflow calls the script; and the lock
+//! that is shipped with the quickstart is that of the quickstart.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -16,7 +16,8 @@ const REGISTRIES: &[(&str, &str)] = &[
     ("src/data/task", "boolq cb copa jsonl mod multirc read record rte table wic wsc"),
 ];
 
-/// The circles that are still to be opened. A row whose circle is gone, or is a smaller one, must be removed or changed.
+/// The circles that are still to be opened. A row whose circle is gone, or is a smaller one, must be removed or
+/// changed.
 const STILL_CLOSED: &[(&str, &str)] = &[
     ("src/cache", "entry files"),
     ("src/cache", "index pack_index packed"),

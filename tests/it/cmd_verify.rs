@@ -1,5 +1,5 @@
-//! `dpt verify`: damage in the store, and nodes that do not give the same again. Stages without libtorch; the training stage is
-//! run again in `quickstart.rs`.
+//! `dpt verify`: damage in the store, and nodes that do not give the same again. Stages without libtorch; the training
+//! stage is run again in `quickstart.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -228,7 +228,7 @@ fn a_time_out_ends_the_whole_process_group() {
     assert!(gone(&child));
 }
 
-/// Whether the process whose number is in this file ends soon.
+/// Returns `true` if the process whose number is in this file ends soon.
 fn gone(file: &Path) -> bool {
     let pid = fs::read_to_string(file).unwrap();
     let stat = format!("/proc/{}/stat", pid.trim());

@@ -17,7 +17,7 @@ fn chain(commands: &[&str]) -> String {
     text
 }
 
-/// Whether the process of this file's number is gone within a moment.
+/// Returns `true` if the process of this file's number is gone within a moment.
 fn gone(file: &Path) -> bool {
     let pid = fs::read_to_string(file).unwrap();
     let place = Path::new("/proc").join(pid.trim());

@@ -33,7 +33,7 @@ impl FullPipe {
         Self { reader, filled }
     }
 
-    /// Whether somebody has opened it to write.
+    /// Returns `true` if somebody has opened it to write.
     fn has_writer(&self) -> bool {
         let mut watched = [PollFd::new(&self.reader, PollFlags::empty())];
         poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 })).unwrap();
@@ -53,8 +53,8 @@ impl FullPipe {
     }
 }
 
-/// Runs `dpt` and calls `at` for each point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` gets no further than
-/// to its next point.
+/// Runs `dpt` and calls `at` for each point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` gets no further
+/// than to its next point.
 fn watched(sandbox: &Sandbox, args: &[&str], mut at: impl FnMut(&str) + Send) -> Ran {
     let path = sandbox.path().join("points");
     let mut pipe = FullPipe::put(&path);

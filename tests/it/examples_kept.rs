@@ -26,8 +26,8 @@ fn rows_are_those_that_the_generator_makes() {
     }
 }
 
-/// The backbone saw texts of `Split::Pretrain` alone (shown beside the generator); here: no text of a kept file is of that split,
-/// and none is in two files of different splits, whatever the task.
+/// The backbone saw texts of `Split::Pretrain` alone (shown beside the generator); here: no text of a kept file is of
+/// that split, and none is in two files of different splits, whatever the task.
 #[test]
 fn no_text_was_pretrained_on_or_is_in_two_splits() {
     let texts = |split: Split| -> BTreeSet<String> {

@@ -1,6 +1,6 @@
-//! Faults at every step by which the store is written: the process is killed there, or the step fails as on a full disk. Then
-//! the same is asked again, and all must be as if nothing had been: nothing lost, nothing wrong used, the same bytes, and
-//! after a gc nothing left over.
+//! Faults at every step by which the store is written: the process is killed there, or the step fails as on a full
+//! disk. Then the same is asked again, and all must be as if nothing had been: nothing lost, nothing wrong used, the
+//! same bytes, and after a gc nothing left over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,8 @@ use dpt::base::fault::POINTS;
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// One node that takes long enough to be synced, with files enough to be synced by several threads, and two that do not.
+/// One node that takes long enough to be synced, with files enough to be synced by several threads, and two that do
+/// not.
 const PIPELINE: &str = r#"
 schema = 1
 

@@ -108,8 +108,8 @@ fn the_paper_s_mode_of_every_task_is_held_against_the_reference() {
     }
 }
 
-/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD by the
-/// mean of two, WSC as two classes over all rows, ReCoRD once a query.
+/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD
+/// by the mean of two, WSC as two classes over all rows, ReCoRD once a query.
 #[test]
 fn the_official_definitions_are_others() {
     let suite = |task: &str, mode| Suite::new(task::find(task).unwrap().metrics(mode)).unwrap();

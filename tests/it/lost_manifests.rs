@@ -1,5 +1,5 @@
-//! Manifests that are no longer there or cannot be read, whatever took them: no run calls such a result fresh for long, and
-//! after a run `lock` can record everything.
+//! Manifests that are no longer there or cannot be read, whatever took them: no run calls such a result fresh for long,
+//! and after a run `lock` can record everything.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +35,8 @@ fn manifests(sandbox: &Sandbox) -> Vec<PathBuf> {
     files
 }
 
-/// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes nothing.
+/// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes
+/// nothing.
 #[track_caller]
 fn mended(sandbox: &Sandbox, made: usize) {
     // What changed within the last tick of the clock is confirmed, and so written, by a later run.

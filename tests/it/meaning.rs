@@ -1,5 +1,5 @@
-//! What files mean from outside: what a program reads counts by its bytes, what a stage of ours reads by its content; whether a
-//! file is executable; files that are not what their ending says.
+//! What files mean from outside: what a program reads counts by its bytes, what a stage of ours reads by its content;
+//! whether a file is executable; files that are not what their ending says.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,6 @@
 //! How near this program comes to others: every comparison is checked and counted here, and written down below cargo's
-//! target folder, where `cargo xtask parity` finds it and makes the table of `docs/parity.md` of it. Used by the tests of
-//! both crates.
+//! target folder, where `cargo xtask parity` finds it and makes the table of `docs/parity.md` of it. Used by the tests
+//! of both crates.
 //!
 //! ```ignore
 //! let mut parity = Parity::new("T5", "forward");

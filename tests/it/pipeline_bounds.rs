@@ -1,5 +1,5 @@
-//! A small pipeline file is checked at once, whatever it asks for: what it multiplies has limits, and each is reported with its
-//! line.
+//! A small pipeline file is checked at once, whatever it asks for: what it multiplies has limits, and each is reported
+//! with its line.
 
 use std::fmt::Write;
 use std::path::Path;

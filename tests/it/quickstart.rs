@@ -1,13 +1,13 @@
-//! The quickstart, cut down: one task, one method, few steps, from the kept examples to a report; then nothing to do; then a
-//! change that reaches a part of it.
+//! The quickstart, cut down: one task, one method, few steps, from the kept examples to a report; then nothing to do;
+//! then a change that reaches a part of it.
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::sandbox::Sandbox;
 
-/// The pipeline and what it reads, in a sandbox of their own. `None`, and a line that says so, where `dpt-worker` was not
-/// built, or from other sources than `dpt` (`cargo test -p dpt`).
+/// The pipeline and what it reads, in a sandbox of their own. `None`, and a line that says so, where `dpt-worker` was
+/// not built, or from other sources than `dpt` (`cargo test -p dpt`).
 pub fn sandbox() -> Option<Sandbox> {
     static SKIPPED: LazyLock<Option<String>> = LazyLock::new(|| {
         if !Path::new(env!("CARGO_BIN_EXE_dpt")).with_file_name("dpt-worker").exists() {
@@ -79,8 +79,8 @@ fn from_examples_to_a_report_then_nothing_then_a_part() {
     assert_eq!(stages(&third.stdout, "node-hit"), ["data", "model", "svd_init", "tokenize"]);
 }
 
-/// What the quickstart is for: on each of its four tasks, in each of three seeds, a trained prompt of 288 numbers stands 30 points
-/// above the majority class, and the same prompt before training does not.
+/// What the quickstart is for: on each of its four tasks, in each of three seeds, a trained prompt of 288 numbers
+/// stands 30 points above the majority class, and the same prompt before training does not.
 #[test]
 fn a_trained_prompt_elicits_what_an_untrained_one_does_not() {
     let Some(sandbox) = sandbox() else { return };

@@ -1,5 +1,5 @@
-//! Files of the user's, as they are found: pipes, devices, links that lead nowhere, files that change while they are read, and
-//! files that take long to read.
+//! Files of the user's, as they are found: pipes, devices, links that lead nowhere, files that change while they are
+//! read, and files that take long to read.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -26,7 +26,8 @@ impl Sandbox {
         Self { dir: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// An empty one in memory, where the machine has a place for that: for tests that sync often and do not ask how well.
+    /// An empty one in memory, where the machine has a place for that: for tests that sync often and do not ask how
+    /// well.
     pub fn in_memory() -> Self {
         match tempfile::tempdir_in("/dev/shm") {
             Ok(dir) => Self { dir },

@@ -1,4 +1,5 @@
-//! What `docs/security.md` promises, one test a claim. Archives are in `fetch.rs`, damage of the store in `cache/attacks.rs`.
+//! What `docs/security.md` promises, one test a claim. Archives are in `fetch.rs`, damage of the store in
+//! `cache/attacks.rs`.
 
 use std::fs;
 use std::path::Path;

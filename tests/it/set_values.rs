@@ -1,4 +1,5 @@
-//! `--set`: a value that no pipeline may have is an error as in the file, and a number that TOML does not have is reported.
+//! `--set`: a value that no pipeline may have is an error as in the file, and a number that TOML does not have is
+//! reported.
 
 use std::path::Path;
 

@@ -104,7 +104,8 @@ fn wrong_imports(folder: &str, table: &[(&str, &[&str])]) -> Vec<String> {
         };
         for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
             for import in imports(line) {
-                if import != module && !may.contains(&import) {
+                let is_for_tests = import == "testing" && name.ends_with("tests.rs");
+                if import != module && !may.contains(&import) && !is_for_tests {
                     wrong.push(format!("{name}:{number}: `{module}` imports `{import}`"));
                 }
             }
@@ -134,6 +135,50 @@ fn every_file_says_what_it_is() {
         assert!(text.starts_with("//! "), "{} does not begin with `//! `", short(&path));
         assert!(doc.is_some_and(|doc| doc.len() > 15), "{}: its first line says too little", short(&path));
     }
+}
+
+/// Folders whose lines and doc comments are not checked yet. A row without a fault must be removed.
+const NOT_YET: &[&str] = &[
+    "src/adapter/methods",
+    "src/cache",
+    "src/cli",
+    "src/engine",
+    "src/pipeline",
+    "src/report",
+    "src/repro",
+    "src/stages",
+    "src/worker",
+    "torch/src",
+    "torch/tests",
+];
+
+#[test]
+fn lines_fit_and_doc_comments_are_no_fragments() {
+    let (mut wrong, mut clean) = (Vec::new(), NOT_YET.to_vec());
+    for path in ours() {
+        let name = short(&path);
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            // A text in the code may be as long as it is.
+            let is_wide = line.chars().count() > 120
+                && (!line.contains('"') && !line.ends_with('\\') || line.trim_start().starts_with("//"));
+            let doc = ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+            let is_fragment = doc.is_some_and(|doc| doc.starts_with("Whether "));
+            if !is_wide && !is_fragment {
+                continue;
+            }
+            clean.retain(|folder| !name.starts_with(folder));
+            if !NOT_YET.iter().any(|folder| name.starts_with(folder)) {
+                let what = if is_wide {
+                    "is wider than 120 columns"
+                } else {
+                    "is a fragment: write \"Returns `true` if …\""
+                };
+                wrong.push(format!("{name}:{}: {what}: {line}", number + 1));
+            }
+        }
+    }
+    wrong.extend(clean.iter().map(|folder| format!("{folder}: nothing is wrong there: remove its row")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! embedded default: no download, and a model of a few hundred thousand weights can learn the skills.
 //!
 //! **Splits cannot overlap.** Every passage, premise, sentence or text belongs to one [`Split`], by a hash of its words
-//! ([`Split::of`]), whatever the task and whatever the seed. Rows of a split are made of texts of that split only. So no
-//! text that a backbone is pretrained on, or a prompt trained on, can come back in an evaluation, and no seed can change
-//! that. What is asked about a text (question, hypothesis, choices) is drawn freely.
+//! ([`Split::of`]), whatever the task and whatever the seed. Rows of a split are made of texts of that split only. So
+//! no text that a backbone is pretrained on, or a prompt trained on, can come back in an evaluation, and no seed can
+//! change that. What is asked about a text (question, hypothesis, choices) is drawn freely.
 //!
 //! Labels are balanced as far as the number of rows allows. Same task, split, number and seed: the same rows.
 
@@ -88,7 +88,8 @@ pub fn find(name: &str) -> Option<&'static SynthTask> {
 }
 
 /// `n` rows of `task` for `split`, different from each other as long as the language has more to say. Fields and label
-/// values are those of SuperGLUE's files; `idx` counts from 0 (for MultiRC and ReCoRD over passages, questions and answers).
+/// values are those of SuperGLUE's files; `idx` counts from 0 (for MultiRC and ReCoRD over passages, questions and
+/// answers).
 pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Value> {
     let Ok(rows) = try_generate(task, split, n, seed, || Ok::<(), Infallible>(()));
     rows
@@ -97,7 +98,7 @@ pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Valu
 /// The same, where `go_on` is asked before each row.
 ///
 /// # Errors
-/// What `go_on` says.
+/// Fails with the error of `go_on`.
 pub fn try_generate<E>(
     task: &SynthTask,
     split: Split,

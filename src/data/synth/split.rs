@@ -2,7 +2,7 @@
 
 use crate::base::digest::FieldHasher;
 
-/// What rows are for.
+/// The purpose of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// To pretrain a backbone.

@@ -1,4 +1,4 @@
-//! WiC: has a word of two senses the same sense in both sentences? What stands near it tells.
+//! WiC: has a word of two senses the same sense in both sentences? The words near it decide.
 
 use serde_json::{Value, json};
 

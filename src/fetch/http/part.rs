@@ -25,15 +25,15 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How many bytes of unknown number are written before the disk is looked at again.
 const LOOK_EVERY: u64 = 16 << 20;
 
-/// What is kept beside a file that is arriving: what it is a part of, and how much of it is known to be right.
+/// The state beside a partial file: which file it is a part of, and how much of it is known to be right.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct State {
     url: String,
     version: Version,
-    /// Whether the server sends no parts of it.
+    /// `true` if the server sends no parts of it.
     no_ranges: bool,
-    /// Whether the server packs it: its parts would be parts of the packed form.
+    /// `true` if the server packs it: its parts would be parts of the packed form.
     packed: bool,
     /// How many bytes are kept.
     kept: u64,
@@ -42,8 +42,8 @@ struct State {
 }
 
 impl State {
-    /// How many of the bytes kept count in the next request: those of a part that can be continued, and those of a whole file
-    /// whose pin tells that it is whole.
+    /// How many of the bytes kept count in the next request: those of a part that can be continued, and those of a
+    /// whole file whose pin tells that it is whole.
     fn counts(&self, pin: &Pin) -> u64 {
         let whole = pin.is_set() && pin.bytes == Some(self.kept);
         let proven = pin.is_set() || self.version.validator().is_some();
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-/// What an answer brings.
+/// The content of an answer.
 pub(super) struct Brings {
     /// How its bytes become the file's.
     coding: Coding,
@@ -62,20 +62,20 @@ pub(super) struct Brings {
     end: Option<u64>,
     /// The size of the whole file.
     pub(super) total: Option<u64>,
-    /// Whether the server said that size.
+    /// `true` if the server said that size.
     announced: bool,
 }
 
-/// What has arrived of a file.
+/// A partial file.
 pub(super) struct Part<'a> {
     pub(super) wanted: &'a FetchRequest<'a>,
     state_path: PathBuf,
     state: State,
-    /// How much of it is kept.
+    /// How many bytes are kept.
     pub(super) len: u64,
     /// Of the bytes kept, once they went by.
     pub(super) hashes: Option<Hashes>,
-    /// Whether some of it is from an earlier attempt.
+    /// `true` if some of it is from an earlier attempt.
     continued: bool,
 }
 
@@ -95,8 +95,8 @@ fn state(wanted: &FetchRequest) -> (PathBuf, State) {
 }
 
 impl<'a> Part<'a> {
-    /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those
-    /// with neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
+    /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those with
+    /// neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
     /// wrote in an earlier attempt.
     pub(super) fn open(wanted: &'a FetchRequest<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
         fs::create_dir_all(folder(wanted.to))?;
@@ -106,8 +106,8 @@ impl<'a> Part<'a> {
         Ok(Self { wanted, state_path, state, len, hashes, continued: len > 0 })
     }
 
-    /// Compares what is kept with its digest. What an earlier process wrote is read once; bytes after those that the digest
-    /// counts are cut off. Where anything differs, all of it is thrown away.
+    /// Compares what is kept with its digest. What an earlier process wrote is read once; bytes after those that the
+    /// digest counts are cut off. Where anything differs, all of it is thrown away.
     pub(super) fn check_kept(&mut self, watch: &dyn Watch) -> Result<(), Problem> {
         if self.len == 0 || self.hashes.is_some() {
             return Ok(());
@@ -386,9 +386,9 @@ impl<'a> Part<'a> {
 
 /// How an answer that was not taken whole ended.
 enum Ended {
-    /// What came so far is right.
+    /// The bytes so far are right.
     Early(Problem),
-    /// What came is of no use.
+    /// The bytes so far are of no use.
     Wrong(Problem),
 }
 
@@ -398,7 +398,7 @@ impl From<Problem> for Ended {
     }
 }
 
-/// What an answer has too much of.
+/// The error for an answer that is too long.
 enum Wrong {
     /// More than it announced.
     More,

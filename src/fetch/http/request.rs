@@ -22,7 +22,7 @@ pub struct FetchRequest<'a> {
     pub source: &'a str,
     /// Where it is put.
     pub to: &'a Path,
-    /// What it must be.
+    /// The pinned content.
     pub pin: Pin,
 }
 

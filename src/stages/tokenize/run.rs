@@ -13,7 +13,7 @@ use crate::base::fs;
 use crate::base::value::Params;
 use crate::data::encoded::{self, ClassTokens, Encoded, SplitTokens, Tokens};
 use crate::data::sample;
-use crate::data::task::{self, Row, Task};
+use crate::data::task::{self, Task, TaskRow};
 use crate::data::template::{Example, Purpose, Rendering, RteFields, Template};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::verbalizer::Verbalizer;
@@ -133,7 +133,7 @@ impl Job<'_> {
                     .note(format!("it has {}", there.join(", "))));
             }
             let batch = self.table(data, name)?;
-            let rows: Vec<Row> = task::rows(self.task, &batch, name)?.collect();
+            let rows: Vec<TaskRow> = task::rows(self.task, &batch, name)?.collect();
             self.check_labels(name, &rows)?;
             let (kept, dropped) = self.keep(name, &rows)?;
 
@@ -177,11 +177,11 @@ impl Job<'_> {
     }
 
     /// Only a test split may lack labels.
-    fn check_labels(&self, split: &str, rows: &[Row]) -> Result<(), Diag> {
+    fn check_labels(&self, split: &str, rows: &[TaskRow]) -> Result<(), Diag> {
         if split == "test" {
             return Ok(());
         }
-        let labelled = |row: &Row| match self.task.labels() {
+        let labelled = |row: &TaskRow| match self.task.labels() {
             [] => row.texts("answers").is_some_and(|answers| !answers.is_empty()),
             _ => row.label().is_some(),
         };
@@ -195,9 +195,9 @@ impl Job<'_> {
     }
 
     /// The rows that the template keeps, in file order, and how many it drops.
-    fn keep(&self, split: &str, rows: &[Row]) -> Result<(Vec<usize>, usize), Diag> {
+    fn keep(&self, split: &str, rows: &[TaskRow]) -> Result<(Vec<usize>, usize), Diag> {
         let how = self.rendering(split);
-        let keeps = |row: &Row| self.task.render(row, &how).iter().all(|example| example.keep);
+        let keeps = |row: &TaskRow| self.task.render(row, &how).iter().all(|example| example.keep);
         let kept: Vec<usize> = (0..rows.len()).into_par_iter().filter(|i| keeps(&rows[*i])).collect();
         let dropped = rows.len() - kept.len();
         if kept.is_empty() {
@@ -219,7 +219,7 @@ impl Job<'_> {
     }
 
     /// A few-shot draw from the kept rows of `train`.
-    fn draw(&self, rows: &[Row], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
+    fn draw(&self, rows: &[TaskRow], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
         let mut classes = vec![None; rows.len()];
         for i in kept {
             let class = if self.verbalizer.is_empty() { Some(0) } else { rows[*i].label() };
@@ -250,7 +250,7 @@ impl Job<'_> {
     }
 
     /// Writes the rows of `order` as one split.
-    fn write(&self, split: &str, rows: &[Row], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
+    fn write(&self, split: &str, rows: &[TaskRow], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
         let how = self.rendering(split);
         let done = AtomicU64::new(0);
         let encode = |i: &usize| -> Result<Vec<(Encoded, bool)>, Diag> {
