@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::base::diag::{Class, Diag};
-use crate::base::param::Param;
+use crate::base::param::{Literal, Param, ParamDefault};
 use crate::base::value::{Params, Value};
 use crate::svd::matrix::Matrix;
 
@@ -22,8 +22,8 @@ pub struct Method {
     pub params: &'static [Param],
     /// Parameters that only training reads: the learning rates of groups of tensors.
     pub training: &'static [Param],
-    /// Parameters of `train` that have another default for this method, with that default as TOML text.
-    pub defaults: &'static [(&'static str, &'static str)],
+    /// Parameters of `train` that have another default for this method, with that default.
+    pub defaults: &'static [(&'static str, Literal)],
     /// The trained tensors, in the order in which the reference code draws their initial values.
     pub tensors: fn(&Shape) -> Vec<TensorSpec>,
     /// The tensors that can be made of a matrix `[virtual_tokens, d_model]`.
@@ -175,7 +175,7 @@ impl Method {
             match params.get(param.name) {
                 Some(value) if param.ty.admits(value) => drop(own.insert(param.name.to_owned(), value.clone())),
                 Some(value) => return Err(wrong(format!("`{value}`, which it cannot be"))),
-                None if param.default == Some("") => {}
+                None if param.default == ParamDefault::Absent => {}
                 None => return Err(wrong("missing".to_owned())),
             }
         }

@@ -1,7 +1,7 @@
 //! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no non-linearity, no
 //! scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Method, Peft, Start, TensorSpec};
 
@@ -12,7 +12,7 @@ pub const METHOD: Method = Method {
     params: &[Param::with_default(
         "rank",
         Type::Int(1, 4096),
-        "10",
+        Literal::Int(10),
         "inner size of the product (the paper's bottleneck)",
     )],
     training: &[],

@@ -14,8 +14,8 @@ use super::method::{FromMatrix, Method};
 /// Every method, in the order in which help texts list them.
 pub const METHODS: &[&Method] = &[&dpt::METHOD, &prompt_tuning::METHOD, &residual::METHOD];
 
-/// The method of a stage that does not say one, as TOML text.
-pub const DEFAULT: &str = "\"dpt\"";
+/// The method of a stage that does not say one.
+pub const DEFAULT: &str = "dpt";
 
 /// Their names, for `Type::Choice`.
 pub const NAMES: &[&str] = &names();
