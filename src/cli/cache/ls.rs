@@ -12,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 
+use super::open::{entry_count, open};
 use super::{pick, units};
 
 /// The arguments of `dpt cache ls`.
@@ -63,7 +64,7 @@ fn size(entry: &Entry) -> u64 {
 /// # Errors
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let census = store.census().map_err(|diag| vec![diag])?;
     let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> CommandResult {
     } else {
         render::out(&table(&entries));
         let total = render::bytes(entries.iter().map(|entry| size(entry)).sum());
-        render::err(&paint(DIM, format!("{}, {total}\n", super::entries(entries.len()))));
+        render::err(&paint(DIM, format!("{}, {total}\n", entry_count(entries.len()))));
     }
     for (path, why) in &census.unreadable {
         render::err(&format!("{}: {why}\n", crate::cli::common::shown(path)));

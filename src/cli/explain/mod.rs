@@ -1,6 +1,7 @@
 //! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs nothing
 //! and writes nothing.
 
+mod explained;
 mod json;
 mod text;
 
@@ -11,13 +12,15 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::patterns::few;
 use crate::cli::render;
-use crate::engine::explain::{Against, Explanation, explain};
+use crate::engine::explain::{Against, explain};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::{History, Pipeline, Run, Seen};
+use crate::engine::history::{History, Pipeline};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
+
+use explained::Explained;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -49,18 +52,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// Everything that is printed.
-struct Explained<'a> {
-    plan: &'a Plan,
-    node: &'a Explanation,
-    against: &'a Against<'a>,
-    /// The last run with this node, and the node's fate in it.
-    last: Option<(&'a Run, &'a Seen)>,
-    /// The run that made the node's result.
-    made: Option<(&'a Run, &'a Seen)>,
-    recipe: bool,
 }
 
 /// Prints the explanation.

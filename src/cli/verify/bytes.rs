@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::Wanted;
 
-use super::{Args, damage};
+use super::args::Args;
 
 /// Hashes the files and prints the outcome.
 ///
@@ -203,4 +204,27 @@ fn to_json(verified: &Verified, waiting: usize, unlike: &[(String, &str)]) -> St
         "unlike_lock": unlike,
     })
     .to_string()
+}
+
+/// Returns an error for each damaged file.
+pub(super) fn damage(store: &Store, verified: &crate::cache::verify::Verified, pipeline: Option<&Path>) -> Vec<Diag> {
+    use crate::cache::verify::Aside;
+    let quarantine = common::shown(&store.root().join("quarantine"));
+    let again = match pipeline {
+        Some(path) => format!("`dpt run {}`", common::typed(path)),
+        None => "`dpt run PIPELINE`".to_owned(),
+    };
+    let one = |broken: &crate::cache::verify::Broken| {
+        let mut diag = Diag::error(Class::Store, broken.what.clone());
+        diag.notes.extend(broken.note.clone());
+        if !broken.nodes.is_empty() {
+            diag = diag.note(format!("made by {}", crate::cli::progress::some(&broken.nodes)));
+        }
+        match &broken.aside {
+            Aside::Missing => diag.help(format!("{again} makes it again")),
+            Aside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
+            Aside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
+        }
+    };
+    verified.broken.iter().map(one).collect()
 }
