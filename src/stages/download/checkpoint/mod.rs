@@ -1,5 +1,5 @@
-//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its name
-//! says.
+//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its
+//! name says.
 
 mod check;
 mod find;
@@ -16,7 +16,7 @@ use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::data::tokenizer::beside;
-use crate::fetch::source::{At, Item, Location, below};
+use crate::fetch::source::{At, Location, SourceFile, below};
 use crate::model::config::T5Config;
 
 use super::fetch::Fetch;
@@ -73,7 +73,13 @@ pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTre
 }
 
 /// Brings a file to where it can be read: what becomes an output as it is, to its place.
-fn bring(fetch: &mut Fetch, kind: Kind, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
+fn bring(
+    fetch: &mut Fetch,
+    kind: Kind,
+    item: &SourceFile,
+    name: &str,
+    optional: bool,
+) -> Result<Option<PathBuf>, Diag> {
     if kind == Kind::Adapter { fetch.obtain(item, optional) } else { fetch.bring(item, name, optional) }
 }
 
@@ -105,7 +111,7 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
 fn bring_shards(
     fetch: &mut Fetch,
     index: &str,
-    item: &Item,
+    item: &SourceFile,
     brought: &mut BTreeMap<String, PathBuf>,
 ) -> Result<(), Diag> {
     for shard in shards(index, &brought[index])? {
@@ -120,7 +126,7 @@ fn bring_shards(
             },
             At::File(at) => At::File(at.with_file_name(&shard)),
         };
-        let one = Item { pin: fetch.spec.source.pin(&path), path, at };
+        let one = SourceFile { pin: fetch.spec.source.pin(&path), path, at };
         match fetch.bring(&one, &shard, true)? {
             Some(at) => brought.insert(shard, at),
             None => return Err(no_shard(&shard, &item.path)),
@@ -177,7 +183,7 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
 }
 
 /// The files of the one checkpoint in an archive, in whichever folder it lies.
-fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<String, PathBuf>, Diag> {
+fn from_archive(fetch: &mut Fetch, kind: Kind, item: &SourceFile) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let (into, names) = fetch.unpack(item, &|name| kind.takes(last_part(name)))?;
     let marks: &[&str] = match kind {
         Kind::Checkpoint => &[CONFIG],

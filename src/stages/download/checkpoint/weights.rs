@@ -1,5 +1,5 @@
-//! What a download says of a checkpoint's weights: whether they are those of its config, as far as headers tell, and which
-//! tensors are not used. Nothing here fails a download: what reads the model decides, and says more.
+//! What a download says of a checkpoint's weights: whether they are those of its config, as far as headers tell, and
+//! which tensors are not used. Nothing here fails a download: what reads the model decides, and says more.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
