@@ -1,5 +1,11 @@
 //! `cargo bench --bench engine [-- NODES]`: what the engine itself costs: a first run of trivial nodes, a run without
 //! work, a status, a run after one change. Chains of six nodes, each node one small file. Asserts nothing.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

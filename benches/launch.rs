@@ -3,6 +3,12 @@
 //!
 //! The second way has no death signal (a killed `dpt` would leave its programs running), so it only shows what the
 //! signal costs with `std`: a hook before `exec` makes `std` copy the process instead of using `posix_spawn`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -6,6 +6,16 @@
 //!
 //! Nothing here knows libtorch: what needs it is the crate `dpt-torch`, whose `dpt-worker` the engine starts.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        clippy::disallowed_methods,
+        reason = "tests write and read files of their own"
+    )
+)]
+
 pub mod base;
 
 pub mod artifact;

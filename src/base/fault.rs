@@ -87,8 +87,8 @@ pub fn point(name: &'static str) -> io::Result<()> {
         log: Option<std::path::PathBuf>,
     }
     static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
-        let log = std::env::var_os("DPT_FAULT_LOG").map(Into::into);
-        let fault = std::env::var("DPT_FAULT").unwrap_or_default();
+        let log = crate::base::env::var_os("DPT_FAULT_LOG").map(Into::into);
+        let fault = crate::base::env::var("DPT_FAULT").unwrap_or_default();
         if fault.is_empty() && log.is_none() {
             return None;
         }

@@ -8,6 +8,7 @@
 //! If other programs still run, a child may also be one of theirs. It is theirs if its environment or its working
 //! directory names their room, the directory that only this program uses. A child that hides both is ended only when no
 //! other program runs; until then it is unclear whether everything is gone, and the caller has to act on that.
+#![allow(clippy::disallowed_methods, reason = "files of `/proc` may be gone, which is no error")]
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! What this machine is, as far as it shapes floating-point results unasked: libraries choose their kernels by the kind
 //! of CPU, and other kernels sum in another order. Two machines of one [`cpu_kind`] give the same bits; of two kinds,
 //! perhaps not.
+#![allow(clippy::disallowed_methods, reason = "files of `/proc` and `/sys` may be missing, which is no error")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +22,7 @@ const CHOOSERS: &[&str] = &[
 /// and are not in it.
 pub fn cpu_kind() -> String {
     let chosen = CHOOSERS.iter().filter_map(|name| {
-        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+        let value = crate::base::env::var(name).ok().filter(|value| !value.is_empty())?;
         Some(format!(" {name}={value}"))
     });
     std::iter::once(kind()).chain(chosen).collect()

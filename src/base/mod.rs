@@ -7,6 +7,7 @@ pub mod content;
 pub mod diag;
 pub mod digest;
 pub mod draw;
+pub mod env;
 pub mod fault;
 pub mod fs;
 mod fs_error;

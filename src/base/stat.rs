@@ -97,6 +97,7 @@ pub fn now_ns() -> i64 {
 
 /// A name for the time since the machine was started; empty where the system has none. Another one than before: there
 /// may have been a power cut.
+#[allow(clippy::disallowed_methods, reason = "a file of `/proc` may be missing, which is no error")]
 pub fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }

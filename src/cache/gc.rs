@@ -306,6 +306,7 @@ impl Store {
 }
 
 /// Removes a file, or a folder with all in it. Already gone is as good.
+#[allow(clippy::disallowed_methods, reason = "files and folders share one error")]
 fn remove(point: &'static str, path: &Path) -> Result<(), Diag> {
     let folder = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let removed = fault::point(point).and_then(|()| match folder {

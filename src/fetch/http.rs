@@ -121,11 +121,11 @@ impl Client {
     /// # Errors
     /// When `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
     pub fn from_env() -> Result<Self, Diag> {
-        let roots = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+        let roots = match crate::base::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
             Some(path) => roots(Path::new(&path))?,
             None => RootCerts::WebPki,
         };
-        Ok(Self::with_roots(Policy::default(), std::env::var("HF_TOKEN").ok(), roots))
+        Ok(Self::with_roots(Policy::default(), crate::base::env::var("HF_TOKEN").ok(), roots))
     }
 
     /// The token, where it may be shown.

@@ -58,6 +58,7 @@ pub fn read(path: &Path, label: &str, watch: &dyn Watch) -> Result<Vec<u8>, Diag
 ///
 /// # Errors
 /// When neither can be done.
+#[allow(clippy::disallowed_methods, reason = "it copies the permissions too")]
 pub fn take(from: &Path, to: &Path) -> Result<(), Diag> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;

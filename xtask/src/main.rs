@@ -1,4 +1,10 @@
 //! `cargo xtask`: sets up libtorch, builds, runs the quickstart, runs the checks. Knows nothing of `dpt`'s insides.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "it has no library: it prints, and uses the file system and the environment as they are"
+)]
 
 mod checks;
 mod cuda;

@@ -89,7 +89,7 @@ fn state(wanted: &FetchRequest) -> (PathBuf, State) {
     let mut name = wanted.to.as_os_str().to_owned();
     name.push(".state");
     let path = PathBuf::from(name);
-    let state = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let state = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let state = state.filter(|state: &State| state.url == wanted.url.as_str()).unwrap_or_default();
     (path, state)
 }

@@ -103,7 +103,7 @@ fn environment(
     set("PWD".to_owned(), room.work.clone().into());
     set("OMP_NUM_THREADS".to_owned(), ctx.job.threads.to_string().into());
     // A command that was given no GPU sees none.
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let visible = crate::base::env::var("CUDA_VISIBLE_DEVICES").ok();
     set("CUDA_VISIBLE_DEVICES".to_owned(), environment::gpu(&ctx.job.device, visible.as_deref()).into());
     set("DPT_PARAMS".to_owned(), room.meanings.all_params.clone().into());
     let groups = [("OUT", &room.meanings.outputs), ("PARAM", &room.meanings.params), ("FILES", &room.meanings.files)];

@@ -106,7 +106,7 @@ impl Bench {
         };
         let ctx = Ctx { job: &job, progress, cancel: &Cancel::new() };
         let outcome = match kind.runs {
-            Runs::Here(run) => run(&ctx)?,
+            Runs::Here(run) | Runs::Program(run) => run(&ctx)?,
             Runs::Worker => dpt_torch::stages::runner(kind.name).unwrap()(&ctx)?,
         };
         for output in kind.outputs.iter().filter(|o| o.required && !o.name.contains('*')) {
