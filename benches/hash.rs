@@ -1,4 +1,10 @@
 //! `cargo bench --bench hash [-- MIB]`: how fast files and recipes are hashed. Prints rates; asserts nothing.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;

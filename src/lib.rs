@@ -7,6 +7,16 @@
 //! This crate does not use libtorch. Stages that need it are in the crate `dpt-torch`, whose `dpt-worker` the engine
 //! starts.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        clippy::disallowed_methods,
+        reason = "tests write and read files of their own"
+    )
+)]
+
 pub mod base;
 
 pub mod artifact;
@@ -31,3 +41,6 @@ pub mod pipeline;
 pub mod repro;
 
 pub mod cli;
+
+#[doc(hidden)]
+pub mod testing;

@@ -1,5 +1,11 @@
 //! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global
 //! to the process.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests write and read files of their own"
+)]
 
 #[path = "it/support/http.rs"]
 mod http;

@@ -20,22 +20,22 @@ pub struct Method {
     /// Parameters that its tensors and its forward pass depend on. Stages that take a method have them when they are
     /// given this one, and `adapter.json` keeps their values.
     pub params: &'static [Param],
-    /// Parameters that only training reads: the learning rates of groups of their own.
+    /// Parameters that only training reads: the learning rates of groups of tensors.
     pub training: &'static [Param],
     /// Parameters of `train` that have another default for this method, with that default.
     pub defaults: &'static [(&'static str, Literal)],
     /// The trained tensors, in the order in which the reference code draws their initial values.
     pub tensors: fn(&Shape) -> Vec<TensorSpec>,
-    /// What of them can be made of a matrix `[virtual_tokens, d_model]`.
+    /// The tensors that can be made of a matrix `[virtual_tokens, d_model]`.
     pub from_matrix: FromMatrix,
     /// The soft prompt `[virtual_tokens, d_model]` of trained tensors, in f64. `None`: what the method does cannot be
     /// said by one prompt.
     pub prompt: Option<fn(&Values) -> Matrix>,
-    /// Whether a prompt-tuning adapter of PEFT can hold the result.
+    /// `true` if a prompt-tuning adapter of PEFT can hold the result.
     pub peft: Peft,
 }
 
-/// Whether PEFT can hold what a method gives.
+/// Says if PEFT can hold an adapter of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peft {
     /// Yes: the result is a prompt in front of the encoder's input, and nothing else.
@@ -44,7 +44,7 @@ pub enum Peft {
     Refuses(&'static str),
 }
 
-/// What of a method's tensors is made of a given matrix: a trained prompt, rows of the vocabulary, a decomposition.
+/// The tensors of a method that are made of a given matrix: a trained prompt, rows of the vocabulary, a decomposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromMatrix {
     /// Two factors, whose product is as near to it as the parameter `rank` allows.
@@ -60,7 +60,7 @@ pub enum FromMatrix {
     Whole {
         /// `[virtual_tokens, d_model]`.
         tensor: &'static str,
-        /// Whether the prompt is then that matrix.
+        /// `true` if the prompt is then that matrix.
         exact: bool,
     },
     /// Nothing.
@@ -87,11 +87,11 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
     /// Its initial values in the method's reference code.
     pub start: Start,
-    /// Whether the parameter `init` of `train` may give it another start.
+    /// `true` if the parameter `init` of `train` may give it another start.
     pub chosen: bool,
     /// Which learning rate it has.
     pub rate: Rate,
-    /// Whether weight decay applies to it.
+    /// `true` if weight decay applies to it.
     pub decay: bool,
 }
 
@@ -187,7 +187,7 @@ impl Method {
         (self.tensors)(shape).iter().map(TensorSpec::numel).sum()
     }
 
-    /// What keeps tensors of these names, shapes and types from being those of this method; nothing when they are.
+    /// Returns the reasons why tensors of these names, shapes and types are not those of this method; none if they are.
     pub fn misfits<'a>(&self, shape: &Shape, given: impl IntoIterator<Item = Given<'a>>) -> Vec<String> {
         let given: BTreeMap<&str, Given> = given.into_iter().map(|tensor| (tensor.name, tensor)).collect();
         let wanted = (self.tensors)(shape);

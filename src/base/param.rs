@@ -8,11 +8,11 @@ use super::value::Value;
 pub struct Param {
     /// snake_case.
     pub name: &'static str,
-    /// What values it takes.
+    /// The values that it takes.
     pub ty: Type,
     /// What holds for a node whose pipeline does not set it.
     pub default: ParamDefault,
-    /// Whether it can change the result. `false`: not in the key (checkpoint cadence, log interval).
+    /// `true` if it can change the result. `false`: not in the key (checkpoint cadence, log interval).
     pub in_key: bool,
     /// The stage version since which it exists. When it is newer than 1 and at its default, it is left out of the
     /// recipe, so that entries made before it existed stay valid.
@@ -140,7 +140,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// Whether `value` is a value of this type, within its bounds.
+    /// Returns `true` if `value` is a value of this type, within its bounds.
     pub fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Type::Bool, Value::Bool(_))

@@ -307,6 +307,7 @@ fn forget_gone(store: &Store, sweep: &Sweep) -> Result<(), Diag> {
 }
 
 /// Removes a file, or a folder with its contents. It may be gone already.
+#[allow(clippy::disallowed_methods, reason = "files and folders share one error")]
 fn remove(point: &'static str, path: &Path) -> Result<(), Diag> {
     let folder = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     let removed = fault::point(point).and_then(|()| match folder {

@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
             Err(diags) => (None, diags),
         };
         if args.json {
-            diags.iter().for_each(|d| println!("{}", to_json(path, d)));
+            diags.iter().for_each(|d| render::out(&format!("{}\n", to_json(path, d))));
         }
         if let Some(plan) = plan {
             if !args.json {

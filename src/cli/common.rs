@@ -98,7 +98,7 @@ impl StoreArgs {
 
 /// Returns the folder that an environment variable names, or `None` if it is unset or empty.
 fn folder_in(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
+    crate::base::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 /// A plan with its store. Neither is dropped: process exit frees their memory faster than their destructors.
@@ -177,7 +177,7 @@ pub fn typed(path: &Path) -> String {
 
 /// Returns the path of `dpt-worker`: `$DPT_WORKER`, else beside this program.
 pub fn worker_program() -> PathBuf {
-    std::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
+    crate::base::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
         let here = std::env::current_exe().unwrap_or_default();
         here.with_file_name("dpt-worker")
     })
@@ -188,7 +188,7 @@ pub fn worker_program() -> PathBuf {
 pub fn local(device: DeviceChoice, jobs: usize, store: &Store, pipeline: &str) -> Local {
     let logs = store.runs().join("logs").join(pipeline);
     let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let visible = crate::base::env::var("CUDA_VISIBLE_DEVICES").ok();
     let gpus = gpu_slots(device, visible.as_deref());
     Local::new(Box::new(WorkerPool::new(config)), gpus, "cpu".to_owned())
 }

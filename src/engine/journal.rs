@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::diag::{Class, Diag};
@@ -165,31 +166,20 @@ pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
 /// containers and on several machines many have the same.
 pub fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
-    let (year, month, day) = civil(seconds / 86_400);
-    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let (time, micros) = (utc(now.as_secs()).strftime("%Y%m%d-%H%M%S"), now.subsec_micros());
     // Its keys come from the system's source of random numbers.
     let drawn = RandomState::new().build_hasher().finish() % 1_000_000_000;
-    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{micros:06}{drawn:09}")
+    format!("{time}-{micros:06}{drawn:09}")
 }
 
 /// A time in seconds since 1970 for a person: `2026-11-23 14:09 UTC`.
 pub fn date(at: f64) -> String {
-    let seconds = at.max(0.0) as u64;
-    let (year, month, day) = civil(seconds / 86_400);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
+    utc(at.max(0.0) as u64).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
-/// algorithms").
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+/// The time so many seconds after the beginning of 1970; no later than the last of the year 9999.
+fn utc(seconds: u64) -> Timestamp {
+    i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -197,10 +187,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn civil_gives_known_dates() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(11_016), (2000, 2, 29));
-        assert_eq!(civil(20_780), (2026, 11, 23));
+    fn days_have_dates() {
+        assert_eq!(date(0.0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(11_016.0 * 86_400.0), "2000-02-29 00:00 UTC");
+        assert_eq!(date(-1.0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(f64::INFINITY), "9999-12-30 22:00 UTC");
         assert_eq!(date(20_780.0 * 86_400.0 + 3661.5), "2026-11-23 01:01 UTC");
     }
 

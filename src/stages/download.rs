@@ -27,7 +27,7 @@ use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::data::task;
 use crate::fetch::record::{Fetched, Records, collect};
-use crate::fetch::source::{Item, Location};
+use crate::fetch::source::{Location, SourceFile};
 
 use super::stage::{Identity, Literal, Output, Outside, Param, Pinning, Provision, Runs, StageKind, Type};
 
@@ -171,7 +171,7 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
 }
 
 /// One file as it is written in the key: its path (of a source on the net) or its name (of a local one), and its pins.
-fn row(name: &str, item: &Item, by_path: bool) -> Value {
+fn row(name: &str, item: &SourceFile, by_path: bool) -> Value {
     let mut fields = Params::new();
     if by_path {
         fields.insert("path".to_owned(), Value::Str(item.path.clone()));

@@ -4,6 +4,7 @@
 //! Requests are read on a thread of their own, so that a `Cancel` arrives while a job runs, and so that the worker
 //! learns at once that the engine is gone (its input ends). It then leaves the job where it is: whoever runs the node
 //! next must not meet a second writer in its folders.
+#![allow(clippy::print_stderr, reason = "the engine keeps the stderr of a worker")]
 
 use std::any::Any;
 use std::io::{BufRead, Write};

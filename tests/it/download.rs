@@ -124,7 +124,7 @@ fn archive_from_a_server_becomes_tables() {
     assert_eq!((file.sha256, file.bytes, file.pinned), (Some(Sha256::of(&rte_zip())), rte_zip().len() as u64, false));
     assert_eq!(file.origin, format!("{}/RTE.zip", server.url));
     assert_eq!(outcome.notes, ["`RTE.zip` is not pinned: `dpt pin PIPELINE` records what was fetched"]);
-    assert!(bench.said.updates.lock().unwrap().iter().any(|u| u.what == "downloading RTE.zip"));
+    assert!(bench.recorder.updates().iter().any(|u| u.what == "downloading RTE.zip"));
 
     // The pins that `dpt pin` writes.
     let mut records = Records::new();
@@ -262,9 +262,9 @@ fn interrupted_download_resumes_in_the_next_run() {
         Server::start(move |r| Reply { pause: std::time::Duration::from_millis(1), ..Reply::file(r, &zip, "\"1\"") })
     };
     let mut bench = rte(source(&server.url, &[("rte", pin("RTE.zip", &zip))]));
-    bench.said.end_at = Some(500_000);
+    bench.recorder.cancel_at = Some(500_000);
     assert_eq!(fails(&mut bench).class, Class::Interrupted);
-    bench.said = Default::default();
+    bench.recorder = Default::default();
     let outcome = bench.run().unwrap();
     assert!(outcome.notes.is_empty(), "{:?}", outcome.notes);
     let from = server.requests()[1].from.unwrap();
@@ -322,7 +322,8 @@ fn pinned_mirror_keeps_key_and_outputs() {
 
     let mut mirrored = rte(pinned);
     write(&mirrored.dir.path().join("mirror/RTE.zip"), &zip);
-    mirrored.mirrors.insert("s".to_owned(), mirrored.dir.path().join("mirror"));
+    let mirror = mirrored.path("mirror");
+    mirrored.job.mirrors.insert("s".to_owned(), mirror);
     let outcome = mirrored.run().unwrap();
     assert_eq!(server.requests().len(), 1);
     assert_eq!(key(&mirrored), key(&net));
@@ -350,7 +351,8 @@ fn unpinned_mirror_is_in_the_key() {
     let without = key(&bench);
     assert!(without.1.is_empty());
     write(&bench.dir.path().join("mirror/RTE.zip"), rte_zip());
-    bench.mirrors.insert("s".to_owned(), bench.dir.path().join("mirror"));
+    let mirror = bench.path("mirror");
+    bench.job.mirrors.insert("s".to_owned(), mirror);
     assert_eq!(key(&bench), (without.0.clone(), vec!["archive".to_owned()]));
     bench.run().unwrap();
     assert_eq!(fetched(&bench).files["RTE.zip"].origin, "a mirror of https://example.invalid/v2/RTE.zip");
@@ -362,7 +364,8 @@ fn unpacked_mirror_of_a_pinned_archive_needs_verify_false() {
     let mut bench = rte(pinned.clone());
     write(&bench.dir.path().join("mirror/RTE/train.jsonl"), TRAIN);
     write(&bench.dir.path().join("mirror/RTE/val.jsonl"), VAL);
-    bench.mirrors.insert("s".to_owned(), bench.dir.path().join("mirror"));
+    let mirror = bench.path("mirror");
+    bench.job.mirrors.insert("s".to_owned(), mirror);
     let diag = fails(&mut bench);
     let message = "source `s` pins the archive `RTE.zip`, and an unpacked folder cannot be checked against it";
     assert_eq!((diag.class, diag.message.as_str()), (Class::Usage, message));
@@ -408,7 +411,7 @@ fn local_file_that_differs_from_its_key_is_refused() {
     write(&path, "text");
     let counted = |bench: &mut Bench, text: &str, signature: Option<Signature>| {
         let counted = Counted { digest: Digest::of(text.as_bytes()), signature, sha256: None };
-        bench.sources.insert(path.clone(), counted);
+        bench.job.sources.insert(path.clone(), counted);
     };
     let signature = Signature::at(&path).unwrap();
     // Without a remembered signature, the file is hashed.
@@ -434,7 +437,7 @@ fn invalid_parameters_are_refused() {
     let wrong = |name: &str, value: Value| {
         let mut bench = rte(source("file:.", &[]));
         bench.set(name, value);
-        let diag = (KIND.check.unwrap())(&bench.params).unwrap_err();
+        let diag = (KIND.check.unwrap())(&bench.job.params).unwrap_err();
         assert_eq!(diag.class, Class::Usage);
         diag.message
     };
@@ -451,8 +454,11 @@ fn invalid_parameters_are_refused() {
         "source `s` names `/etc`, which is not a plain path below it"
     );
     let mut bench = rte(source("file:.", &[]));
-    bench.params.remove("task");
-    assert_eq!((KIND.check.unwrap())(&bench.params).unwrap_err().message, "`format = \"superglue\"` needs a `task`");
+    bench.job.params.remove("task");
+    assert_eq!(
+        (KIND.check.unwrap())(&bench.job.params).unwrap_err().message,
+        "`format = \"superglue\"` needs a `task`"
+    );
 }
 
 // Checkpoints.

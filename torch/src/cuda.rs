@@ -99,7 +99,7 @@ enum Loaded {
 /// `libtorch_cpu.so` in use, the folder of `cargo xtask libtorch --cuda`, and a `torch` of our version that `python3`
 /// can import.
 fn load_library() -> Loaded {
-    if let Some(named) = std::env::var_os("DPT_LIBTORCH_CUDA").map(PathBuf::from) {
+    if let Some(named) = crate::base::env::var_os("DPT_LIBTORCH_CUDA").map(PathBuf::from) {
         let file = if named.is_dir() { named.join(LIBRARY) } else { named };
         return open(&file).unwrap_or_else(|| {
             Loaded::Refused(format!("`DPT_LIBTORCH_CUDA` names `{}`, which is not there", file.display()))

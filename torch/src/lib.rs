@@ -4,6 +4,16 @@
 //!
 //! The layers below come from `dpt` and have the same paths here as there.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        clippy::disallowed_methods,
+        reason = "tests write and read files of their own"
+    )
+)]
+
 pub use dpt::{adapter, artifact, base, data, metrics, report, svd};
 
 pub mod cuda;

@@ -1,4 +1,5 @@
 //! `dpt-worker`, the process with libtorch. Started by `dpt`; speaks [`dpt::worker::protocol`] on stdin and stdout.
+#![allow(clippy::print_stderr, reason = "the engine keeps the stderr of a worker")]
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};

@@ -46,10 +46,7 @@ pub(super) fn fill(
         std::fs::rename(made.path(), to).map_err(on("write", to))?;
         return Ok(fs::sync_dir(beside)?);
     }
-    match std::fs::remove_file(to.join(last)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("replace", &to.join(last))(e).into()),
-        _ => {}
-    }
+    fs::remove_file(&to.join(last))?;
     for name in &names {
         let path = to.join(name);
         std::fs::rename(made.path().join(name), &path).map_err(on("write", &path))?;

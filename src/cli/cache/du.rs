@@ -13,6 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 use crate::engine::gc_roots;
 
+use super::open::open;
+
 /// The arguments of `dpt cache du`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -39,7 +41,7 @@ struct Line {
 /// # Errors
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let (groups, rest) = measure(&store, args.by == "pipeline").map_err(|diag| vec![diag])?;
     if args.json {
         for line in groups.iter().chain(&rest) {

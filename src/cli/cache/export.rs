@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render;
 
+use super::open::{entry_count, open};
 use super::{pick, roots};
 
 /// The arguments of `dpt cache export`.
@@ -39,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// Fails if nothing is selected, a pipeline is invalid, a result is damaged, or the archive cannot be written.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let one = |diag: Diag| vec![diag];
     let mut keys = BTreeSet::new();
     for file in &args.pipeline {
@@ -73,7 +74,7 @@ pub fn run(args: &Args) -> CommandResult {
     let packed = archive::export(&store, &keys, &args.archive, &watch);
     drop(bar);
     let packed = packed.map_err(one)?;
-    let (entries, files) = (super::entries(packed.entries), render::count(packed.objects, "file"));
+    let (entries, files) = (entry_count(packed.entries), render::count(packed.objects, "file"));
     render::err(&format!("{}: {entries}, {files}, {}\n", shown(&args.archive), render::bytes(packed.bytes)));
     Ok(Exit::Done)
 }

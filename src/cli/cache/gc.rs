@@ -16,6 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 use crate::repro::lockfile::LockFile;
 
+use super::open::{entry_count, open};
 use super::roots::{GcRoots, of_pipeline};
 use super::units;
 
@@ -70,7 +71,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// # Errors
 /// Fails if a pipeline is invalid (nothing is removed then), the store is in use, or a file cannot be removed.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let roots = roots(args, &store)?;
     let limits = GcLimits {
         older_than: args.older_than,
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> CommandResult {
     let done = if go {
         let exclusive = lock_exclusively(args, &store)?;
         // A run may have ended meanwhile; the results that it used are kept.
-        let store = super::open(&args.store)?;
+        let store = open(&args.store)?;
         let keys = self::roots(args, &store)?.keys;
         Some(gc::sweep(&store, &plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
     } else {
@@ -198,7 +199,7 @@ fn report(args: &Args, plan: &Sweep, roots: &GcRoots) {
         render::out(&render::table(&rows, &[Align::Left, Align::Left, Align::Right]));
     }
     let (go, stay) = (render::bytes(plan.bytes()), render::bytes(plan.kept_bytes));
-    let kept = super::entries(plan.kept);
+    let kept = entry_count(plan.kept);
     render::err(&format!("would free {go} and keep {kept} with {stay}: {}", roots.why.join("; ")));
     let also = match (args.older_than, args.max_size) {
         (None, None) => "; anything younger than `--grace`",

@@ -12,6 +12,8 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render;
 
+use super::open::entry_count;
+
 /// The arguments of `dpt cache import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -49,7 +51,7 @@ pub fn run(args: &Args) -> CommandResult {
                     "{}: {} new of {}, {} of {}{known}\n",
                     shown(archive),
                     new,
-                    super::entries(done.packed.entries),
+                    entry_count(done.packed.entries),
                     render::count(done.new_objects, "new file"),
                     done.packed.objects,
                 ));

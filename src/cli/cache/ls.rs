@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 
+use super::open::{entry_count, open};
 use super::{pick, units};
 
 /// The arguments of `dpt cache ls`.
@@ -64,7 +65,7 @@ fn size(entry: &Entry) -> u64 {
 /// # Errors
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
     let mut entries: Vec<&Entry> = inventory.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> CommandResult {
     } else {
         render::out(&table(&entries));
         let total = render::bytes(entries.iter().map(|entry| size(entry)).sum());
-        render::err(&paint(DIM, format!("{}, {total}\n", super::entries(entries.len()))));
+        render::err(&paint(DIM, format!("{}, {total}\n", entry_count(entries.len()))));
     }
     for (path, why) in &inventory.unreadable {
         render::err(&format!("{}: {why}\n", crate::cli::common::shown(path)));

@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BAD, BOLD, DIM, paint};
 
+use super::open::open;
 use super::{pick, units};
 
 /// The arguments of `dpt cache show`.
@@ -31,7 +32,7 @@ pub struct Args {
 /// # Errors
 /// Fails if no result matches, or results of several nodes do.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
     let meant: Vec<&Entry> = inventory.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
     let Some(entry) = meant.last().copied() else {

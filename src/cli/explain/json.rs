@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Explained;
+use super::explained::Explained;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{FieldContent, FieldName};
 use crate::cli::status_kind::StatusKind;

@@ -1,6 +1,7 @@
 //! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs
 //! nothing and writes nothing.
 
+mod explained;
 mod json;
 mod text;
 
@@ -11,13 +12,15 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::patterns::few;
 use crate::cli::render;
-use crate::engine::explain::{CompareWith, Explainer, Explanation};
+use crate::engine::explain::{CompareWith, Explainer};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::{History, PastNode, PastRun, PipelineId};
+use crate::engine::history::{History, PipelineId};
 use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::DeviceChoice;
+
+use explained::Explained;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -49,18 +52,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// Everything that is printed.
-struct Explained<'a> {
-    plan: &'a Plan,
-    node: &'a Explanation,
-    against: &'a CompareWith<'a>,
-    /// The last run with this node, and the node's fate in it.
-    last: Option<(&'a PastRun, &'a PastNode)>,
-    /// The run that made the node's result.
-    made: Option<(&'a PastRun, &'a PastNode)>,
-    recipe: bool,
 }
 
 /// Prints the explanation.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Explained;
+use super::explained::Explained;
 use crate::base::value::Value;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Field, FieldContent, FieldName};

@@ -182,7 +182,7 @@ pub(super) fn ascii(text: &str) -> String {
 /// What the terminal at stdout takes. The width is known of terminals alone, unless COLUMNS says one; letters follow
 /// the locale, where one is set.
 pub(super) fn terminal() -> Terminal {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let set = |name: &str| crate::base::env::var(name).ok().filter(|value| !value.is_empty());
     let columns = set("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     let real = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
     Terminal {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::verify::{self, SetAside, VerifyReport, VerifyScope};
+use crate::cache::verify::{self, BrokenPart, SetAside, VerifyReport, VerifyScope};
 use crate::cache::{CacheKey, Store, Stored};
 use crate::cli::CommandResult;
 use crate::cli::common::{self, cancel_on_ctrl_c};
@@ -26,7 +27,7 @@ use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::DeviceChoice;
 
-use super::{Args, damage};
+use super::args::Args;
 
 /// Hashes the files and prints the outcome.
 ///
@@ -206,4 +207,26 @@ fn to_json(verified: &VerifyReport, waiting: usize, unlike: &[(String, &str)]) -
         "unlike_lock": unlike,
     })
     .to_string()
+}
+
+/// Returns an error for each damaged file.
+pub(super) fn damage(store: &Store, verified: &VerifyReport, pipeline: Option<&Path>) -> Vec<Diag> {
+    let quarantine = common::shown(&store.root().join("quarantine"));
+    let again = match pipeline {
+        Some(path) => format!("`dpt run {}`", common::typed(path)),
+        None => "`dpt run PIPELINE`".to_owned(),
+    };
+    let one = |broken: &BrokenPart| {
+        let mut diag = Diag::error(Class::Store, broken.what.clone());
+        diag.notes.extend(broken.note.clone());
+        if !broken.nodes.is_empty() {
+            diag = diag.note(format!("made by {}", crate::cli::progress::some(&broken.nodes)));
+        }
+        match &broken.aside {
+            SetAside::Missing => diag.help(format!("{again} makes it again")),
+            SetAside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
+            SetAside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
+        }
+    };
+    verified.broken.iter().map(one).collect()
 }

@@ -25,7 +25,8 @@ use crate::repro::compare::Verdict;
 use crate::repro::lock_check::reached;
 use crate::repro::rerun::{RerunNode, RerunOptions, rerun};
 
-use super::{Args, bytes, damage};
+use super::args::Args;
+use super::bytes::{self, damage};
 
 /// Runs nodes again and prints the comparison.
 ///

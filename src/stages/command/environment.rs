@@ -32,7 +32,7 @@ pub fn variable(kind: &str, name: &str) -> String {
 pub fn counted(names: &[String]) -> Result<Params, Diag> {
     let mut counted = Params::new();
     for name in names {
-        let Some(value) = std::env::var_os(name) else { continue };
+        let Some(value) = crate::base::env::var_os(name) else { continue };
         let Ok(value) = value.into_string() else {
             let diag = Diag::error(Class::Environment, format!("the value of the variable `{name}` is not UTF-8"));
             return Err(diag.help("set it to a plain text, or take it out of `env`").lasting());
@@ -44,7 +44,7 @@ pub fn counted(names: &[String]) -> Result<Params, Diag> {
 
 /// Returns what every command gets: where programs are, and a locale that is the same everywhere.
 pub fn base() -> BTreeMap<String, OsString> {
-    let path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| PATH.into());
+    let path = crate::base::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| PATH.into());
     BTreeMap::from([("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".into())])
 }
 

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use rustix::param::page_size;
+use rustix::process::{Resource, getrlimit};
+
 use crate::base::diag::{Class, Diag};
 
 use super::settings::CommandRun;
@@ -13,6 +16,10 @@ use super::workdir::WorkDir;
 const SHOWN: usize = 40;
 /// What the Linux kernel takes at most, whatever the limit of the stack is.
 const MOST: usize = 6 << 20;
+/// What the Linux kernel takes at least, whatever the limit of the stack is.
+const LEAST: usize = 128 * 1024;
+/// What macOS takes. A system that takes less refuses to start the program.
+const ELSEWHERE: usize = 1 << 20;
 /// What every system takes.
 const ALWAYS: usize = 100 * 1024;
 
@@ -35,15 +42,13 @@ struct Limits {
 
 impl Limits {
     fn of_this_system() -> Self {
-        // SAFETY: system calls without memory of ours.
-        let [page, all] = [libc::_SC_PAGESIZE, libc::_SC_ARG_MAX].map(|name| unsafe { libc::sysconf(name) });
-        let all = usize::try_from(all).unwrap_or(ALWAYS).min(MOST);
-        let one = match cfg!(target_os = "linux") {
-            // With the byte that ends it.
-            true => 32 * usize::try_from(page).unwrap_or(4096) - 1,
-            false => all,
-        };
-        Self { one, all }
+        if !cfg!(target_os = "linux") {
+            return Self { one: ELSEWHERE, all: ELSEWHERE };
+        }
+        // Linux: a quarter of the stack's limit for all, 32 pages for one, with the byte that ends it.
+        let stack = getrlimit(Resource::Stack).current.and_then(|bytes| usize::try_from(bytes).ok());
+        let all = (stack.unwrap_or(usize::MAX) / 4).clamp(LEAST, MOST);
+        Self { one: 32 * page_size() - 1, all }
     }
 }
 

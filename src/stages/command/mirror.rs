@@ -85,7 +85,7 @@ impl Mirror {
         let path = self.path(name);
         match self.found.remove(name) {
             Some(true) => return Ok(()),
-            Some(false) => std::fs::remove_file(&path).map_err(on("remove", &path))?,
+            Some(false) => fs::remove_file(&path)?,
             None => {}
         }
         Ok(std::fs::create_dir(&path).map_err(on("create", &path))?)
@@ -231,7 +231,7 @@ impl Mirror {
             }
             Some(false) => match used_again(&path) {
                 Some(opened) => return Ok(opened),
-                None => std::fs::remove_file(&path).map_err(on("remove", &path))?,
+                None => fs::remove_file(&path)?,
             },
             None => {}
         }

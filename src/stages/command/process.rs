@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
@@ -86,7 +87,7 @@ impl Program<'_> {
         let mut output = Output { reader: Some(reader), log, failed: None };
         let cancelled = follow(&program, &mut output, cancel);
         // Processes that it left running would go on writing.
-        program.signal(libc::SIGKILL);
+        program.signal(Signal::KILL);
         let status = program.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
         let reusable = leftovers::end(self.root);
         output.rest()?;
@@ -134,11 +135,11 @@ fn follow(program: &Launched, output: &mut Output, cancel: &Cancel) -> bool {
             return kill_at.is_some();
         }
         if kill_at.is_none() && cancel.asked() {
-            program.signal(libc::SIGTERM);
+            program.signal(Signal::TERM);
             kill_at = Some(Instant::now() + GRACE);
         }
         if kill_at.is_some_and(|at| Instant::now() >= at) {
-            program.signal(libc::SIGKILL);
+            program.signal(Signal::KILL);
         }
     }
 }

@@ -104,7 +104,7 @@ fn environment(
     set("PWD".to_owned(), workdir.work.clone().into());
     set("OMP_NUM_THREADS".to_owned(), ctx.job.threads.to_string().into());
     // A command that was given no GPU sees none.
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let visible = crate::base::env::var("CUDA_VISIBLE_DEVICES").ok();
     set("CUDA_VISIBLE_DEVICES".to_owned(), environment::gpu(&ctx.job.device, visible.as_deref()).into());
     set("DPT_PARAMS".to_owned(), workdir.meanings.all_params.clone().into());
     let groups =

@@ -61,7 +61,7 @@ pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
             .help(format!("set the environment variable `{name}` where `dpt` is started"))
             .lasting()
     };
-    let one = |name: &String| match std::env::var_os(name).filter(|value| !value.is_empty()) {
+    let one = |name: &String| match crate::base::env::var_os(name).filter(|value| !value.is_empty()) {
         None => Err(lack(name, "is not set")),
         Some(value) => Secret::new(name, value).ok_or_else(|| {
             lack(
@@ -78,7 +78,7 @@ pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
 /// # Errors
 /// One does: which, and where.
 pub fn refuse_in_params(settings: &DeclaredInputs, params: &Params) -> Result<(), Diag> {
-    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, crate::base::env::var_os(name)?));
     let mut secrets: Vec<Secret> = set.collect();
     if secrets.is_empty() {
         return Ok(());
@@ -103,7 +103,7 @@ pub fn refuse_in_params(settings: &DeclaredInputs, params: &Params) -> Result<()
 pub fn refuse_in_axis(params: &Params, axis: &str, value: &str) -> Result<(), Diag> {
     // Only the names are read: this runs for each node of a plan.
     let names = texts(params, "secrets");
-    let mut set = names.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+    let mut set = names.iter().filter_map(|name| Secret::new(name, crate::base::env::var_os(name)?));
     match set.find(|secret| find(value.as_bytes(), &secret.value).is_some()) {
         None => Ok(()),
         Some(secret) => {

@@ -9,7 +9,7 @@ use super::*;
 use crate::artifact::Counted;
 use crate::base::diag::Class;
 use crate::base::digest::{Digest, of_folder};
-use crate::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use crate::stages::ctx::{Cancel, Ctx, Input, Job, Outcome};
 
 fn text(s: &str) -> Value {
     Value::Str(s.to_owned())
@@ -46,43 +46,27 @@ fn wrong(items: &[(&str, Value)]) -> String {
 }
 
 /// A command in a folder of its own: what the engine would give it.
-struct Bench {
-    dir: tempfile::TempDir,
-    job: Job,
+struct Bench(crate::testing::Bench);
+
+impl std::ops::Deref for Bench {
+    type Target = crate::testing::Bench;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
-struct Silent;
-impl Progress for Silent {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
+impl std::ops::DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Bench {
     fn new(params: Params) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["out", "scratch", "reuse", "base", "store"] {
-            std::fs::create_dir(dir.path().join(folder)).unwrap();
-        }
-        let job = Job {
-            node: "figure[seed=1]".into(),
-            kind: "command".into(),
-            params,
-            out: dir.path().join("out"),
-            scratch: dir.path().join("scratch"),
-            reuse: dir.path().join("reuse"),
-            base: dir.path().join("base"),
-            threads: 3,
-            device: "cpu".into(),
-            ..Job::default()
-        };
-        Self { dir, job }
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        let mut bench = crate::testing::Bench::new("command", "figure[seed=1]");
+        bench.job.params = params;
+        bench.job.threads = 3;
+        Self(bench)
     }
 
     /// One producer in `role`, with these files.
@@ -104,12 +88,12 @@ impl Bench {
             digests: Default::default(),
             executable: Default::default(),
         };
-        self.job.inputs.entry(role.to_owned()).or_default().push(input);
+        self.add_input(role, input);
     }
 
     fn run_until(&self, cancel: &Cancel) -> Result<Outcome, Diag> {
         let job = Job { sources: self.counted(), ..self.job.clone() };
-        super::run::run(&Ctx { job: &job, progress: &Silent, cancel })
+        super::run::run(&Ctx { job: &job, progress: &self.recorder, cancel })
     }
 
     /// Returns what the engine counts for the key.
@@ -326,8 +310,7 @@ fn an_undeclared_script_is_hinted_at() {
 fn gone(file: &Path) -> bool {
     let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    // SAFETY: signal 0 asks only whether it is there.
-    while unsafe { libc::kill(pid, 0) } == 0 {
+    while rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid).unwrap()).is_ok() {
         // A zombie of a grandchild that nobody waits for is as good as gone.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         if stat.contains(") Z ") {

@@ -6,7 +6,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
-use crate::fetch::source::{At, Item, Place, below};
+use crate::fetch::source::{At, SourceFile, SourcePlace, below};
 
 use super::fetch::Fetch;
 use super::spec::{DownloadSpec, FoundFiles, usage};
@@ -16,7 +16,7 @@ const MOST: usize = 10_000;
 
 /// Returns the files named by the parameter `file`, else all that the source names, else (of a local place) all there
 /// are.
-pub(super) fn find(spec: &DownloadSpec, place: &Place) -> Result<FoundFiles, Diag> {
+pub(super) fn find(spec: &DownloadSpec, place: &SourcePlace) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let mut paths: Vec<String> = match &spec.file[..] {
         [] => source.files.values().map(|f| f.path.clone()).collect(),
@@ -24,20 +24,20 @@ pub(super) fn find(spec: &DownloadSpec, place: &Place) -> Result<FoundFiles, Dia
     };
     paths.sort();
     paths.dedup();
-    let item = |path: String, at: At| (path.clone(), Item { pin: source.pin(&path), path, at });
+    let item = |path: String, at: At| (path.clone(), SourceFile { pin: source.pin(&path), path, at });
     match place {
-        Place::Http(_) if paths.is_empty() => {
+        SourcePlace::Http(_) if paths.is_empty() => {
             Err(usage(&format!("source `{}` names no `files`, and a server cannot list its files", source.name))
                 .help("list them in `file` or in `[source.NAME.files]`"))
         }
-        Place::Http(url) => Ok(FoundFiles::Files(
+        SourcePlace::Http(url) => Ok(FoundFiles::Files(
             paths.into_iter().map(|p| (At::Http(below(url, &p)), p)).map(|(at, p)| item(p, at)).collect(),
         )),
-        Place::Local { root, .. } if root.is_file() => {
+        SourcePlace::Local { root, .. } if root.is_file() => {
             let path = root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
             Ok(FoundFiles::Archive(item(path, At::File(root.clone())).1))
         }
-        Place::Local { root, .. } => {
+        SourcePlace::Local { root, .. } => {
             if paths.is_empty() {
                 paths = walk(root)?;
             }

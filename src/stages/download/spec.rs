@@ -6,7 +6,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::name::is_relative_file;
 use crate::base::value::{Params, Value};
 use crate::data::task;
-use crate::fetch::source::{At, Item, Location, Source, below, shown};
+use crate::fetch::source::{At, Location, Source, SourceFile, below, shown};
 
 /// The splits that a data set may have.
 const SPLITS: &[&str] = &["train", "validation", "dev", "test"];
@@ -40,16 +40,16 @@ pub(super) struct Split {
 /// The files that a download will read, as far as is known without fetching anything.
 pub(super) enum FoundFiles {
     /// One archive that holds them.
-    Archive(Item),
+    Archive(SourceFile),
     /// Each by itself, under the name that it has for the format.
-    Files(Vec<(String, Item)>),
+    Files(Vec<(String, SourceFile)>),
     /// Those of the usual names that the server turns out to have.
     Probe(url::Url),
 }
 
 impl FoundFiles {
     /// Each with its name in the key.
-    pub(super) fn items(&self) -> Vec<(String, &Item)> {
+    pub(super) fn items(&self) -> Vec<(String, &SourceFile)> {
         match self {
             FoundFiles::Archive(item) => vec![("archive".to_owned(), item)],
             FoundFiles::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
@@ -93,8 +93,8 @@ impl DownloadSpec {
 
     /// Returns the local files among those that count by their content; what a pin proves does not.
     pub(super) fn counted(&self, found: &FoundFiles) -> Vec<(String, PathBuf)> {
-        let proven = |item: &Item| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
-        let file = |(name, item): (String, &Item)| match &item.at {
+        let proven = |item: &SourceFile| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
+        let file = |(name, item): (String, &SourceFile)| match &item.at {
             At::File(path) if !proven(item) => Some((name, path.clone())),
             _ => None,
         };
@@ -102,7 +102,7 @@ impl DownloadSpec {
     }
 
     /// Returns the origin of `item` for `fetched.json`. It follows from the key, so it has no path of this machine.
-    pub(super) fn origin(&self, item: &Item) -> String {
+    pub(super) fn origin(&self, item: &SourceFile) -> String {
         match (&self.source.location, &item.at) {
             (_, At::Http(url)) => shown(url),
             (Location::Local(_), At::File(_)) => "local file".to_owned(),

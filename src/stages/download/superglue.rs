@@ -12,7 +12,7 @@ use crate::base::look::{self, There};
 use crate::data::task::Task;
 use crate::fetch::archive;
 use crate::fetch::hash::Sha256;
-use crate::fetch::source::{At, Item, Place, Source, below};
+use crate::fetch::source::{At, Source, SourceFile, SourcePlace, below};
 
 use super::fetch::Fetch;
 use super::spec::{DownloadSpec, FoundFiles, Split, usage};
@@ -39,30 +39,30 @@ pub(super) fn find(
     folder: &str,
     task: &str,
     splits: &[Split],
-    place: &Place,
+    place: &SourcePlace,
 ) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let named = named(spec, folder, task)?;
     match place {
-        Place::Http(url) => {
+        SourcePlace::Http(url) => {
             let path = named.unwrap_or_else(|| format!("{folder}.zip"));
             if archive::is_archive_name(&path) {
                 let at = At::Http(below(url, &path));
-                return Ok(FoundFiles::Archive(Item { pin: source.pin(&path), path, at }));
+                return Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at }));
             }
             let item = |split: &Split| {
                 let path = format!("{}/{}", path.trim_end_matches('/'), split.file);
-                Item { pin: source.pin(&path), at: At::Http(below(url, &path)), path }
+                SourceFile { pin: source.pin(&path), at: At::Http(below(url, &path)), path }
             };
             Ok(FoundFiles::Files(splits.iter().map(|s| (s.file.clone(), item(s))).collect()))
         }
-        Place::Local { root, mirror } => {
+        SourcePlace::Local { root, mirror } => {
             let archive_path = named.clone().or_else(|| mirror.then(|| format!("{folder}.zip")));
             let pinned = archive_path.as_deref().filter(|p| source.pin(p).is_set());
             match look(root, named.as_deref(), folder, splits, &source.name)? {
                 Local::Archive(at) => {
                     let path = archive_path.unwrap_or_else(|| file_name(&at));
-                    Ok(FoundFiles::Archive(Item { pin: source.pin(&path), path, at: At::File(at) }))
+                    Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at: At::File(at) }))
                 }
                 Local::Folder(at) => match pinned {
                     Some(path) if archive::is_archive_name(path) => Err(unpacked(source, path, &at)),
@@ -138,7 +138,7 @@ fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> R
         let at = folder.join(&split.file);
         if look::is_file(&at)? {
             let path = format!("{prefix}/{}", split.file);
-            files.push((split.file.clone(), Item { pin: source.pin(&path), path, at: At::File(at) }));
+            files.push((split.file.clone(), SourceFile { pin: source.pin(&path), path, at: At::File(at) }));
         } else if !split.optional {
             return Err(missing(split, &format!("folder `{}`", folder.display()), &names_in(folder)));
         }
@@ -223,7 +223,11 @@ struct Text<'a> {
     sha256: Sha256,
 }
 
-fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item)]) -> Result<Vec<Text<'a>>, Diag> {
+fn from_files<'a>(
+    fetch: &mut Fetch,
+    splits: &'a [Split],
+    files: &[(String, SourceFile)],
+) -> Result<Vec<Text<'a>>, Diag> {
     let mut texts = Vec::new();
     for split in splits {
         let Some((_, item)) = files.iter().find(|(name, _)| *name == split.file) else { continue };
@@ -238,7 +242,7 @@ fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item
 }
 
 /// Returns what is inside a `.gz` file.
-fn gunzip(fetch: &mut Fetch, item: &Item) -> Result<Vec<u8>, Diag> {
+fn gunzip(fetch: &mut Fetch, item: &SourceFile) -> Result<Vec<u8>, Diag> {
     let (into, names) = fetch.unpack(item, &|_| true)?;
     match &names[..] {
         [one] => Ok(fs::read(&into.join(one))?),
@@ -246,7 +250,12 @@ fn gunzip(fetch: &mut Fetch, item: &Item) -> Result<Vec<u8>, Diag> {
     }
 }
 
-fn from_archive<'a>(fetch: &mut Fetch, folder: &str, splits: &'a [Split], item: &Item) -> Result<Vec<Text<'a>>, Diag> {
+fn from_archive<'a>(
+    fetch: &mut Fetch,
+    folder: &str,
+    splits: &'a [Split],
+    item: &SourceFile,
+) -> Result<Vec<Text<'a>>, Diag> {
     let wanted = |name: &str| splits.iter().any(|s| ends_with(name, &s.file)) && !is_litter(name);
     let (into, names) = fetch.unpack(item, &wanted)?;
     let shown = fetch.shown(item);

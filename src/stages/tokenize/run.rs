@@ -13,7 +13,7 @@ use crate::base::fs;
 use crate::base::value::Params;
 use crate::data::encoded::{self, ClassTokens, Encoded, SplitTokens, Tokens};
 use crate::data::sample;
-use crate::data::task::{self, Row, Task};
+use crate::data::task::{self, Task, TaskRow};
 use crate::data::template::{Example, Purpose, Rendering, RteFields, Template};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::verbalizer::Verbalizer;
@@ -135,7 +135,7 @@ impl Job<'_> {
                     .note(format!("it has {}", there.join(", "))));
             }
             let batch = self.table(data, name)?;
-            let rows: Vec<Row> = task::rows(self.task, &batch, name)?.collect();
+            let rows: Vec<TaskRow> = task::rows(self.task, &batch, name)?.collect();
             self.check_labels(name, &rows)?;
             let (kept, dropped) = self.keep(name, &rows)?;
 
@@ -179,11 +179,11 @@ impl Job<'_> {
     }
 
     /// Only a test split may lack labels.
-    fn check_labels(&self, split: &str, rows: &[Row]) -> Result<(), Diag> {
+    fn check_labels(&self, split: &str, rows: &[TaskRow]) -> Result<(), Diag> {
         if split == "test" {
             return Ok(());
         }
-        let labelled = |row: &Row| match self.task.labels() {
+        let labelled = |row: &TaskRow| match self.task.labels() {
             [] => row.texts("answers").is_some_and(|answers| !answers.is_empty()),
             _ => row.label().is_some(),
         };
@@ -197,9 +197,9 @@ impl Job<'_> {
     }
 
     /// Returns the rows that the template keeps, in file order, and how many it drops.
-    fn keep(&self, split: &str, rows: &[Row]) -> Result<(Vec<usize>, usize), Diag> {
+    fn keep(&self, split: &str, rows: &[TaskRow]) -> Result<(Vec<usize>, usize), Diag> {
         let how = self.rendering(split);
-        let keeps = |row: &Row| self.task.render(row, &how).iter().all(|example| example.keep);
+        let keeps = |row: &TaskRow| self.task.render(row, &how).iter().all(|example| example.keep);
         let kept: Vec<usize> = (0..rows.len()).into_par_iter().filter(|i| keeps(&rows[*i])).collect();
         let dropped = rows.len() - kept.len();
         if kept.is_empty() {
@@ -221,7 +221,7 @@ impl Job<'_> {
     }
 
     /// Returns a few-shot draw from the kept rows of `train`.
-    fn draw(&self, rows: &[Row], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
+    fn draw(&self, rows: &[TaskRow], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
         let mut classes = vec![None; rows.len()];
         for i in kept {
             let class = if self.verbalizer.is_empty() { Some(0) } else { rows[*i].label() };
@@ -252,7 +252,7 @@ impl Job<'_> {
     }
 
     /// Writes the rows of `order` as one split.
-    fn write(&self, split: &str, rows: &[Row], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
+    fn write(&self, split: &str, rows: &[TaskRow], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
         let how = self.rendering(split);
         let done = AtomicU64::new(0);
         let encode = |i: &usize| -> Result<Vec<(Encoded, bool)>, Diag> {
@@ -347,36 +347,34 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Mutex;
 
     use super::*;
     use crate::base::digest::Digest;
     use crate::base::fs;
     use crate::base::value::Value;
     use crate::data::tokenizer::tests::spiece_of;
-    use crate::stages::ctx::{Cancel, Input, Job as Work, Progress};
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<Update>>);
-
-    impl Progress for Heard {
-        fn update(&self, update: Update) {
-            self.0.lock().unwrap().push(update);
-        }
-        fn note(&self, _: &str) {}
-    }
+    use crate::stages::ctx::Input;
 
     /// A folder with tables of `task` (split name, jsonl) and a tokenizer of a few words; what `tokenize` makes of it.
-    struct Bench {
-        dir: tempfile::TempDir,
-        work: Work,
+    struct Bench(crate::testing::Bench);
+
+    impl std::ops::Deref for Bench {
+        type Target = crate::testing::Bench;
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+
+    impl std::ops::DerefMut for Bench {
+        fn deref_mut(&mut self) -> &mut Self::Target {
+            &mut self.0
+        }
     }
 
     impl Bench {
         fn new(task: &str, splits: &[(&str, String)]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let out = dir.path().join("out");
-            fs::create_dir_all(&out).unwrap();
+            let mut bench = crate::testing::Bench::new("tokenize", &format!("tokenize[{task}]"));
+            let dir = &bench.dir;
             let words = ["question:", "passage:", "q", "p", "long", "true", "false", "yes"];
             fs::write_atomic(&dir.path().join("spiece.model"), &spiece_of(&words)).unwrap();
             let known = task::find(task).unwrap();
@@ -405,39 +403,30 @@ mod tests {
                 ("rte_fields", Value::Str("glue".into())),
                 ("record_prefix", Value::Bool(true)),
             ];
-            let work = Work {
-                node: format!("tokenize[{task}]"),
-                kind: "tokenize".into(),
-                params: params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-                inputs: inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect(),
-                out,
-                scratch: dir.path().join("scratch"),
-                threads: 2,
-                device: "cpu".into(),
-                ..Work::default()
-            };
-            Self { dir, work }
+            bench.job.params = params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            bench.job.inputs = inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect();
+            bench.job.threads = 2;
+            Self(bench)
         }
 
         fn set(mut self, name: &str, value: Value) -> Self {
-            self.work.params.insert(name.to_owned(), value);
+            self.job.params.insert(name.to_owned(), value);
             self
         }
 
         fn run(&self) -> Result<Outcome, Diag> {
-            let (progress, cancel) = (Heard::default(), Cancel::new());
-            let outcome = run(&Ctx { job: &self.work, progress: &progress, cancel: &cancel })?;
-            assert!(progress.0.lock().unwrap().iter().any(|u| Some(u.done) == u.total), "the end is told");
+            let outcome = self.0.run(run)?;
+            assert!(self.recorder.updates().iter().any(|u| Some(u.done) == u.total), "the end is told");
             Ok(outcome)
         }
 
         fn split(&self, name: &str) -> Vec<Encoded> {
             let name = format!("{name}.parquet");
-            encoded::from_batch(&table::read(&self.work.out.join(&name)).unwrap(), &name).unwrap()
+            encoded::from_batch(&table::read(&self.job.out.join(&name)).unwrap(), &name).unwrap()
         }
 
         fn tokens(&self) -> Tokens {
-            json::read(&self.work.out.join("tokens.json")).unwrap()
+            json::read(&self.job.out.join("tokens.json")).unwrap()
         }
     }
 
@@ -472,9 +461,9 @@ mod tests {
     fn thread_count_does_not_change_bytes() {
         let bytes = |threads: usize| {
             let mut bench = Bench::new("boolq", &[("train", boolq(60))]);
-            bench.work.threads = threads;
+            bench.job.threads = threads;
             bench.run().unwrap();
-            let read = |name: &str| fs::read(&Path::new(&bench.work.out).join(name)).unwrap();
+            let read = |name: &str| fs::read(&Path::new(&bench.job.out).join(name)).unwrap();
             (read("train.parquet"), read("tokens.json"))
         };
         assert_eq!(bytes(1), bytes(4));
@@ -539,7 +528,7 @@ mod tests {
         let mut bench = Bench::new("boolq", &[("train", boolq(2))]);
         let config = bench.dir.path().join("config.json");
         fs::write_atomic(&config, br#"{"vocab_size": 64}"#).unwrap();
-        bench.work.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
+        bench.job.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
         let e = bench.run().unwrap_err();
         assert_eq!(e.message, "the tokenizer has 112 ids, the model has rows for 64 (`vocab_size`)");
     }
@@ -547,9 +536,8 @@ mod tests {
     #[test]
     fn request_to_end_ends_the_stage() {
         let bench = Bench::new("boolq", &[("train", boolq(2))]);
-        let (progress, cancel) = (Heard::default(), Cancel::new());
-        cancel.ask();
-        let e = run(&Ctx { job: &bench.work, progress: &progress, cancel: &cancel }).unwrap_err();
+        bench.recorder.cancel.ask();
+        let e = bench.run().unwrap_err();
         assert_eq!(e.class, Class::Interrupted);
     }
 }

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use crate::base::diag::{Class, Diag};
 use crate::base::draw::Draws;
 use crate::data::encoded::{Encoded, Tokens};
-use crate::metrics::{Row, Suite};
+use crate::metrics::{ScoreRow, Suite};
 use crate::model::t5::{IGNORED, Memory, T5};
 use crate::prompt::Folded;
 
@@ -123,7 +123,7 @@ impl Evaluator for SplitEvaluator<'_> {
             .examples
             .iter()
             .zip(&predictions)
-            .map(|(example, prediction)| Row {
+            .map(|(example, prediction)| ScoreRow {
                 prediction: prediction.unwrap_or_default(),
                 target: &example.target,
                 answers: example.answers.as_deref().unwrap_or_default(),

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use dpt::artifact::{json, logical_digest, table, tensors::Tensors};
+use dpt::artifact::{json, table, tensors::Tensors};
 use dpt::base::diag::{Class, Diag};
-use dpt::base::digest::Digest;
 use dpt::base::draw::Draws;
 use dpt::base::value::{Params, Value};
 use dpt::data::encoded::{ClassTokens, Encoded, SplitTokens, Tokens, to_batch};
-use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use dpt::stages::ctx::{Ctx, Job, Outcome};
 use dpt::stages::train;
+use dpt::testing::{Recorder, input};
 use dpt_torch::model::config::{T5Config, TensorInit};
 use dpt_torch::model::tensors;
 use dpt_torch::prompt::{Adapter, AdapterInfo};
@@ -89,45 +88,6 @@ fn write_data(dir: &Path) {
     table::write(&dir.join("validation.parquet"), &to_batch(&examples(14, 2))).unwrap();
 }
 
-fn input(node: &str, dir: &Path) -> Input {
-    let mut files = BTreeMap::new();
-    let mut digests = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
-        files.insert(name, path);
-    }
-    Input {
-        node: node.into(),
-        axes: vec![],
-        key: Digest::of(node.as_bytes()),
-        files,
-        digests,
-        executable: Default::default(),
-    }
-}
-
-/// Asks a run to end when it has come to a step, or ends it at once; keeps its notes.
-struct Watcher {
-    stop_at: u64,
-    die_at: u64,
-    cancel: Cancel,
-    notes: Mutex<Vec<String>>,
-}
-
-impl Progress for Watcher {
-    fn update(&self, update: Update) {
-        if update.done == self.stop_at {
-            self.cancel.ask();
-        }
-        assert!(update.done != self.die_at, "killed");
-    }
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
-    }
-}
-
 struct Bench {
     dir: tempfile::TempDir,
 }
@@ -183,11 +143,11 @@ impl Bench {
         std::fs::create_dir_all(&out).unwrap();
         std::fs::create_dir_all(&scratch).unwrap();
         let mut inputs = BTreeMap::from([
-            ("data".to_owned(), vec![input("tokenize[rte]", &self.path("data"))]),
-            ("model".to_owned(), vec![input("backbone", &self.path("model"))]),
+            ("data".to_owned(), vec![input("tokenize[rte]", &[], &self.path("data"))]),
+            ("model".to_owned(), vec![input("backbone", &[], &self.path("model"))]),
         ]);
         if self.path("init").exists() {
-            inputs.insert("init".to_owned(), vec![input("svd_init", &self.path("init"))]);
+            inputs.insert("init".to_owned(), vec![input("svd_init", &[], &self.path("init"))]);
         }
         let job = Job {
             node: "train[task=rte]".into(),
@@ -200,10 +160,10 @@ impl Bench {
             device: "cpu".into(),
             ..Job::default()
         };
-        let watcher = Watcher { stop_at, die_at, cancel: Cancel::new(), notes: Mutex::default() };
-        let ctx = Ctx { job: &job, progress: &watcher, cancel: &watcher.cancel };
+        let recorder = Recorder { cancel_at: Some(stop_at), panic_at: Some(die_at), ..Recorder::default() };
+        let ctx = Ctx { job: &job, progress: &recorder, cancel: &recorder.cancel };
         let result = dpt_torch::stages::train::run(&ctx);
-        (result, watcher.notes.into_inner().unwrap())
+        (result, recorder.notes())
     }
 
     /// The bytes of every output.

@@ -55,7 +55,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("OMP_NUM_THREADS", threads.max(1).to_string());
         // cuBLAS gives the same bits each time only with a workspace of fixed size, set before it is first used.
-        if std::env::var_os("CUBLAS_WORKSPACE_CONFIG").is_none() {
+        if crate::base::env::var_os("CUBLAS_WORKSPACE_CONFIG").is_none() {
             command.env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
         }
         let mut child = spawn(&mut command).map_err(|error| cannot_start(&config.program, &error))?;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::base::fs;
-use crate::stages::ctx::Update;
+use crate::testing::Recorder;
 
 /// A worker in shell: the job's kind says what it does. It numbers the jobs that it ran.
 const FAKE: &str = r#"#!/bin/sh
@@ -99,17 +99,6 @@ fn fake() -> Fake {
     fake_with(DeviceChoice::Auto, 2)
 }
 
-#[derive(Default)]
-struct Seen(Mutex<(Vec<Update>, Vec<String>)>);
-impl Progress for Seen {
-    fn update(&self, update: Update) {
-        self.0.lock().unwrap().0.push(update);
-    }
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().1.push(text.to_owned());
-    }
-}
-
 fn job(kind: &str) -> Job {
     Job {
         node: format!("{kind}[task=rte,seed=1]"),
@@ -124,21 +113,20 @@ fn job(kind: &str) -> Job {
 }
 
 fn run(fake: &Fake, kind: &str) -> StageResult {
-    fake.pool.run(&job(kind), &Seen::default(), &Cancel::new())
+    fake.pool.run(&job(kind), &Recorder::default(), &Cancel::new())
 }
 
 #[test]
 fn worker_is_started_once_and_kept_warm() {
-    let (fake, seen) = (fake(), Seen::default());
+    let (fake, seen) = (fake(), Recorder::default());
     let first = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
     let second = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
     assert_eq!(first.metrics["pid"], second.metrics["pid"]);
     assert_eq!((first.metrics["n"], second.metrics["n"]), (1.0, 2.0));
     assert_eq!(first.metrics["threads"], 3.0);
     assert_eq!(first.metrics["own"], 1.0, "`auto` is replaced by the worker's device");
-    let seen = seen.0.into_inner().unwrap();
-    assert_eq!(seen.0.len(), 2);
-    assert_eq!(seen.1, ["a note of the start"], "told once");
+    assert_eq!(seen.updates().len(), 2);
+    assert_eq!(seen.notes(), ["a note of the start"], "told once");
 }
 
 #[test]
@@ -171,8 +159,8 @@ fn signal_is_named() {
 fn worker_that_died_idle_is_replaced_silently() {
     let fake = fake();
     let pid = run(&fake, "touch").unwrap().metrics["pid"];
-    // SAFETY: the process is our own child, not waited for yet.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    let pid_of_worker = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid_of_worker, rustix::process::Signal::KILL).unwrap();
     while fake.pool.state().idle[0].lives() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -194,28 +182,22 @@ fn noise_on_stdout_is_a_bug() {
 }
 
 /// Cancels when the stage says that it waits.
-struct CancelOnNote<'a>(&'a Cancel);
-impl Progress for CancelOnNote<'_> {
-    fn update(&self, _: Update) {}
-    fn note(&self, text: &str) {
-        if text == "waiting" {
-            self.0.ask();
-        }
-    }
+fn cancels_when_it_waits() -> Recorder {
+    Recorder { cancel_on_note: Some("waiting"), ..Recorder::default() }
 }
 
 #[test]
 fn cancelled_worker_takes_another_job() {
-    let (fake, cancel) = (fake(), Cancel::new());
-    let diag = fake.pool.run(&job("wait"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+    let (fake, recorder) = (fake(), cancels_when_it_waits());
+    let diag = fake.pool.run(&job("wait"), &recorder, &recorder.cancel).unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Interrupted, "told to end"));
     assert_eq!(fake.pool.state().idle.len(), 1);
 }
 
 #[test]
 fn deaf_worker_is_killed_after_the_grace() {
-    let (fake, cancel) = (fake(), Cancel::new());
-    let diag = fake.pool.run(&job("deaf"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+    let (fake, recorder) = (fake(), cancels_when_it_waits());
+    let diag = fake.pool.run(&job("deaf"), &recorder, &recorder.cancel).unwrap_err();
     assert_eq!(diag.class, Class::Interrupted);
     assert!(fake.pool.state().idle.is_empty());
     assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
@@ -240,7 +222,7 @@ fn no_more_workers_than_allowed() {
 #[test]
 fn missing_worker_error_names_the_build_command() {
     let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), DeviceChoice::Auto, 1));
-    let diag = pool.run(&job("touch"), &Seen::default(), &Cancel::new()).unwrap_err();
+    let diag = pool.run(&job("touch"), &Recorder::default(), &Cancel::new()).unwrap_err();
     assert_eq!(diag.class, Class::Environment);
     assert!(diag.help.unwrap().contains("cargo build --release"));
     // The place in the pool is free again.

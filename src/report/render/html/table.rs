@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escaped;
+use super::escape::escaped;
 use super::gallery::write_legend_item;
 use crate::report::format;
 use crate::report::line_chart::COLOURS;

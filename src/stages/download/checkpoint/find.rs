@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::Diag;
 use crate::base::look;
 use crate::fetch::archive;
-use crate::fetch::source::{At, Item, Place, Source, below};
+use crate::fetch::source::{At, Source, SourceFile, SourcePlace, below};
 use crate::stages::download::files::on_disk;
 use crate::stages::download::spec::{DownloadSpec, FoundFiles, usage};
 
@@ -15,32 +15,32 @@ use super::names::{CheckpointKind, WEIGHTS, check_names, index_of, last_part, pa
 
 /// Returns the files named by the parameter `file`, else those of the source that belong to a checkpoint, else the
 /// usual ones that are there.
-pub fn find(spec: &DownloadSpec, kind: CheckpointKind, place: &Place) -> Result<FoundFiles, Diag> {
+pub fn find(spec: &DownloadSpec, kind: CheckpointKind, place: &SourcePlace) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let paths = named(spec, kind)?;
     if let [path] = &paths[..]
         && archive::is_archive_name(path)
     {
         let at = match place {
-            Place::Http(url) => At::Http(below(url, path)),
-            Place::Local { root, .. } if root.is_file() => At::File(root.clone()),
-            Place::Local { root, .. } => At::File(on_disk(root, path, &source.name)?),
+            SourcePlace::Http(url) => At::Http(below(url, path)),
+            SourcePlace::Local { root, .. } if root.is_file() => At::File(root.clone()),
+            SourcePlace::Local { root, .. } => At::File(on_disk(root, path, &source.name)?),
         };
-        return Ok(FoundFiles::Archive(Item { pin: source.pin(path), path: path.clone(), at }));
+        return Ok(FoundFiles::Archive(SourceFile { pin: source.pin(path), path: path.clone(), at }));
     }
     match place {
-        Place::Http(url) if paths.is_empty() => Ok(FoundFiles::Probe(url.clone())),
-        Place::Http(url) => Ok(FoundFiles::Files(paths.into_iter().map(|p| remote(source, url, p)).collect())),
-        Place::Local { root, .. } if root.is_file() => {
+        SourcePlace::Http(url) if paths.is_empty() => Ok(FoundFiles::Probe(url.clone())),
+        SourcePlace::Http(url) => Ok(FoundFiles::Files(paths.into_iter().map(|p| remote(source, url, p)).collect())),
+        SourcePlace::Local { root, .. } if root.is_file() => {
             let path = last_part(&root.to_string_lossy()).to_owned();
-            Ok(FoundFiles::Archive(Item { pin: source.pin(&path), path, at: At::File(root.clone()) }))
+            Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at: At::File(root.clone()) }))
         }
-        Place::Local { root, .. } => in_folder(source, kind, root, paths),
+        SourcePlace::Local { root, .. } => in_folder(source, kind, root, paths),
     }
 }
 
-pub(super) fn remote(source: &Source, url: &url::Url, path: String) -> (String, Item) {
-    let item = Item { pin: source.pin(&path), at: At::Http(below(url, &path)), path };
+pub(super) fn remote(source: &Source, url: &url::Url, path: String) -> (String, SourceFile) {
+    let item = SourceFile { pin: source.pin(&path), at: At::Http(below(url, &path)), path };
     (last_part(&item.path).to_owned(), item)
 }
 
@@ -90,7 +90,7 @@ fn in_folder(source: &Source, kind: CheckpointKind, root: &Path, paths: Vec<Stri
     }
     let index = index_of(files.iter().map(|(name, _)| name.as_str()));
     let item = files.iter().find(|(name, _)| Some(name.as_str()) == index).map(|(_, item)| item.clone());
-    if let (Some(index), Some(Item { path, at: At::File(at), .. })) = (index, item) {
+    if let (Some(index), Some(SourceFile { path, at: At::File(at), .. })) = (index, item) {
         let beside = parent(&path).to_owned();
         for shard in shards(index, &at)? {
             if files.iter().all(|(name, _)| *name != shard) {
@@ -107,6 +107,6 @@ fn in_folder(source: &Source, kind: CheckpointKind, root: &Path, paths: Vec<Stri
     Ok(FoundFiles::Files(files))
 }
 
-fn local(source: &Source, path: String, at: PathBuf) -> Item {
-    Item { pin: source.pin(&path), path, at: At::File(at) }
+fn local(source: &Source, path: String, at: PathBuf) -> SourceFile {
+    SourceFile { pin: source.pin(&path), path, at: At::File(at) }
 }

@@ -16,7 +16,7 @@ use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::data::tokenizer::beside;
-use crate::fetch::source::{At, Item, Location, below};
+use crate::fetch::source::{At, Location, SourceFile, below};
 use crate::model::config::T5Config;
 
 use super::fetch::Fetch;
@@ -80,7 +80,7 @@ pub(super) fn gather(
 fn bring(
     fetch: &mut Fetch,
     kind: CheckpointKind,
-    item: &Item,
+    item: &SourceFile,
     name: &str,
     optional: bool,
 ) -> Result<Option<PathBuf>, Diag> {
@@ -115,7 +115,7 @@ pub(super) fn run(fetch: &mut Fetch, kind: CheckpointKind, found: FoundFiles) ->
 fn bring_shards(
     fetch: &mut Fetch,
     index: &str,
-    item: &Item,
+    item: &SourceFile,
     brought: &mut BTreeMap<String, PathBuf>,
 ) -> Result<(), Diag> {
     for shard in shards(index, &brought[index])? {
@@ -130,7 +130,7 @@ fn bring_shards(
             },
             At::File(at) => At::File(at.with_file_name(&shard)),
         };
-        let one = Item { pin: fetch.spec.source.pin(&path), path, at };
+        let one = SourceFile { pin: fetch.spec.source.pin(&path), path, at };
         match fetch.bring(&one, &shard, true)? {
             Some(at) => brought.insert(shard, at),
             None => return Err(no_shard(&shard, &item.path)),
@@ -187,7 +187,7 @@ fn probe(fetch: &mut Fetch, kind: CheckpointKind, url: &url::Url) -> Result<BTre
 }
 
 /// Returns the files of the one checkpoint in an archive, in whichever folder it lies.
-fn from_archive(fetch: &mut Fetch, kind: CheckpointKind, item: &Item) -> Result<BTreeMap<String, PathBuf>, Diag> {
+fn from_archive(fetch: &mut Fetch, kind: CheckpointKind, item: &SourceFile) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let (into, names) = fetch.unpack(item, &|name| kind.takes(last_part(name)))?;
     let marks: &[&str] = match kind {
         CheckpointKind::Checkpoint => &[CONFIG],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::base::diag::Diag;
 use crate::data::encoded::{Encoded, Tokens};
-use crate::metrics::{Row, SCORE, Suite};
+use crate::metrics::{SCORE, ScoreRow, Suite};
 use crate::report::records::{Constant, Modal, Scored};
 
 /// A split, and everything to score answers to it.
@@ -69,7 +69,7 @@ impl<'a> Scorer<'a> {
             .examples
             .iter()
             .zip(texts)
-            .map(|(example, prediction)| Row {
+            .map(|(example, prediction)| ScoreRow {
                 prediction,
                 target: &example.target,
                 answers: example.answers.as_deref().unwrap_or_default(),
