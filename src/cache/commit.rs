@@ -142,8 +142,8 @@ pub struct CommitInfo {
     pub hashed: BTreeMap<String, Known>,
     /// Files that were not written to disk, as their bytes.
     pub given: BTreeMap<String, Vec<u8>>,
-    /// Whether a program of the user wrote the files. Then a file that is not what its ending says counts by its bytes,
-    /// with a note, and is no error.
+    /// `true` if a program of the user wrote the files. Then a file that is not what its ending says counts by its
+    /// bytes, with a note, and is no error.
     pub foreign: bool,
 }
 

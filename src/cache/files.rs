@@ -18,7 +18,7 @@ pub struct FileRecord {
     pub bytes: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether its owner may execute it. Objects are never executable; the bit is set on each copy of the file.
+    /// `true` if its owner may execute it. Objects are never executable; the bit is set on each copy of the file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
 }

@@ -24,7 +24,7 @@ const WORTH_A_THREAD: usize = 1_000;
 pub struct KnownResult {
     /// The result.
     pub stored: Arc<Stored>,
-    /// Whether the node that asked was last found or made under this key.
+    /// `true` if the node that asked was last found or made under this key.
     pub remembered: bool,
     /// Its row in the index file; `None` if it is new since the file was read.
     row: Option<u32>,

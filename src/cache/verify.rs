@@ -39,7 +39,7 @@ pub struct BrokenPart {
     pub note: Option<String>,
     /// The nodes whose results it belongs to, each once.
     pub nodes: Vec<String>,
-    /// Whether it was moved to `quarantine/`.
+    /// `true` if it was moved to `quarantine/`.
     pub aside: SetAside,
 }
 

@@ -83,7 +83,7 @@ pub enum Event {
         file: Option<String>,
         /// How many nodes are wanted.
         nodes: usize,
-        /// Whether the run is a dry run.
+        /// `true` if the run is a dry run.
         dry_run: bool,
     },
     /// A node need not run.
@@ -247,7 +247,7 @@ pub struct RunTotals {
     pub would_run: usize,
     /// A dry run: run if what they wait for changes.
     pub may_run: usize,
-    /// Whether the user interrupted the run.
+    /// `true` if the user interrupted the run.
     pub interrupted: bool,
     /// Seconds from start to end.
     pub seconds: f64,

@@ -68,7 +68,7 @@ pub struct Cause {
     /// The differences of its recipe. Empty if it gave another result under the same key, or if no older recipe is
     /// known.
     pub changes: Vec<Change>,
-    /// Whether the same key gave two results.
+    /// `true` if the same key gave two results.
     pub same_key: bool,
 }
 

@@ -125,7 +125,7 @@ struct Running {
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
-    /// Whether the user was told that it still runs after its deadline.
+    /// `true` if the user was told that it still runs after its deadline.
     told_late: bool,
 }
 

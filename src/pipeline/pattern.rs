@@ -127,8 +127,8 @@ impl Pattern {
 /// How many targets one target with alternatives may stand for.
 pub const MOST_ALTERNATIVES: usize = 100_000;
 
-/// Returns a target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`. `None` if they are more than
-/// [`MOST_ALTERNATIVES`].
+/// Returns a target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`. `None` if they are more
+/// than [`MOST_ALTERNATIVES`].
 pub fn each(text: &str) -> Option<Vec<String>> {
     let (head, tail) = match text.split_once('[') {
         Some((head, tail)) if tail.contains('|') => (head, tail),

@@ -5,7 +5,7 @@
 //! | of a command | in the key |
 //! |--------------|------------|
 //! | `run`        | the arguments after substitution, references to inputs and outputs as they are written: no path |
-//! | `code`       | the content of each file or folder, which files are executable, and its path as written (scripts import each other by it) |
+//! | `code`       | the content of each file or folder, which files are executable, and its path as written |
 //! | `files`      | the same of each, its name in the table, and its file name without the folder |
 //! | `params`     | names and typed values |
 //! | `env`        | names and values; that one is not set counts as well |

@@ -65,7 +65,7 @@ impl<T> Section<T> {
 #[derive(Debug, Default)]
 pub struct IndexFile {
     bytes: Vec<u8>,
-    /// Whether the machine has not been restarted since the file was written.
+    /// `true` if the machine has not been restarted since the file was written.
     same_boot: bool,
     objects: Section<ObjectRow>,
     objects_sorted: Section<U32>,

@@ -38,7 +38,7 @@ pub struct Index {
     pub folders: Overlay<u8, Signature, u8>,
     /// The key under which each node was last found or made.
     pub last: LastKeys,
-    /// Whether something changed that is worth writing.
+    /// `true` if something changed that is worth writing.
     pub dirty: bool,
 }
 

@@ -34,7 +34,7 @@ pub struct FileMemo {
 pub struct ObjectMemo {
     /// The object's signature when its bytes were last known to be right.
     pub signature: Signature,
-    /// Whether these bytes are known to be on the disk, so that a power cut cannot take them back.
+    /// `true` if these bytes are known to be on the disk, so that a power cut cannot take them back.
     pub settled: bool,
 }
 

@@ -162,7 +162,14 @@ fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
             continue;
         }
         done.push(role);
-        let of = |c: &&Change| matches!(field(&c.reason), Some(FieldName::Input { role: r, .. } | FieldName::Producer { role: r, .. } | FieldName::Named { role: r, .. }) if r == role);
+        let of = |change: &&Change| match field(&change.reason) {
+            Some(
+                FieldName::Input { role: of, .. }
+                | FieldName::Producer { role: of, .. }
+                | FieldName::Named { role: of, .. },
+            ) => of == role,
+            _ => false,
+        };
         let all: Vec<&Change> = changes.iter().filter(of).collect();
         out += &render::table(&std::mem::take(&mut rows), &[]);
         out += &input(plan, role, &all);

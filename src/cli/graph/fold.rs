@@ -40,7 +40,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Whether some consumer reads several.
+    /// `true` if some consumer reads several.
     pub(super) fn gathers(&self) -> bool {
         self.edges > self.consumers
     }
@@ -103,7 +103,7 @@ impl Folded {
         group.axes.iter().map(axis).collect::<Vec<_>>().join(" · ")
     }
 
-    /// Whether a bundle leaves some instances of its reader out.
+    /// `true` if a bundle leaves some instances of its reader out.
     pub(super) fn is_optional(&self, bundle: &Bundle) -> bool {
         bundle.consumers < self.groups[bundle.to].ids.len()
     }

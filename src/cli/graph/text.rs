@@ -191,7 +191,7 @@ pub(super) fn terminal() -> Terminal {
     }
 }
 
-/// Whether a locale's name says UTF-8: `en_US.UTF-8`, `C.utf8`.
+/// Returns `true` if a locale's name says UTF-8: `en_US.UTF-8`, `C.utf8`.
 fn is_utf8(locale: &str) -> bool {
     let lower = locale.to_ascii_lowercase();
     lower.contains("utf-8") || lower.contains("utf8")

@@ -50,9 +50,9 @@ pub(super) struct Link {
     pub(super) to: usize,
     /// In the order in which the kind lists them.
     pub(super) roles: Vec<String>,
-    /// Whether an instance reads several.
+    /// `true` if an instance reads several.
     pub(super) gathers: bool,
-    /// Whether some instances read none.
+    /// `true` if some instances read none.
     pub(super) optional: bool,
 }
 

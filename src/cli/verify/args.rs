@@ -30,8 +30,8 @@ pub struct Args {
     /// Seed of the sample; the same seed draws the same nodes
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     pub(super) seed: u64,
-    /// How much a metric may differ from a result made on other hardware: `score=0.05`, `best_step=any`, or a number for all
-    /// metrics [default: the pipeline's `[tolerance]`, else 0.02]
+    /// How much a metric may differ from a result made on other hardware: `score=0.05`, `best_step=any`, or a number
+    /// for all metrics [default: the pipeline's `[tolerance]`, else 0.02]
     #[arg(long, value_name = "METRIC=NUMBER", requires = "rerun")]
     pub(super) tolerance: Vec<String>,
     /// Write the outcome, with hardware and library versions, to this file (JSON)

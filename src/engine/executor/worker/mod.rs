@@ -5,6 +5,7 @@
 //! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal does not work
 //! here: it is sent when the *thread* that started the child ends.)
 
+mod config;
 mod failure;
 mod process;
 mod stderr;
@@ -13,56 +14,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::Digest;
 use crate::base::machine;
 use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::StageResult;
-use crate::worker::build::Build;
-use crate::worker::device::DeviceChoice;
 use crate::worker::protocol::{Answer, Request};
 
 use super::local::Workers;
+pub use config::WorkerConfig;
+use config::{Fit, TICK};
 use failure::{died, interrupted};
 pub use process::Hello;
 use process::{Heard, Worker};
 use stderr::log_name;
-
-/// How often a wait checks for cancellation.
-const TICK: Duration = Duration::from_millis(25);
-
-/// How to run workers.
-#[derive(Clone, Debug)]
-pub struct WorkerConfig {
-    /// The `dpt-worker` to start. Looked for when the first one is needed, so that it may be missing until then.
-    pub program: PathBuf,
-    /// The value of `--device`.
-    pub device: DeviceChoice,
-    /// How many at once, at least 1.
-    pub max_workers: usize,
-    /// The folder for the logs `NODE.log` of what workers print on stderr. `None` keeps no logs.
-    pub log_dir: Option<PathBuf>,
-    /// How long a cancelled job may take to end before its worker is killed.
-    pub grace: Duration,
-    /// The build that a worker must have.
-    pub build: fn() -> Build,
-}
-
-impl WorkerConfig {
-    /// Workers of this program's build, without logs, and ten seconds of grace.
-    pub fn new(program: PathBuf, device: DeviceChoice, max_workers: usize) -> Self {
-        Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10), build: Build::this }
-    }
-
-    /// Keeps each node's log in `folder`.
-    pub fn logs_in(mut self, folder: PathBuf) -> Self {
-        self.log_dir = Some(folder);
-        self
-    }
-}
 
 /// The pool. Its methods are called from as many threads as there are nodes to run.
 #[derive(Debug)]
@@ -251,20 +218,6 @@ impl Drop for Lease<'_> {
         drop(self.worker.take());
         self.pool.state().taken[self.number] = false;
         self.pool.freed.notify_one();
-    }
-}
-
-/// What a worker has loaded for its last job: the device, and the key of the model there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Fit {
-    device: String,
-    model: Option<Digest>,
-}
-
-impl Fit {
-    fn of(job: &Job) -> Self {
-        let model = job.inputs.get("model").and_then(|inputs| inputs.first()).map(|input| input.key);
-        Self { device: job.device.clone(), model }
     }
 }
 

@@ -11,9 +11,9 @@ use crate::base::process::spawn;
 use crate::stages::ctx::Cancel;
 use crate::worker::protocol::{Answer, PROTOCOL, Request};
 
+use super::config::{Fit, TICK, WorkerConfig};
 use super::failure::{cannot_start, interrupted, not_itself, not_ready};
 use super::stderr::Stderr;
-use super::{Fit, TICK, WorkerConfig};
 
 /// How long a new worker may take to load libtorch and CUDA from a slow disk.
 const START: Duration = Duration::from_secs(300);
