@@ -6,10 +6,10 @@
 
 use std::ffi::CStr;
 use std::fs::{File, FileTimes, Metadata};
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Stat, statat};
 
 use crate::base::fs::{FsError, on};
 
@@ -47,14 +47,15 @@ impl Signature {
         }
     }
 
-    /// From what the system said, in its own words.
-    pub fn of_stat(stat: &libc::stat) -> Self {
+    /// From a `stat` call.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    pub fn of_stat(stat: &Stat) -> Self {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {
             size: stat.st_size as u64,
-            mtime: ns(stat.st_mtime, stat.st_mtime_nsec),
-            ctime: ns(stat.st_ctime, stat.st_ctime_nsec),
-            inode: stat.st_ino,
+            mtime: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            inode: stat.st_ino as u64,
         }
     }
 
@@ -83,13 +84,9 @@ impl Signature {
     }
 }
 
-/// What the system says of `name` below an open folder; links are followed. `None` when it says nothing, for whatever reason.
-pub fn stat_below(folder: &File, name: &CStr) -> Option<libc::stat> {
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the folder is open, the name ends with a zero, and there is room for the answer.
-    let answer = unsafe { libc::fstatat(folder.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), 0) };
-    // SAFETY: the system filled it in.
-    (answer == 0).then(|| unsafe { stat.assume_init() })
+/// The `stat` of `name` below an open folder; links are followed. `None` if the call fails, for whatever reason.
+pub fn stat_below(folder: &File, name: &CStr) -> Option<Stat> {
+    statat(folder, name, AtFlags::empty()).ok()
 }
 
 /// Nanoseconds since 1970, by this machine's clock.

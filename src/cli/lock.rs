@@ -7,7 +7,7 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{progress, render};
 use crate::engine::freshness::{Freshness, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::repro::lock_check;
 use crate::repro::lockfile::{self, LockFile};
 use crate::worker::device::DeviceChoice;
@@ -38,8 +38,8 @@ pub struct Args {
 /// Writes the lock file. The exit code is 3, and nothing is written, if a node is not up to date.
 ///
 /// # Errors
-/// Fails if the pipeline is invalid, the store cannot be read, or the lock file cannot be written. With targets, also if
-/// the old lock file cannot be read.
+/// Fails if the pipeline is invalid, the store cannot be read, or the lock file cannot be written. With targets, also
+/// if the old lock file cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;

@@ -1,5 +1,5 @@
-//! L6, the user interface: command line, output, exit codes. To add a command, add its file, its `mod` line and its row in
-//! [`COMMANDS`].
+//! L6, the user interface: command line, output, exit codes. To add a command, add its file, its `mod` line and its row
+//! in [`COMMANDS`].
 
 pub mod adapter;
 pub mod cache;

@@ -16,7 +16,7 @@ use crate::cli::render::{self, DIM, paint};
 use crate::cli::status_kind::StatusKind;
 use crate::cli::status_table::{self, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::DeviceChoice;
 

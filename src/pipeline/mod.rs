@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
@@ -43,13 +42,11 @@ pub struct LoadOptions<'a> {
     pub pins: Option<String>,
     /// Every stage kind there is.
     pub stages: &'a [&'static StageKind],
-    /// Receives the pipeline's name as soon as it is known, before the plan is made.
-    pub named: Option<Sender<String>>,
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { sets: Vec::new(), mirrors: BTreeMap::new(), pins: None, stages: STAGES, named: None }
+        Self { sets: Vec::new(), mirrors: BTreeMap::new(), pins: None, stages: STAGES }
     }
 }
 
@@ -92,10 +89,6 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     }
     if broken {
         return Err(diags.in_order(&source));
-    }
-    if let Some(named) = &options.named {
-        // Who no longer listens needs no name.
-        let _ = named.send(spec.name.clone());
     }
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let outside = Outside { base, mirrors: options.mirrors.clone() };

@@ -221,6 +221,10 @@ fn set(document: &mut Table, path: &[Entry], replaced: &mut Table) -> Result<(),
         if depth < must_exist && (reserved || table.get(&entry.key).is_none()) {
             let known: Vec<String> = table.keys().filter(|k| !reserved || *k != entry.key).map(str::to_owned).collect();
             let diag = unknown(entry, format!("`--set`: `{walked}` has no `{}`", entry.key));
+            if root.key == "params" && known.is_empty() {
+                let help = format!("write `stage.NAME.{}` to set the parameter of a stage", entry.key);
+                return Err(diag.help(help));
+            }
             return Err(suggest(diag, &entry.key, "it has", known.iter().map(String::as_str)));
         }
         walked = format!("{walked}.{}", entry.key);

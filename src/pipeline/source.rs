@@ -50,7 +50,7 @@ pub fn suggest<'a>(diag: Diag, typed: &str, what: &str, known: impl IntoIterator
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(typed, known.iter().copied()) {
         Some(name) => diag.label(format!("did you mean `{name}`?")),
-        None if known.is_empty() => diag.help(format!("there is no {what}")),
+        None if known.is_empty() => diag.help(format!("{what}: none")),
         None => diag.help(format!("{what}: {}", list(&known))),
     }
 }

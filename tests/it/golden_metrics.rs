@@ -108,8 +108,8 @@ fn paper_mode_of_every_task_agrees_with_the_reference() {
     }
 }
 
-/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD by the
-/// mean of two, WSC as two classes over all rows, ReCoRD once a query.
+/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD
+/// by the mean of two, WSC as two classes over all rows, ReCoRD once a query.
 #[test]
 fn official_metrics_differ_from_the_paper_code() {
     let suite = |task: &str, mode| Suite::new(task::find(task).unwrap().metrics(mode)).unwrap();

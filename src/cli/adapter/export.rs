@@ -23,7 +23,7 @@ use crate::cli::render;
 use crate::cli::status_table::brief;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::model::config::T5Config;
 use crate::pipeline::Plan;
 use crate::worker::device::DeviceChoice;

@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 
-/// Fills the folder `to` with the files that `write` writes to a temporary folder. If `to` is missing or empty, it appears
-/// by one rename. Else, with `force`, the files replace those with the same names one by one. The file `last` is removed
-/// first and written last, so a folder without it is incomplete. Other files stay.
+/// Fills the folder `to` with the files that `write` writes to a temporary folder. If `to` is missing or empty, it
+/// appears by one rename. Else, with `force`, the files replace those with the same names one by one. The file `last`
+/// is removed first and written last, so a folder without it is incomplete. Other files stay.
 ///
 /// # Errors
 /// Fails if `to` is not empty and `force` is not set, or if a file cannot be written.

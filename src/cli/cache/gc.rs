@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cache::gc::{Leftover, Limits, Sweep};
+use crate::cache::gc::{self, GcLimits, Leftover, Sweep};
 use crate::cache::lock::InUse;
 use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
@@ -34,8 +34,8 @@ pub struct Args {
     /// Remove only results that are older than this, such as `30d`
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     older_than: Option<Duration>,
-    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make again
-    /// for their size
+    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make
+    /// again for their size
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
     /// Remove nothing that is younger than this
@@ -72,7 +72,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let roots = roots(args, &store)?;
-    let limits = Limits {
+    let limits = GcLimits {
         older_than: args.older_than,
         max_size: args.max_size,
         grace: args.grace,
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> CommandResult {
     };
     let keep = |key| roots.keys.contains(&key);
     let one = |diag: Diag| vec![diag];
-    let plan = store.plan_gc(&keep, limits).map_err(one)?;
+    let plan = gc::plan(&store, &keep, limits).map_err(one)?;
     if !args.json {
         report(args, &plan, &roots);
     }
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> CommandResult {
         // A run may have ended meanwhile; the results that it used are kept.
         let store = super::open(&args.store)?;
         let keys = self::roots(args, &store)?.keys;
-        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
+        Some(gc::sweep(&store, &plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
     } else {
         None
     };
@@ -190,7 +190,7 @@ fn report(args: &Args, plan: &Sweep, roots: &GcRoots) {
         render::out(&render::table(&rows, &[Align::Left, Align::Right, Align::Right, Align::Right]));
     }
     if args.list {
-        let row = |gone: &crate::cache::gc::Gone| {
+        let row = |gone: &crate::cache::gc::GoneEntry| {
             let age = units::age(units::since(gone.at));
             vec![gone.key.to_string(), gone.node.clone(), render::bytes(gone.bytes), format!("{age} old")]
         };

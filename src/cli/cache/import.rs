@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::base::look;
 use crate::base::watch::{Counting, Work};
+use crate::cache::archive as archives;
 use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
@@ -14,8 +15,8 @@ use crate::cli::render;
 /// The arguments of `dpt cache import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives these
-    /// files without running it
+    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives
+    /// these files without running it
     #[arg(value_name = "FILE", required = true)]
     archives: Vec<PathBuf>,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub fn run(args: &Args) -> CommandResult {
         }
         let bar = Bar::new();
         let (check, show) = (|| cancel.check("dpt cache import"), |amount| bar.show(amount));
-        let unpacked = store.unpack_watched(archive, &Counting::new(Work::default(), &check, &show));
+        let unpacked = archives::import(&store, archive, &Counting::new(Work::default(), &check, &show));
         drop(bar);
         match unpacked {
             Ok(done) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Entry;
+use crate::cache::inventory::Inventory;
 use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
@@ -64,13 +65,13 @@ fn size(entry: &Entry) -> u64 {
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
-    let census = store.census().map_err(|diag| vec![diag])?;
-    let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
+    let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
+    let mut entries: Vec<&Entry> = inventory.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
         "size" => entries.sort_by_key(|entry| size(entry)),
         "time" => entries.sort_by(|a, b| a.seconds().total_cmp(&b.seconds())),
         "node" => entries.sort_by(|a, b| a.made[0].node.cmp(&b.made[0].node)),
-        // The census is sorted by age.
+        // The inventory is sorted by age.
         _ => {}
     }
     if args.json {
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> CommandResult {
         let total = render::bytes(entries.iter().map(|entry| size(entry)).sum());
         render::err(&paint(DIM, format!("{}, {total}\n", super::entries(entries.len()))));
     }
-    for (path, why) in &census.unreadable {
+    for (path, why) in &inventory.unreadable {
         render::err(&format!("{}: {why}\n", crate::cli::common::shown(path)));
     }
     Ok(Exit::Done)

@@ -167,7 +167,7 @@ fn in_order(plan: &Plan, group: &mut Group) {
         let found: HashSet<&str> = group.ids.iter().map(|id| plan.graph.node(*id).axes[at].1.as_str()).collect();
         let all = plan.axes.iter().find(|(name, _)| name == axis).map_or(&[][..], |(_, values)| values);
         values.extend(all.iter().filter(|value| found.contains(value.as_str())).cloned());
-        // Every value stands among the pipeline's; should one not, it goes last.
+        // Every value is one of the pipeline's. Any other would go last.
         let mut rest: Vec<&str> = found.into_iter().filter(|v| !values.iter().any(|known| known == v)).collect();
         rest.sort_unstable();
         let rest: Vec<String> = rest.into_iter().map(str::to_owned).collect();

@@ -1,5 +1,5 @@
-//! [`Placed`]: the places of boxes and arrows. `dagre` layers boxes from left to right. Arrows run horizontally past the
-//! boxes of a column and bend only between columns.
+//! [`Placed`]: the places of boxes and arrows. `dagre` layers boxes from left to right. Arrows run horizontally past
+//! the boxes of a column and bend only between columns.
 
 use dagre::graph::{Graph, GraphOptions};
 use dagre::{EdgeLabel, LayoutOptions, NodeLabel, RankDir};

@@ -11,7 +11,7 @@ use crate::cli::status_kind::StatusKind;
 use crate::cli::status_table::why;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::DeviceChoice;
 

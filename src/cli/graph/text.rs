@@ -80,7 +80,7 @@ fn with_rail(rail: &str, row: &[String]) -> Vec<String> {
     [rail.to_owned()].into_iter().chain(row.iter().cloned()).collect()
 }
 
-/// As the wide table, but what a stage reads stands below it, beside the rails that go on.
+/// Like the wide table, but with the inputs of a stage below it, beside the rails.
 fn narrow(rows: &[Row], columns: usize) -> String {
     let lines: Vec<_> = rows.iter().map(|(rail, _, row)| with_rail(rail, &row[..row.len() - 1])).collect();
     let drawn = render::table(&lines, ALIGN);
@@ -157,7 +157,7 @@ fn coloured(states: &States, ids: &[NodeId]) -> String {
     states.counts(ids).into_iter().map(one).collect::<Vec<_>>().join(" · ")
 }
 
-/// What stands beside the matter; nothing at all where there is nothing, so that no line ends in blanks.
+/// Returns secondary text, or an empty text without colour codes, so that no line ends in blanks.
 pub(super) fn faint(text: String) -> String {
     if text.is_empty() { text } else { paint(DIM, text) }
 }

@@ -1,4 +1,4 @@
-//! [`View`]: what is drawn: the folded graph, which stages show each instance, and how all of it stands.
+//! [`View`]: the graph to draw, grouped by stage, with the expanded stages and the status of nodes.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -51,8 +51,8 @@ pub struct Args {
     /// Seed of the sample; the same seed draws the same nodes
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     seed: u64,
-    /// How much a metric may differ from a result made on other hardware: `score=0.05`, `best_step=any`, or a number for all
-    /// metrics [default: the pipeline's `[tolerance]`, else 0.02]
+    /// How much a metric may differ from a result made on other hardware: `score=0.05`, `best_step=any`, or a number
+    /// for all metrics [default: the pipeline's `[tolerance]`, else 0.02]
     #[arg(long, value_name = "METRIC=NUMBER", requires = "rerun")]
     tolerance: Vec<String>,
     /// Write the outcome, with hardware and library versions, to this file (JSON)
@@ -101,23 +101,23 @@ pub fn run(args: &Args) -> CommandResult {
 }
 
 /// Returns an error for each damaged file.
-fn damage(store: &Store, verified: &crate::cache::verify::Verified, pipeline: Option<&Path>) -> Vec<Diag> {
-    use crate::cache::verify::Aside;
+fn damage(store: &Store, verified: &crate::cache::verify::VerifyReport, pipeline: Option<&Path>) -> Vec<Diag> {
+    use crate::cache::verify::SetAside;
     let quarantine = common::shown(&store.root().join("quarantine"));
     let again = match pipeline {
         Some(path) => format!("`dpt run {}`", common::typed(path)),
         None => "`dpt run PIPELINE`".to_owned(),
     };
-    let one = |broken: &crate::cache::verify::Broken| {
+    let one = |broken: &crate::cache::verify::BrokenPart| {
         let mut diag = Diag::error(Class::Store, broken.what.clone());
         diag.notes.extend(broken.note.clone());
         if !broken.nodes.is_empty() {
             diag = diag.note(format!("made by {}", super::progress::some(&broken.nodes)));
         }
         match &broken.aside {
-            Aside::Missing => diag.help(format!("{again} makes it again")),
-            Aside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
-            Aside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
+            SetAside::Missing => diag.help(format!("{again} makes it again")),
+            SetAside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
+            SetAside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
         }
     };
     verified.broken.iter().map(one).collect()

@@ -31,12 +31,12 @@ while read -r line; do
 done
 "#;
 
-/// A build as it stands in the worker's first answer.
+/// A build as the worker's first answer has it.
 fn build(build: &Build) -> String {
     serde_json::to_string(build).unwrap()
 }
 
-/// What comes of a worker whose script is `FAKE` with `from` replaced by `to`.
+/// The outcome of a worker whose script is `FAKE` with `from` replaced by `to`.
 fn refused(from: &str, to: &str) -> Diag {
     let fake = fake();
     let program = &fake.pool.config.program;
@@ -128,7 +128,7 @@ fn run(fake: &Fake, kind: &str) -> StageResult {
 }
 
 #[test]
-fn a_worker_is_started_once_and_kept_warm() {
+fn worker_is_started_once_and_kept_warm() {
     let (fake, seen) = (fake(), Seen::default());
     let first = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
     let second = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
@@ -151,7 +151,7 @@ fn stderr_becomes_the_log_of_the_node() {
 }
 
 #[test]
-fn a_dead_worker_fails_its_node_with_its_last_words_and_is_replaced() {
+fn dead_worker_fails_its_node_and_is_replaced() {
     let fake = fake();
     let diag = run(&fake, "die").unwrap_err();
     assert_eq!(diag.class, Class::Stage);
@@ -162,13 +162,13 @@ fn a_dead_worker_fails_its_node_with_its_last_words_and_is_replaced() {
 }
 
 #[test]
-fn a_signal_is_named() {
+fn signal_is_named() {
     let diag = run(&fake(), "segv").unwrap_err();
     assert_eq!(diag.message, "the worker of `segv[task=rte,seed=1]` was killed by signal 11 (SIGSEGV)");
 }
 
 #[test]
-fn a_worker_that_died_idle_is_replaced_in_silence() {
+fn worker_that_died_idle_is_replaced_silently() {
     let fake = fake();
     let pid = run(&fake, "touch").unwrap().metrics["pid"];
     // SAFETY: the process is our own child, not waited for yet.
@@ -180,7 +180,7 @@ fn a_worker_that_died_idle_is_replaced_in_silence() {
 }
 
 #[test]
-fn after_a_bug_the_worker_is_not_used_again() {
+fn worker_is_not_used_again_after_a_bug() {
     let fake = fake();
     let pid = run(&fake, "touch").unwrap().metrics["pid"];
     assert_eq!(run(&fake, "bug").unwrap_err().class, Class::Bug);
@@ -205,7 +205,7 @@ impl Progress for CancelOnNote<'_> {
 }
 
 #[test]
-fn cancel_reaches_the_worker_which_stays_fit() {
+fn cancelled_worker_takes_another_job() {
     let (fake, cancel) = (fake(), Cancel::new());
     let diag = fake.pool.run(&job("wait"), &CancelOnNote(&cancel), &cancel).unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Interrupted, "told to end"));
@@ -213,7 +213,7 @@ fn cancel_reaches_the_worker_which_stays_fit() {
 }
 
 #[test]
-fn a_deaf_worker_is_killed_after_the_grace() {
+fn deaf_worker_is_killed_after_the_grace() {
     let (fake, cancel) = (fake(), Cancel::new());
     let diag = fake.pool.run(&job("deaf"), &CancelOnNote(&cancel), &cancel).unwrap_err();
     assert_eq!(diag.class, Class::Interrupted);
@@ -238,7 +238,7 @@ fn no_more_workers_than_allowed() {
 }
 
 #[test]
-fn a_missing_program_names_the_command_that_builds_it() {
+fn missing_worker_error_names_the_build_command() {
     let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), DeviceChoice::Auto, 1));
     let diag = pool.run(&job("touch"), &Seen::default(), &Cancel::new()).unwrap_err();
     assert_eq!(diag.class, Class::Environment);
@@ -248,14 +248,14 @@ fn a_missing_program_names_the_command_that_builds_it() {
 }
 
 #[test]
-fn a_worker_that_refuses_the_device_passes_on_why() {
+fn worker_that_refuses_the_device_says_why() {
     let fake = fake_with(DeviceChoice::Cuda(Some(7)), 1);
     let diag = run(&fake, "touch").unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Environment, "no such GPU"));
 }
 
 #[test]
-fn a_program_that_is_no_worker_is_told() {
+fn program_that_is_no_worker_is_reported() {
     let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), DeviceChoice::Auto, 1));
     let diag = pool.hello().unwrap_err();
     assert_eq!(diag.message, "`/bin/false` ended with exit status 1 before it was ready");

@@ -107,7 +107,7 @@ impl<'a> PageTable<'a> {
         Self { table, columns }
     }
 
-    /// The columns that stand in no group.
+    /// The columns without a group.
     fn leading(&self) -> impl Iterator<Item = &PageColumn<'a>> {
         self.columns.iter().filter(|column| column.column.group.is_none())
     }

@@ -1,29 +1,11 @@
-//! What a verification of the store finds, and what it does with it.
+//! Tests of verification: what it finds, and what it sets aside.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
+use super::super::verify::{SetAside, VerifyReport, VerifyScope, verify};
 use super::*;
-use crate::base::value::Value;
-use crate::cache::recipe::{Content, Name};
-use crate::cache::{Claim, Found, Recipe, Stored, Work};
+use crate::base::digest::Digest;
 
-fn recipe(n: i64) -> Recipe {
-    Recipe::new("train", 1).with(Name::Param("n".into()), Content::Value(Value::Int(n)))
-}
-
-fn make(store: &Store, n: i64, text: &str) -> std::sync::Arc<Stored> {
-    let Claim::Miss(miss) = store.claim(recipe(n).key(), &|_| true, false).unwrap() else { panic!("not a miss") };
-    fs::write(miss.out().join("a.txt"), text).unwrap();
-    miss.commit(&recipe(n), Work { node: format!("train[n={n}]"), ..Work::default() }).unwrap()
-}
-
-fn all(store: &Store) -> Verified {
-    store.verify(&Scope::Store, &|_| {}, &|| false).unwrap()
-}
-
-fn object(store: &Store, stored: &Stored) -> PathBuf {
-    store.paths(stored)["a.txt"].clone()
+fn all(store: &Store) -> VerifyReport {
+    verify(store, &VerifyScope::Store, &|_| {}, &|| false).unwrap()
 }
 
 /// Flips a bit and puts the times back, as a failing disk would: only the bytes tell.
@@ -44,7 +26,7 @@ fn setup() -> (tempfile::TempDir, Store) {
 }
 
 #[test]
-fn a_whole_store_is_counted() {
+fn verify_counts_a_whole_store() {
     let (_dir, store) = setup();
     make(&store, 1, "one");
     make(&store, 2, "two!");
@@ -55,7 +37,7 @@ fn a_whole_store_is_counted() {
 }
 
 #[test]
-fn rotten_bytes_are_found_set_aside_and_told_with_their_nodes() {
+fn verify_sets_damaged_objects_aside_and_names_their_nodes() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "one");
@@ -63,21 +45,21 @@ fn rotten_bytes_are_found_set_aside_and_told_with_their_nodes() {
     let v = all(&store);
     assert_eq!(v.broken.len(), 1);
     let broken = &v.broken[0];
-    assert_eq!((broken.what.as_str(), &broken.aside), ("`a.txt` is not what was stored", &Aside::Moved));
+    assert_eq!((broken.what.as_str(), &broken.aside), ("`a.txt` is not what was stored", &SetAside::Moved));
     assert_eq!(broken.nodes, ["train[n=1]", "train[n=2]"]);
     assert!(broken.note.as_ref().unwrap().contains(&format!("recorded {}", Digest::of(b"one"))));
     assert!(!object(&store, &stored).exists());
     assert_eq!(fs::read_dir(store.root().join("quarantine")).unwrap().count(), 1);
     // Both results are gone, and can be made again.
     for n in [1, 2] {
-        assert!(matches!(store.look(recipe(n).key(), &|_| true).unwrap(), Found::Damaged(_)));
+        assert!(matches!(store.lookup(recipe(n).key(), &|_| true).unwrap(), Lookup::Damaged(_)));
     }
     make(&store, 1, "one");
     assert!(all(&store).broken.is_empty());
 }
 
 #[test]
-fn a_missing_object_a_cut_manifest_and_a_foreign_file_are_told() {
+fn verify_reports_missing_objects_cut_manifests_and_foreign_files() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "two");
@@ -91,8 +73,8 @@ fn a_missing_object_a_cut_manifest_and_a_foreign_file_are_told() {
     let mut told: Vec<_> = v.broken.iter().map(|b| (b.what.clone(), b.aside.clone())).collect();
     told.sort_by_key(|(what, _)| what.clone());
     assert_eq!(told.len(), 3, "{told:?}");
-    assert_eq!(told[0], ("`a.txt` is missing".to_owned(), Aside::Missing));
-    assert!(told[1].0.ends_with("readme.txt` is no object of this store"), "{told:?}");
+    assert_eq!(told[0], ("`a.txt` is missing".to_owned(), SetAside::Missing));
+    assert!(told[1].0.ends_with("readme.txt` is not an object of this store"), "{told:?}");
     assert!(told[2].0.contains("its manifest is not whole"), "{told:?}");
     // The object of the entry whose manifest is lost is now one that no entry names.
     assert_eq!((v.entries, v.unnamed), (1, 1));
@@ -101,13 +83,13 @@ fn a_missing_object_a_cut_manifest_and_a_foreign_file_are_told() {
 }
 
 #[test]
-fn of_some_keys_the_others_are_not_looked_at() {
+fn verify_of_some_keys_leaves_others_alone() {
     let (_dir, store) = setup();
     let stored = make(&store, 1, "one");
     make(&store, 2, "two");
     rot(&object(&store, &stored));
     let keys = [recipe(2).key(), recipe(3).key()].into();
-    let v = store.verify(&Scope::Keys(keys), &|_| {}, &|| false).unwrap();
+    let v = verify(&store, &VerifyScope::Keys(keys), &|_| {}, &|| false).unwrap();
     assert_eq!((v.entries, v.objects, v.absent, v.broken.len()), (1, 1, vec![recipe(3).key()], 0));
 }
 
@@ -115,10 +97,10 @@ fn of_some_keys_the_others_are_not_looked_at() {
 fn asked_to_end_it_hashes_no_more() {
     let (_dir, store) = setup();
     make(&store, 1, "one");
-    assert_eq!(store.verify(&Scope::Store, &|_| {}, &|| true).unwrap().objects, 0);
+    assert_eq!(verify(&store, &VerifyScope::Store, &|_| {}, &|| true).unwrap().objects, 0);
 }
 
-/// A large and a small object: what is good is trusted afterwards without being hashed.
+/// A large and a small object. Those that are right are trusted afterwards without being hashed.
 #[test]
 fn what_was_hashed_is_remembered() {
     let (dir, store) = setup();

@@ -1,12 +1,12 @@
-//! Archives: what comes in is what went out; bad ones lose nothing and leave nothing.
+//! Tests of archives: an import restores what was exported, and a bad archive changes nothing.
 
-use std::fs as files;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::{self as files, File};
 
-use crate::cache::attacks::{claim, count, look, make, object, recipe};
-use crate::cache::{Store, Work};
-
+use super::super::archive::{CONTENTS, Contents, VERSION, export, import, member, object_member};
 use super::*;
+use crate::base::digest::Digest;
+use crate::base::watch::Unwatched;
 
 fn keys(ns: &[i64]) -> BTreeSet<CacheKey> {
     ns.iter().map(|n| recipe(*n).key()).collect()
@@ -19,7 +19,7 @@ fn two(dir: &Path) -> (Store, Store) {
     let miss = claim(&from, 2);
     crate::artifact::json::write(&miss.out().join("b.json"), &serde_json::json!({ "x": 1 })).unwrap();
     files::write(miss.out().join("a.txt"), "one").unwrap();
-    miss.commit(&recipe(2), Work::default()).unwrap();
+    miss.commit(&recipe(2), CommitInfo::default()).unwrap();
     (from, Store::open(&dir.join("to")).unwrap())
 }
 
@@ -29,14 +29,14 @@ fn untouched(store: &Store) {
 }
 
 #[test]
-fn what_comes_in_is_what_went_out() {
+fn import_restores_what_was_exported() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     for (i, name) in ["a.tar", "deep/er/a.tar.gz"].into_iter().enumerate() {
         let archive = dir.path().join(name);
-        let packed = from.pack(&keys(&[1, 2]), &archive).unwrap();
+        let packed = export(&from, &keys(&[1, 2]), &archive, &Unwatched).unwrap();
         assert_eq!((packed.entries, packed.objects), (2, 2));
-        let imported = to.unpack(&archive).unwrap();
+        let imported = import(&to, &archive, &Unwatched).unwrap();
         assert_eq!(imported.packed, packed);
         assert_eq!((imported.known, imported.new_objects), if i == 0 { (0, 2) } else { (2, 0) });
     }
@@ -48,41 +48,41 @@ fn what_comes_in_is_what_went_out() {
     assert_eq!(count(&to, "work"), 0);
     // Equal contents, equal archives.
     let bytes = |name: &str| {
-        from.pack(&keys(&[1, 2]), &dir.path().join(name)).unwrap();
+        export(&from, &keys(&[1, 2]), &dir.path().join(name), &Unwatched).unwrap();
         files::read(dir.path().join(name)).unwrap()
     };
     assert_eq!(bytes("x.tar"), bytes("y.tar"));
 }
 
 #[test]
-fn what_is_there_is_kept_and_what_is_damaged_is_mended() {
+fn import_keeps_existing_results_and_repairs_damaged_ones() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
-    from.pack(&keys(&[1]), &archive).unwrap();
+    export(&from, &keys(&[1]), &archive, &Unwatched).unwrap();
     let own = make(&to, 1, "another making");
-    assert_eq!(to.unpack(&archive).unwrap().known, 1);
+    assert_eq!(import(&to, &archive, &Unwatched).unwrap().known, 1);
     assert_eq!(files::read(object(&to, &own)).unwrap(), b"another making");
     let from_there = dir.path().join("third");
     let third = Store::open(&from_there).unwrap();
     let stored = make(&third, 1, "one");
-    crate::cache::attacks::overwrite(&object(&third, &stored), b"oNe");
-    third.unpack(&archive).unwrap();
+    overwrite(&object(&third, &stored), b"oNe");
+    import(&third, &archive, &Unwatched).unwrap();
     assert_eq!(look(&Store::open(&from_there).unwrap(), 1), "hit");
     assert_eq!(count(&third, "quarantine"), 1);
 }
 
 #[test]
-fn an_archive_that_is_cut_or_flipped_anywhere_brings_nothing_wrong() {
+fn import_of_a_cut_or_flipped_archive_stores_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let archive = dir.path().join("a.tar");
-    from.pack(&keys(&[1, 2]), &archive).unwrap();
+    export(&from, &keys(&[1, 2]), &archive, &Unwatched).unwrap();
     let bytes = files::read(&archive).unwrap();
     // The last 1024 bytes are the tar format's end mark.
     for at in (0..bytes.len() - 1024).step_by(97) {
         files::write(&archive, &bytes[..at]).unwrap();
-        let error = to.unpack(&archive).unwrap_err();
+        let error = import(&to, &archive, &Unwatched).unwrap_err();
         assert!(error.message.contains("a.tar` cannot be imported: "), "cut at {at}: {error}");
         untouched(&to);
     }
@@ -91,7 +91,7 @@ fn an_archive_that_is_cut_or_flipped_anywhere_brings_nothing_wrong() {
         flipped[at] ^= 0x10;
         files::write(&archive, &flipped).unwrap();
         let fresh = Store::open(&dir.path().join(format!("flip{at}"))).unwrap();
-        match fresh.unpack(&archive) {
+        match import(&fresh, &archive, &Unwatched) {
             // A flip where nothing is said, in a header's padding, harms nothing.
             Ok(_) => assert_eq!([look(&fresh, 1), look(&fresh, 2)], ["hit", "hit"], "{at}"),
             Err(_) => untouched(&fresh),
@@ -121,7 +121,7 @@ fn archive(path: &Path, contents: &Contents, members: &[(&str, tar::EntryType, &
 }
 
 #[test]
-fn nothing_gets_out_of_the_store_and_nothing_gets_in_that_was_not_announced() {
+fn import_refuses_unlisted_and_escaping_members() {
     use tar::EntryType::{Directory, Link, Regular, Symlink};
     let dir = tempfile::tempdir().unwrap();
     let to = Store::open(&dir.path().join("in/to")).unwrap();
@@ -147,26 +147,26 @@ fn nothing_gets_out_of_the_store_and_nothing_gets_in_that_was_not_announced() {
     ];
     for (name, kind, data) in cases {
         archive(&path, &contents(), &[(name, kind, data)]);
-        let error = to.unpack(&path).unwrap_err();
+        let error = import(&to, &path, &Unwatched).unwrap_err();
         assert!(error.message.contains("cannot be imported"), "{name}: {error}");
         untouched(&to);
     }
     archive(&path, &contents(), &[(&object, Regular, b"one"), (&object, Regular, b"one")]);
-    assert!(to.unpack(&path).is_err(), "twice the same");
+    assert!(import(&to, &path, &Unwatched).is_err(), "twice the same");
     assert!(!dir.path().join("escaped").exists() && !dir.path().join("in/escaped").exists());
     let odd = Contents { objects: [("../../x".to_owned(), 1)].into(), ..contents() };
     archive(&path, &odd, &[]);
-    assert!(to.unpack(&path).unwrap_err().message.contains("which is no digest"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("which is not a digest"));
     let later = Contents { version: 9, ..contents() };
     archive(&path, &later, &[]);
-    assert!(to.unpack(&path).unwrap_err().message.contains("it has version 9, this `dpt` knows 1"));
+    assert!(import(&to, &path, &Unwatched).unwrap_err().message.contains("it has version 9, and this `dpt` reads 1"));
     files::write(&path, "no archive").unwrap();
-    assert!(to.unpack(&path).is_err());
+    assert!(import(&to, &path, &Unwatched).is_err());
     untouched(&to);
 }
 
 #[test]
-fn a_manifest_that_says_what_its_files_do_not_mean_is_refused() {
+fn import_refuses_a_wrong_logical_digest() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = two(dir.path());
     let mut entry = from.entry(recipe(2).key()).unwrap().unwrap();
@@ -174,22 +174,22 @@ fn a_manifest_that_says_what_its_files_do_not_mean_is_refused() {
     file.logical = Digest::of(b"what consumers' keys would then hold");
     entry.write(&from.manifest(recipe(2).key()), false).unwrap();
     let archive = dir.path().join("a.tar");
-    from.pack(&keys(&[2]), &archive).unwrap();
-    let error = to.unpack(&archive).unwrap_err();
+    export(&from, &keys(&[2]), &archive, &Unwatched).unwrap();
+    let error = import(&to, &archive, &Unwatched).unwrap_err();
     assert!(error.message.contains("`b.json` does not mean what its manifest says"), "{error}");
     untouched(&to);
 }
 
 #[test]
-fn a_damaged_result_does_not_go_out() {
+fn export_refuses_a_damaged_result() {
     let dir = tempfile::tempdir().unwrap();
     let (from, _) = two(dir.path());
     let stored = make(&from, 3, "three");
-    crate::cache::attacks::overwrite(&object(&from, &stored), b"tHree");
+    overwrite(&object(&from, &stored), b"tHree");
     let archive = dir.path().join("a.tar");
-    let error = from.pack(&keys(&[3]), &archive).unwrap_err();
+    let error = export(&from, &keys(&[3]), &archive, &Unwatched).unwrap_err();
     assert!(error.message.contains("is not what was stored: nothing was exported"), "{error}");
     assert!(!archive.exists());
-    let missing = from.pack(&keys(&[9]), &archive).unwrap_err();
+    let missing = export(&from, &keys(&[9]), &archive, &Unwatched).unwrap_err();
     assert!(missing.message.starts_with("there is no entry"), "{missing}");
 }

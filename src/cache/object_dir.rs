@@ -1,38 +1,38 @@
-//! [`Objects`]: the folder of objects, held open: a look at an object by a name that is relative to it spares the system
-//! the walk down from the root, which is half of the cost of a look.
+//! [`ObjectDir`]: the folder of objects, held open. A stat by a name relative to it spares the system the walk from the
+//! root, which is half the cost of a stat.
 
 use std::ffi::CStr;
 use std::fs::File;
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use crate::base::digest::Digest;
 
 use super::stat::{Signature, stat_below};
 
-/// The name of an object below its folder, `ab/cdef…`, and a zero byte.
-type Name = [u8; 66];
-
 /// The folder of objects.
 #[derive(Debug)]
-pub struct Objects(Option<File>);
+pub struct ObjectDir(Option<File>);
 
-impl Objects {
-    /// At `path`. One that cannot be opened shows no object.
+impl ObjectDir {
+    /// Opens the folder at `path`. A folder that cannot be opened shows no objects.
     pub fn open(path: &Path) -> Self {
         Self(File::open(path).ok())
     }
 
-    /// The signature of the object with these bytes. `None` when that cannot be told in this short way, for whatever
-    /// reason: [`Signature::at`] will say.
+    /// The signature of the object with these bytes. `None` if there is no such file, or if it cannot be told in this
+    /// short way, for whatever reason: [`Signature::at`] then says why.
     pub fn signature(&self, bytes: &Digest) -> Option<Signature> {
         let name = name(bytes);
-        let name = CStr::from_bytes_with_nul(&name).expect("it ends with its one zero");
+        let name = CStr::from_bytes_with_nul(&name).expect("the name ends with its only zero");
         let stat = stat_below(self.0.as_ref()?, name)?;
-        (stat.st_mode & libc::S_IFMT == libc::S_IFREG).then(|| Signature::of_stat(&stat))
+        FileType::from_raw_mode(stat.st_mode).is_file().then(|| Signature::of_stat(&stat))
     }
 }
 
-fn name(bytes: &Digest) -> Name {
+/// The name of an object below its folder, `ab/cdef…`, and a zero byte.
+fn name(bytes: &Digest) -> [u8; 66] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut name = [0; 66];
     let mut at = 0;
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_short_way_says_what_the_long_one_says() {
+    fn object_dir_agrees_with_signature_at() {
         let dir = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"x");
         let path = dir.path().join(&digest.hex()[..2]).join(&digest.hex()[2..]);
-        let objects = Objects::open(dir.path());
+        let objects = ObjectDir::open(dir.path());
         assert_eq!(objects.signature(&digest), None);
         std::fs::create_dir(path.parent().unwrap()).unwrap();
         std::fs::write(&path, b"x").unwrap();
@@ -66,6 +66,6 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(objects.signature(&digest), None);
-        assert_eq!(Objects::open(&path.join("none")).signature(&digest), None);
+        assert_eq!(ObjectDir::open(&path.join("none")).signature(&digest), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of clocks and times that lie: set back, set forward, put back by hand. What is trusted is bytes.
+//! Tests of wrong clocks and times: set back, set forward, restored by hand.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::Digest;
 
-use super::attacks::{look, make, object, overwrite, recipe};
-use super::index::{Index, Memo, Seen};
-use super::stat::{Signature, now_ns};
+use super::super::index::{self, FileMemo, Index, ObjectMemo};
+use super::super::stat::{Signature, now_ns};
 use super::*;
 
 fn set(path: &Path, time: SystemTime) {
@@ -20,7 +19,7 @@ fn digest(store: &Store, path: &Path) -> Digest {
 }
 
 #[test]
-fn an_edit_behind_a_time_that_was_put_back_is_seen() {
+fn edit_behind_a_restored_time_changes_the_digest() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let path = dir.path().join("f");
@@ -41,7 +40,7 @@ fn an_edit_behind_a_time_that_was_put_back_is_seen() {
 }
 
 #[test]
-fn a_memo_from_a_clock_that_was_ahead_is_not_trusted_for_a_file_of_the_future() {
+fn memo_of_a_clock_ahead_is_not_trusted_for_a_future_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let path = dir.path().join("f");
@@ -51,13 +50,13 @@ fn a_memo_from_a_clock_that_was_ahead_is_not_trusted_for_a_file_of_the_future() 
     set(&path, ahead);
     let signature = Signature::at(&path).unwrap().unwrap();
     // Hashed when the clock showed an hour less than the file's own time: anything may have been written since.
-    let memo = Memo { signature, hashed_at: now_ns() + hour, digest: Digest::of(b"old") };
+    let memo = FileMemo { signature, hashed_at: now_ns() + hour, digest: Digest::of(b"old") };
     store.index().files.insert(std::path::absolute(&path).unwrap(), memo);
     assert_eq!(digest(&store, &path), Digest::of(b"new"));
 }
 
 #[test]
-fn objects_with_other_times_are_hashed_and_not_believed() {
+fn objects_with_other_times_are_hashed_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let at = object(&store, &make(&store, 1, "one"));
@@ -71,10 +70,10 @@ fn objects_with_other_times_are_hashed_and_not_believed() {
     assert_eq!(look(&store, 1), "`a.txt` is not what was stored");
 }
 
-/// What a power cut may do to a result that was not synced: other bytes behind the same size and times, and an index that
-/// speaks for them.
+/// A power cut may do this to a result that was not synced: other bytes behind the same size and times, and an index
+/// that speaks for them.
 #[test]
-fn after_a_power_cut_what_was_not_synced_is_hashed_before_it_is_used() {
+fn unsynced_object_is_hashed_after_a_power_cut() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let at = object(&store, &make(&store, 1, "one"));
@@ -82,11 +81,12 @@ fn after_a_power_cut_what_was_not_synced_is_hashed_before_it_is_used() {
     let signature = Signature::at(&at).unwrap().unwrap();
     let mut lies = Index::read(&store.root().join("index"));
     lies.results.insert(recipe(1).key(), std::sync::Arc::new(store.look_stored(1)));
-    lies.objects.insert(Digest::of(b"one"), Seen { signature, settled: false });
-    lies.write_as_of(&store.root().join("index"), "the start of the machine before this one", false).unwrap();
+    lies.objects.insert(Digest::of(b"one"), ObjectMemo { signature, settled: false });
+    index::write_with_boot(&mut lies, &store.root().join("index"), "the start of the machine before this one", false)
+        .unwrap();
     assert_eq!(look(&Store::open(dir.path()).unwrap(), 1), "`a.txt` is not what was stored");
     // The same without a start in between is the memo's whole point.
-    lies.write(&store.root().join("index"), false).unwrap();
+    index::write(&mut lies, &store.root().join("index"), false).unwrap();
     assert_eq!(look(&Store::open(dir.path()).unwrap(), 1), "hit");
 }
 

@@ -1,21 +1,21 @@
-//! [`Hands`]: the threads on which nodes run. One for each node that runs at the same time, kept for the nodes that come
-//! later; what they do is not known here.
+//! [`ThreadPool`]: the threads on which nodes run, one for each node that runs at the same time. A thread is kept for
+//! later nodes.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Scope;
 
-/// What a thread is to do.
+/// The work of a thread.
 pub type Task<'a> = Box<dyn FnOnce() + Send + 'a>;
 
-/// As many threads as were ever busy at once. They end when this is dropped and their tasks are done.
+/// As many threads as were ever busy at once. They end when the pool is dropped and their tasks are done.
 #[derive(Default)]
-pub struct Hands<'a> {
+pub struct ThreadPool<'a> {
     threads: usize,
     tasks: Option<(mpsc::Sender<Task<'a>>, Arc<Mutex<mpsc::Receiver<Task<'a>>>>)>,
 }
 
-impl<'a> Hands<'a> {
-    /// Has `task` done, as one of `busy` that are, with this one.
+impl<'a> ThreadPool<'a> {
+    /// Runs `task` on a thread of the pool. `busy` is the number of tasks that run now, including this one.
     pub fn give<'s>(&mut self, task: Task<'a>, busy: usize, scope: &'s Scope<'s, 'a>)
     where
         'a: 's,
@@ -27,7 +27,7 @@ impl<'a> Hands<'a> {
         while self.threads < busy {
             let receiver = receiver.clone();
             scope.spawn(move || {
-                // The lock is held while waiting: the others wait behind it.
+                // One thread waits for a task with the lock; the others wait for the lock.
                 let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 while let Ok(task) = next() {
                     task();
@@ -45,12 +45,12 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn as_many_threads_as_tasks_at_once_and_all_are_done() {
+    fn thread_pool_has_one_thread_for_each_concurrent_task() {
         let threads = Mutex::new(HashSet::new());
         let done = Mutex::new(0);
         let meet = std::sync::Barrier::new(3);
         std::thread::scope(|scope| {
-            let mut hands = Hands::default();
+            let mut hands = ThreadPool::default();
             let task = || {
                 threads.lock().unwrap().insert(std::thread::current().id());
                 *done.lock().unwrap() += 1;

@@ -1,4 +1,4 @@
-//! What runs and pipelines reach: the keys of their results. For those who clear the store up, or carry results away.
+//! The keys of the results that runs and pipelines use: the roots of a garbage collection, and of an export.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,39 +12,39 @@ use crate::cache::{CacheKey, Store};
 use super::executor::Executor;
 use super::freshness::{Freshness, status};
 use super::graph::Graph;
-use super::run::RunOptions;
+use super::options::RunOptions;
 
 /// A run and the results that it made or found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunReach {
+pub struct RunKeys {
     /// The run's id.
     pub run: String,
     /// Its pipeline's name.
     pub pipeline: String,
     /// The keys that its journal names.
     pub keys: BTreeSet<CacheKey>,
-    /// What of its journal cannot be read. Then it may have made and found more than `keys`.
+    /// Why a part of its journal cannot be read. Then it may have made and found more than `keys`.
     pub broken: Option<String>,
 }
 
 /// The runs whose journals lie in `folder`, latest first. A run that changed nothing left none.
 ///
-/// Read without regard to what the events are, so that journals of other versions of `dpt` count too: whatever has a key is
-/// reached. Of a journal that cannot be read it is said why; the last line of a run that was killed may be cut short.
+/// Every key in a journal counts, whatever its event is, so that journals of other versions of `dpt` count too. The
+/// last line of a run that was killed may be cut short.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
-    /// Their keys, where they have any: an event may also tell how many nodes there are.
+/// Fails if the folder cannot be read.
+pub fn runs(folder: &Path) -> Result<Vec<RunKeys>, Diag> {
+    /// The nodes of an event with their keys. In other events the field is a number.
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Nodes {
-        Keys(BTreeMap<String, CacheKey>),
+        KeyMaker(BTreeMap<String, CacheKey>),
         Other(serde::de::IgnoredAny),
     }
     impl Default for Nodes {
         fn default() -> Self {
-            Self::Keys(BTreeMap::new())
+            Self::KeyMaker(BTreeMap::new())
         }
     }
     #[derive(Deserialize)]
@@ -64,7 +64,7 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
     names.reverse();
     let mut runs = Vec::new();
     for run in names {
-        let mut reach = RunReach { run, ..RunReach::default() };
+        let mut reach = RunKeys { run, ..RunKeys::default() };
         let text = fs::read(&folder.join(format!("{}.jsonl", reach.run))).unwrap_or_else(|error| {
             reach.broken = Some(error.to_string());
             Vec::new()
@@ -74,12 +74,12 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
                 Ok(line) => line,
                 Err(_) if !line.ends_with(b"\n") => break,
                 Err(error) => {
-                    reach.broken.get_or_insert_with(|| format!("line {} is no event: {error}", number + 1));
+                    reach.broken.get_or_insert_with(|| format!("line {} is not an event: {error}", number + 1));
                     continue;
                 }
             };
             reach.keys.extend(line.key);
-            if let Nodes::Keys(nodes) = line.nodes {
+            if let Nodes::KeyMaker(nodes) = line.nodes {
                 reach.keys.extend(nodes.into_values());
             }
             if let Some(name) = line.pipeline.filter(|_| reach.pipeline.is_empty()) {
@@ -91,11 +91,11 @@ pub fn runs(folder: &Path) -> Result<Vec<RunReach>, Diag> {
     Ok(runs)
 }
 
-/// The results that the nodes of a graph have now. With `before` also those that each had when it was last found or made, so
-/// that what is being edited loses nothing.
+/// The results that the nodes of a graph have now. With `before` also those that each had when it was last found or
+/// made, so that a pipeline that is being edited loses nothing.
 ///
 /// # Errors
-/// When it cannot be told for a node, because something outside the store cannot be read.
+/// Fails if the key of a node is unknown, because something outside the store cannot be read.
 pub fn of_graph(
     graph: &Graph,
     store: &Store,
@@ -123,7 +123,7 @@ mod tests {
     use crate::cache::Recipe;
 
     #[test]
-    fn whatever_has_a_key_is_reached_also_in_journals_of_others() {
+    fn gc_roots_include_keys_of_unknown_events() {
         let dir = tempfile::tempdir().unwrap();
         let key = |n| Recipe::new("train", n).key();
         let line = |n| format!("{{\"at\":1,\"event\":\"of-tomorrow\",\"key\":\"{}\"}}\n", key(n).hex());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn journal_with_a_broken_line_is_told_and_one_with_a_cut_last_line_is_not() {
+    fn broken_journal_line_is_reported_and_a_cut_last_line_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let whole = "{\"at\":1,\"event\":\"run-started\",\"run\":\"a\",\"pipeline\":\"p\"}\n";
         let texts: [(&str, Vec<u8>); 4] = [
@@ -154,6 +154,6 @@ mod tests {
         let runs = runs(dir.path()).unwrap();
         let broken: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.broken.is_some())).collect();
         assert_eq!(broken, [("5", true), ("4", false), ("3", true), ("2", true), ("1", false)]);
-        assert!(runs[3].broken.as_deref().unwrap().starts_with("line 2 is no event"), "{runs:?}");
+        assert!(runs[3].broken.as_deref().unwrap().starts_with("line 2 is not an event"), "{runs:?}");
     }
 }

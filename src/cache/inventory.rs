@@ -1,5 +1,5 @@
-//! [`Census`]: all that lies in a store, by looking at every manifest and every object. For people and for gc; a run never
-//! needs it.
+//! [`Inventory`]: everything in a store, found by reading every manifest and asking for every object. For `gc`, `ls`
+//! and other commands; a run never needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,50 +13,76 @@ use crate::base::walk;
 
 use super::entry::Entry;
 use super::key::CacheKey;
-use super::recipe::Name;
+use super::recipe::FieldName;
 use super::stat::Signature;
 use super::store::Store;
 
-/// What is in a store.
+/// The contents of a store.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct Inventory {
     /// Every entry whose manifest is whole, oldest first.
     pub entries: Vec<Entry>,
     /// Manifests that cannot be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Every object there is, right or wrong.
+    /// Every object, whether its bytes are right or not.
     pub objects: BTreeMap<Digest, Signature>,
 }
 
 impl Entry {
-    /// When it was last made or made anew: seconds since 1970.
+    /// When its newest result was made: seconds since 1970.
     pub fn at(&self) -> u64 {
         self.made.iter().map(|made| made.at).max().unwrap_or(0)
     }
 
-    /// Its stage kind, as its recipe says.
+    /// Its stage kind, from its recipe.
     pub fn kind(&self) -> String {
-        self.recipe.get(&Name::Stage).map(ToString::to_string).unwrap_or_default()
+        self.recipe.get(&FieldName::Stage).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// How long all its makings took.
+    /// How long all its results took to make, in seconds.
     pub fn seconds(&self) -> f64 {
         self.made.iter().map(|made| made.seconds).sum()
     }
 
-    /// The objects of all its makings, each once, with their sizes.
+    /// The objects of all its results, each once, with their sizes.
     pub fn objects(&self) -> BTreeMap<Digest, u64> {
         self.made.iter().flat_map(|made| made.files.values()).map(|file| (file.bytes, file.size)).collect()
     }
 }
 
-impl Census {
+impl Inventory {
+    /// Reads every manifest of the store that is written, and lists its objects. Hashes nothing.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn of(store: &Store) -> Result<Self, Diag> {
+        let manifests: Vec<_> = named(&store.root().join("entries"), ".json")?;
+        let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
+        let mut inventory = Self::default();
+        for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
+            match entry {
+                Some(Ok(entry)) => inventory.entries.push(entry),
+                Some(Err(why)) => inventory.unreadable.push((path, why)),
+                // Removed since the folder was listed.
+                None => {}
+            }
+        }
+        inventory.entries.sort_by_key(|entry| (entry.at(), entry.key));
+        for (digest, path) in named(&store.root().join("objects"), "")? {
+            if let Some(signature) = Signature::at(&path)? {
+                inventory.objects.insert(digest, signature);
+            }
+        }
+        Ok(inventory)
+    }
+
     /// Bytes of all objects.
     pub fn size(&self) -> u64 {
         self.objects.values().map(|object| object.size).sum()
     }
 
-    /// Entries and bytes by group; an object that several groups share counts for the first in the order of their names.
+    /// Entries and bytes by group. An object that several groups share counts for the first of them in alphabetical
+    /// order.
     pub fn grouped(&self, group: impl Fn(&Entry) -> String) -> BTreeMap<String, (usize, u64)> {
         let mut entries: Vec<_> = self.entries.iter().map(|entry| (group(entry), entry)).collect();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -73,34 +99,7 @@ impl Census {
     }
 }
 
-impl Store {
-    /// Looks at everything in the store that is written. Hashes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn census(&self) -> Result<Census, Diag> {
-        let manifests: Vec<_> = named(&self.root().join("entries"), ".json")?;
-        let read = |(digest, path): (Digest, PathBuf)| Ok((Entry::read(&path, CacheKey(digest))?, path));
-        let mut census = Census::default();
-        for (entry, path) in manifests.into_par_iter().map(read).collect::<Result<Vec<_>, Diag>>()? {
-            match entry {
-                Some(Ok(entry)) => census.entries.push(entry),
-                Some(Err(why)) => census.unreadable.push((path, why)),
-                // Gone since the folder was listed.
-                None => {}
-            }
-        }
-        census.entries.sort_by_key(|entry| (entry.at(), entry.key));
-        for (digest, path) in named(&self.root().join("objects"), "")? {
-            if let Some(signature) = Signature::at(&path)? {
-                census.objects.insert(digest, signature);
-            }
-        }
-        Ok(census)
-    }
-}
-
-/// The files `ab/cdef…` with this ending below `folder`. What has another name is not ours.
+/// The files `ab/cdef…` with this ending below `folder`. Files with other names are left out.
 pub(super) fn named(folder: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)>, Diag> {
     let mut found = Vec::new();
     for dir in list(folder)? {
@@ -117,7 +116,7 @@ pub(super) fn named(folder: &Path, ending: &str) -> Result<Vec<(Digest, PathBuf)
     Ok(found)
 }
 
-/// What is in a folder, by name; nothing where there is none.
+/// The contents of a folder, sorted by name; empty if there is no such folder.
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Diag> {
     let items = match std::fs::read_dir(folder) {
         Ok(items) => items,
@@ -132,11 +131,11 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, Diag> {
     Ok(paths)
 }
 
-/// All plain files below a folder, links not followed: how many, their bytes, and when the last of them changed (nanoseconds
-/// since 1970). Of a plain file: itself.
+/// The number of plain files at and below a path, their bytes, and when the last of them changed (nanoseconds since
+/// 1970). Links are not followed.
 ///
 /// # Errors
-/// When something there cannot be read.
+/// Fails if something there cannot be read.
 pub fn below(path: &Path) -> Result<(usize, u64, i64), Diag> {
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
@@ -149,7 +148,7 @@ pub fn below(path: &Path) -> Result<(usize, u64, i64), Diag> {
     }
     let mut sum = (0, 0, own);
     walk::walk(walk::open(path).map_err(on("read", path))?, path, usize::MAX, &mut |entry| {
-        // What is removed meanwhile does not count.
+        // It was removed meanwhile.
         let Ok(stat) = entry.stat() else { return Ok(()) };
         let (files, bytes) = if entry.kind.is_dir() { (0, 0) } else { (1, stat.st_size as u64) };
         #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]

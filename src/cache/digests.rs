@@ -1,5 +1,5 @@
-//! What is known of bytes besides their digest, so that nobody need read them again to find out: of a file of the working
-//! tree, what the key has of it; of a file that is stored, what it means.
+//! Digests that are known already, so that nobody reads the bytes again: of a file of the working tree, what its key
+//! counted; of a file that is being stored, its digests.
 
 use std::path::Path;
 
@@ -8,21 +8,21 @@ use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::watch::Watch;
 
-use super::index::About;
+use super::index::OtherDigests;
 use super::store::Store;
 
 impl Store {
-    /// What was found when the file at `path` was last hashed; `None` where it never was.
+    /// What the index has of the file at `path` since it was last hashed; `None` if it never was.
     pub fn counted(&self, path: &Path) -> Option<Counted> {
         let index = self.index();
         let memo = index.files.get(&self.absolute(path))?;
         let signature = Some(memo.signature).filter(|signature| !signature.racy(memo.hashed_at));
-        let sha256 = index.about.get(&memo.digest).and_then(|about| about.sha256);
+        let sha256 = index.other_digests.get(&memo.digest).and_then(|other| other.sha256);
         Some(Counted { digest: memo.digest, signature, sha256 })
     }
 
-    /// The digests of the bytes of the file `name`, which lies at `path`, and of what it means: as far as they are `known`
-    /// they are not taken again. A `foreign` file that is not what its ending says counts by its bytes, and the note says so.
+    /// The digest of the bytes of the file `name` at `path`, and its logical digest. Those that are `known` are not
+    /// computed again. A `foreign` file that is not what its ending says counts by its bytes, and the note says so.
     pub(super) fn digests(
         &self,
         name: &str,
@@ -44,13 +44,14 @@ impl Store {
         Ok((bytes, logical, note))
     }
 
-    /// Keeps the SHA-256 of what is `known`, and tells what the bytes mean if that was found out before.
+    /// Remembers the SHA-256 of large bytes. Returns their logical digest if `name` is a file of tensors and the index
+    /// has it.
     fn learn(&self, name: &str, known: &Known) -> Option<Digest> {
         let mut index = self.index();
         if known.sha256.is_some() && known.size >= LARGE {
-            index.learn(known.bytes, About { tensors: None, sha256: known.sha256 });
+            index.learn(known.bytes, OtherDigests { tensors: None, sha256: known.sha256 });
         }
-        let about = index.about.get(&known.bytes)?;
-        about.tensors.filter(|_| kind_of(name).name == "tensors")
+        let other = index.other_digests.get(&known.bytes)?;
+        other.tensors.filter(|_| kind_of(name).name == "tensors")
     }
 }

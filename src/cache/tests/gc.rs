@@ -1,15 +1,17 @@
-//! Clearing up: what is kept, what goes, in which order, and that nobody is disturbed.
+//! Tests of gc: what it keeps, what it removes, in which order, and that it disturbs no run.
 
 use std::fs as files;
 
-use crate::cache::attacks::{claim, count, look, make, object, recipe};
-use crate::cache::{Store, Work};
+use std::time::Duration;
 
+use super::super::gc::{GcLimits, Sweep, older, plan, sweep};
+use super::super::inventory::{Inventory, list};
 use super::*;
+use crate::base::digest::Digest;
 
-/// Everything that nobody keeps, however young.
-fn all() -> Limits {
-    Limits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..Limits::default() }
+/// Removes everything that is not kept, however young.
+fn all() -> GcLimits {
+    GcLimits { grace: Duration::ZERO, leftovers: Duration::ZERO, ..GcLimits::default() }
 }
 
 fn key(n: i64) -> CacheKey {
@@ -17,11 +19,11 @@ fn key(n: i64) -> CacheKey {
 }
 
 /// Plans and sweeps, keeping these.
-fn gc(store: &Store, kept: &[i64], limits: Limits) -> Sweep {
+fn gc(store: &Store, kept: &[i64], limits: GcLimits) -> Sweep {
     let keep = |key| kept.iter().any(|n| recipe(*n).key() == key);
-    let plan = store.plan_gc(&keep, limits).unwrap();
+    let plan = plan(store, &keep, limits).unwrap();
     let alone = store.alone().unwrap().expect("nobody else is there");
-    let done = store.sweep(&plan, &keep, limits, &alone).unwrap();
+    let done = sweep(store, &plan, &keep, limits, &alone).unwrap();
     assert_eq!((done.entries.len(), done.bytes()), (plan.entries.len(), plan.bytes()));
     done
 }
@@ -34,11 +36,11 @@ fn store() -> (tempfile::TempDir, Store) {
 
 /// How many objects there are.
 fn objects(store: &Store) -> usize {
-    store.census().unwrap().objects.len()
+    Inventory::of(store).unwrap().objects.len()
 }
 
 #[test]
-fn what_is_kept_stays_whole_and_the_rest_goes() {
+fn gc_keeps_kept_entries_whole_and_removes_the_rest() {
     let (dir, store) = store();
     (0..4).for_each(|n| drop(make(&store, n, if n < 2 { "shared" } else { "own" })));
     store.flush().unwrap();
@@ -60,7 +62,7 @@ fn what_is_kept_stays_whole_and_the_rest_goes() {
 fn a_plan_removes_nothing() {
     let (_dir, store) = store();
     make(&store, 1, "one");
-    assert_eq!(store.plan_gc(&|_| false, all()).unwrap().entries.len(), 1);
+    assert_eq!(plan(&store, &|_| false, all()).unwrap().entries.len(), 1);
     assert_eq!(look(&store, 1), "hit");
 }
 
@@ -72,14 +74,14 @@ fn what_is_young_stays() {
     let orphan = store.own_object(&Digest::of(b"orphan"));
     files::create_dir_all(orphan.parent().unwrap()).unwrap();
     files::write(&orphan, "orphan").unwrap();
-    assert!(gc(&store, &[], Limits::default()).is_empty());
-    let old = Limits { older_than: Some(Duration::from_secs(60)), ..all() };
+    assert!(gc(&store, &[], GcLimits::default()).is_empty());
+    let old = GcLimits { older_than: Some(Duration::from_secs(60)), ..all() };
     assert_eq!((gc(&store, &[], old).entries.len(), orphan.exists()), (0, false));
     assert_eq!(gc(&store, &[], all()).entries.len(), 1);
 }
 
 #[test]
-fn a_clock_that_was_set_back_makes_nothing_old() {
+fn clock_set_back_makes_nothing_old() {
     let now = 1_000_000_000_000;
     assert!(!older(now + 5, now, Duration::from_secs(1)) && !older(i64::MAX, now, Duration::from_secs(1)));
     assert!(older(0, now, Duration::from_secs(1000)) && !older(0, now, Duration::from_secs(1001)));
@@ -87,22 +89,22 @@ fn a_clock_that_was_set_back_makes_nothing_old() {
 }
 
 #[test]
-fn down_to_a_size_what_is_quickest_to_make_again_for_its_bytes_goes_first() {
+fn gc_to_a_size_removes_cheap_results_first() {
     let (_dir, store) = store();
     // Seconds a byte: 0.1, 1, 0.01.
     for (n, len, seconds) in [(1, 10, 1.0), (2, 20, 20.0), (3, 300, 3.0)] {
         let miss = claim(&store, n);
         files::write(miss.out().join("a.txt"), vec![b'a' + n as u8; len]).unwrap();
-        miss.commit(&recipe(n), Work { seconds, ..Work::default() }).unwrap();
+        miss.commit(&recipe(n), CommitInfo { seconds, ..CommitInfo::default() }).unwrap();
     }
     store.clear_away();
-    let limit = |max| Limits { max_size: Some(max), ..all() };
+    let limit = |max| GcLimits { max_size: Some(max), ..all() };
     assert!(gc(&store, &[], limit(330)).is_empty());
     let keys = |sweep: Sweep| sweep.entries.iter().map(|gone| gone.key).collect::<Vec<_>>();
-    assert_eq!(keys(store.plan_gc(&|_| false, limit(29)).unwrap()), [key(3), key(1)]);
+    assert_eq!(keys(plan(&store, &|_| false, limit(29)).unwrap()), [key(3), key(1)]);
     assert_eq!(keys(gc(&store, &[], limit(30))), [key(3)]);
     assert_eq!([1, 2, 3].map(|n| look(&store, n)), ["hit", "hit", "missing"]);
-    // What is kept is kept, whatever the size.
+    // Kept entries stay, whatever the size.
     assert_eq!(keys(gc(&store, &[2], limit(0))), [key(1)]);
     assert_eq!(look(&store, 2), "hit");
 }
@@ -118,21 +120,21 @@ fn a_store_in_use_is_left_alone() {
 }
 
 #[test]
-fn what_others_came_to_need_after_the_plan_stays() {
+fn sweep_keeps_what_was_needed_after_the_plan() {
     let (dir, store) = store();
     make(&store, 1, "one");
     make(&store, 2, "two");
-    let plan = store.plan_gc(&|_| false, all()).unwrap();
-    // Another process makes one more, which shares a file with what is to go.
+    let plan = plan(&store, &|_| false, all()).unwrap();
+    // Another process makes one more, which shares a file with an entry to remove.
     make(&Store::open(&dir.path().join("cache")).unwrap(), 3, "two");
-    let done = store.sweep(&plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
+    let done = sweep(&store, &plan, &|k| k == key(1), all(), &store.alone().unwrap().unwrap()).unwrap();
     assert_eq!(done.entries.iter().map(|gone| gone.key).collect::<Vec<_>>(), [key(2)]);
     let fresh = Store::open(&dir.path().join("cache")).unwrap();
     assert_eq!([1, 2, 3].map(|n| look(&fresh, n)), ["hit", "missing", "hit"]);
 }
 
 #[test]
-fn leftovers_of_dead_runs_go_and_held_folders_stay() {
+fn gc_removes_leftovers_of_dead_runs_and_no_held_folder() {
     let (_dir, store) = store();
     let stored = make(&store, 1, "one");
     // A dead run with a checkpoint, a dead one without, and one that is alive.
@@ -155,10 +157,10 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
     files::write(alive.scratch().join("checkpoint"), "step 1").unwrap();
     files::write(object(&store, &stored).with_file_name(".tmp-x"), "half").unwrap();
     files::write(store.root().join("quarantine/bad"), "bad").unwrap();
-    files::create_dir_all(store.root().join("work").join(format!("{}1-2", super::super::pack::UNPACKING))).unwrap();
+    files::create_dir_all(store.root().join("work").join(format!("{}1-2", crate::cache::archive::UNPACKING))).unwrap();
     files::write(store.root().join("work/mine.txt"), "foreign").unwrap();
 
-    let week = Limits { leftovers: Duration::from_secs(604_800), ..all() };
+    let week = GcLimits { leftovers: Duration::from_secs(604_800), ..all() };
     let done = gc_work(&store, week);
     assert_eq!(done, (2, 0, 1), "checkpoints and quarantine are kept for a week");
     assert!(store.root().join("work").join(key(2).hex()).join("scratch/checkpoint").exists());
@@ -170,15 +172,15 @@ fn leftovers_of_dead_runs_go_and_held_folders_stay() {
 }
 
 /// Sweeps, keeping entry 1; how many working folders, quarantined and temporary files went.
-fn gc_work(store: &Store, limits: Limits) -> (usize, usize, usize) {
+fn gc_work(store: &Store, limits: GcLimits) -> (usize, usize, usize) {
     let keep = |k| k == key(1);
-    let plan = store.plan_gc(&keep, limits).unwrap();
-    let done = store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    let plan = plan(store, &keep, limits).unwrap();
+    let done = sweep(store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
     (done.work.len(), done.quarantine.len(), done.temporary.len())
 }
 
 #[test]
-fn what_lies_behind_links_is_not_swept_away() {
+fn gc_does_not_follow_links() {
     let (dir, store) = store();
     let outside = dir.path().join("outside");
     files::create_dir(&outside).unwrap();
@@ -194,7 +196,7 @@ fn what_lies_behind_links_is_not_swept_away() {
 }
 
 #[test]
-fn objects_of_entries_that_cannot_be_read_stay() {
+fn gc_keeps_objects_of_unreadable_entries() {
     let (_dir, store) = store();
     let stored = make(&store, 1, "of a later dpt");
     let manifest = store.manifest(key(1));

@@ -1,43 +1,20 @@
-//! Attacks on the store: cut and flipped files, foreign files, killed writers, two writers, folders that cannot be written.
+//! Attacks on the store: cut and flipped files, foreign files, killed writers, two writers, folders that cannot be
+//! written.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::artifact::Known;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
-use crate::base::value::Value;
 
-use super::recipe::{Content, Name};
 use super::*;
 
-pub(super) fn recipe(n: i64) -> Recipe {
-    Recipe::new("train", 1).with(Name::Param("n".into()), Content::Value(Value::Int(n)))
-}
-
-pub(super) fn any(_: &BTreeMap<String, String>) -> bool {
-    true
-}
-
-/// Makes the result of recipe `n`: `a.txt` with this text.
-pub(super) fn make(store: &Store, n: i64, text: &str) -> std::sync::Arc<Stored> {
-    let miss = claim(store, n);
-    fs::write(miss.out().join("a.txt"), text).unwrap();
-    miss.commit(&recipe(n), Work { node: format!("train[n={n}]"), ..Work::default() }).unwrap()
-}
-
-pub(super) fn claim(store: &Store, n: i64) -> Miss<'_> {
-    match store.claim(recipe(n).key(), &any, false).unwrap() {
-        Claim::Miss(miss) => *miss,
-        other => panic!("expected a miss, got {other:?}"),
-    }
-}
-
 #[test]
-fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
+fn digest_of_the_writer_is_used_if_the_size_fits() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (right, other) = (Digest::of(b"text"), Digest::of(b"else"));
@@ -46,35 +23,13 @@ fn a_digest_from_the_writer_spares_the_hashing_unless_its_size_cannot_be() {
         let miss = claim(&store, n);
         fs::write(miss.out().join("a.txt"), "text").unwrap();
         let hashed = BTreeMap::from([("a.txt".to_owned(), known), ("no such file".to_owned(), known)]);
-        miss.commit(&recipe(n), Work { hashed, ..Work::default() }).unwrap();
+        miss.commit(&recipe(n), CommitInfo { hashed, ..CommitInfo::default() }).unwrap();
         store.entry(recipe(n).key()).unwrap().unwrap().made[0].files["a.txt"].bytes
     };
     assert_eq!(bytes(1, (4, right)), right);
     assert_eq!(bytes(2, (5, other)), right);
     // It is believed, and found out when the file is looked at with care.
     assert_eq!(bytes(3, (4, other)), other);
-}
-
-pub(super) fn look(store: &Store, n: i64) -> String {
-    match store.look(recipe(n).key(), &any).unwrap() {
-        Found::Hit(_) => "hit".into(),
-        Found::Missing => "missing".into(),
-        Found::Other(_) => "other".into(),
-        Found::Damaged(parts) => parts.iter().map(|p| p.what.clone()).collect::<Vec<_>>().join("; "),
-    }
-}
-
-pub(super) fn object(store: &Store, stored: &Stored) -> PathBuf {
-    store.paths(stored)["a.txt"].clone()
-}
-
-pub(super) fn overwrite(path: &Path, bytes: &[u8]) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(path, bytes).unwrap();
-}
-
-pub(super) fn count(store: &Store, folder: &str) -> usize {
-    fs::read_dir(store.root().join(folder)).unwrap().count()
 }
 
 /// Both by a store that remembers and by one that has nothing but the files.
@@ -84,7 +39,7 @@ fn both(dir: &Path, store: &Store, n: i64) -> [String; 2] {
 }
 
 #[test]
-fn stored_files_are_read_only_and_found_by_another_store() {
+fn stored_files_are_read_only_and_another_store_finds_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let stored = make(&store, 1, "one");
@@ -96,7 +51,7 @@ fn stored_files_are_read_only_and_found_by_another_store() {
 }
 
 #[test]
-fn exported_files_have_their_names_and_are_the_users_own() {
+fn exported_files_have_names_and_may_be_edited() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let stored = make(&store, 1, "one");
@@ -110,7 +65,7 @@ fn exported_files_have_their_names_and_are_the_users_own() {
 }
 
 #[test]
-fn a_store_lies_at_the_project_or_beside_the_pipeline() {
+fn store_folder_is_at_the_project_or_beside_the_pipeline() {
     let dir = tempfile::tempdir().unwrap();
     let pipeline = dir.path().join("a/b/p.toml");
     fs::create_dir_all(dir.path().join("a/b")).unwrap();
@@ -121,7 +76,7 @@ fn a_store_lies_at_the_project_or_beside_the_pipeline() {
 }
 
 #[test]
-fn flipped_cut_emptied_and_removed_objects_are_damage() {
+fn lookup_reports_flipped_cut_empty_and_missing_objects() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let attacks: [fn(&Path); 4] =
@@ -148,7 +103,7 @@ fn a_damaged_manifest_is_set_aside() {
     for (bad, what) in [
         (text[..9].to_owned(), "its manifest is not whole"),
         (text.replace("\"a.txt\"", "\"b.txt\""), "its manifest is not what was written"),
-        (text.replace("\"schema\": 1\n", "\"schema\": 7\n"), "its manifest has schema 7, this `dpt` knows 1"),
+        (text.replace("\"schema\": 1\n", "\"schema\": 7\n"), "its manifest has schema 7, and this `dpt` reads 1"),
     ] {
         overwrite(&manifest, bad.as_bytes());
         fs::remove_file(store.root().join("index")).ok();
@@ -161,7 +116,7 @@ fn a_damaged_manifest_is_set_aside() {
 }
 
 #[test]
-fn a_manifest_under_another_key_is_no_hit() {
+fn manifest_under_another_key_is_no_hit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     make(&store, 1, "one");
@@ -186,7 +141,7 @@ fn foreign_files_do_no_harm() {
 }
 
 #[test]
-fn a_wrong_object_in_the_place_of_a_new_one_is_replaced() {
+fn commit_replaces_a_wrong_object() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let place = store.object(&crate::base::digest::Digest::of(b"one"));
@@ -198,28 +153,28 @@ fn a_wrong_object_in_the_place_of_a_new_one_is_replaced() {
 }
 
 #[test]
-fn a_link_to_a_file_of_the_user_becomes_a_copy() {
+fn hard_link_to_a_user_file_becomes_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("cache")).unwrap();
     let users = dir.path().join("mine.txt");
     fs::write(&users, "one").unwrap();
     let miss = claim(&store, 1);
     fs::hard_link(&users, miss.out().join("a.txt")).unwrap();
-    let stored = miss.commit(&recipe(1), Work::default()).unwrap();
+    let stored = miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     fs::write(&users, "two").unwrap();
     assert_eq!(fs::read(object(&store, &stored)).unwrap(), b"one");
     assert_eq!(look(&store, 1), "hit");
 }
 
 #[test]
-fn what_a_failed_commit_leaves_is_no_result() {
+fn failed_commit_leaves_no_result() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let miss = claim(&store, 1);
     fs::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
     fs::write(miss.out().join("a.txt"), "one").unwrap();
     fs::write(miss.out().join("b.parquet"), "not a table").unwrap();
-    let error = miss.commit(&recipe(1), Work::default()).unwrap_err();
+    let error = miss.commit(&recipe(1), CommitInfo::default()).unwrap_err();
     assert!(error.message.contains("b.parquet` is not a parquet table"), "{error}");
     assert_eq!(look(&store, 1), "missing");
     let miss = claim(&store, 1);
@@ -228,12 +183,12 @@ fn what_a_failed_commit_leaves_is_no_result() {
 }
 
 #[test]
-fn metrics_that_are_no_numbers_are_kept_as_notes() {
+fn metrics_that_are_not_finite_become_notes() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let miss = claim(&store, 1);
     let metrics = [("loss".to_owned(), f64::NAN), ("accuracy".to_owned(), 0.5)].into();
-    miss.commit(&recipe(1), Work { metrics, ..Work::default() }).unwrap();
+    miss.commit(&recipe(1), CommitInfo { metrics, ..CommitInfo::default() }).unwrap();
     let made = store.entry(recipe(1).key()).unwrap().unwrap().made.remove(0);
     assert_eq!((made.metrics.len(), made.notes), (1, vec!["metric `loss` is NaN".to_owned()]));
 }
@@ -253,7 +208,7 @@ fn two_writers_at_once_one_result() {
                             Claim::Busy(_) => std::thread::yield_now(),
                             Claim::Miss(miss) => {
                                 fs::write(miss.out().join("a.txt"), n.to_string()).unwrap();
-                                miss.commit(&recipe(n), Work::default()).unwrap();
+                                miss.commit(&recipe(n), CommitInfo::default()).unwrap();
                                 made.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                             }
                         }
@@ -266,10 +221,10 @@ fn two_writers_at_once_one_result() {
     assert_eq!(made.into_inner(), 10);
     let store = Store::open(dir.path()).unwrap();
     assert!((0..10).all(|n| look(&store, n) == "hit"));
-    assert_eq!(store.index().packed.results_sorted().count(), 10);
+    assert_eq!(store.index().file.results_sorted().count(), 10);
 }
 
-/// What a writer does that is killed: run by the test below, in a process of its own.
+/// A writer that is killed. The test below runs it in another process.
 #[test]
 fn writer_that_is_killed() {
     let Ok(dir) = std::env::var("DPT_TEST_KILLED_WRITER") else { return };
@@ -284,11 +239,11 @@ fn writer_that_is_killed() {
 }
 
 #[test]
-fn a_killed_writer_leaves_its_scratch_and_no_lock() {
+fn killed_writer_leaves_its_scratch_and_no_lock() {
     use std::io::{BufRead, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "cache::attacks::writer_that_is_killed", "--nocapture"])
+        .args(["--exact", "cache::tests::attacks::writer_that_is_killed", "--nocapture"])
         .env("DPT_TEST_KILLED_WRITER", dir.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -306,7 +261,7 @@ fn a_killed_writer_leaves_its_scratch_and_no_lock() {
     assert_eq!(miss.written().unwrap(), [""; 0]);
     assert_eq!(fs::read_to_string(miss.scratch().join("checkpoint")).unwrap(), "step 9");
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    miss.commit(&recipe(1), Work::default()).unwrap();
+    miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert_eq!(look(&store, 1), "hit");
     let work = store.root().join("work");
     drop(store);
@@ -314,7 +269,7 @@ fn a_killed_writer_leaves_its_scratch_and_no_lock() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
+fn store_that_cannot_be_created_says_where_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cache");
     fs::write(&file, "a file").unwrap();
@@ -324,33 +279,10 @@ fn a_store_that_cannot_be_made_says_where_and_what_to_do() {
     assert!(error.help.unwrap().contains("--cache DIR"));
 }
 
-/// Runs test `name` of this binary again, alone, where `$DIR` is a file system of its own, mounted by `mount`. `false`:
-/// this machine lets no user do that.
-pub(super) fn on_own_disk(name: &str, mount: &str) -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let script = format!("{mount} && exec \"$0\" --exact cache::{name} --nocapture");
-    let run = |script: &str| {
-        Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .env("DIR", dir.path())
-            .env("DPT_TEST_OWN_DISK", dir.path())
-            .output()
-    };
-    if !run(mount).is_ok_and(|output| output.status.success()) {
-        println!("skipped: no user may mount a file system here");
-        return false;
-    }
-    let output = run(&script).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    true
-}
-
 #[test]
-fn a_full_disk_is_told_and_loses_nothing() {
+fn full_disk_is_reported_and_loses_nothing() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("attacks::a_full_disk_is_told_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
+        on_own_disk("attacks::full_disk_is_reported_and_loses_nothing", "mount -t tmpfs -o size=256k tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -360,7 +292,7 @@ fn a_full_disk_is_told_and_loses_nothing() {
     fs::write(miss.scratch().join("checkpoint"), "step 9").unwrap();
     let filler = Path::new(&dir).join("filler");
     assert!(fs::write(&filler, vec![0; 1 << 20]).is_err());
-    let error = miss.commit(&recipe(2), Work { seconds: 1.0, ..Work::default() }).unwrap_err();
+    let error = miss.commit(&recipe(2), CommitInfo { seconds: 1.0, ..CommitInfo::default() }).unwrap_err();
     assert_eq!(error.class, Class::Environment);
     assert!(error.message.contains("cannot") && error.help.is_some(), "{error}");
     assert_eq!((look(&store, 1).as_str(), look(&store, 2).as_str()), ("hit", "missing"));
@@ -371,9 +303,9 @@ fn a_full_disk_is_told_and_loses_nothing() {
 }
 
 #[test]
-fn a_read_only_store_is_read_and_refuses_writers() {
+fn read_only_store_can_be_read_and_refuses_writers() {
     let Ok(dir) = std::env::var("DPT_TEST_OWN_DISK") else {
-        on_own_disk("attacks::a_read_only_store_is_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
+        on_own_disk("attacks::read_only_store_can_be_read_and_refuses_writers", "mount -t tmpfs tmpfs \"$DIR\"");
         return;
     };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -386,7 +318,7 @@ fn a_read_only_store_is_read_and_refuses_writers() {
     assert_eq!(look(&store, 1), "hit");
     let error = store.claim(recipe(2).key(), &any, false).unwrap_err();
     assert_eq!(error.class, Class::Environment);
-    assert!(error.message.contains("can be read and not written") && error.help.is_some(), "{error}");
+    assert!(error.message.contains("is read-only, and a new result must be stored") && error.help.is_some(), "{error}");
     let error = Store::open(&Path::new(&dir).join("other")).unwrap_err();
     assert_eq!(error.class, Class::Environment);
 }

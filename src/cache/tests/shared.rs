@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
 
-use super::attacks::{any, claim, count, look, make, object, overwrite, recipe};
 use super::*;
 
 /// A shared store with entries 1 and 2, and a private one before it.
@@ -38,7 +37,7 @@ fn state(dir: &Path) -> Vec<(String, stat::Signature)> {
 }
 
 #[test]
-fn results_of_the_shared_store_are_used_where_they_lie_and_nothing_is_written_there() {
+fn shared_results_are_used_in_place_and_nothing_is_written_there() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     let before = state(&dir.path().join("shared"));
@@ -53,19 +52,19 @@ fn results_of_the_shared_store_are_used_where_they_lie_and_nothing_is_written_th
     own.clear_away();
     assert_eq!(state(&dir.path().join("shared")), before);
     assert_eq!(count(&own, "work"), 0);
-    // What was learnt of the shared files is kept here.
+    // This store remembers the digests of the shared files.
     let again = private(dir.path());
     assert_eq!([1, 2, 3, 4].map(|n| look(&again, n)), ["hit", "hit", "hit", "missing"]);
     assert_eq!(look(&shared, 3), "missing");
 }
 
 #[test]
-fn ones_own_result_goes_first_and_stands_without_the_shared_store() {
+fn own_result_is_preferred_and_outlives_the_shared_store() {
     let dir = tempfile::tempdir().unwrap();
     let (_, own) = both(dir.path());
     let Claim::Miss(miss) = own.claim(recipe(1).key(), &any, true).unwrap() else { panic!("forced") };
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    let stored = miss.commit(&recipe(1), Work::default()).unwrap();
+    let stored = miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert!(object(&own, &stored).starts_with(own.root()));
     fs::remove_dir_all(dir.path().join("shared")).unwrap();
     let alone = Store::open(&dir.path().join("own")).unwrap();
@@ -75,7 +74,7 @@ fn ones_own_result_goes_first_and_stands_without_the_shared_store() {
 }
 
 #[test]
-fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
+fn damage_in_the_shared_store_is_repaired_in_the_own_store() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     let at = shared.object(&Digest::of(b"one"));
@@ -86,7 +85,7 @@ fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
     let miss = claim(&own, 1);
     assert_eq!(miss.damage().len(), 1);
     fs::write(miss.out().join("a.txt"), "one").unwrap();
-    miss.commit(&recipe(1), Work::default()).unwrap();
+    miss.commit(&recipe(1), CommitInfo::default()).unwrap();
     assert_eq!((look(&own, 1).as_str(), fs::read(&at).unwrap().as_slice()), ("hit", b"oNe".as_slice()));
     let manifest = shared.manifest(recipe(2).key());
     overwrite(&manifest, b"{");
@@ -96,7 +95,7 @@ fn damage_in_the_shared_store_is_told_made_anew_here_and_left_there() {
 }
 
 #[test]
-fn no_store_and_one_of_another_layout_are_refused() {
+fn missing_store_and_other_layout_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let own = || Store::open(&dir.path().join("own")).unwrap();
     let error = own().with_shared(&dir.path().join("none")).unwrap_err();
@@ -104,7 +103,7 @@ fn no_store_and_one_of_another_layout_are_refused() {
     fs::create_dir_all(dir.path().join("later/v7/entries")).unwrap();
     let error = own().with_shared(&dir.path().join("later")).unwrap_err();
     assert_eq!(error.notes, ["it has layout v7; this `dpt` reads v1"]);
-    // As one's own, it is left as it is, and a new one is made beside it.
+    // As the own store, it is left as it is, and a new one is created beside it.
     fs::write(dir.path().join("later/v7/entries/x"), "theirs").unwrap();
     make(&Store::open(&dir.path().join("later")).unwrap(), 1, "one");
     assert_eq!(fs::read(dir.path().join("later/v7/entries/x")).unwrap(), b"theirs");
@@ -113,7 +112,7 @@ fn no_store_and_one_of_another_layout_are_refused() {
 }
 
 #[test]
-fn whoever_clears_a_store_up_waits_for_those_who_read_it_as_shared() {
+fn gc_waits_for_readers_of_a_shared_store() {
     let dir = tempfile::tempdir().unwrap();
     let (shared, own) = both(dir.path());
     drop(shared.in_use().unwrap());
