@@ -17,4 +17,5 @@ mod pretrain_resume;
 mod stage_train;
 mod stages_chain;
 mod stub_method;
+mod trainer;
 mod worker;

@@ -1,8 +1,9 @@
-//! [`Checkpoint`]: the file in a stage's scratch folder from which a killed run resumes. Its last 32 bytes are the digest of
-//! all bytes before them, so that a file which was damaged, cut or never synced is seen and not used.
+//! [`Checkpoint`]: the file in a stage's scratch folder from which a killed run resumes. Its last 32 bytes are the
+//! digest of all bytes before them, so that a file that was damaged, truncated or never synced is detected and not
+//! used.
 //!
-//! It is a safetensors file. The state that is no tensor is the one tensor of bytes, [`HEAD`], which the format places last:
-//! JSON, and then the digest.
+//! It is a safetensors file. The state that is not tensors is in the only tensor of bytes, [`HEAD`], which the format
+//! places last: JSON, and then the digest.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -18,21 +19,22 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault::{self, FILE};
 use crate::base::fs;
+use crate::learn::snapshot::Snapshot;
 use crate::model::tensors;
 use crate::stages::ctx::Ctx;
 
 /// The tensor that holds the state and the digest.
 const HEAD: &str = "head";
-/// How many bytes the digest has.
+/// The size of the digest.
 const DIGEST_BYTES: usize = 32;
 
 /// The checkpoint of one run.
-pub(super) struct Checkpoint<'a> {
+pub(in crate::stages) struct Checkpoint<'a> {
     path: PathBuf,
     numerics: &'a BTreeMap<String, String>,
 }
 
-/// What the head says: on what the run was computed, and its own state.
+/// The content of the head: the numerics that the run computes with, and its state.
 #[derive(Serialize, Deserialize)]
 struct Head<S> {
     numerics: BTreeMap<String, String>,
@@ -41,19 +43,23 @@ struct Head<S> {
 
 impl<'a> Checkpoint<'a> {
     /// The checkpoint called `name` in the scratch folder of `ctx`, of a run that computes with `numerics`.
-    pub(super) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
+    pub(in crate::stages) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
         Self { path: ctx.job.scratch.join(name), numerics }
     }
 
-    /// Replaces the checkpoint: after a kill or a power cut the old one is there, or the new one.
+    /// Replaces the checkpoint. After a kill or a power cut the old one exists, or the new one.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self, state: &impl Serialize, mut tensors: BTreeMap<String, Tensor>) -> Result<(), Diag> {
+    pub(in crate::stages) fn write(
+        &self,
+        state: &impl Serialize,
+        mut tensors: BTreeMap<String, Tensor>,
+    ) -> Result<(), Diag> {
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.kind() == Kind::Uint8) {
             return Err(Diag::error(
                 Class::Bug,
-                format!("tensor `{name}` of a checkpoint has bytes, as the head alone may"),
+                format!("tensor `{name}` of a checkpoint has bytes, which only the head may have"),
             ));
         }
         let mut head = serde_json::to_vec(&Head { numerics: self.numerics.clone(), state }).expect("plain data");
@@ -71,12 +77,15 @@ impl<'a> Checkpoint<'a> {
         Ok(fs::sync_dir(folder)?)
     }
 
-    /// The state and the tensors of the checkpoint. `None`: there is none, or it cannot be used. One that cannot be used
-    /// is set aside with a note: it costs time, never correctness.
+    /// The state and the tensors of the checkpoint. Returns `None` if there is none, or if it cannot be used: that one
+    /// is set aside with a note, which costs time and never correctness.
     ///
     /// # Errors
     /// When it cannot be set aside.
-    pub(super) fn read<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
+    pub(in crate::stages) fn read<S: DeserializeOwned>(
+        &self,
+        ctx: &Ctx,
+    ) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
         match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             _ => (),
@@ -90,11 +99,19 @@ impl<'a> Checkpoint<'a> {
         Ok(None)
     }
 
-    /// Moves the checkpoint to a name beside its own and tells the user `why`.
+    /// The same as a snapshot of a run.
+    ///
+    /// # Errors
+    /// When it cannot be set aside.
+    pub(in crate::stages) fn snapshot<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<Snapshot<S>>, Diag> {
+        Ok(self.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state }))
+    }
+
+    /// Renames the checkpoint to `….set-aside`, with a note to the user that says `why`.
     ///
     /// # Errors
     /// When it cannot be moved.
-    pub(super) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
+    pub(in crate::stages) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
         let aside = self.path.with_extension("set-aside");
         fault::point("quarantine.rename")
             .and_then(|()| std::fs::rename(&self.path, &aside))
@@ -133,7 +150,7 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// Whether this is a whole file of a version that wrote no digest: the head, if there is one, is JSON to its end.
+/// Returns `true` for a whole file of a version that wrote no digest: the head, if there is one, is JSON to its end.
 fn has_no_digest(path: &Path) -> bool {
     Tensors::open(path).is_ok_and(|file| {
         let is_json = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
@@ -141,7 +158,7 @@ fn has_no_digest(path: &Path) -> bool {
     })
 }
 
-/// Puts the digest of all other bytes into the last ones of the file, and syncs it.
+/// Writes the digest of all other bytes into the last bytes of the file, and syncs it.
 fn seal(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let at = body(&file)?;
@@ -151,7 +168,7 @@ fn seal(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether the last bytes of the file are the digest of all others.
+/// Returns `true` if the last bytes of the file are the digest of all others.
 fn sealed(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let Ok(at) = body(&file) else { return Ok(false) };
@@ -164,7 +181,7 @@ fn sealed(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// How many bytes come before the digest.
+/// The number of bytes before the digest.
 fn body(file: &File) -> io::Result<u64> {
     let size = file.metadata()?.len();
     size.checked_sub(DIGEST_BYTES as u64).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -214,7 +231,7 @@ mod tests {
             act(&ctx, &Checkpoint::new(&ctx, "run.safetensors", numerics))
         }
 
-        /// What is read, and what the user is told.
+        /// The checkpoint that is read, and the notes to the user.
         fn read(&self, numerics: &BTreeMap<String, String>) -> (Option<(u64, BTreeMap<String, Tensor>)>, Vec<String>) {
             let (notes, cancel) = (Notes::default(), Cancel::new());
             let ctx = Ctx { job: &self.job, progress: &notes, cancel: &cancel };
