@@ -11,7 +11,6 @@ mod process;
 mod stderr;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -3,8 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::base::digest::Digest;
 use crate::base::fs;
 use crate::testing::Recorder;
+use crate::worker::build::Build;
+use crate::worker::device::DeviceChoice;
+use std::time::Duration;
 
 /// A worker in shell: the job's kind says what it does. It numbers the jobs that it ran.
 const FAKE: &str = r#"#!/bin/sh
