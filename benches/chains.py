@@ -56,9 +56,13 @@ def _pattern(step, chain):
     return f"src/{chain}.txt" if step == 0 else f"out/{chain}.{step - 1}.txt"
 
 
-def dpt(chains):
-    """Six stages over one axis: what one writes by hand. Its store lies beside the pipeline."""
+def dpt(chains, scripts=0):
+    """Six stages over one axis: what one writes by hand. Its store lies beside the pipeline. Each command gets a copy of a
+    folder with so many `scripts`."""
     (chains.folder / "cache").mkdir()
+    for number in range(scripts):
+        (chains.folder / "scripts").mkdir(exist_ok=True)
+        (chains.folder / "scripts" / f"{number}.sh").write_text(f"# {number}\n" * 50)
     lines = ["schema = 1", "", "[axes]", f"chain = {{ from = 0, count = {chains.count} }}"]
     for step in range(LENGTH):
         source = "{files.source}" if step == 0 else "{in.before/line.txt}"
@@ -66,6 +70,7 @@ def dpt(chains):
         lines += ["", f"[stage.s{step}]", 'kind = "command"', 'axes = ["chain"]']
         lines += ['files = { source = "src/{chain}.txt" }' if step == 0 else f'needs = {{ before = "s{step - 1}" }}']
         lines += [f"run = ['sh', '-c', '{shell}', 'sh', '{source}', '{{out.line}}']", 'outputs = { line = "line.txt" }']
+        lines += ['code = ["scripts"]'] if scripts else []
     (chains.folder / "pipeline.toml").write_text("\n".join(lines) + "\n")
 
 

@@ -5,6 +5,7 @@ in one run of this script.
     python3 benches/compare.py                 # builds dpt, measures, prints tables
     python3 benches/compare.py --write         # and puts them into docs/performance.md
     python3 benches/compare.py --install       # first puts Snakemake and DVC into target/compare/venv
+    python3 benches/compare.py --before OLD    # only this dpt beside another build of it, in pairs
 
 Tools take turns within each round, so that a busy machine is busy for all of them. CPU time (of the tool and all its
 children) is steadier than the clock; both are shown, as the least and the median over the rounds."""
@@ -181,6 +182,47 @@ def looks(table, nodes, found, chains, rounds):
         table.add(nodes, f"`dpt {' '.join(what)}`", interleave(rounds, {"dpt": lambda: dpt.run(folder, argv=argv)}))
 
 
+def before(args, work):
+    """This dpt beside another build of it. Each round runs both, in turn first."""
+    pair = {"dpt": args.dpt, "before": args.before.resolve()}
+    rows = []
+
+    def pairs(what, rounds, run):
+        samples = {name: [] for name in pair}
+        for turn in range(rounds):
+            for name in sorted(pair, reverse=turn % 2 == 0):
+                samples[name].append(run(name))
+        row = [what, str(rounds)]
+        for value in (lambda s: s.wall, lambda s: s.cpu, lambda s: s.memory):
+            least = min(map(value, samples["dpt"])) / min(map(value, samples["before"]))
+            median = statistics.median(value(a) / value(b) for a, b in zip(samples["dpt"], samples["before"]))
+            row.append(f"{least:.3f} / {median:.3f}")
+        rows.append(row)
+        print("  ".join(row), flush=True)
+
+    def fresh(name, nodes, scripts=0):
+        folder = Path(work) / f"{name}-pair"
+        shutil.rmtree(folder, ignore_errors=True)
+        chains = graph.Chains(nodes, folder)
+        graph.dpt(chains, scripts)
+        return chains
+
+    def run(name, chains):
+        return Sample([pair[name], "run", "pipeline.toml"], chains.folder)
+
+    pairs("first run of 150 commands", args.rounds, lambda name: run(name, fresh(name, 150)))
+    what = "first run of 150 commands, each with a copy of 20 scripts"
+    pairs(what, args.rounds, lambda name: run(name, fresh(name, 150, 20)))
+    for nodes in [1_002, 10_002] + [args.most] * (args.most > 10_002):
+        chains = {name: fresh(name, nodes) for name in pair}
+        for name in 2 * list(pair):
+            run(name, chains[name])
+        rounds = args.rounds if nodes < 100_000 else 5
+        pairs(f"nothing to do, {nodes:,} nodes", rounds, lambda name: run(name, chains[name]))
+    head = ["what", "rounds", "wall", "CPU", "peak memory"]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---", "---:", "---:", "---:", "---:"], *rows])
+
+
 def system_calls(found, chains):
     """How often dpt asks the system, nothing being to do."""
     if not shutil.which("strace"):
@@ -239,9 +281,9 @@ def versions(args, found):
     return ", ".join(said.values())
 
 
-def write(text):
+def write(text, part="compare"):
     page = ROOT / "docs" / "performance.md"
-    begin, end = "<!-- compare: begin -->", "<!-- compare: end -->"
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     old = page.read_text()
     head, rest = old.split(begin)
     page.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
@@ -257,6 +299,7 @@ def main():
     parser.add_argument("--hash-mb", type=int, default=4096, help="MB of the file to hash [%(default)s]")
     parser.add_argument("--install", action="store_true", help=f"first install {SNAKEMAKE} and {DVC} into {VENV}")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--before", type=Path, help="another build of dpt: measure only the two, in pairs")
     args = parser.parse_args()
     if args.install:
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
@@ -265,6 +308,11 @@ def main():
         subprocess.run(["cargo", "build", "--release", "-p", "dpt"], cwd=ROOT, check=True)
         args.dpt = ROOT / "target" / "release" / "dpt"
     args.dpt = args.dpt.resolve()
+    if args.before:
+        with tempfile.TemporaryDirectory() as work:
+            text = f"{machine()}; this build over the one before, least / median\n\n{before(args, work)}"
+        print(text)
+        return write(text, "before") if args.write else None
     found = tools(args)
     missing = {"ninja", "Snakemake", "DVC"} - set(found)
     if missing:
