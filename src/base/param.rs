@@ -43,6 +43,18 @@ impl Param {
         self
     }
 
+    /// Its default as a value; `None` where it has none.
+    pub fn default_value(&self) -> Option<Value> {
+        let text = self.default.filter(|text| !text.is_empty())?;
+        let table: toml::Table = toml::from_str(&format!("x = {text}")).ok()?;
+        let value: Value = table.get("x")?.clone().try_into().ok()?;
+        Some(match (self.ty, value) {
+            (Type::Float(..), Value::Int(i)) => Value::Float(i as f64),
+            (Type::Strs, Value::Str(s)) => Value::List(vec![Value::Str(s)]),
+            (_, value) => value,
+        })
+    }
+
     /// The same, but left out of the key: it cannot change the result.
     pub const fn not_in_key(mut self) -> Self {
         self.in_key = false;

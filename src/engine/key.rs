@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use crate::base::digest::Digest;
 use crate::base::glob;
-use crate::base::value::Value;
 use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
 use crate::cache::{CacheKey, FileRecord, Stored};
-use crate::stages::stage::{Arity, Identity, LOG, Param, Port, StageKind, Type};
+use crate::stages::stage::{Arity, Identity, LOG, Port, StageKind};
 
 use super::graph::Node;
 
@@ -105,7 +104,7 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
             Some((_, Some(other))) => other,
             None => value,
         };
-        if declared.is_some_and(|p| p.since > 1 && default_of(p).as_ref() == Some(value)) {
+        if declared.is_some_and(|p| p.since > 1 && p.default_value().as_ref() == Some(value)) {
             continue;
         }
         fields.field(Name::Param(name), Content::Value(value));
@@ -147,16 +146,4 @@ fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
 fn printed(axes: &[(String, String)]) -> String {
     let quoted = |v: &str| if v.contains([',', '=', '#', '"']) { format!("{v:?}") } else { v.to_owned() };
     axes.iter().map(|(axis, value)| format!("{axis}={}", quoted(value))).collect::<Vec<_>>().join(",")
-}
-
-/// A parameter's default as a value of its type.
-fn default_of(param: &Param) -> Option<Value> {
-    let text = param.default.filter(|text| !text.is_empty())?;
-    let table: toml::Table = toml::from_str(&format!("x = {text}")).ok()?;
-    let value: Value = table.get("x")?.clone().try_into().ok()?;
-    Some(match (param.ty, value) {
-        (Type::Float(..), Value::Int(i)) => Value::Float(i as f64),
-        (Type::Strs, Value::Str(s)) => Value::List(vec![Value::Str(s)]),
-        (_, value) => value,
-    })
 }

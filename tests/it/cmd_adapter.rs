@@ -111,11 +111,11 @@ fn what_cannot_be_imported_says_why() {
 
     adapter::write_whole(
         &sandbox.path().join("dept"),
-        &AdapterInfo { method: "dept".into(), ..AdapterInfo::imported(2, 3) },
+        &AdapterInfo { method: "nothing".into(), ..AdapterInfo::imported(2, 3) },
         &VALUES,
     )
     .unwrap();
-    fails(&["export", "dept", "--to", "out"], "there is no prompt method `dept`");
+    fails(&["export", "dept", "--to", "out"], "there is no prompt method `nothing`");
     fails(&["export", "mine", "--to", "out"], "it is an adapter of PEFT already");
     fails(&["export", "dept", "train", "--to", "out"], "is a folder, which has no nodes");
     assert!(!sandbox.path().join("out").exists());

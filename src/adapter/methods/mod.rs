@@ -6,13 +6,63 @@ pub mod prompt_tuning;
 pub mod residual;
 
 use crate::base::diag::{Class, Diag};
+use crate::base::param::{Param, Type};
 use crate::base::suggest;
 use crate::base::value::Params;
+use crate::svd::matrix::{Matrix, dot};
 
 use super::method::{FromMatrix, Method};
 
 /// Every method, in the order in which help texts list them.
-pub const METHODS: &[&Method] = &[&dpt::METHOD, &prompt_tuning::METHOD, &residual::METHOD];
+pub const METHODS: &[&Method] = &[
+    &dpt::METHOD,
+    &prompt_tuning::METHOD,
+    &residual::METHOD,
+];
+
+// What several methods share.
+
+/// The parameter of methods that add numbers of their own to every position of a text.
+const POSITIONS: Param = Param::with_default(
+    "positions",
+    Type::Int(1, 65_536),
+    "256",
+    "positions of a text that have numbers of their own: no text may be longer",
+);
+/// The parameter that says the rate of what a method adds to the text.
+const OFFSET_RATE: &str = "offset_rate";
+/// Its weight decay.
+const OFFSET_DECAY: Param = Param::optional(
+    "offset_decay",
+    Type::Float(0.0, 1.0),
+    "weight decay of what is added to the text; default: `weight_decay`",
+);
+/// The parameter of methods whose prompt enters behind a block.
+const PROMPT_LAYER: Param = Param::optional(
+    "prompt_layer",
+    Type::Int(0, 1024),
+    "how many blocks of the encoder see the text only, before the prompt enters; default: half of them",
+);
+/// Why PEFT cannot hold a method.
+const ADDS_TO_TEXT: &str = "it also adds to the text's embeddings";
+/// Why PEFT cannot hold a method.
+const BEHIND_A_BLOCK: &str = "its prompt enters behind a block of the encoder";
+
+/// `x Wᵀ + b`.
+fn linear(x: &Matrix, weight: &Matrix, bias: &[f64]) -> Matrix {
+    let mut out = Matrix::zeros(x.rows, weight.rows);
+    for i in 0..x.rows {
+        for (j, y) in out.row_mut(i).iter_mut().enumerate() {
+            *y = dot(x.row(i), weight.row(j)) + bias[j];
+        }
+    }
+    out
+}
+
+/// The numbers above 0, and 0 in place of the others.
+fn relu(x: Matrix) -> Matrix {
+    Matrix::new(x.rows, x.cols, x.data.iter().map(|x| x.max(0.0)).collect())
+}
 
 /// The method of a stage that does not say one, as TOML text.
 pub const DEFAULT: &str = "\"dpt\"";
@@ -68,14 +118,15 @@ pub fn plain_prompt() -> (&'static Method, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::method::{Rate, Shape};
+    use super::super::method::{Decay, Limit, Peft, Rate, Shape, Size};
     use super::*;
     use crate::base::value::Value;
 
-    /// The shape with these values of whole numbers among the method's parameters.
+    /// The shape with these values of whole numbers among the method's parameters, and the others at their default.
     fn shape(method: &Method, virtual_tokens: i64, d_model: i64, set: &[(&str, i64)]) -> Shape {
-        let params: Params = set.iter().map(|(name, value)| ((*name).to_owned(), Value::Int(*value))).collect();
-        method.shape(virtual_tokens, d_model, &params).unwrap()
+        let defaults = method.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default_value()?)));
+        let set = set.iter().map(|(name, value)| ((*name).to_owned(), Value::Int(*value)));
+        method.shape(virtual_tokens, d_model, &defaults.chain(set).collect()).unwrap()
     }
 
     const SET: &[(&str, i64)] = &[("rank", 10), ("hidden", 400)];
@@ -102,24 +153,54 @@ mod tests {
         assert_eq!([512, 768, 1024].map(|d| count("residual", d)), [462_736, 693_904, 925_072]);
     }
 
+    /// A pipeline that goes over several methods sets a parameter for all that have it.
+    #[test]
+    fn parameters_of_one_name_are_of_one_type() {
+        let all = || METHODS.iter().flat_map(|m| m.params.iter().chain(m.training).map(|p| (m.name, p)));
+        for (method, param) in all() {
+            for (other, same) in all().filter(|(_, p)| p.name == param.name) {
+                assert_eq!(format!("{:?}", same.ty), format!("{:?}", param.ty), "`{}`: {method}, {other}", param.name);
+            }
+        }
+    }
+
     #[test]
     fn declarations_agree_with_themselves() {
         for method in METHODS {
-            let specs = (method.tensors)(&shape(method, 5, 8, SET));
+            let own = |name: &str| method.params.iter().any(|p| p.name == name);
+            let small: Vec<_> =
+                method.params.iter().filter(|p| p.since == 1 && matches!(p.ty, Type::Int(..))).collect();
+            let small: Vec<_> = small.iter().map(|p| (p.name, 2)).collect();
+            let specs = (method.tensors)(&shape(method, 5, 8, &small));
             for (i, spec) in specs.iter().enumerate() {
                 assert!(spec.numel() > 0 && specs[..i].iter().all(|other| other.name != spec.name), "{}", spec.name);
+                let trains = |param: &str| method.training.iter().any(|p| p.name == param);
                 if let Rate::Own(param) = spec.rate {
-                    assert!(method.training.iter().any(|p| p.name == param), "{}: rate `{param}`", method.name);
+                    let has_default = |p: &Param| p.name == param && p.default_value().is_some();
+                    assert!(method.training.iter().any(has_default), "{}: rate `{param}`", method.name);
+                }
+                if let Decay::Own(param) = spec.decay {
+                    assert!(trains(param), "{}: decay `{param}`", method.name);
                 }
             }
+            assert!(specs.iter().any(|spec| spec.trained), "{}", method.name);
             let has = |tensor: &str, shape: [i64; 2]| specs.iter().any(|s| s.name == tensor && s.shape == shape);
             match method.from_matrix {
                 FromMatrix::Factors { a, b, rank } => {
-                    assert!(has(a, [5, 10]) && has(b, [10, 8]) && method.params.iter().any(|p| p.name == rank));
+                    assert!(has(a, [5, 2]) && has(b, [2, 8]) && own(rank));
                 }
                 FromMatrix::Whole { tensor, .. } => assert!(has(tensor, [5, 8])),
                 FromMatrix::Nothing => {}
             }
+            assert!(method.positions.is_none_or(own), "{}", method.name);
+            for limit in method.limits {
+                let (Limit::AtMost(name, size) | Limit::Below(name, size) | Limit::Divides(name, size)) = *limit else {
+                    continue;
+                };
+                assert!(own(name), "{}: limit of `{name}`", method.name);
+                assert!(if let Size::Param(other) = size { own(other) } else { true }, "{}: {limit:?}", method.name);
+            }
+            assert!(method.prompt.is_some() || method.peft != Peft::Holds, "{}", method.name);
         }
     }
 

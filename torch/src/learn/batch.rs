@@ -53,6 +53,16 @@ pub trait BatchSource {
     /// # Errors
     /// When there is none.
     fn batch(&self, step: u64) -> Result<Batch, Diag>;
+
+    /// The noise that a method uses at `step` in place of what it would draw; `None`: it draws. For comparisons with other
+    /// programs.
+    ///
+    /// # Errors
+    /// When there is none for that step.
+    fn noise(&self, step: u64) -> Result<Option<Tensor>, Diag> {
+        let _ = step;
+        Ok(None)
+    }
 }
 
 /// Lays lists of ids side by side: `[rows, longest]` with `fill` behind the shorter ones, the width rounded up to a

@@ -15,10 +15,10 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::FieldHasher;
 use crate::model::device;
 use crate::model::t5::T5;
-use crate::prompt::{Adapter, Folded, Rate};
+use crate::prompt::{Adapter, Decay, Folded, Rate, Step};
 
 use super::batch::BatchSource;
-use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
+use super::optim::{Optimizer, OptimizerKind, ParamGroup, clip};
 use super::schedule::{Schedule, ScheduleKind};
 
 /// How to train.
@@ -28,10 +28,12 @@ pub struct FitOptions {
     pub steps: u64,
     /// The highest rate of the schedule.
     pub learning_rate: f64,
-    /// The highest rates of tensors that have one of their own, by the method's parameter that says it.
+    /// The highest rates and the weight decay of tensors that have their own, by the method's parameter that says it.
     pub own_rates: BTreeMap<String, f64>,
-    /// Which AdamW.
+    /// What updates the trained tensors.
     pub optimizer: OptimizerKind,
+    /// Its epsilon; `None`: that of [`default_epsilon`](super::optim::default_epsilon).
+    pub epsilon: Option<f64>,
     /// How rates go after the warm-up.
     pub schedule: ScheduleKind,
     /// Decoupled weight decay, on all trained tensors that the method does not exempt.
@@ -135,6 +137,8 @@ pub struct Fitted {
     pub curves: Vec<CurveRow>,
     /// One row a metric and scoring.
     pub evals: Vec<EvalRow>,
+    /// The figures of the method, by name: before the first step, and after each.
+    pub figures: Vec<(&'static str, Vec<f64>)>,
     /// Whether patience ran out before the last step.
     pub stopped_early: bool,
 }
@@ -227,9 +231,10 @@ struct Run<'a> {
     /// One a group of the optimizer; the first has the main rate.
     schedules: Vec<Schedule>,
     adapter: Adapter,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     best: Option<Adapter>,
     curves: Vec<CurveRow>,
+    figures: Vec<(&'static str, Vec<f64>)>,
     state: SnapshotState,
 }
 
@@ -241,7 +246,8 @@ impl<'a> Run<'a> {
         Ok(Self {
             options,
             schedules: rates.into_iter().map(schedule).collect(),
-            optimizer: AdamW::new(adapter.tensors(), groups, options.optimizer),
+            optimizer: Optimizer::new(adapter.tensors(), groups, options.optimizer, options.epsilon),
+            figures: adapter.figures().into_iter().map(|(name, value)| (name, vec![value])).collect(),
             adapter,
             best: None,
             curves: Vec::new(),
@@ -256,7 +262,8 @@ impl<'a> Run<'a> {
             device::seed(dropout_seed(self.options.seed, step));
         }
         let batch = source.batch(step)?.to_device(t5.device());
-        let (states, mask) = self.adapter.fold().encode_training(t5, &batch.input_ids, &batch.mask);
+        let kind = source.noise(step)?.map_or(Step::Training, Step::Given);
+        let (states, mask) = t5.encode(self.adapter.fold().enter(t5, &batch.input_ids, &batch.mask, kind));
         let loss = t5.loss(&states, &mask, &batch.labels);
         let mut gradients = Tensor::run_backward(&[&loss], self.adapter.tensors(), false, false);
         let grad_norm = clip(&mut gradients, self.options.max_grad_norm);
@@ -271,6 +278,9 @@ impl<'a> Run<'a> {
             return Err(diverged(&row, self.curves.last()));
         }
         self.optimizer.step(self.adapter.tensors_mut(), &gradients, &rates);
+        for ((_, values), (_, value)) in self.figures.iter_mut().zip(self.adapter.figures()) {
+            values.push(value);
+        }
         self.curves.push(row);
         self.state.step += 1;
         Ok((row, batch.rows()))
@@ -323,6 +333,9 @@ impl<'a> Run<'a> {
         let rates: Vec<_> = self.curves.iter().map(|row| row.learning_rate).collect();
         tensors.insert("curves.learning_rate".into(), Tensor::from_slice(&rates));
         tensors.insert("curves.grad_norm".into(), column(|row| row.grad_norm));
+        for (name, values) in &self.figures {
+            tensors.insert(format!("figures.{name}"), Tensor::from_slice(values));
+        }
         Snapshot { tensors, state: self.state.clone() }
     }
 
@@ -352,6 +365,13 @@ impl<'a> Run<'a> {
         if [losses.len(), rates.len(), norms.len()] != [state.step as usize; 3] || state.step > self.options.steps {
             return Err(strange());
         }
+        let kept = part("figures");
+        for (name, values) in &mut self.figures {
+            *values = kept.get(*name).and_then(|t| Vec::<f64>::try_from(t).ok()).ok_or_else(strange)?;
+            if values.len() != state.step as usize + 1 {
+                return Err(strange());
+            }
+        }
         let rows = losses.into_iter().zip(rates).zip(norms).zip(1..);
         self.curves = rows
             .map(|(((loss, learning_rate), grad_norm), step)| CurveRow { step, loss, learning_rate, grad_norm })
@@ -368,6 +388,7 @@ impl<'a> Run<'a> {
             adapter: self.best.unwrap_or(self.adapter),
             curves: self.curves,
             evals: self.state.evals,
+            figures: self.figures,
             stopped_early: self.state.stopped_early,
         }
     }
@@ -376,7 +397,7 @@ impl<'a> Run<'a> {
 /// The highest rate of each group of parameters, and the groups. The first has the main rate, also when it has no members.
 fn groups(adapter: &Adapter, options: &FitOptions) -> Result<(Vec<f64>, Vec<ParamGroup>), Diag> {
     let group = |weight_decay| ParamGroup { members: Vec::new(), weight_decay };
-    let mut keys = vec![(Rate::Main, true)];
+    let mut keys = vec![(Rate::Main, Decay::Main)];
     let (mut rates, mut groups) = (vec![options.learning_rate], vec![group(options.weight_decay)]);
     for (i, spec) in adapter.specs().into_iter().enumerate() {
         let key = (spec.rate, spec.decay);
@@ -392,7 +413,11 @@ fn groups(adapter: &Adapter, options: &FitOptions) -> Result<(Vec<f64>, Vec<Para
                     )
                 })?,
             });
-            groups.push(group(if spec.decay { options.weight_decay } else { 0.0 }));
+            groups.push(group(match spec.decay {
+                Decay::Main => options.weight_decay,
+                Decay::Own(param) => options.own_rates.get(param).copied().unwrap_or(options.weight_decay),
+                Decay::Never => 0.0,
+            }));
         }
         groups[at].members.push(i);
     }
@@ -482,6 +507,7 @@ mod tests {
             learning_rate: 0.1,
             own_rates: BTreeMap::new(),
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,

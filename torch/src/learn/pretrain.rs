@@ -17,7 +17,7 @@ use crate::model::t5::{IGNORED, T5};
 
 use super::batch::{MULTIPLE, pad};
 use super::fit::CurveRow;
-use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
+use super::optim::{Optimizer, OptimizerKind, ParamGroup, clip};
 use super::schedule::Linear;
 
 /// The longest sign, in vectors.
@@ -89,7 +89,7 @@ pub struct Pretraining<'a> {
     t5: T5,
     names: Vec<String>,
     parameters: Vec<Tensor>,
-    adam: AdamW,
+    adam: Optimizer,
     step: u64,
     /// One row a step, of this run and of those that it goes on from.
     pub curves: Vec<CurveRow>,
@@ -126,8 +126,12 @@ impl<'a> Pretraining<'a> {
             tensors.into_iter().map(|(name, t)| (name, t.to_device(device).set_requires_grad(true))).collect();
         let names: Vec<String> = tensors.keys().cloned().collect();
         let parameters: Vec<Tensor> = tensors.values().map(Tensor::shallow_clone).collect();
-        let adam =
-            AdamW::new(&parameters, vec![ParamGroup::all(&parameters, options.weight_decay)], OptimizerKind::AdamW);
+        let adam = Optimizer::new(
+            &parameters,
+            vec![ParamGroup::all(&parameters, options.weight_decay)],
+            OptimizerKind::AdamW,
+            None,
+        );
         let t5 = T5::from_tensors(config, tensors);
         Ok(Self { options, courses, t5, names, parameters, adam, step: 0, curves: Vec::new() })
     }

@@ -19,7 +19,7 @@ use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::value::{Params, Value};
 use crate::data::encoded::{self, Encoded, Tokens};
-use crate::learn::batch::{Epochs, Order};
+use crate::learn::batch::{BatchSource, Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::learn::fit::{CurveRow, Evaluator, FitOptions, Fitted, Observer, Score, Snapshot, fit};
 use crate::learn::optim::OptimizerKind;
@@ -45,6 +45,7 @@ struct TrainParams {
     batch_size: usize,
     learning_rate: f64,
     optimizer: OptimizerKind,
+    epsilon: Option<f64>,
     schedule: ScheduleKind,
     weight_decay: f64,
     warmup: f64,
@@ -104,7 +105,15 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let forward = prompt::find(&params.method)?;
     let method = forward.method();
     let shape = method.shape(params.virtual_tokens, t5.config().d_model, &own)?;
-    let (adapter, init) = start(ctx, &params, forward, shape, &t5)?;
+    let longest = train.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
+    let longest = longest.max(evaluator.as_ref().map_or(0, SplitEvaluator::longest));
+    prompt::check(method, &shape, &t5, longest)
+        .map_err(|diag| diag.note(format!("the data comes from `{}`", data.node)))?;
+    let (mut adapter, init) = start(ctx, &params, forward, shape, &t5)?;
+    if init != InitKind::Adapter {
+        let first = source.batch(0)?;
+        adapter.prepare(&t5, &first.input_ids, &first.mask, &first.labels)?;
+    }
     let shape = adapter.shape().clone();
     adapter.save(&ctx.out("initial.safetensors"))?;
 
@@ -114,6 +123,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         learning_rate: params.learning_rate,
         own_rates: own_rates(method, &own),
         optimizer: params.optimizer,
+        epsilon: params.epsilon,
         schedule: params.schedule,
         weight_decay: params.weight_decay,
         warmup_steps: warmup_steps(params.warmup, steps),
@@ -132,6 +142,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let watch = Watch::new(ctx, &checkpoint, steps, params.log_every);
     let scored_on = evaluator.as_ref().map(SplitEvaluator::examples);
     let evaluator = evaluator.as_ref().map(|e| e as &dyn Evaluator);
+    let begun = adapter.copy();
     let fitted = fit(&t5, adapter, &options, &source, evaluator, &watch, resume)?;
 
     let info = AdapterInfo {
@@ -139,7 +150,8 @@ pub fn run(ctx: &Ctx) -> StageResult {
         virtual_tokens: shape.virtual_tokens,
         d_model: shape.d_model,
         trainable_parameters: method.parameters(&shape),
-        params: shape.params,
+        stored_parameters: Some(method.stored(&shape)).filter(|stored| *stored != method.parameters(&shape)),
+        params: method.recorded(&shape),
         init: init.name().to_owned(),
         backbone_digest: Some(cache::digest(&model.digests).hex()),
         backbone_name: backbone_name(model)?,
@@ -153,6 +165,11 @@ pub fn run(ctx: &Ctx) -> StageResult {
     json_file::write(&ctx.out("adapter.json"), &info)?;
     table::write(&ctx.out("curves.parquet"), &curves(&fitted.curves))?;
     table::write(&ctx.out("evals.parquet"), &evals(&fitted))?;
+    if !fitted.figures.is_empty() {
+        let rates: Vec<_> = fitted.curves.iter().map(|row| row.learning_rate).collect();
+        let all: Vec<_> = fitted.figures.iter().cloned().chain(begun.controls(&rates, params.seed)).collect();
+        table::write(&ctx.out("figures.parquet"), &figures(&all))?;
+    }
     let last_loss = fitted.curves.last().map(|row| f64::from(row.loss));
     let summary = json!({
         "task": tokens.task,
@@ -355,6 +372,22 @@ fn curves(rows: &[CurveRow]) -> RecordBatch {
         vec![Arc::new(steps), floats(|r| r.loss), Arc::new(rates), floats(|r| r.grad_norm)],
     )
     .expect("four columns of one length")
+}
+
+/// One row a figure and step.
+fn figures(all: &[(&str, Vec<f64>)]) -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("step", DataType::Int32, false),
+        Field::new("figure", DataType::Utf8, false),
+        Field::new("value", DataType::Float64, false),
+    ]);
+    let rows =
+        || all.iter().flat_map(|(name, values)| (0..).zip(values).map(move |(step, value)| (step, *name, *value)));
+    let steps: Int32Array = rows().map(|(step, ..)| Some(step)).collect();
+    let names: StringArray = rows().map(|(_, name, _)| Some(name)).collect();
+    let values: Float64Array = rows().map(|(.., value)| Some(value)).collect();
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(steps), Arc::new(names), Arc::new(values)])
+        .expect("three columns of one length")
 }
 
 fn evals(fitted: &Fitted) -> RecordBatch {
