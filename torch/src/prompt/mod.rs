@@ -5,6 +5,7 @@
 //! To add a method: its declaration there, and here its file, its `mod` line and its row in [`METHODS`].
 
 mod adapter;
+mod dept;
 mod dpt;
 mod init;
 mod prompt_tuning;
@@ -172,6 +173,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &dpt::Dpt,
     &prompt_tuning::PromptTuning,
     &residual::Residual,
+    &dept::Dept,
 ];
 
 /// The method called `name`.
