@@ -1,6 +1,7 @@
 //! The prompt methods: one file and one row each. The other half of a method, how it computes with libtorch, is a file and a row
 //! in `torch/src/prompt/`. No other list names a method.
 
+pub mod adept;
 pub mod dept;
 pub mod dpt;
 pub mod prompt_tuning;
@@ -20,6 +21,7 @@ pub const METHODS: &[&Method] = &[
     &prompt_tuning::METHOD,
     &residual::METHOD,
     &dept::METHOD,
+    &adept::METHOD,
 ];
 
 // What several methods share.

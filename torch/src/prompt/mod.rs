@@ -5,6 +5,7 @@
 //! To add a method: its declaration there, and here its file, its `mod` line and its row in [`METHODS`].
 
 mod adapter;
+mod adept;
 mod dept;
 mod dpt;
 mod init;
@@ -174,6 +175,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &prompt_tuning::PromptTuning,
     &residual::Residual,
     &dept::Dept,
+    &adept::Adept,
 ];
 
 /// The method called `name`.
