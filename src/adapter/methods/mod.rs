@@ -6,6 +6,7 @@ pub mod dept;
 pub mod dpt;
 pub mod prompt_tuning;
 pub mod residual;
+pub mod ulpt;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::param::{Param, Type};
@@ -22,6 +23,7 @@ pub const METHODS: &[&Method] = &[
     &residual::METHOD,
     &dept::METHOD,
     &adept::METHOD,
+    &ulpt::METHOD,
 ];
 
 // What several methods share.

@@ -11,6 +11,7 @@ mod dpt;
 mod init;
 mod prompt_tuning;
 mod residual;
+mod ulpt;
 
 use tch::{Kind, Tensor};
 
@@ -176,6 +177,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &residual::Residual,
     &dept::Dept,
     &adept::Adept,
+    &ulpt::Ulpt,
 ];
 
 /// The method called `name`.
