@@ -4,6 +4,7 @@
 pub mod adept;
 pub mod dept;
 pub mod dpt;
+pub mod p_tuning;
 pub mod prompt_tuning;
 pub mod residual;
 pub mod ulpt;
@@ -24,6 +25,7 @@ pub const METHODS: &[&Method] = &[
     &dept::METHOD,
     &adept::METHOD,
     &ulpt::METHOD,
+    &p_tuning::METHOD,
 ];
 
 // What several methods share.

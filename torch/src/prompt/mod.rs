@@ -9,6 +9,7 @@ mod adept;
 mod dept;
 mod dpt;
 mod init;
+mod p_tuning;
 mod prompt_tuning;
 mod residual;
 mod ulpt;
@@ -178,6 +179,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &dept::Dept,
     &adept::Adept,
     &ulpt::Ulpt,
+    &p_tuning::PTuning,
 ];
 
 /// The method called `name`.
