@@ -4,6 +4,7 @@
 pub mod adept;
 pub mod dept;
 pub mod dpt;
+pub mod mpt;
 pub mod p_tuning;
 pub mod prompt_tuning;
 pub mod residual;
@@ -26,6 +27,7 @@ pub const METHODS: &[&Method] = &[
     &adept::METHOD,
     &ulpt::METHOD,
     &p_tuning::METHOD,
+    &mpt::METHOD,
 ];
 
 // What several methods share.

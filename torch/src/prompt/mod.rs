@@ -9,6 +9,7 @@ mod adept;
 mod dept;
 mod dpt;
 mod init;
+mod mpt;
 mod p_tuning;
 mod prompt_tuning;
 mod residual;
@@ -180,6 +181,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &adept::Adept,
     &ulpt::Ulpt,
     &p_tuning::PTuning,
+    &mpt::Mpt,
 ];
 
 /// The method called `name`.
