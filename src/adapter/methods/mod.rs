@@ -8,6 +8,7 @@ pub mod mpt;
 pub mod p_tuning;
 pub mod prompt_tuning;
 pub mod residual;
+pub mod smop;
 pub mod ulpt;
 
 use crate::base::diag::{Class, Diag};
@@ -28,6 +29,7 @@ pub const METHODS: &[&Method] = &[
     &ulpt::METHOD,
     &p_tuning::METHOD,
     &mpt::METHOD,
+    &smop::METHOD,
 ];
 
 // What several methods share.

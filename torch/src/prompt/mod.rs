@@ -13,6 +13,7 @@ mod mpt;
 mod p_tuning;
 mod prompt_tuning;
 mod residual;
+mod smop;
 mod ulpt;
 
 use tch::{Kind, Tensor};
@@ -182,6 +183,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &ulpt::Ulpt,
     &p_tuning::PTuning,
     &mpt::Mpt,
+    &smop::Smop,
 ];
 
 /// The method called `name`.
