@@ -1,6 +1,7 @@
 //! The prompt methods: one file and one row each. The other half of a method, how it computes with libtorch, is a file and a row
 //! in `torch/src/prompt/`. No other list names a method.
 
+pub mod accept;
 pub mod adept;
 pub mod dept;
 pub mod dpt;
@@ -30,6 +31,7 @@ pub const METHODS: &[&Method] = &[
     &p_tuning::METHOD,
     &mpt::METHOD,
     &smop::METHOD,
+    &accept::METHOD,
 ];
 
 // What several methods share.

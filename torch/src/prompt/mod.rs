@@ -4,6 +4,7 @@
 //!
 //! To add a method: its declaration there, and here its file, its `mod` line and its row in [`METHODS`].
 
+mod accept;
 mod adapter;
 mod adept;
 mod dept;
@@ -184,6 +185,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &p_tuning::PTuning,
     &mpt::Mpt,
     &smop::Smop,
+    &accept::Accept,
 ];
 
 /// The method called `name`.
