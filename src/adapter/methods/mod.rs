@@ -5,6 +5,7 @@ pub mod accept;
 pub mod adept;
 pub mod dept;
 pub mod dpt;
+pub mod lopt2;
 pub mod mpt;
 pub mod p_tuning;
 pub mod prompt_tuning;
@@ -32,6 +33,7 @@ pub const METHODS: &[&Method] = &[
     &mpt::METHOD,
     &smop::METHOD,
     &accept::METHOD,
+    &lopt2::METHOD,
 ];
 
 // What several methods share.

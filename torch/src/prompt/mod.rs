@@ -10,6 +10,7 @@ mod adept;
 mod dept;
 mod dpt;
 mod init;
+mod lopt2;
 mod mpt;
 mod p_tuning;
 mod prompt_tuning;
@@ -186,6 +187,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &mpt::Mpt,
     &smop::Smop,
     &accept::Accept,
+    &lopt2::Lopt2,
 ];
 
 /// The method called `name`.
