@@ -5,6 +5,7 @@ pub mod accept;
 pub mod adept;
 pub mod dept;
 pub mod dpt;
+pub mod ept;
 pub mod lopt2;
 pub mod mpt;
 pub mod p_tuning;
@@ -34,6 +35,7 @@ pub const METHODS: &[&Method] = &[
     &smop::METHOD,
     &accept::METHOD,
     &lopt2::METHOD,
+    &ept::METHOD,
 ];
 
 // What several methods share.

@@ -9,6 +9,7 @@ mod adapter;
 mod adept;
 mod dept;
 mod dpt;
+mod ept;
 mod init;
 mod lopt2;
 mod mpt;
@@ -188,6 +189,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &smop::Smop,
     &accept::Accept,
     &lopt2::Lopt2,
+    &ept::Ept,
 ];
 
 /// The method called `name`.
