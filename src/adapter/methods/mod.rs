@@ -6,6 +6,8 @@ pub mod adept;
 pub mod dept;
 pub mod dpt;
 pub mod ept;
+pub mod late_dpt;
+pub mod lipt;
 pub mod lopt2;
 pub mod mpt;
 pub mod p_tuning;
@@ -36,6 +38,8 @@ pub const METHODS: &[&Method] = &[
     &accept::METHOD,
     &lopt2::METHOD,
     &ept::METHOD,
+    &lipt::METHOD,
+    &late_dpt::METHOD,
 ];
 
 // What several methods share.

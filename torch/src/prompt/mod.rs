@@ -11,6 +11,8 @@ mod dept;
 mod dpt;
 mod ept;
 mod init;
+mod late_dpt;
+mod lipt;
 mod lopt2;
 mod mpt;
 mod p_tuning;
@@ -190,6 +192,8 @@ pub const METHODS: &[&dyn Forward] = &[
     &accept::Accept,
     &lopt2::Lopt2,
     &ept::Ept,
+    &lipt::Lipt,
+    &late_dpt::LateDpt,
 ];
 
 /// The method called `name`.
