@@ -11,6 +11,7 @@ pub mod lipt;
 pub mod lopt2;
 pub mod mpt;
 pub mod p_tuning;
+pub mod pilot;
 pub mod prompt_tuning;
 pub mod residual;
 pub mod smop;
@@ -40,6 +41,7 @@ pub const METHODS: &[&Method] = &[
     &ept::METHOD,
     &lipt::METHOD,
     &late_dpt::METHOD,
+    &pilot::METHOD,
 ];
 
 // What several methods share.
@@ -173,6 +175,57 @@ mod tests {
         assert_eq!([512, 768, 1024].map(|d| count("dpt", d)), [6_120, 8_680, 11_240]);
         assert_eq!([512, 768, 1024].map(|d| count("prompt-tuning", d)), [51_200, 76_800, 102_400]);
         assert_eq!([512, 768, 1024].map(|d| count("residual", d)), [462_736, 693_904, 925_072]);
+    }
+
+    /// The same for the other methods, in the sizes that their papers or authors' code have.
+    #[test]
+    fn counts_of_all_other_methods_are_those_of_their_formulas() {
+        type Row<'a> = (&'a str, i64, &'a [(&'a str, i64)], [i64; 3]);
+        let rows: &[Row] = &[
+            ("dept", 40, &[("rank", 45)], [55_040, 76_800, 98_560]),
+            ("adept", 60, &[("rank", 19)], [50_707, 76_051, 101_395]),
+            ("ulpt", 100, &[("rank", 64)], [7_424, 7_936, 8_448]),
+            ("ulpt", 100, &[("rank", 2)], [1_224, 1_736, 2_248]),
+            ("p-tuning", 100, &[], [839_168, 1_848_576, 3_251_200]),
+            ("mpt", 100, &[("rank", 1)], [51_812, 77_668, 103_524]),
+            ("smop", 5, &[], [12_288, 18_432, 24_576]),
+            ("accept", 60, &[], [49_920, 74_880, 99_840]),
+            ("lopt2", 20, &[], [5_120, 7_680, 10_240]),
+            ("lipt", 10, &[], [49_706, 74_538, 99_370]),
+            ("late-dpt", 100, &[], [6_120, 8_680, 11_240]),
+            ("pilot", 100, &[], [100 * 100 + 100 + 51_200, 100 * 100 + 100 + 76_800, 100 * 100 + 100 + 102_400]),
+        ];
+        for (name, length, set, wanted) in rows {
+            let method = find(name).unwrap();
+            let found = [512, 768, 1024].map(|d| method.parameters(&shape(method, *length, d, set)));
+            assert_eq!(found, *wanted, "{name} {set:?}");
+        }
+        // Options of ours, at rank 10 and 100 virtual tokens.
+        let dpt = find("dpt").unwrap();
+        let option = |set: &[(&str, Value)]| {
+            let set: Params = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let params: Params =
+                dpt.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default_value()?))).collect();
+            let all: Params = params.into_iter().chain(set).collect();
+            [512, 768, 1024].map(|d| dpt.parameters(&dpt.shape(100, d, &all).unwrap()))
+        };
+        assert_eq!(option(&[("shift", Value::Bool(true))]), [6_632, 9_448, 12_264]);
+        assert_eq!(option(&[("row_scale", Value::Bool(true))]), [6_220, 8_780, 11_340]);
+        assert_eq!(option(&[("blocks", Value::Int(4))]), [9_120, 11_680, 14_240]);
+        assert_eq!(option(&[("sparse", Value::Int(50))]), [6_170, 8_730, 11_290]);
+        let ept = find("ept").unwrap();
+        let found =
+            [(512, 21), (768, 23), (1024, 25)].map(|(d, rank)| ept.parameters(&shape(ept, 40, d, &[("rank", rank)])));
+        assert_eq!(found, [50_949, 75_781, 101_637]);
+        let tested = |name: &str| rows.iter().any(|(row, ..)| *row == name);
+        let elsewhere = ["dpt", "prompt-tuning", "residual", "ept"];
+        assert!(METHODS.iter().all(|m| tested(m.name) || elsewhere.contains(&m.name)));
+
+        // What is stored and not trained is counted apart.
+        let ulpt = find("ulpt").unwrap();
+        assert_eq!(ulpt.stored(&shape(ulpt, 100, 768, &[("rank", 64)])), 7_936 + 64 * 768);
+        let lopt2 = find("lopt2").unwrap();
+        assert_eq!(lopt2.stored(&shape(lopt2, 20, 768, &[])), 7_680 + 20 * 768);
     }
 
     /// A pipeline that goes over several methods sets a parameter for all that have it.

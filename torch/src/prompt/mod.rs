@@ -16,6 +16,7 @@ mod lipt;
 mod lopt2;
 mod mpt;
 mod p_tuning;
+mod pilot;
 mod prompt_tuning;
 mod residual;
 mod smop;
@@ -194,6 +195,7 @@ pub const METHODS: &[&dyn Forward] = &[
     &ept::Ept,
     &lipt::Lipt,
     &late_dpt::LateDpt,
+    &pilot::Pilot,
 ];
 
 /// The method called `name`.
@@ -220,3 +222,5 @@ pub fn check(method: &Method, shape: &Shape, t5: &T5, longest: usize) -> Result<
     method.check_text(shape, longest)
 }
 
+#[cfg(test)]
+mod tests;
