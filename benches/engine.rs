@@ -17,16 +17,12 @@ use dpt::stages::stage::{Arity, Output, Param, Port, Runs, StageKind, StageResul
 const FROM: Port = Port { role: "from", accepts: &[], files: &["*"], arity: Arity::Optional, doc: "" };
 const TRIVIAL: StageKind = StageKind {
     name: "trivial",
-    version: 1,
     about: "",
     params: &[Param::required("n", Type::Int(0, i64::MAX), "")],
-    variants: None,
     inputs: &[FROM],
-    provides: &[],
     outputs: &[Output { name: "out.txt", required: true, doc: "" }],
     runs: Runs::Worker,
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 
 fn graph(nodes: usize, changed: Option<usize>) -> Graph {
@@ -44,7 +40,8 @@ fn graph(nodes: usize, changed: Option<usize>) -> Graph {
             span: None,
         });
         if let (Some(before), true) = (before, i % 6 != 0) {
-            graph.connect(before, id, &FROM);
+            let port = graph.port((&FROM).into());
+            graph.connect(before, id, port);
         }
         before = Some(id);
     }

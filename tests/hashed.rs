@@ -1,4 +1,4 @@
-//! How often the bytes of a large checkpoint are hashed. A binary with one test, since what is counted is counted of the whole
+//! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global to the
 //! process.
 
 #[path = "it/support/http.rs"]
@@ -19,12 +19,12 @@ use dpt::stages::ctx::Cancel;
 
 use http::{Reply, Server};
 
-/// Larger than what is always hashed, and no whole number of pieces.
+/// Above the size that is always hashed, and not a multiple of the piece size.
 const SIZE: usize = 20_000_001;
 
 const CONFIG: &str = r#"{ "model_type": "t5", "d_model": 4, "vocab_size": 8 }"#;
 
-/// How many times the file was hashed whole: for its bytes, for what it means, by SHA-256.
+/// The number of complete passes over the file: for its bytes, its content, and SHA-256.
 type Times = (u64, u64, u64);
 
 struct Nobody;
@@ -33,7 +33,7 @@ impl Sink for Nobody {
     fn event(&self, _: &Event) {}
 }
 
-/// A checkpoint of one large file in `dir`; its bytes.
+/// Makes a checkpoint of one large file in `dir` and returns its bytes.
 fn checkpoint(dir: &Path) -> Vec<u8> {
     let values: Vec<u8> = (0..SIZE).map(|i| (i % 251) as u8).collect();
     let tensor = Tensor { name: "w", dtype: Dtype::U8, shape: &[SIZE], bytes: &values };
@@ -42,7 +42,7 @@ fn checkpoint(dir: &Path) -> Vec<u8> {
     std::fs::read(dir.join("model.safetensors")).unwrap()
 }
 
-/// Runs a pipeline that downloads the checkpoint from `url`, with `more` in its source; what was hashed meanwhile.
+/// Runs a pipeline that downloads the checkpoint from `url`, with `more` in its source. Returns what was hashed.
 fn times(dir: &Path, url: &str, name: &str, more: &str) -> Times {
     let text = format!(
         "schema = 1\n[source.t5]\nurl = \"{url}\"\n{more}\n\
@@ -74,13 +74,13 @@ fn times(dir: &Path, url: &str, name: &str, more: &str) -> Times {
     (bytes, tensors, sha256)
 }
 
-/// Until a file written just now is told apart from any that is written later.
+/// The time until a later write gets a different timestamp.
 fn settle() {
     std::thread::sleep(Duration::from_millis(60));
 }
 
 #[test]
-fn no_byte_of_a_checkpoint_is_hashed_twice() {
+fn checkpoint_bytes_are_hashed_once_for_each_digest() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     std::fs::create_dir(dir.join("t5")).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::base::diag::{Class, Diag};
-use crate::base::param::Param;
+use crate::base::param::{Literal, Param, ParamDefault};
 use crate::base::value::{Params, Value};
 use crate::svd::matrix::Matrix;
 
@@ -22,8 +22,8 @@ pub struct Method {
     pub params: &'static [Param],
     /// Parameters that only training reads: learning rates and weight decay of groups of their own.
     pub training: &'static [Param],
-    /// Parameters of `train` that have another default for this method, with that default as TOML text.
-    pub defaults: &'static [(&'static str, &'static str)],
+    /// Parameters of `train` that have another default for this method, with that default.
+    pub defaults: &'static [(&'static str, Literal)],
     /// What its parameters may be beside other sizes, beyond their types.
     pub limits: &'static [Limit],
     /// The parameter that says how many positions of a text have numbers of their own. No text may be longer.
@@ -326,11 +326,11 @@ impl Method {
             let wrong = |found: String| {
                 Diag::error(Class::Stage, format!("parameter `{}` of method `{}` is {found}", param.name, self.name))
             };
-            let default = if param.since > 1 { param.default_value() } else { None };
+            let default = if param.since > 1 { param.default.value() } else { None };
             match params.get(param.name).or(default.as_ref()) {
                 Some(value) if param.ty.admits(value) => drop(own.insert(param.name.to_owned(), value.clone())),
                 Some(value) => return Err(wrong(format!("`{value}`, which it cannot be"))),
-                None if param.default == Some("") => {}
+                None if param.default == ParamDefault::Absent => {}
                 None => return Err(wrong("missing".to_owned())),
             }
         }
@@ -344,7 +344,7 @@ impl Method {
     pub fn recorded(&self, shape: &Shape) -> Params {
         let mut params = shape.params.clone();
         for param in self.params.iter().filter(|param| param.since > 1) {
-            if params.get(param.name) == param.default_value().as_ref() {
+            if params.get(param.name) == param.default.value().as_ref() {
                 params.remove(param.name);
             }
         }

@@ -62,7 +62,15 @@ pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FsErro
 
 /// The whole regular file as bytes.
 pub fn read(path: &Path) -> Result<Vec<u8>, FsError> {
-    let (mut file, meta) = look::open_file(path)?;
+    read_opened(path, look::open_file(path)?)
+}
+
+/// The whole file that `dpt` wrote as bytes; `None` if there is none, see [`look::open_if_there`].
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FsError> {
+    look::open_if_there(path)?.map(|opened| read_opened(path, opened)).transpose()
+}
+
+fn read_opened(path: &Path, (mut file, meta): (File, fs::Metadata)) -> Result<Vec<u8>, FsError> {
     let mut bytes = Vec::new();
     let room = bytes.try_reserve_exact(meta.len() as usize).map_err(io::Error::from);
     room.and_then(|()| file.read_to_end(&mut bytes)).map_err(on("read", path))?;

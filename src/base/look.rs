@@ -93,14 +93,37 @@ pub fn open_file(path: &Path) -> Result<(File, Metadata), FsError> {
     }
 }
 
+/// Opens a file that `dpt` wrote; `None` if there is none, or only a link that leads nowhere. Unlike [`open_file`] it does not
+/// look for such a link, which takes a system call for each folder on the way.
+///
+/// # Errors
+/// Fails if it cannot be read as a file.
+pub fn open_if_there(path: &Path) -> Result<Option<(File, Metadata)>, FsError> {
+    match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => match plain(path, opened)? {
+            (_, meta) if meta.is_dir() => Err(on("read", path)(a_folder())),
+            opened => Ok(Some(opened)),
+        },
+    }
+}
+
 /// Opens a regular file or a folder for reading, with what the system says of it.
 ///
 /// # Errors
 /// As [`open_file`].
 pub fn open_any(path: &Path) -> Result<(File, Metadata), FsError> {
+    plain(path, open(path))
+}
+
+fn open(path: &Path) -> io::Result<File> {
     // Without `O_NONBLOCK` a pipe would be waited for until somebody writes to it. Regular files do not mind it.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let file = file.map_err(|error| on("read", path)(explained(path, error)))?;
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// What was opened at `path`, if it is a regular file or a folder.
+fn plain(path: &Path, opened: io::Result<File>) -> Result<(File, Metadata), FsError> {
+    let file = opened.map_err(|error| on("read", path)(explained(path, error)))?;
     let meta = file.metadata().map_err(on("read", path))?;
     match meta.is_file() || meta.is_dir() {
         true => Ok((file, meta)),

@@ -59,6 +59,21 @@ pub fn open_at(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(dir, name, OPEN, Mode::empty())?)
 }
 
+/// Opens a directory below another with one system call. Returns `None` if it cannot be opened, if a link lies on the way, or if
+/// the system has no such call: [`open_at`] for each part then does the same, or says what is wrong.
+pub fn open_below(dir: impl AsFd, path: &Path) -> Option<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{ResolveFlags, openat2};
+        openat2(dir, path, OPEN, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (dir, path);
+        None
+    }
+}
+
 /// Calls `visit` for everything below the directory `top`, a directory before its content. `shown` is the name of `top` in
 /// messages.
 ///

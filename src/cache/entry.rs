@@ -116,9 +116,9 @@ impl Entry {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn read(path: &Path, key: CacheKey) -> Result<Option<Result<Self, String>>, fs::FsError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        let bytes = match fs::read_if_there(path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
             Err(e) if matches!(e.source.raw_os_error(), Some(libc::EISDIR | libc::ELOOP)) => {
                 return Ok(Some(Err("its manifest is no plain file".to_owned())));
             }

@@ -1,4 +1,4 @@
-//! `dpt check`: is this pipeline right? Runs nothing, opens no store.
+//! `dpt check`: checks pipeline files. Runs nothing and opens no store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,48 +14,48 @@ use crate::engine::graph::Graph;
 use crate::model::Dtype;
 use crate::pipeline::{self, LoadOptions, Plan, sets};
 
-/// Check pipeline files: every problem at once, each with its line. Runs nothing.
+/// The arguments of `dpt check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Pipeline files (TOML)
     #[arg(value_name = "PIPELINE", required = true)]
     pub pipelines: Vec<PathBuf>,
 
-    /// What to change in them first
+    /// Changes to the pipelines.
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 
-    /// One JSON object a problem, for editors
+    /// Print one JSON object for each problem, for editors
     #[arg(long)]
     pub json: bool,
 }
 
-/// `--set`, `--dtype` and `--mirror`, for every command that reads a pipeline.
+/// The arguments `--set`, `--dtype` and `--mirror` of every command that reads a pipeline.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Changes {
-    /// Change a value of the pipeline for this run: `params.lr=0.1`, `axes.task=["rte"]`, `stage.train.rank=4`
+pub struct ChangeArgs {
+    /// Change a value of the pipeline for this command: `params.lr=0.1`, `axes.task=["rte"]`, `stage.train.rank=4`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 
-    /// Hold the backbone in this type wherever prompts are trained and scored: short for `--set 'stage.*.dtype=DTYPE'`.
-    /// It is part of what a result is: each type has results of its own
+    /// Data type of the backbone in training and evaluation; short for `--set 'stage.*.dtype=DTYPE'`. The type is part of
+    /// the cache key
     #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES))]
     pub dtype: Option<String>,
 
-    /// Take a source from a local folder instead of its url; the results are the same, and so are their keys
+    /// Read a source from a local folder instead of its url; cache keys do not change
     #[arg(long = "mirror", value_name = "NAME=DIR")]
     pub mirrors: Vec<String>,
 }
 
-impl Changes {
-    /// As options of [`pipeline::load`], with all stage kinds.
+impl ChangeArgs {
+    /// Returns the options for [`pipeline::load`].
     ///
     /// # Errors
-    /// One for each argument without its `=`.
+    /// Returns an error for each argument that is not of the form `NAME=VALUE`.
     pub fn options(&self) -> Result<LoadOptions<'static>, Vec<Diag>> {
         let mut problems = Vec::new();
         let mut options = LoadOptions::default();
-        // First, so that what `--set` says of a single stage holds.
+        // Comes first, so that `--set` for a single stage wins.
         options.sets.extend(self.dtype.iter().map(|dtype| ("stage.*.dtype".to_owned(), dtype.clone())));
         for set in &self.sets {
             match sets::split(set) {
@@ -67,13 +67,13 @@ impl Changes {
         for mirror in &self.mirrors {
             match mirror.split_once('=') {
                 Some((name, dir)) if !name.is_empty() && !dir.is_empty() => {
-                    // A stage may run in another folder than this.
+                    // A stage may run in another working directory.
                     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
                     mirrors.insert(name.to_owned(), dir);
                 }
                 _ => {
                     let diag = Diag::error(Class::Usage, format!("`--mirror {mirror}` is not of the form `NAME=DIR`"));
-                    problems.push(diag.help("write, for instance, `--mirror superglue=/data/superglue`"));
+                    problems.push(diag.help("write it like `--mirror superglue=/data/superglue`"));
                 }
             }
         }
@@ -81,18 +81,18 @@ impl Changes {
         if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 
-    /// The plan of the pipeline at `path`, its warnings told on stderr.
+    /// Loads the pipeline at `path` and prints its warnings to stderr.
     ///
     /// # Errors
-    /// Every problem of the file and of the arguments.
+    /// Returns every problem of the file and of the arguments.
     pub fn load(&self, path: &Path) -> Result<Plan, Vec<Diag>> {
         self.load_telling(path, None)
     }
 
-    /// As [`Self::load`]; `named` is told the pipeline's name early.
+    /// Like [`Self::load`], but sends the pipeline's name to `named` as soon as it is known.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// Fails like [`Self::load`].
     pub fn load_telling(&self, path: &Path, named: Option<Sender<String>>) -> Result<Plan, Vec<Diag>> {
         let plan = pipeline::load(path, &LoadOptions { named, ..self.options()? })?;
         if !plan.warnings.is_empty() {
@@ -102,10 +102,10 @@ impl Changes {
     }
 }
 
-/// Prints `ok: …` for each right pipeline.
+/// Prints `ok: …` for each valid pipeline.
 ///
 /// # Errors
-/// The problems of all the others.
+/// Returns the problems of the others.
 pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     let options = args.changes.options()?;
     let mut problems = Vec::new();
@@ -135,13 +135,13 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     }
     match (problems.is_empty(), args.json) {
         (true, _) => Ok(Exit::Done),
-        // Already told.
+        // Printed above.
         (false, true) => Ok(Exit::of(&problems)),
         (false, false) => Err(problems),
     }
 }
 
-/// `64 nodes in 8 stages, axes task 8, method 2, seed 3`.
+/// Describes a plan: `64 nodes in 8 stages, axes task 8, method 2, seed 3`.
 pub fn summary(plan: &Plan) -> String {
     let stages = stages_of(&plan.graph);
     let axes: Vec<_> = plan.axes.iter().map(|(name, values)| format!("{name} {}", values.len())).collect();
@@ -150,7 +150,7 @@ pub fn summary(plan: &Plan) -> String {
         text.push_str(&format!(", axes {}", axes.join(", ")));
     }
     if plan.targets.len() < plan.graph.len() {
-        text.push_str(&format!("; by default brings {} up to date", render::count(plan.targets.len(), "target")));
+        text.push_str(&format!("; {} by default", render::count(plan.targets.len(), "target")));
     }
     text
 }
@@ -161,7 +161,7 @@ fn stages_of(graph: &Graph) -> usize {
     names.len()
 }
 
-/// One problem for a program to read.
+/// Returns a problem as JSON.
 fn to_json(path: &Path, diag: &Diag) -> serde_json::Value {
     let place = diag.span.as_ref().map(|s| {
         let (line, column) = s.line_column();

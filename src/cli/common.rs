@@ -1,4 +1,4 @@
-//! What commands share: arguments, where the store is, how stages are executed, Ctrl-C.
+//! Code that commands share: arguments, opening the store, the executor, Ctrl-C.
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::pipeline::Plan;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::{Wanted, gpu_slots};
 
-use super::check::Changes;
+use super::check::ChangeArgs;
 use super::render;
 
-/// Which pipeline, and what to change in it.
+/// The pipeline file, and changes to it.
 #[derive(Args, Debug)]
 pub struct PipelineArgs {
     /// The pipeline file, such as `pipelines/quickstart.toml`.
@@ -29,64 +29,63 @@ pub struct PipelineArgs {
     pub pipeline: PathBuf,
     /// `--set`, `--mirror`.
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 }
 
-/// Where results are stored.
+/// The folders of the stores.
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
-    /// Where results are stored [default: what DPT_CACHE names, else `cache/` at the project's root].
+    /// The folder of the store [default: $DPT_CACHE, else `cache/` in the project's root]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// A second store, looked into after the first and never written: its results are used where they lie
-    /// [default: what DPT_SHARED_STORE names].
+    /// A second store to read results from, which is never written [default: $DPT_SHARED_STORE]
     #[arg(long, value_name = "DIR")]
     pub shared_store: Option<PathBuf>,
 }
 
-/// On which device torch stages run.
+/// The device for stages that use libtorch.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// Where to train and evaluate: `auto` (a GPU where there is one), `cpu`, `cuda`, or one GPU: `cuda:1`.
+    /// Where to train and evaluate: `auto` (a GPU if there is one), `cpu`, `cuda`, or a single GPU such as `cuda:1`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Wanted,
 }
 
 impl PipelineArgs {
-    /// The plan; its warnings are printed.
+    /// Loads the plan and prints its warnings.
     ///
     /// # Errors
-    /// Every problem of the file.
+    /// Returns every problem of the file.
     pub fn load(&self) -> Result<Plan, Vec<Diag>> {
         self.changes.load(&self.pipeline)
     }
 }
 
 impl StoreArgs {
-    /// The store's folder for a pipeline (or for a folder).
+    /// Returns the folder of the store for a pipeline file (or for a folder).
     pub fn folder(&self, pipeline: &Path) -> PathBuf {
         self.cache.clone().or_else(|| folder_in("DPT_CACHE")).unwrap_or_else(|| Store::folder_for(pipeline))
     }
 
-    /// The store, made if there is none.
+    /// Opens the store, and creates it if there is none.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if it cannot be created.
     pub fn open(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
         self.before_shared(pipeline, Store::open(&self.folder(pipeline)))
     }
 }
 
 impl StoreArgs {
-    /// The store as it is, to look at: nothing is made where there is none.
+    /// Opens the store for reading. Creates nothing.
     ///
     /// # Errors
-    /// When its path means nothing, or there is no shared store where one is named.
+    /// Fails if the path is invalid, or if a shared store is named and does not exist.
     pub fn peek(&self, pipeline: &Path) -> Result<Store, Vec<Diag>> {
         self.before_shared(pipeline, Store::peek(&self.folder(pipeline)))
     }
 
-    /// With the shared store, and for the pipeline file where `pipeline` is one.
+    /// Adds the shared store, and the pipeline file if `pipeline` is a file.
     fn before_shared(&self, pipeline: &Path, own: Result<Store, Diag>) -> Result<Store, Vec<Diag>> {
         let own = own.map(|own| if pipeline.is_dir() { own } else { own.for_pipeline(pipeline) });
         let with_shared =
@@ -98,40 +97,39 @@ impl StoreArgs {
     }
 }
 
-/// What an environment variable names, unless it is empty.
+/// Returns the folder that an environment variable names, or `None` if it is unset or empty.
 fn folder_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
-/// A plan with its store. Both are left to the system when the program ends, which takes memory back faster than they can
-/// give it.
-pub struct Loaded {
+/// A plan with its store. Neither is dropped: process exit frees their memory faster than their destructors.
+pub struct LoadedPipeline {
     /// The plan.
     pub plan: ManuallyDrop<Plan>,
     /// The store.
     pub store: ManuallyDrop<Store>,
-    /// While this is held, nobody clears the store up. `None` where it cannot be had, which the run itself tells.
+    /// A lock that keeps `dpt cache gc` out. `None` if it could not be taken; the run then prints a note.
     pub in_use: Option<InUse>,
 }
 
-/// What a command does with a store.
+/// How a command uses the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// It stores results. A store is made where there is none.
+pub enum StorePurpose {
+    /// It writes results. The store is created if there is none.
     Use,
-    /// It only looks.
+    /// It only reads.
     Look,
 }
 
 impl StoreArgs {
-    /// The store, which nobody clears up from before the first look at it.
-    fn open_for(&self, pipeline: &Path, purpose: Purpose) -> Result<(Store, Option<InUse>), Vec<Diag>> {
+    /// Opens the store and locks it against `dpt cache gc` before anything is read.
+    fn open_for(&self, pipeline: &Path, purpose: StorePurpose) -> Result<(Store, Option<InUse>), Vec<Diag>> {
         match purpose {
-            Purpose::Use => self.open(pipeline).map(|store| {
+            StorePurpose::Use => self.open(pipeline).map(|store| {
                 let in_use = store.in_use().ok();
                 (store, in_use)
             }),
-            Purpose::Look => self.peek(pipeline).map(|store| {
+            StorePurpose::Look => self.peek(pipeline).map(|store| {
                 let in_use = store.looked_at();
                 (store, Some(in_use))
             }),
@@ -139,17 +137,24 @@ impl StoreArgs {
     }
 }
 
-/// The plan and its store.
+/// Loads the plan and opens its store.
 ///
-/// While the plan is made, another thread waits until nobody clears up a store that is there, reads it, and then asks whether
-/// the results that this pipeline had last are as they were: most of them, if not all, are what the plan will need.
+/// Prefetch: while the plan is made, another thread opens the store, waits for a running `dpt cache gc`, and checks the
+/// stat signatures of the results that this pipeline used last. The plan will need most of them.
 ///
 /// # Errors
-/// As [`PipelineArgs::load`] and [`StoreArgs::open`].
-pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpose) -> Result<Loaded, Vec<Diag>> {
-    let loaded =
-        |plan, (store, in_use)| Loaded { plan: ManuallyDrop::new(plan), store: ManuallyDrop::new(store), in_use };
-    // Where there is none, none is made for a pipeline that is wrong.
+/// Fails like [`PipelineArgs::load`] and [`StoreArgs::open`].
+pub fn plan_and_store(
+    pipeline: &PipelineArgs,
+    store: &StoreArgs,
+    purpose: StorePurpose,
+) -> Result<LoadedPipeline, Vec<Diag>> {
+    let loaded = |plan, (store, in_use)| LoadedPipeline {
+        plan: ManuallyDrop::new(plan),
+        store: ManuallyDrop::new(store),
+        in_use,
+    };
+    // No store is created for an invalid pipeline.
     if !store.folder(&pipeline.pipeline).join(LAYOUT).is_dir() {
         let plan = pipeline.load()?;
         return Ok(loaded(plan, store.open_for(&pipeline.pipeline, purpose)?));
@@ -163,7 +168,7 @@ pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpo
             (Ok((store, _)), Ok(name)) => Some(store.look_ahead(&name)),
             _ => None,
         };
-        // Where the plan is wrong, nobody waits for the store.
+        // If the pipeline is invalid, the receiver is gone.
         let _ = opened.send(store);
         ahead.iter().for_each(|ahead| ahead.work());
     });
@@ -171,19 +176,19 @@ pub fn plan_and_store(pipeline: &PipelineArgs, store: &StoreArgs, purpose: Purpo
     Ok(loaded(plan, store_there.recv().expect("opening a store does not panic")?))
 }
 
-/// A path as one would type it from here.
+/// Returns a path as a user would type it: relative to the current directory if it is inside.
 pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let inside = path.strip_prefix(&here).ok().filter(|rest| !rest.as_os_str().is_empty());
     inside.unwrap_or(path).display().to_string()
 }
 
-/// The same as a word of a command.
+/// Like [`shown`], quoted for a shell if needed.
 pub fn typed(path: &Path) -> String {
     super::render::word(&shown(path))
 }
 
-/// Where `dpt-worker` is: what `DPT_WORKER` names, else beside this program.
+/// Returns the path of `dpt-worker`: `$DPT_WORKER`, else beside this program.
 pub fn worker_program() -> PathBuf {
     std::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
         let here = std::env::current_exe().unwrap_or_default();
@@ -191,7 +196,7 @@ pub fn worker_program() -> PathBuf {
     })
 }
 
-/// This machine as executor: stages without libtorch here, the others in workers that write their logs below the store.
+/// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the store.
 pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Local {
     let logs = store.runs().join("logs").join(pipeline);
     let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);
@@ -200,28 +205,28 @@ pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Loca
     Local::new(Box::new(WorkerPool::new(config)), gpus, "cpu".to_owned())
 }
 
-/// How many CPUs this process may use.
+/// Returns the number of CPUs that this process may use.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The targets' nodes, or the pipeline's own targets where none is named.
+/// Returns the nodes of `targets`, or the pipeline's own targets if the list is empty.
 ///
 /// # Errors
-/// A target that names nothing.
+/// Fails if a target matches no node.
 pub fn select(plan: &Plan, targets: &[String]) -> Result<Vec<NodeId>, Vec<Diag>> {
     if targets.is_empty() { Ok(plan.targets.clone()) } else { plan.select(targets) }
 }
 
-/// Whether a node is read by no other.
+/// Returns `true` if no other node reads this one.
 pub fn is_last(graph: &Graph, id: NodeId) -> bool {
     graph.consumers(id).is_empty()
 }
 
-/// Tells which journals were asked for and could not be read: what these runs did is not known.
-pub fn tell_unreadable(history: &History) {
+/// Prints a warning for each journal that was needed and could not be read.
+pub fn warn_unreadable(history: &History) {
     for diag in history.unreadable() {
-        let mut diag = diag.clone().note("what this run did is left out");
+        let mut diag = diag.clone().note("this run is left out");
         diag.severity = Severity::Warning;
         render::err(&render::diag(&diag));
     }
@@ -229,7 +234,7 @@ pub fn tell_unreadable(history: &History) {
 
 static CANCEL: Cancel = Cancel::new();
 
-/// Whether this process was started to go on when its terminal closes (`nohup dpt run …`).
+/// Returns `true` if the process ignores SIGHUP, as under `nohup`.
 fn ignores_hangup() -> bool {
     // SAFETY: `action` is plain data that the call fills in.
     unsafe {
@@ -238,23 +243,23 @@ fn ignores_hangup() -> bool {
     }
 }
 
-/// From now on Ctrl-C (or a signal to end) asks the run to end in order; the second one ends the program at once.
+/// Installs the handler for Ctrl-C and SIGTERM. The first signal asks the run to stop, the second one exits at once.
 ///
 /// # Errors
-/// When the handler cannot be set.
+/// Fails if the handler cannot be installed.
 pub fn cancel_on_ctrl_c() -> Result<&'static Cancel, Vec<Diag>> {
     let handler = || {
         if CANCEL.asked() {
             std::process::exit(super::exit::Exit::Interrupted as i32);
         }
         CANCEL.ask();
-        render::err("stopping: running stages are asked to end; once more stops at once\n");
+        render::err("stopping after the current steps; press Ctrl-C again to stop now\n");
     };
     let ignored = ignores_hangup();
     ctrlc::set_handler(handler)
         .map_err(|error| vec![Diag::error(Class::Environment, format!("cannot listen for Ctrl-C: {error}"))])?;
     if ignored {
-        // SAFETY: a system call without memory of ours.
+        // SAFETY: the call takes no pointer.
         unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
     }
     Ok(&CANCEL)
@@ -265,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_at_the_root_of_the_project() {
+    fn store_is_in_the_project_root_by_default() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let file = root.join("a/pipelines/x.toml");

@@ -1,10 +1,10 @@
-//! `dpt doctor`: is all there that a run needs?
+//! `dpt doctor`: checks that the machine has what a run needs.
 
 use std::path::{Path, PathBuf};
 
 use crate::base::diag::Diag;
 use crate::base::fs::{self, Copied};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, DeviceArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, BAD, GOOD, WARN, paint};
@@ -12,13 +12,13 @@ use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
 use crate::worker::build::Build;
 use crate::worker::device::gpu_present;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Example:
   dpt doctor --device cuda
-      is a GPU ready to train on?";
+      check that a GPU is ready for training";
 
-/// Its arguments.
+/// The arguments of `dpt doctor`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -27,14 +27,14 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Below this much free space the store is worth a warning, in bytes.
+/// Free space below which the store gets a warning, in bytes.
 const LITTLE: u64 = 2_000_000_000;
 
-/// Does it. What is wrong is told in full below the table, and gives exit code 6.
+/// Prints a table of checks and the errors below it. The exit code is 6 if anything is wrong.
 ///
 /// # Errors
-/// None: what it finds is its result.
-pub fn run(args: &Args) -> Outcome {
+/// Never fails.
+pub fn run(args: &Args) -> CommandResult {
     let mut wrong: Vec<Diag> = Vec::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |name: &str, state: String, text: String| rows.push(vec![name.to_owned(), state, text]);
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
 
-    // The store itself is made by the first run.
+    // The first run creates the store, so check the nearest existing folder.
     let folder = args.store.folder(Path::new("."));
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     match writable(there) {
@@ -84,21 +84,21 @@ pub fn run(args: &Args) -> Outcome {
     Ok(Exit::Environment)
 }
 
-/// Whether a file can be made there.
+/// Fails if no file can be created in the folder.
 fn writable(folder: &Path) -> Result<(), Diag> {
     let probe: PathBuf = folder.join(format!(".doctor-{}", std::process::id()));
     crate::base::fs::write_atomic(&probe, b"")?;
     std::fs::remove_file(&probe).map_err(|error| crate::base::fs::on("remove", &probe)(error).into())
 }
 
-/// How results are copied out of the store, tried out with a small file.
+/// Tries with a small file how results are copied to `results/`, and describes it.
 fn copies(folder: &Path) -> &'static str {
     let tried = fs::beside(folder).and_then(|mut from| {
         std::io::Write::write_all(&mut from, &[0; 4096])?;
         fs::copy_into(from.as_file(), fs::beside(folder)?.as_file())
     });
     match tried {
-        Ok(Copied::Reflink) => "results are copied out as reflinks: without moving bytes",
-        _ => "results are copied out byte by byte: this file system has no reflinks",
+        Ok(Copied::Reflink) => "results/ uses reflinks, which share space with the store",
+        _ => "results/ has full copies: this file system has no reflinks",
     }
 }

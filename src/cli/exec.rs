@@ -1,28 +1,28 @@
-//! `dpt exec`: runs single nodes with nothing but the pipeline file and the store. What an executor starts on another
-//! machine; it never runs what the nodes need.
+//! `dpt exec`: runs single nodes from the pipeline file and the store. An executor starts it on another machine. It never
+//! runs the nodes' inputs.
 
 use crate::base::diag::{Class, Diag};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::progress::json::Json;
+use crate::cli::progress::json::JsonSink;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::run::{RunOptions, run as run_graph};
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Example:
   dpt exec pipelines/superglue_full.toml 'train[rte,dpt,42]'";
 
-/// Its arguments.
+/// The arguments of `dpt exec`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The nodes.
+    /// Nodes to run, such as `train[rte,dpt,42]`
     #[arg(value_name = "NODE", required = true)]
     nodes: Vec<String>,
-    /// How many CPUs to use [default: all].
+    /// Number of CPUs to use [default: all]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     #[command(flatten)]
@@ -31,11 +31,11 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Does it. Events go to stdout as JSON lines.
+/// Runs the nodes and prints the events to stdout as JSON lines.
 ///
 /// # Errors
-/// What kept it from starting: above all a node whose inputs are not in the store.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if an input of a node is not in the store.
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = plan.select(&args.nodes)?;
     let store = args.store.open(&args.pipeline.pipeline)?;
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut missing = Vec::new();
     for node in status(&plan.graph, &store, &options, &executor) {
         if !targets.contains(&node.id) && !matches!(node.freshness, Freshness::Fresh { .. }) {
-            let text = format!("`{}` is needed and is not in the store", plan.graph.node(node.id));
+            let text = format!("the input `{}` is not in the store", plan.graph.node(node.id));
             missing.push(Diag::error(Class::Usage, text));
         }
     }
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(missing);
     }
     let cancel = common::cancel_on_ctrl_c()?;
-    let summary = run_graph(&plan.graph, &store, options, &executor, &Json::default(), cancel);
+    let summary = run_graph(&plan.graph, &store, options, &executor, &JsonSink::default(), cancel);
     Ok(if summary.totals.interrupted {
         Exit::Interrupted
     } else {

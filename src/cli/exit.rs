@@ -1,43 +1,43 @@
-//! [`Exit`]: every exit code there is. Scripts rely on them: a number never changes its meaning.
+//! [`Exit`]: all exit codes. Scripts rely on them, so a number never changes its meaning.
 
 use std::process::ExitCode;
 
 use crate::base::diag::{Class, Diag};
 
-/// How `dpt` ends.
+/// The exit code of `dpt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All that was asked for is done.
+    /// Success.
     Done = 0,
     /// A stage failed.
     StageFailed = 1,
-    /// A wrong command line, or an invalid pipeline.
+    /// A wrong command line or an invalid pipeline.
     Usage = 2,
-    /// `--check` found work to do, or `--locked` a difference.
+    /// `--check` found something to run, or `--locked` a difference.
     Found = 3,
-    /// `verify` found that a result is not what was recorded.
+    /// `verify` found a result that differs from the recorded one.
     Mismatch = 4,
     /// The store is damaged.
     StoreDamaged = 5,
-    /// The machine lacks something: a device, libtorch, disk space, a right to write.
+    /// The machine lacks something: a device, libtorch, a source, disk space, a write permission.
     Environment = 6,
     /// A bug in `dpt`.
     Bug = 70,
-    /// Ctrl-C, or a signal to end.
+    /// Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
 
-/// For the end of `dpt --help`.
+/// The end of `dpt --help`.
 pub const HELP: &str = "\
 Exit codes:
-    0  done
+    0  success
     1  a stage failed
     2  wrong command line or invalid pipeline
     3  `--check` found something to run, or `--locked` a difference
     4  `verify` found a difference
     5  the store is damaged
-    6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)
+    6  the machine lacks something (a device, libtorch, a source, disk space, a write permission)
    70  a bug in dpt
   130  interrupted";
 
@@ -61,7 +61,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The code for several errors: the one that a script must hear first.
+    /// Returns the code for several errors: the most severe one.
     pub fn of<'a>(diags: impl IntoIterator<Item = &'a Diag>) -> Self {
         let rank = |exit: &Exit| match exit {
             Exit::Done => 0,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_never_change() {
+    fn exit_codes_are_fixed_and_listed_in_the_help() {
         let all = [
             (Exit::Done, 0),
             (Exit::StageFailed, 1),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_error_decides() {
+    fn most_severe_error_decides_the_exit_code() {
         let of = |classes: &[Class]| Exit::of(&classes.iter().map(|c| Diag::error(*c, "x")).collect::<Vec<_>>());
         assert_eq!(of(&[]), Exit::Done);
         assert_eq!(of(&[Class::Stage, Class::Environment]), Exit::Environment);

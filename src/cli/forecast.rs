@@ -1,4 +1,4 @@
-//! [`Forecast`]: how long a run may take, by what was recorded.
+//! [`Forecast`]: estimates how long a run will take, from the recorded times of earlier runs.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,23 +11,22 @@ use crate::engine::state::{NodeState, States, Wanted};
 use crate::pipeline::Plan;
 
 use super::render;
-use super::standing::{State, seconds};
+use super::status_kind::StatusKind;
 
-/// How long what is not fresh may take, by what was recorded of earlier runs: of the node itself, else of others of its
-/// stage.
+/// A time estimate for the nodes that are not fresh. A node's time is its last recorded one, else the mean of its stage.
 #[derive(Debug, Default)]
 pub struct Forecast {
-    /// By stage: seconds, and how many nodes nothing is known of.
+    /// For each stage: seconds of work, and the number of nodes without a known time.
     stages: HashMap<String, (f64, usize)>,
-    /// Seconds from the beginning to the end, with the slots that there are.
+    /// Wall time in seconds with the given slots.
     wall: f64,
     cpus: usize,
-    /// Whether some need not run after all, when what they read comes out the same.
+    /// Some nodes may turn out to be fresh, so the estimate is an upper bound.
     at_most: bool,
 }
 
 impl Forecast {
-    /// Looks into the store. `targets`, `cpus` and `gpus` as in the run.
+    /// Makes the estimate from records in the store. `targets`, `cpus` and `gpus` are those of the run.
     pub fn new(
         plan: &Plan,
         store: &Store,
@@ -54,7 +53,7 @@ impl Forecast {
         }
         let mut forecast = Self { cpus, ..Self::default() };
         let mut costs: HashMap<NodeId, f64> = HashMap::new();
-        for status in statuses.iter().filter(|s| State::of(&s.freshness) != State::Fresh) {
+        for status in statuses.iter().filter(|s| StatusKind::of(&s.freshness) != StatusKind::Fresh) {
             let stage = plan.graph.node(status.id).stage.as_str();
             let mean = known.get(stage).map(|(sum, n)| sum / *n as f64);
             let (sum, unknown) = forecast.stages.entry(stage.to_owned()).or_default();
@@ -64,42 +63,43 @@ impl Forecast {
                 None => *unknown += 1,
             }
             costs.insert(status.id, cost.unwrap_or(0.0));
-            forecast.at_most |= State::of(&status.freshness) == State::Blocked;
+            forecast.at_most |= StatusKind::of(&status.freshness) == StatusKind::Blocked;
         }
         forecast.wall = wall(&plan.graph, targets, &costs, Slots::new(cpus, gpus));
         forecast
     }
 
-    /// Of a stage: `2m 10s`, `?` where nothing is known of some node, or nothing.
+    /// Returns the time of a stage as text: `2m 10s`, `?` if some node has no known time, or empty if all are fresh.
     pub fn of_stage(&self, stage: &str) -> String {
         match self.stages.get(stage) {
             None => String::new(),
             Some((_, unknown)) if *unknown > 0 => "?".to_owned(),
-            Some((sum, _)) => seconds(*sum),
+            Some((sum, _)) => render::seconds(*sum),
         }
     }
 
-    /// `about 12m on 4 CPUs (41m of work), by earlier runs; no earlier run tells the time of 3 nodes`. Empty when all is fresh.
+    /// Returns a line such as `about 12m on 4 CPUs (41m of work), as in earlier runs; 3 nodes have no recorded time`.
+    /// Empty if all nodes are fresh.
     pub fn line(&self) -> String {
         let unknown: usize = self.stages.values().map(|(_, n)| n).sum();
         let sum: f64 = self.stages.values().map(|(sum, _)| sum).sum();
         let about = if self.at_most { "up to" } else { "about" };
         let known = (sum > 0.0).then(|| {
-            let (wall, work) = (seconds(self.wall), seconds(sum));
+            let (wall, work) = (render::seconds(self.wall), render::seconds(sum));
             let cpus = render::count(self.cpus, "CPU");
             match wall == work {
-                true => format!("{about} {work} of work, by earlier runs"),
-                false => format!("{about} {wall} on {cpus} ({work} of work), by earlier runs"),
+                true => format!("{about} {work} of work, as in earlier runs"),
+                false => format!("{about} {wall} on {cpus} ({work} of work), as in earlier runs"),
             }
         });
-        let rest =
-            (unknown > 0).then(|| format!("no earlier run tells the time of {}", render::count(unknown, "node")));
+        let have = if unknown == 1 { "has" } else { "have" };
+        let rest = (unknown > 0).then(|| format!("{} {have} no recorded time", render::count(unknown, "node")));
         known.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
     }
 }
 
-/// When the last node would be done, if each of `costs` took so many seconds and all others none: nodes are started in the
-/// order and with the slots of a run.
+/// Simulates a run and returns its wall time in seconds. `costs` has the seconds of each node that runs; other nodes take
+/// no time. Order and slots are those of a run.
 fn wall(graph: &Graph, targets: &[NodeId], costs: &HashMap<NodeId, f64>, mut slots: Slots) -> f64 {
     let mut states = States::new(graph, &Wanted::new(graph, targets), |_| false);
     let mut ends: BinaryHeap<Reverse<(u64, NodeId)>> = BinaryHeap::new();
@@ -128,14 +128,14 @@ mod tests {
     use super::*;
     use crate::pipeline::{LoadOptions, load_text};
 
-    /// Two chains of two nodes, and one that gathers both.
+    /// Two chains of two nodes, and a node that gathers both.
     const TEXT: &str = "schema = 1\n[axes]\nseed = [1, 2]\n\
         [stage.a]\nkind = \"generate\"\ntasks = [\"rte\"]\naxes = [\"seed\"]\n\
         [stage.b]\nkind = \"command\"\naxes = [\"seed\"]\nneeds = { a = \"a\" }\nrun = [\"true\"]\noutputs = { o = \"o\" }\n\
         [stage.c]\nkind = \"command\"\nneeds = { b = \"b[*]\" }\nrun = [\"true\"]\noutputs = { o = \"o\" }\nresources = { cpu = 2 }\n";
 
     #[test]
-    fn wall_time_is_that_of_the_slots() {
+    fn wall_time_depends_on_the_slots() {
         let plan = load_text(Path::new("wall.toml"), TEXT.to_owned(), &LoadOptions::default()).unwrap();
         let of = |name: &str| plan.graph.ids().find(|id| plan.graph.node(*id).short() == name).unwrap();
         let costs = HashMap::from([

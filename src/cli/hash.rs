@@ -1,33 +1,33 @@
-//! `dpt hash`: the digests of files, as the store sees them. For measurements, and for whoever wonders what an object is.
+//! `dpt hash`: prints the digests that the store uses for files. For measurements and debugging.
 
 use std::path::PathBuf;
 
 use crate::artifact::{byte_digest, kind_of, logical_digest};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::exit::Exit;
 use crate::cli::render;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Example:
   dpt hash model.safetensors --logical";
 
-/// Its arguments.
+/// The arguments of `dpt hash`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The files.
+    /// Files to hash
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What they mean (of tables, tensors and JSON) instead of their bytes.
+    /// Hash the content of tables, tensors and JSON instead of the bytes
     #[arg(long)]
     logical: bool,
 }
 
-/// Does it: a line a file, its blake3 in 64 hex digits first, as `b3sum` prints.
+/// Prints a line for each file: its blake3 digest in 64 hex digits and its name, like `b3sum`.
 ///
 /// # Errors
-/// A file that cannot be read, or is not what its ending says.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if a file cannot be read or does not match its ending.
+pub fn run(args: &Args) -> CommandResult {
     for path in &args.files {
         let name = path.to_string_lossy();
         let meant = args.logical && kind_of(&name).name != "bytes";

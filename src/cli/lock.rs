@@ -1,45 +1,46 @@
-//! `dpt lock`: records what a pipeline's nodes gave, beside the pipeline. Runs nothing.
+//! `dpt lock`: writes the lock file of a pipeline from the results in the store. Runs nothing.
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{progress, render};
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::run::RunOptions;
-use crate::repro::locked;
-use crate::repro::lockfile::{self, Lock};
+use crate::repro::lock_check;
+use crate::repro::lockfile::{self, LockFile};
 use crate::worker::device::Wanted;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
-The lock of pipelines/quickstart.toml is pipelines/quickstart.lock: a line for each node, with its key, the digests of its \
-files and its metrics. Keep it under version control. `dpt run --locked` holds a run against it.
+The lock file of pipelines/quickstart.toml is pipelines/quickstart.lock. It has a line for each node, with its key, the \
+digests of its files and its metrics. Keep it under version control. `dpt run --locked` compares a run with it.
 
 Examples:
   dpt lock pipelines/quickstart.toml
-      after a run: write what it gave
+      record the results of the last run
   dpt lock pipelines/quickstart.toml 'train[task=rte]'
-      write the lines of some nodes and what they need, and leave the others";
+      rewrite only the lines of these nodes and of what they need";
 
-/// Its arguments.
+/// The arguments of `dpt lock`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Nodes whose lines are written, with those of what they need [default: the whole file is written anew].
+    /// Nodes whose lines are rewritten, with those of what they need [default: rewrite the whole file]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it. Exit code 3 when a node has not been made: there is nothing to record.
+/// Writes the lock file. The exit code is 3, and nothing is written, if a node is not up to date.
 ///
 /// # Errors
-/// A wrong pipeline, a store that cannot be read, a lock that cannot be written or, with targets, not read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if the pipeline is invalid, the store cannot be read, or the lock file cannot be written. With targets, also if
+/// the old lock file cannot be read.
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;
     let store = args.store.open(&args.pipeline.pipeline)?;
@@ -53,14 +54,14 @@ pub fn run(args: &Args) -> Outcome {
     };
     let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
     let path = lockfile::path_of(&args.pipeline.pipeline);
-    let before = Lock::read(&path);
-    // What is written anew need not be readable.
-    let mut lock = if args.targets.is_empty() { Lock::default() } else { before.clone()?.unwrap_or_default() };
+    let before = LockFile::read(&path);
+    // A file that is rewritten as a whole need not be readable.
+    let mut lock = if args.targets.is_empty() { LockFile::default() } else { before.clone()?.unwrap_or_default() };
     let mut open = Vec::new();
     for node in status(&plan.graph, &store, &options, &executor) {
         match node.freshness {
             Freshness::Fresh { stored } => {
-                lock.put(locked::line(&plan, node.id, &store, &stored).map_err(|diag| vec![diag])?);
+                lock.put(lock_check::line(&plan, node.id, &store, &stored).map_err(|diag| vec![diag])?);
             }
             Freshness::Broken { error } => return Err(vec![error]),
             _ => open.push(plan.graph.node(node.id).short()),
@@ -70,18 +71,20 @@ pub fn run(args: &Args) -> Outcome {
     let shown = common::shown(&path);
     if !open.is_empty() {
         let what = render::count(open.len(), "node");
-        let diag = Diag::error(Class::Usage, format!("nothing is recorded: {what} of `{}` not up to date", plan.name))
-            .note(progress::some(&open))
-            .help(format!("`dpt run {}` first", common::typed(&args.pipeline.pipeline)));
+        let are = if open.len() == 1 { "is" } else { "are" };
+        let diag =
+            Diag::error(Class::Usage, format!("{what} of `{}` {are} not up to date; nothing was written", plan.name))
+                .note(progress::some(&open))
+                .help(format!("`dpt run {}` first", common::typed(&args.pipeline.pipeline)));
         render::err(&render::diag(&diag));
         return Ok(Exit::Found);
     }
     if before.is_err() {
-        render::err(&format!("{shown} could not be read, and is written anew\n"));
+        render::err(&format!("{shown} could not be read and is rewritten\n"));
     }
     let before = before.ok().flatten();
     if before.as_ref() == Some(&lock) && fs::read_to_string(&path).is_ok_and(|text| text == lock.to_text()) {
-        render::err(&format!("{shown}: all {} as recorded\n", render::count(lock.lines().len(), "node")));
+        render::err(&format!("{shown}: unchanged, {}\n", render::count(lock.lines().len(), "node")));
         return Ok(Exit::Done);
     }
     fs::write_atomic(&path, lock.to_text().as_bytes()).map_err(|error| vec![error.into()])?;
@@ -89,16 +92,16 @@ pub fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// `27 nodes: 3 changed, 1 new, 2 gone`.
-fn changes(before: &Lock, after: &Lock) -> String {
+/// Describes the changes to a lock file: `27 nodes: 3 changed, 1 new, 2 removed`.
+fn changes(before: &LockFile, after: &LockFile) -> String {
     let new = after.lines().filter(|line| before.get(&line.node).is_none()).count();
     let changed = after.lines().filter(|line| before.get(&line.node).is_some_and(|old| old != *line)).count();
     let gone = before.lines().filter(|line| after.get(&line.node).is_none()).count();
-    let parts: Vec<_> = [(changed, "changed"), (new, "new"), (gone, "gone")]
+    let parts: Vec<_> = [(changed, "changed"), (new, "new"), (gone, "removed")]
         .into_iter()
         .filter(|(n, _)| *n > 0)
         .map(|(n, what)| format!("{n} {what}"))
         .collect();
     let nodes = render::count(after.lines().len(), "node");
-    if parts.is_empty() { format!("{nodes}, in order again") } else { format!("{nodes}: {}", parts.join(", ")) }
+    if parts.is_empty() { format!("{nodes}, sorted") } else { format!("{nodes}: {}", parts.join(", ")) }
 }

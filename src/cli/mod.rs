@@ -1,30 +1,31 @@
-//! L6: all that is for a person: the command line, what is printed, the exit code. To add a command: its file, its `mod`
-//! line, its row in [`COMMANDS`].
+//! L6, the user interface: command line, output, exit codes. To add a command, add its file, its `mod` line and its row in
+//! [`COMMANDS`].
 
 pub mod adapter;
 pub mod cache;
 pub mod check;
+pub mod check_lock;
 pub mod common;
 pub mod diff;
 pub mod doctor;
-pub mod dry;
+pub mod dry_run;
 pub mod exec;
 pub mod exit;
 pub mod explain;
-pub mod fold;
 pub mod forecast;
 pub mod graph;
 pub mod hash;
 pub mod lock;
-pub mod locked;
+pub mod patterns;
 pub mod pin;
 pub mod progress;
 pub mod render;
 pub mod results;
 pub mod run;
 pub mod select;
-pub mod standing;
 pub mod status;
+pub mod status_kind;
+pub mod status_table;
 pub mod values;
 pub mod verify;
 
@@ -37,22 +38,22 @@ use crate::base::diag::{Class, Diag};
 use crate::worker::build::Build;
 use exit::Exit;
 
-/// What a command returns: how it ended, or messages that are still to be shown.
-pub type Outcome = Result<Exit, Vec<Diag>>;
+/// The result of a command: its exit code, or errors that have not been printed yet.
+pub type CommandResult = Result<Exit, Vec<Diag>>;
 
-/// A command.
+/// A command of `dpt`.
 pub struct Command {
-    /// As typed.
+    /// The name as typed.
     pub name: &'static str,
     /// One line for `dpt --help`.
     pub about: &'static str,
-    /// For `dpt NAME --help`: examples.
+    /// The end of `dpt NAME --help`: examples.
     pub examples: &'static str,
-    /// Adds its arguments.
+    /// Adds the arguments to clap's command.
     pub args: fn(clap::Command) -> clap::Command,
-    /// Does it.
-    pub run: fn(&ArgMatches) -> Outcome,
-    /// Whether help texts leave it out.
+    /// Runs the command.
+    pub run: fn(&ArgMatches) -> CommandResult,
+    /// The help of `dpt` leaves the command out.
     pub hidden: bool,
 }
 
@@ -60,7 +61,7 @@ pub struct Command {
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "run",
-        about: "Bring a pipeline up to date: run what is missing or stale, and nothing else",
+        about: "Bring a pipeline up to date: run only what is missing or stale",
         examples: run::EXAMPLES,
         args: run::Args::augment_args,
         run: |matches| run::run(&parse(matches)),
@@ -68,7 +69,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "status",
-        about: "Show what is fresh, what is stale and why; run nothing",
+        about: "Show which nodes are fresh or stale, and why; run nothing",
         examples: status::EXAMPLES,
         args: status::Args::augment_args,
         run: |matches| status::run(&parse(matches)),
@@ -76,7 +77,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "explain",
-        about: "Show why a node is fresh, stale or blocked, field by field, to the first cause",
+        about: "Explain why a node is fresh, stale or blocked, down to the first cause",
         examples: explain::EXAMPLES,
         args: explain::Args::augment_args,
         run: |matches| explain::run(&parse(matches)),
@@ -84,7 +85,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "diff",
-        about: "Compare two runs, or two revisions of a pipeline: parameters, nodes, metrics",
+        about: "Compare parameters, nodes and metrics of two runs or two pipeline revisions",
         examples: diff::EXAMPLES,
         args: diff::Args::augment_args,
         run: |matches| diff::run(&parse(matches)),
@@ -92,7 +93,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "check",
-        about: "Check pipeline files: every problem at once, each with its line; run nothing",
+        about: "Check pipeline files and report all problems with their lines; run nothing",
         examples: CHECK_EXAMPLES,
         args: check::Args::augment_args,
         run: |matches| check::run(&parse(matches)),
@@ -100,7 +101,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "graph",
-        about: "Draw a pipeline and how it stands: in the terminal, as a picture, as an interactive page",
+        about: "Draw a pipeline in the terminal, as a picture or as an interactive page",
         examples: graph::EXAMPLES,
         args: graph::Args::augment_args,
         run: |matches| graph::run(&parse(matches)),
@@ -108,7 +109,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "pin",
-        about: "Record the sizes and digests of what a pipeline downloads, so that it stays the same",
+        about: "Record sizes and digests of a pipeline's downloads, so that later downloads are checked",
         examples: pin::EXAMPLES,
         args: pin::Args::augment_args,
         run: |matches| pin::run(&parse(matches)),
@@ -116,7 +117,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "cache",
-        about: "Look into the store of results, clear it up, carry results from one store to another",
+        about: "Inspect and clean the store of results, or move results between stores",
         examples: cache::EXAMPLES,
         args: cache::Args::augment_args,
         run: |matches| cache::run(&parse(matches)),
@@ -124,7 +125,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "lock",
-        about: "Record what a pipeline gave, for `dpt run --locked` to hold later runs against",
+        about: "Record the results of a pipeline in a lock file, for `dpt run --locked` to compare with",
         examples: lock::EXAMPLES,
         args: lock::Args::augment_args,
         run: |matches| lock::run(&parse(matches)),
@@ -132,7 +133,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "verify",
-        about: "Hash what is stored; with `--rerun`, run nodes again and compare",
+        about: "Check the stored files; with `--rerun`, run nodes again and compare the results",
         examples: verify::EXAMPLES,
         args: verify::Args::augment_args,
         run: |matches| verify::run(&parse(matches)),
@@ -140,7 +141,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "adapter",
-        about: "Bring trained prompts in from Hugging Face PEFT, and out to it",
+        about: "Import prompts from Hugging Face PEFT, or export them to it",
         examples: adapter::EXAMPLES,
         args: adapter::Args::augment_args,
         run: |matches| adapter::run(&parse(matches)),
@@ -156,7 +157,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "exec",
-        about: "Run single nodes whose inputs are in the store (what an executor starts on another machine)",
+        about: "Run single nodes whose inputs are in the store; executors start this on other machines",
         examples: exec::EXAMPLES,
         args: exec::Args::augment_args,
         run: |matches| exec::run(&parse(matches)),
@@ -164,7 +165,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "hash",
-        about: "Print the digests of files, as the store sees them",
+        about: "Print the digests that the store uses for files",
         examples: hash::EXAMPLES,
         args: hash::Args::augment_args,
         run: |matches| hash::run(&parse(matches)),
@@ -179,22 +180,22 @@ Example:
 const ABOUT: &str = "\
 dpt tunes soft prompts on a frozen T5, over many tasks, methods and seeds.
 
-A pipeline file (TOML) says what the experiment is: where data and model come from, which stages there are (download, \
-tokenize, svd-init, train, eval, report), and the axes to sweep over. `dpt run` does exactly what is missing: every \
-result is kept in a store under a key made of all that shapes it, so what has not changed is not run again.";
+A pipeline file (TOML) describes an experiment: its data and model, its stages (download, tokenize, svd-init, train, \
+eval, report), and the axes to sweep over. `dpt` stores each result under a hash of everything that can change it: \
+parameters, inputs, code version. So `dpt run` runs only what is missing or has changed.";
 
 const START: &str = "\
 First steps:
-  dpt run pipelines/quickstart.toml       from nothing to a report, in about two minutes, offline
-  dpt status pipelines/quickstart.toml    what is fresh
-  dpt run --help                          all about running";
+  dpt run pipelines/quickstart.toml       train, evaluate and write a report, offline
+  dpt status pipelines/quickstart.toml    show what is up to date
+  dpt run --help                          show all options of a run";
 
-/// The command line as clap sees it.
+/// Returns clap's definition of the command line.
 pub fn command() -> clap::Command {
     with(COMMANDS.iter())
 }
 
-/// The same for one command line: of the commands the one that it names alone, since all that is to be told then is about it.
+/// Like [`command`], but with the subcommand `first` only. Building the whole tree costs start-up time.
 fn command_for(first: Option<OsString>) -> clap::Command {
     let named = COMMANDS.iter().find(|row| first.as_ref().is_some_and(|first| first == row.name));
     named.map_or_else(command, |row| with(std::iter::once(row)))
@@ -211,25 +212,26 @@ fn with<'a>(rows: impl Iterator<Item = &'a Command>) -> clap::Command {
         .disable_help_subcommand(true)
         .max_term_width(100);
     rows.fold(top, |top, row| {
-        // After the arguments, whose struct brings its own doc comment as the text.
+        // This comes after `args`, which sets the doc comment of the struct as the text.
         let one = (row.args)(clap::Command::new(row.name)).about(row.about).long_about(None);
         top.subcommand(one.after_help(row.examples).hide(row.hidden))
     })
 }
 
-/// Reads the command line, does it, prints what is left to say. Panics end here. `build`: what this program was built from.
+/// Parses the command line, runs the command and prints its errors. Catches panics. `build` returns the digest of the
+/// sources that this program was built from.
 pub fn main(build: fn() -> Build) -> Exit {
     Build::set_this(build);
     let matches = match command_for(std::env::args_os().nth(1)).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
-            // Help and version are no errors, and go to stdout.
+            // clap reports help and version this way too, and prints them to stdout.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
-    let (name, matches) = matches.subcommand().expect("clap asks for a command");
-    let row = COMMANDS.iter().find(|row| row.name == name).expect("clap knows the rows alone");
+    let (name, matches) = matches.subcommand().expect("clap requires a command");
+    let row = COMMANDS.iter().find(|row| row.name == name).expect("clap knows only the rows of COMMANDS");
     match panic::catch_unwind(panic::AssertUnwindSafe(|| (row.run)(matches))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(diags)) => {
@@ -237,8 +239,8 @@ pub fn main(build: fn() -> Build) -> Exit {
             Exit::of(&diags)
         }
         Err(_) => {
-            let bug = Diag::error(Class::Bug, format!("`dpt {name}` panicked; what it said is above")).help(
-                "this is a bug in dpt: please report it. Finished work is kept: running again goes on from there",
+            let bug = Diag::error(Class::Bug, format!("`dpt {name}` panicked; the panic message is above")).help(
+                "this is a bug in dpt, please report it. Finished results are kept, so you can run the command again",
             );
             render::err(&render::diag(&bug));
             Exit::Bug
@@ -246,7 +248,7 @@ pub fn main(build: fn() -> Build) -> Exit {
     }
 }
 
-/// The arguments of a command as its own struct.
+/// Converts clap's matches to the struct of a command's arguments.
 fn parse<A: FromArgMatches + Args>(matches: &ArgMatches) -> A {
     A::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
 }
@@ -256,12 +258,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_passes_claps_checks() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_command_has_a_name_of_its_own_and_says_what_it_does() {
+    fn commands_have_unique_names_texts_and_examples() {
         for (i, row) in COMMANDS.iter().enumerate() {
             assert!(COMMANDS[..i].iter().all(|other| other.name != row.name), "`{}` twice", row.name);
             assert!(row.about.len() > 20 && !row.about.ends_with('.'), "`{}`: {}", row.name, row.about);
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_has_a_help_text() {
+    fn every_argument_has_a_help_text() {
         for one in command().get_subcommands() {
             for arg in one.get_arguments().filter(|arg| arg.get_id() != "help") {
                 assert!(arg.get_help().is_some(), "`{} {}` has no help", one.get_name(), arg.get_id());

@@ -1,9 +1,9 @@
-//! `dpt pin`: records what the sources of a pipeline hold, beside the pipeline.
+//! `dpt pin`: records the sizes and digests of a pipeline's downloads, in a file beside the pipeline.
 
 use std::collections::BTreeSet;
 
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{render, run};
@@ -11,36 +11,36 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
 use crate::pipeline::Plan;
 use crate::pipeline::pins::{self, Pin, Pins};
-use crate::stages::download;
 use crate::worker::device::Wanted;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt pin pipelines/superglue_full.toml
-      download what is not there yet, and record every file without a pin in pipelines/superglue_full.pins.toml
+      download what is missing, and record each file without a pin in pipelines/superglue_full.pins.toml
   dpt pin pipelines/superglue_full.toml --force
-      download everything again, and record what the servers have now instead of what was recorded
+      download everything again, and replace all pins by what the servers have now
 
-From then on every download is checked against the record. Keep it under version control, with the pipeline.";
+Later downloads are checked against the pins. Keep the file under version control, with the pipeline.";
 
-/// Its arguments.
+/// The arguments of `dpt pin`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// Download everything again, without looking at the pins, and record what comes.
+    /// Ignore the pins, download everything again and record the files
     #[arg(long)]
     force: bool,
 }
 
-/// Does it.
+/// Downloads the sources and records them.
 ///
 /// # Errors
-/// A wrong pipeline, or a record that cannot be read or written. A download that fails was shown when it happened.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if the pipeline is invalid, or if the pins cannot be read or written. Failed downloads are printed when they
+/// happen.
+pub fn run(args: &Args) -> CommandResult {
     let mut plan = args.pipeline.load()?;
     let mut nodes = remote(&plan);
     if args.force {
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Outcome {
         nodes = remote(&plan);
     }
     if nodes.is_empty() {
-        render::err("nothing to pin: this pipeline downloads nothing\n");
+        render::err("nothing to pin: this pipeline has no downloads\n");
         return Ok(Exit::Done);
     }
     let store = args.store.open(&args.pipeline.pipeline)?;
@@ -80,26 +80,29 @@ pub fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// The nodes that read from the net.
+/// Returns the nodes that download from the network.
 fn remote(plan: &Plan) -> Vec<NodeId> {
     let is_remote = |id: &NodeId| {
         let node = plan.graph.node(*id);
-        node.kind.name == download::KIND.name && download::is_remote(&node.params)
+        node.kind.pinning.is_some_and(|pinning| (pinning.is_remote)(&node.params))
     };
     plan.graph.ids().filter(is_remote).collect()
 }
 
-/// The same pipeline, its sources taken as they come.
+/// Returns the same arguments, with verification of the sources turned off.
 fn unverified(args: &PipelineArgs, plan: &Plan, nodes: &[NodeId]) -> PipelineArgs {
     let mut sets = args.changes.sets.clone();
-    let sources: BTreeSet<&str> =
-        nodes.iter().filter_map(|id| download::source_name(&plan.graph.node(*id).params)).collect();
+    let source = |id: &NodeId| {
+        let node = plan.graph.node(*id);
+        (node.kind.pinning?.source)(&node.params)
+    };
+    let sources: BTreeSet<&str> = nodes.iter().filter_map(source).collect();
     sets.extend(sources.iter().map(|name| format!("source.{name}.verify=false")));
-    let changes = Changes { sets, ..args.changes.clone() };
+    let changes = ChangeArgs { sets, ..args.changes.clone() };
     PipelineArgs { pipeline: args.pipeline.clone(), changes }
 }
 
-/// What was fetched without being checked.
+/// Returns the files that were downloaded without a pin.
 fn found(
     plan: &Plan,
     nodes: &[NodeId],
@@ -109,8 +112,10 @@ fn found(
     let mut found = Pins::new();
     for id in nodes {
         let Some(stored) = summary.results[id.index()].as_deref() else { continue };
-        let Some(fetched) = store.paths(stored).remove("fetched.json") else { continue };
-        let records = download::unpinned(&plan.graph.node(*id).params, &fetched).map_err(|diag| vec![diag])?;
+        let node = plan.graph.node(*id);
+        let Some(pinning) = node.kind.pinning else { continue };
+        let Some(record) = store.paths(stored).remove(pinning.record) else { continue };
+        let records = (pinning.unpinned)(&node.params, &record).map_err(|diag| vec![diag])?;
         for (source, files) in records {
             let pins = files
                 .into_iter()
@@ -121,7 +126,7 @@ fn found(
     Ok(found)
 }
 
-/// Adds what was found to what is recorded, and tells it.
+/// Adds the found files to the pins, and prints them.
 fn record(plan: &Plan, found: Pins) -> Result<(), Vec<crate::base::diag::Diag>> {
     let path = pins::path_of(&plan.path);
     let mut recorded = pins::read(&plan.path)?;
@@ -137,12 +142,13 @@ fn record(plan: &Plan, found: Pins) -> Result<(), Vec<crate::base::diag::Diag>> 
         }
     }
     if changes == 0 {
-        render::err("everything is pinned already\n");
+        render::err("all files are pinned already\n");
         return Ok(());
     }
     pins::write(&plan.path, &recorded).map_err(|diag| vec![diag])?;
     render::err(&format!(
-        "{changes} written to {}; the next run fetches them once more, to check them\n",
+        "wrote {} to {}; the next run downloads these files again to check them\n",
+        render::count(changes, "pin"),
         common::shown(&path)
     ));
     Ok(())

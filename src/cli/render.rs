@@ -1,5 +1,5 @@
-//! What the user sees: messages with their source lines, tables, sizes and times. The one file that knows colour. It
-//! writes ANSI colours into texts; [`anstream`] takes them out where there is no terminal or `NO_COLOR` is set.
+//! Formats messages with their source lines, tables, sizes and times. This is the only file that knows colours. It writes
+//! ANSI codes; [`anstream`] removes them if there is no terminal or `NO_COLOR` is set.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,20 +12,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::base::diag::{Diag, Severity, Span};
 use crate::base::secret::masked;
 
-/// For what went well.
+/// Style of success.
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// For what failed.
+/// Style of failure.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
-/// For what needs a look.
+/// Style of warnings.
 pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
-/// For what stands beside the matter.
+/// Style of secondary text.
 pub const DIM: Style = Style::new().dimmed();
-/// For headings.
+/// Style of headings.
 pub const BOLD: Style = Style::new().bold();
 const LINE: Style = AnsiColor::Blue.on_default().bold();
 
-/// `text` as it may be shown: control characters (but for line breaks and tabs) and marks that turn the direction of writing
-/// are written out, so that no name, message or log can drive the terminal; secrets of addresses are masked.
+/// Makes a text safe to show. Escapes control characters (except line breaks and tabs) and bidirectional marks, so that no
+/// name, message or log can control the terminal, and masks secrets in URLs.
 pub fn plain(text: &str) -> String {
     let text = masked(text);
     if !text.contains(is_odd) {
@@ -34,8 +34,8 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
-/// The last guard before the terminal: of control characters, only our own colours pass. (In JSON none is left but those
-/// above ASCII, and what stands for them here is JSON as well.)
+/// The last filter before the terminal: escapes all control characters but colour codes. JSON stays valid, since the
+/// escapes are those of JSON.
 fn guarded(text: &str) -> Cow<'_, str> {
     if !text.contains(is_odd) {
         return Cow::Borrowed(text);
@@ -70,22 +70,22 @@ fn is_odd(c: char) -> bool {
     turns || (c.is_control() && !matches!(c, '\n' | '\t'))
 }
 
-/// `text` in `style`.
+/// Returns `text` in a style.
 pub fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints a result to stdout. A reader that has gone (`dpt … | head`) is no error.
+/// Prints a result to stdout. Ignores a closed pipe, as in `dpt … | head`.
 pub fn out(text: &str) {
     let _ = anstream::stdout().lock().write_all(guarded(text).as_bytes());
 }
 
-/// Prints anything that is no result to stderr.
+/// Prints messages and progress to stderr.
 pub fn err(text: &str) {
     let _ = anstream::stderr().lock().write_all(guarded(text).as_bytes());
 }
 
-/// One message as text that ends in a line break: severity and message, the place with its source line, notes, help.
+/// Returns a message as text: severity and message, the place with its source line, notes, help. Ends in a line break.
 pub fn diag(diag: &Diag) -> String {
     let (style, word) = match diag.severity {
         Severity::Error => (BAD, "error"),
@@ -107,12 +107,12 @@ pub fn diag(diag: &Diag) -> String {
     out
 }
 
-/// Several messages, a blank line between them.
+/// Returns several messages with a blank line between them.
 pub fn diags<'a>(list: impl IntoIterator<Item = &'a Diag>) -> String {
     list.into_iter().map(diag).collect::<Vec<_>>().join("\n")
 }
 
-/// `--> file:line:column`, the line, and carets under what is meant.
+/// Appends `--> file:line:column`, the source line, and carets below the span.
 fn source(out: &mut String, span: &Span, label: Option<&str>, gutter: usize, style: Style) {
     let (line, column) = span.line_column();
     let pad = " ".repeat(gutter);
@@ -121,7 +121,7 @@ fn source(out: &mut String, span: &Span, label: Option<&str>, gutter: usize, sty
     let Some(text) = span.source.text.lines().nth(line - 1) else { return };
     let text = &masked(text);
     let before: String = text.chars().take(column - 1).collect();
-    // A span over several lines is marked to the end of its first.
+    // A span over several lines is marked up to the end of the first one.
     let marked: String = {
         let start = before.len();
         let length = span.range.end.saturating_sub(span.range.start).min(text.len().saturating_sub(start));
@@ -139,7 +139,7 @@ fn source(out: &mut String, span: &Span, label: Option<&str>, gutter: usize, sty
     let _ = writeln!(out, "{pad} {bar} {}{}", " ".repeat(width(&before)), paint(style, format!("{carets}{label}")));
 }
 
-/// `= note: …`, its further lines below its first.
+/// Appends `= note: …`, with further lines indented below the first.
 fn remark(out: &mut String, gutter: usize, word: &str, text: &str) {
     let pad = " ".repeat(gutter + 1);
     let text = plain(text);
@@ -150,7 +150,7 @@ fn remark(out: &mut String, gutter: usize, word: &str, text: &str) {
     }
 }
 
-/// A line of a file. What is odd in it is as wide as before, which is nothing, so that carets stay below what they mean.
+/// Returns a source line without control characters. Those have no width, so the carets stay in place.
 fn shown_line(text: &str) -> String {
     text.chars().filter(|c| !is_odd(*c)).collect::<String>().replace('\t', "    ")
 }
@@ -159,12 +159,12 @@ fn width(text: &str) -> usize {
     text.chars().map(|c| if c == '\t' { 4 } else { c.width().unwrap_or(0) }).sum()
 }
 
-/// The visible width of a text that may hold colours.
+/// Returns the visible width of a text that may have colour codes.
 fn visible(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
 }
 
-/// Where a column's texts stand.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// For words.
@@ -173,7 +173,7 @@ pub enum Align {
     Right,
 }
 
-/// Rows as lines with aligned columns, two spaces between them, no space at the end of a line.
+/// Formats rows as lines with aligned columns, two spaces apart, without trailing spaces.
 pub fn table(rows: &[Vec<String>], align: &[Align]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
@@ -182,7 +182,7 @@ pub fn table(rows: &[Vec<String>], align: &[Align]) -> String {
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();
-        // An empty cell may hold invisible colour codes, behind which blanks would survive the trimming.
+        // An empty cell may have colour codes, which would keep `trim_end` from removing the spaces before them.
         let shown = row.iter().rposition(|cell| visible(cell) > 0).map_or(0, |last| last + 1);
         for (column, cell) in row[..shown].iter().enumerate() {
             let fill = " ".repeat(widths[column] - visible(cell));
@@ -198,7 +198,7 @@ pub fn table(rows: &[Vec<String>], align: &[Align]) -> String {
     out
 }
 
-/// A word as a shell takes it: in quotes where it needs them.
+/// Quotes a word for a shell, if needed.
 pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.,:=+@%/~-".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
@@ -223,6 +223,11 @@ pub fn duration(time: Duration) -> String {
         whole @ 60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         whole => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
     }
+}
+
+/// A number of seconds as text, such as `12 s`. Returns `0 ms` for a number that is not a valid duration.
+pub fn seconds(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// `512 B`, `1.4 MB`: powers of a thousand.
@@ -259,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_colours_reach_the_terminal() {
+    fn only_colour_codes_reach_the_terminal() {
         let painted = format!("{} {}", paint(BAD, "error"), paint(DIM, "x\ty\n"));
         assert_eq!(guarded(&painted), painted);
         assert_eq!(
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_shown_as_they_are_and_drive_nothing() {
+    fn control_characters_and_secrets_in_messages_are_escaped() {
         let d = Diag::error(Class::Stage, "a\u{1b}[2Jb at https://me:pw@h/x").note("c\rd\ne\u{202e}f").help("\u{7}");
         let expected = "\
 error: a\\u{1b}[2Jb at https://*****@h/x
@@ -287,14 +292,14 @@ error: a\\u{1b}[2Jb at https://*****@h/x
     }
 
     #[test]
-    fn a_word_of_a_command_is_one_word() {
+    fn words_are_quoted_for_the_shell() {
         assert_eq!(word("pipelines/a-b.toml"), "pipelines/a-b.toml");
         assert_eq!(word("p q/it's.toml"), "'p q/it'\\''s.toml'");
         assert_eq!((word(""), word("a;b")), ("''".to_owned(), "'a;b'".to_owned()));
     }
 
     #[test]
-    fn a_message_with_its_place() {
+    fn message_shows_its_source_line() {
         let text = "schema = 1\n\nvirtaul_tokens = 100\n";
         let d = Diag::error(Class::Usage, "unknown key `virtaul_tokens` in stage `train`")
             .at(at(text, "virtaul_tokens"))
@@ -310,7 +315,7 @@ error: unknown key `virtaul_tokens` in stage `train`
     }
 
     #[test]
-    fn notes_and_help_without_a_place() {
+    fn message_without_place_shows_notes_and_help() {
         let d = Diag::error(Class::Store, "cache entry `b3:3f9c21ab04de` is damaged")
             .note("tensor   wanted\nshared   [1, 2]")
             .note("made by `train.rte.dpt`")
@@ -326,7 +331,7 @@ error: cache entry `b3:3f9c21ab04de` is damaged
     }
 
     #[test]
-    fn carets_stand_under_wide_letters_and_tabs() {
+    fn carets_align_under_wide_characters_and_tabs() {
         let text = "\té = \"日本\" # x";
         let d = Diag::warning("w").at(at(text, "\"日本\""));
         let expected = "\
@@ -340,7 +345,7 @@ warning: w
     }
 
     #[test]
-    fn a_place_at_the_end_and_one_over_lines_get_carets() {
+    fn empty_and_multi_line_spans_get_carets() {
         let text = "rank = \nx = [\n1,\n2]\n";
         let mut span = at(text, "rank = ");
         span.range = 7..7;
@@ -354,7 +359,7 @@ warning: w
     }
 
     #[test]
-    fn columns_are_aligned_and_colours_do_not_count() {
+    fn colours_do_not_affect_column_widths() {
         let rows = [
             vec!["stage".to_owned(), "done".to_owned(), "why".to_owned()],
             vec![paint(BAD, "tokenize"), "7".to_owned(), String::new()],
@@ -364,7 +369,7 @@ warning: w
     }
 
     #[test]
-    fn times_and_sizes() {
+    fn times_and_sizes_have_few_digits() {
         let seconds = |s| duration(Duration::from_secs_f64(s));
         assert_eq!(
             [0.0, 0.04, 0.44, 9.96, 59.4, 185.0, 9060.0].map(seconds),

@@ -1,11 +1,11 @@
-//! Copies of results under their own names: what a pipeline is for (a stage without axes that is a target, or that no other
-//! reads, such as `report`) is copied out of the store to `results/PIPELINE/STAGE/`, where a person can open it.
+//! Copies the final results of a pipeline from the store to `results/PIPELINE/STAGE/`, under their own names. Final are
+//! stages without axes that are targets or that no other stage reads, such as `report`.
 //!
-//! - Nothing outside of `results/` is written or removed: see [`ClosedDir`]. A repository may ship any content there.
-//! - One process at a time fills `results/`: it holds a lock of the store.
-//! - The files are synced before the stamp is written. So the stamp means that they are complete, also after a power cut.
-//! - The stamp records the signature that each copy had. A file with another one was edited since, and is kept until the
-//!   stage has another result. Only a file that is missing, or empty where it should not be, is copied again.
+//! - Nothing outside `results/` is written or removed, see [`ClosedDir`]. A repository may contain any files there.
+//! - Only one process at a time writes to `results/`. It holds a lock of the store.
+//! - Files are synced before the stamp is written, so the stamp means that they are complete, even after a power cut.
+//! - The stamp records the signature of each copy. A file with another signature was edited by the user, and is kept until
+//!   the stage has a new result. Files that are missing, or empty and should not be, are copied again.
 
 mod stamp;
 
@@ -28,16 +28,16 @@ use crate::pipeline::Plan;
 use super::common::{is_last, shown};
 use stamp::{STAMP, Stamp, StampedFile};
 
-/// The folders that hold results, and what to tell about them.
+/// The folders with results, and notes about them.
 #[derive(Debug, Default)]
-pub struct Exported {
-    /// In graph order.
+pub struct ExportedResults {
+    /// The folders, in graph order.
     pub folders: Vec<PathBuf>,
-    /// Lines for the user.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-/// Copies the results of a run out of the store below `folder`, unless they are there already. The caller keeps gc away.
+/// Copies the results of a run to `folder`/`results`, unless they are up to date. The caller holds the lock against gc.
 ///
 /// # Errors
 /// Fails if a file cannot be copied.
@@ -47,9 +47,9 @@ pub fn export(
     targets: &[NodeId],
     store: &Store,
     folder: &Path,
-) -> Result<Exported, Diag> {
+) -> Result<ExportedResults, Diag> {
     let named = |id| targets.len() < plan.graph.len() && targets.contains(&id);
-    let mut exported = Exported::default();
+    let mut exported = ExportedResults::default();
     let mut results = None;
     for id in plan.graph.ids() {
         let node = plan.graph.node(id);
@@ -69,7 +69,7 @@ pub fn export(
     Ok(exported)
 }
 
-/// The pipeline file, from the folder that holds the store on: a project that moves keeps its names.
+/// Returns the path of the pipeline file relative to the project, so that it stays the same when the project is moved.
 fn pipeline_file(path: &Path, folder: &Path) -> String {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (path, folder) = (absolute(path), absolute(folder));
@@ -77,18 +77,18 @@ fn pipeline_file(path: &Path, folder: &Path) -> String {
     path.strip_prefix(project).unwrap_or(&path).display().to_string()
 }
 
-/// One result on its way to its folder.
+/// A result to copy to its folder.
 struct Copy<'a> {
     results: &'a ClosedDir,
     to: &'a ClosedDir,
     stored: &'a Stored,
     store: &'a Store,
-    /// The pipeline file that the result is of.
+    /// The pipeline file of the result.
     pipeline: String,
 }
 
 impl Copy<'_> {
-    /// Copies the result, or what is missing of it. Returns what to tell the user.
+    /// Copies the result, or the files of it that are missing. Returns notes for the user.
     fn bring_up_to_date(&self) -> Result<Vec<String>, Diag> {
         if let Some(stamp) = self.stamp()?
             && let (missing, edited) = self.compare(&stamp)?
@@ -108,7 +108,7 @@ impl Copy<'_> {
             }
             _ => {
                 notes.extend(old.as_ref().and_then(|stamp| self.taken_from(stamp)));
-                // Until the new stamp is there, the folder counts as incomplete.
+                // Without a stamp, the folder counts as incomplete.
                 self.to.remove_file(STAMP)?;
                 for file in old.iter().flat_map(|stamp| &stamp.files) {
                     if !self.stored.files.keys().any(|name| *name == *file.name) {
@@ -121,13 +121,12 @@ impl Copy<'_> {
         Ok(notes)
     }
 
-    /// The stamp, if it is of this very result.
+    /// Returns the stamp if it belongs to this result and pipeline file.
     fn stamp(&self) -> Result<Option<Stamp>, Diag> {
         Ok(Stamp::read(self.to)?.filter(|stamp| stamp.is_of(self.stored) && stamp.pipeline == self.pipeline))
     }
 
-    /// Looks at each copy once. Returns the files that are not there, or are empty and should not be, and what to tell about
-    /// files that were edited since they were copied.
+    /// Checks each copy once. Returns the files that are missing or wrongly empty, and a note about files that were edited.
     fn compare(&self, stamp: &Stamp) -> Result<(Vec<String>, Option<String>), Diag> {
         let (mut missing, mut edited) = (Vec::new(), Vec::new());
         for file in &stamp.files {
@@ -141,7 +140,7 @@ impl Copy<'_> {
         let were = if edited.len() == 1 { "was" } else { "were" };
         let told = (!edited.is_empty()).then(|| {
             format!(
-                "in {}, {} {were} edited since the result was copied there; a new result replaces it",
+                "in {}, {} {were} edited after being copied; a new result will replace the file",
                 shown(self.to.path()),
                 shortened(&edited)
             )
@@ -149,7 +148,7 @@ impl Copy<'_> {
         Ok((missing, told))
     }
 
-    /// What to tell if the folder held the result of another pipeline file of the same name.
+    /// Returns a note if the folder held the result of another pipeline file with the same name.
     fn taken_from(&self, stamp: &Stamp) -> Option<String> {
         if stamp.pipeline.is_empty() || stamp.pipeline == self.pipeline {
             return None;
@@ -157,7 +156,7 @@ impl Copy<'_> {
         let project = self.results.path().parent()?.parent()?;
         project.join(&stamp.pipeline).exists().then(|| {
             format!(
-                "{} held the result of `{}`, and has that of `{}` now: give one of them another `name` in `[pipeline]`",
+                "{} had the result of `{}` and now has that of `{}`: give one of them another `name` in `[pipeline]`",
                 shown(self.to.path()),
                 stamp.pipeline,
                 self.pipeline
@@ -165,7 +164,7 @@ impl Copy<'_> {
         })
     }
 
-    /// Copies these files, syncs them, and writes the stamp. `stamp` has the files that stay as they are.
+    /// Copies the named files, syncs them and writes the stamp. `stamp` lists the files that are kept.
     fn copy(&self, names: &[String], stamp: Option<&Stamp>) -> Result<(), Diag> {
         let wanted: BTreeSet<&String> = names.iter().collect();
         let kept: HashMap<&str, &StampedFile> =
@@ -194,12 +193,12 @@ impl Copy<'_> {
     }
 }
 
-/// Returns whether a copy is gone: missing, or empty where the result's file is not, as a power cut may leave it.
+/// Returns `true` if a copy is missing, or empty although the result's file is not, as after a power cut.
 fn lost(found: Option<Signature>, file: &StampedFile) -> bool {
     found.is_none_or(|found| found.size == 0 && file.size > 0)
 }
 
-/// A few of many names.
+/// Joins the names, or the first three of many.
 fn shortened(names: &[String]) -> String {
     match names.len() {
         0..=4 => names.join(", "),

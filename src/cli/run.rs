@@ -4,69 +4,69 @@ use std::io::IsTerminal;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 
-use crate::cli::Outcome;
-use crate::cli::common::{self, DeviceArgs, Loaded, PipelineArgs, Purpose, StoreArgs};
+use crate::cli::CommandResult;
+use crate::cli::check_lock::LockedArgs;
+use crate::cli::common::{self, DeviceArgs, LoadedPipeline, PipelineArgs, StoreArgs, StorePurpose};
 use crate::cli::exit::Exit;
-use crate::cli::fold::Names;
-use crate::cli::locked::LockedArgs;
-use crate::cli::progress::{self, json::Json, plain::Plain, tty::Tty};
+use crate::cli::patterns::Names;
+use crate::cli::progress::{self, json::JsonSink, plain::PlainSink, tty::TtySink};
 use crate::cli::render::{BAD, DIM, WARN, paint};
-use crate::cli::results::{self, Exported};
+use crate::cli::results::{self, ExportedResults};
 use crate::cli::select::{SelectArgs, Selection};
-use crate::cli::{dry, render};
+use crate::cli::{dry_run, render};
 use crate::engine::event::Sink;
 use crate::engine::graph::Accept;
 use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
 use crate::pipeline::Plan;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt run pipelines/quickstart.toml
-      everything that the pipeline's targets need and that is not there yet
+      run whatever the pipeline's targets still need
   dpt run pipelines/quickstart.toml -n
-      the same, but only tell what would run, and why
+      only show what would run, and why
   dpt run pipelines/superglue_full.toml 'train[rte,dpt,42]' 'eval[task=boolq]'
-      some nodes and what they need; a node is a stage with a value for each of its axes
+      run some nodes and what they need; a node is a stage with a value for each of its axes
   dpt run pipelines/superglue_full.toml --only 'train[rte|cb,*,42]' --force
-      these nodes again, and nothing else: what they read is taken from the store
+      run these nodes again and no others; their inputs come from the store
   dpt run pipelines/superglue_full.toml --from svd_init --until 'train[task=rte]'
-      a part of the graph
+      run a part of the graph
   dpt run pipelines/quickstart.toml --set stage.train.learning_rate=0.1
-      with another value: only what depends on it runs again
+      run with another value; only what depends on it runs again
   dpt run pipelines/quickstart.toml --locked
-      and fail where anything is not as pipelines/quickstart.lock says";
+      run, and fail if anything differs from pipelines/quickstart.lock";
 
-/// Its arguments.
+/// The arguments of `dpt run`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// What to bring up to date: `train`, `train[rte,dpt,42]`, `train[task=rte]`, `train[*,dpt,*]`
-    /// [default: the pipeline's own targets].
+    /// Stages or nodes to bring up to date: `train`, `train[rte,dpt,42]`, `train[task=rte]`, `train[*,dpt,*]`
+    /// [default: the pipeline's targets]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     #[command(flatten)]
     part: SelectArgs,
-    /// Tell what would run and why, and run nothing.
+    /// Show what would run and why; run nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// As `--dry-run`, and exit with 3 where anything would run: for scripts.
+    /// Like `--dry-run`, and exit with code 3 if anything would run
     #[arg(long, conflicts_with = "dry_run")]
     check: bool,
-    /// After a failure, go on with what does not need the failed node.
+    /// After a failure, still run nodes that do not depend on the failed one
     #[arg(long, short = 'k')]
     keep_going: bool,
-    /// How many CPUs to use: nodes that run at the same time share them [default: all].
+    /// Number of CPUs that running nodes share [default: all]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Run what is asked for again even where its results are there: the TARGETs, or what `--only`, `--from` and
-    /// `--until` leave (without any of them: everything).
+    /// Run nodes again even if they are fresh: the TARGETs, or those selected by `--only`, `--from` and `--until`
+    /// (without any of these: all nodes)
     #[arg(long)]
     force: bool,
-    /// Which stored results count that were made on another device, libtorch or thread count:
-    /// `any`, `same-device` or `exact` [default: as the pipeline says, else `any`].
+    /// Which stored results to accept if they were made on another device, libtorch or number of threads:
+    /// `any`, `same-device` or `exact` [default: the pipeline's setting, else `any`]
     #[arg(long, value_name = "WHICH", value_parser = accept)]
     accept: Option<Accept>,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// Tell what happens as JSON, one object a line, on stdout: for programs.
+    /// Print the events of the run to stdout as JSON, one object a line
     #[arg(long)]
     json: bool,
 }
@@ -89,15 +89,15 @@ fn accept(text: &str) -> Result<Accept, String> {
     }
 }
 
-/// Does it.
+/// Runs the pipeline.
 ///
 /// # Errors
-/// What kept the run from starting. What went wrong in it was shown when it happened.
-pub fn run(args: &Args) -> Outcome {
+/// Returns what kept the run from starting. Errors of nodes are printed when they happen.
+pub fn run(args: &Args) -> CommandResult {
     let dry_run = args.dry_run || args.check;
-    let purpose = if dry_run { Purpose::Look } else { Purpose::Use };
-    // It is held until the results are copied out.
-    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, purpose)?;
+    let purpose = if dry_run { StorePurpose::Look } else { StorePurpose::Use };
+    // `_in_use` is held until the results are copied out.
+    let LoadedPipeline { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, purpose)?;
     let Selection { targets, only } = args.part.select(&plan, &args.targets)?;
     let lacking = plan.lacking_for(&targets);
     if !lacking.is_empty() {
@@ -123,39 +123,39 @@ pub fn run(args: &Args) -> Outcome {
     };
     let executor = common::local(args.device.device, jobs, &store, &plan.name);
     let whole = args.targets.is_empty() && args.part.is_empty();
-    let guard = args.locked.guard(&plan, whole, args.json)?;
-    if let Some(guard) = &guard
-        && let Some(exit) = guard.before(&plan, &store, &options, &executor)?
+    let locked = args.locked.read(&plan, whole, args.json)?;
+    if let Some(locked) = &locked
+        && let Some(exit) = locked.before(&plan, &store, &options, &executor)?
     {
         return Ok(exit);
     }
     if dry_run && !args.json {
-        return dry::run(&plan, &store, &options, &executor, args.check);
+        return dry_run::run(&plan, &store, &options, &executor, args.check);
     }
     let cancel = common::cancel_on_ctrl_c()?;
     let sink = choose(args.json);
-    // Left to the system, like plan and store.
+    // Not dropped: process exit frees a large summary faster than its destructor.
     let summary = ManuallyDrop::new(run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel));
-    // Bars are taken off the screen before the last line.
+    // Remove the progress bars before the last line.
     drop(sink);
-    // Of a part of the graph, what no other reads.
+    // A run of a part of the graph copies only results that no other node reads.
     let named = if args.part.is_empty() { targets.clone() } else { vec![] };
-    // Who wants the run to end does not wait for copies: the next run makes them.
+    // An interrupted run does not copy: the next one does.
     let copies = !dry_run && !summary.totals.interrupted;
-    let copied = if copies { export(&plan, &summary, &named, &store, &folder) } else { Exported::default() };
+    let copied = if copies { export(&plan, &summary, &named, &store, &folder) } else { ExportedResults::default() };
     if !args.json {
         copied.notes.iter().for_each(|note| render::err(&format!("{} {note}\n", paint(DIM, "note"))));
         let arrow = copied.folders.iter().map(|path| format!("  -> {}", common::shown(path))).collect::<String>();
         render::err(&format!("{}{arrow}\n", progress::summary(&plan.name, &summary.totals)));
         render::err(&rest(args, &plan, &summary));
     }
-    match (exit(args, &summary), guard) {
-        (Exit::Done, Some(guard)) if !dry_run => guard.after(&plan, &store, &targets, &summary),
+    match (exit(args, &summary), locked) {
+        (Exit::Done, Some(locked)) if !dry_run => locked.after(&plan, &store, &targets, &summary),
         (exit, _) => Ok(exit),
     }
 }
 
-/// What failed, what was skipped because of it, and where to read more.
+/// Lists what failed, what was skipped because of it, and where to read more.
 fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
     if summary.failed.is_empty() && summary.skipped.is_empty() {
         return String::new();
@@ -163,7 +163,7 @@ fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
     let names = Names::of(&plan.graph);
     let mut causes: Vec<(String, Vec<usize>)> = Vec::new();
     for (id, error) in &summary.failed {
-        // Its name stands before the cause already.
+        // The line names the node before the cause.
         let name = format!("`{}` ", plan.graph.node(*id));
         let cause = error.message.strip_prefix(&name).unwrap_or(&error.message).to_owned();
         match causes.iter_mut().find(|(other, _)| *other == cause) {
@@ -182,35 +182,35 @@ fn rest(args: &Args, plan: &Plan, summary: &RunSummary) -> String {
     if let Some((id, _)) = summary.failed.first() {
         let file = common::typed(&args.pipeline.pipeline);
         let node = plan.graph.node(*id).short();
-        text += &format!("  {}\n", paint(DIM, format!("more: dpt explain {file} '{node}'")));
+        text += &format!("  {}\n", paint(DIM, format!("for details: dpt explain {file} '{node}'")));
         if !summary.skipped.is_empty() && !args.keep_going && !summary.totals.interrupted {
-            text +=
-                &format!("  {}\n", paint(DIM, "with `--keep-going`, what does not need the failed nodes still runs"));
+            text += &format!("  {}\n", paint(DIM, "`--keep-going` runs nodes that do not depend on the failed ones"));
         }
     }
     text
 }
 
+/// Returns the sink for the events of a run: JSON lines, bars on a terminal, or plain lines.
 pub(super) fn choose(json: bool) -> Box<dyn Sink> {
     match (json, std::io::stderr().is_terminal()) {
-        (true, _) => Box::new(Json::default()),
-        (false, true) => Box::new(Tty::new()),
-        (false, false) => Box::new(Plain::default()),
+        (true, _) => Box::new(JsonSink::default()),
+        (false, true) => Box::new(TtySink::new()),
+        (false, false) => Box::new(PlainSink::default()),
     }
 }
 
-/// Copies results out; that it cannot be done fails no run.
+/// Copies results to `results/`. A failure is only a warning.
 fn export(
     plan: &Plan,
     summary: &RunSummary,
     targets: &[NodeId],
     store: &crate::cache::Store,
     folder: &Path,
-) -> Exported {
+) -> ExportedResults {
     results::export(plan, summary, targets, store, folder).unwrap_or_else(|mut diag| {
         diag.severity = crate::base::diag::Severity::Warning;
-        render::err(&render::diag(&diag.note("results are in the store, and could not be copied out of it")));
-        Exported::default()
+        render::err(&render::diag(&diag.note("the results are in the store, but could not be copied to `results/`")));
+        ExportedResults::default()
     })
 }
 

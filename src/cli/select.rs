@@ -1,4 +1,4 @@
-//! Which nodes a run is about: TARGETs, `--only`, `--from`, `--until`.
+//! Selects the nodes of a run by TARGETs, `--only`, `--from` and `--until`.
 
 use std::collections::HashSet;
 
@@ -8,39 +8,39 @@ use crate::pipeline::Plan;
 
 use super::common;
 
-/// A part of the graph. What it reads from outside of it is taken from the store, never made.
+/// Arguments that select a part of the graph. Inputs from outside the part must be in the store.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct SelectArgs {
-    /// Run these nodes alone; what they read is taken from the store: `train[task=rte]`, `train[*,dpt,*]`.
+    /// Run only these nodes, such as `train[task=rte]` or `train[*,dpt,*]`; their inputs must be in the store
     #[arg(long, value_name = "NODES", conflicts_with_all = ["from", "until"])]
     pub only: Vec<String>,
-    /// Run these nodes and all that follow from them; what they read is taken from the store.
+    /// Run these nodes and all nodes that depend on them; their inputs must be in the store
     #[arg(long, value_name = "NODES")]
     pub from: Vec<String>,
-    /// Run what these nodes need, and these nodes. With `--from`: what lies between.
+    /// Run these nodes and all nodes that they need; with `--from`, only the nodes between
     #[arg(long, value_name = "NODES")]
     pub until: Vec<String>,
 }
 
-/// What a run is about.
+/// The nodes of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
-    /// These and what they need are looked at.
+    /// These nodes and what they need are brought up to date.
     pub targets: Vec<NodeId>,
-    /// These alone may run; empty: all may.
+    /// Only these nodes may run; if empty, all may.
     pub only: Vec<NodeId>,
 }
 
 impl SelectArgs {
-    /// Whether a part of the graph is asked for.
+    /// Returns `true` if no part of the graph is selected.
     pub fn is_empty(&self) -> bool {
         self.only.is_empty() && self.from.is_empty() && self.until.is_empty()
     }
 
-    /// The nodes that `targets` (else the pipeline's own) and these arguments leave.
+    /// Returns the nodes that `targets` (or the pipeline's targets) and these arguments select.
     ///
     /// # Errors
-    /// A name that names nothing, or a part without nodes.
+    /// Fails if a name matches no node, or if no node is selected.
     pub fn select(&self, plan: &Plan, targets: &[String]) -> Result<Selection, Vec<Diag>> {
         let wanted = common::select(plan, targets)?;
         if self.is_empty() {
@@ -53,7 +53,7 @@ impl SelectArgs {
         if !self.from.is_empty() {
             let first = plan.select_from("--from", &self.from)?;
             let all = closure(&first, |id| plan.graph.consumers(id).to_vec());
-            // What the pipeline does not aim at does not run unasked.
+            // Without TARGETs, only nodes that the pipeline's targets need are selected.
             let aimed: HashSet<_> = if targets.is_empty() { above(&plan.graph, &wanted) } else { all.clone() };
             parts.push(all.into_iter().filter(|id| aimed.contains(id) || first.contains(id)).collect());
         }
@@ -65,14 +65,14 @@ impl SelectArgs {
         }
         let only: Vec<NodeId> = plan.graph.ids().filter(|id| parts.iter().all(|part| part.contains(id))).collect();
         if only.is_empty() {
-            let diag = Diag::error(Class::Usage, "no node is in all that was asked for");
-            return Err(vec![diag.help("TARGET, `--from` and `--until` together leave what lies in each of them")]);
+            let diag = Diag::error(Class::Usage, "no node matches all of TARGET, `--from` and `--until`");
+            return Err(vec![diag.help("they are combined: a node must match each one that you give")]);
         }
         Ok(Selection { targets: only.clone(), only })
     }
 }
 
-/// Nodes and all that they need.
+/// Returns `nodes` and all nodes that they need.
 fn above(graph: &Graph, nodes: &[NodeId]) -> HashSet<NodeId> {
     closure(nodes, |id| graph.producers(id).map(|(from, _)| from).collect())
 }
@@ -137,10 +137,10 @@ needs = { data = "data", tokenizer = "model" }
     }
 
     #[test]
-    fn parts_of_a_graph() {
+    fn only_from_and_until_select_parts_of_the_graph() {
         let only = SelectArgs { only: list(&["tokenize[task=rte]"]), ..SelectArgs::default() };
         assert_eq!(names(&only, &[]), ["tokenize[rte]"]);
-        // `again` is no target: it does not run unasked.
+        // `again` is not a target, so it does not run.
         let from = SelectArgs { from: list(&["data"]), ..SelectArgs::default() };
         assert_eq!(names(&from, &[]), ["data[rte]", "data[cb]", "tokenize[rte]", "tokenize[cb]"]);
         assert_eq!(names(&from, &["again[rte]"]), ["data[rte]", "again[rte]"]);

@@ -1,4 +1,4 @@
-//! `dpt status`: how the nodes of a pipeline stand. Runs nothing.
+//! `dpt status`: the status of each node of a pipeline. Runs nothing.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -8,57 +8,59 @@ use serde::Serialize;
 use crate::base::diag::Diag;
 use crate::base::watch::{Counting, Work};
 use crate::cache::StaleReason;
-use crate::cli::Outcome;
-use crate::cli::common::{self, Loaded, PipelineArgs, Purpose, StoreArgs};
+use crate::cli::CommandResult;
+use crate::cli::common::{self, LoadedPipeline, PipelineArgs, StoreArgs, StorePurpose};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render::{self, DIM, paint};
-use crate::cli::standing::{self, State, why};
+use crate::cli::status_kind::StatusKind;
+use crate::cli::status_table::{self, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 A node is
-  fresh     its result is in the store
-  stale     there was a result, and something that counts has changed
-  missing   there is no result
-  blocked   it waits for a node that is not fresh: whether it must run depends on what that makes
-  damaged   its result is not what was stored: a run makes it again
-  unknown   something that its key depends on cannot be read
+  fresh     if its result is in the store
+  stale     if something in its recipe (parameters, inputs, code) has changed since its last result
+  missing   if it has no result
+  blocked   if it reads a node that is not fresh; it runs again only if that input changes
+  damaged   if its stored files were changed or lost; the next run makes them again
+  unknown   if a file that its key depends on cannot be read
 
 Examples:
   dpt status pipelines/quickstart.toml
   dpt status pipelines/quickstart.toml --nodes 'train[task=rte]'
-  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'      all about one node";
+  dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'      explain one node in detail";
 
-/// Its arguments.
+/// The arguments of `dpt status`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Which nodes, and what they need [default: the pipeline's own targets].
+    /// Stages or nodes to show, with what they need [default: the pipeline's targets]
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// A line for each node instead of each stage.
+    /// Print a line for each node instead of each stage
     #[arg(long, short = 'l', visible_alias = "expand")]
     nodes: bool,
-    /// One JSON object a node: for programs.
+    /// Print one JSON object for each node
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it.
+/// Prints the status.
 ///
 /// # Errors
-/// An invalid pipeline, a target that names nothing, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if the pipeline is invalid, a target matches no node, or a file that a key depends on cannot be read.
+pub fn run(args: &Args) -> CommandResult {
     let began = Instant::now();
-    let Loaded { plan, store, in_use: _in_use } = common::plan_and_store(&args.pipeline, &args.store, Purpose::Look)?;
+    let LoadedPipeline { plan, store, in_use: _in_use } =
+        common::plan_and_store(&args.pipeline, &args.store, StorePurpose::Look)?;
     let targets = common::select(&plan, &args.targets)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
@@ -68,16 +70,16 @@ pub fn run(args: &Args) -> Outcome {
     let watch = Counting::new(Work { what: "hashing sources", ..Work::default() }, &go_on, &show);
     let mut nodes = status(&plan.graph, store.watched(&watch), &options, &executor);
     drop(bar);
-    // In the order of the pipeline file.
+    // Print in the order of the pipeline file.
     nodes.sort_by_key(|node| node.id);
-    // What was learnt of files is kept for the next look; without it that is slower and no different.
+    // Keeps the digests of hashed files for the next run. A failure only makes that run slower.
     let _ = store.flush();
     if args.json {
         nodes.iter().for_each(|node| render::out(&(json(&plan, node) + "\n")));
     } else {
-        render::out(&if args.nodes { by_node(&plan, &nodes) } else { standing::table(&plan, &nodes, None) });
+        render::out(&if args.nodes { by_node(&plan, &nodes) } else { status_table::table(&plan, &nodes, None) });
         let took = render::duration(began.elapsed());
-        let counts = standing::counts(&nodes);
+        let counts = status_table::counts(&nodes);
         render::err(&format!(
             "{}\n",
             paint(DIM, format!("{}: {counts}  ({took})", render::count(nodes.len(), "node")))
@@ -94,17 +96,17 @@ fn error(freshness: Freshness) -> Option<Diag> {
     }
 }
 
-/// A table with a row a node, in pipeline order.
+/// Returns a table with a row for each node, in pipeline order.
 fn by_node(plan: &Plan, nodes: &[NodeStatus]) -> String {
     let row = |node: &NodeStatus| {
-        let state = State::of(&node.freshness);
+        let state = StatusKind::of(&node.freshness);
         let name = plan.graph.node(node.id).short();
         vec![state.painted(state.word()), name, paint(DIM, why(plan, &node.freshness))]
     };
     render::table(&nodes.iter().map(row).collect::<Vec<_>>(), &[])
 }
 
-/// One node for a program.
+/// A node as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     schema: u32,
@@ -132,7 +134,7 @@ fn json(plan: &Plan, status: &NodeStatus) -> String {
         node: node.to_string(),
         stage: &node.stage,
         axes: node.axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str())).collect(),
-        status: State::of(&status.freshness).word(),
+        status: StatusKind::of(&status.freshness).word(),
         key: None,
         why: why(plan, &status.freshness),
         reasons: &[],

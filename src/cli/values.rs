@@ -1,11 +1,11 @@
-//! Values of parameters, compared and shown.
+//! Compares values of parameters and shortens them for output.
 
 use crate::base::value::Value;
 
-/// Longer values are cut.
+/// Longer values are shortened.
 const WIDEST: usize = 72;
 
-/// What differs between two values, table by table.
+/// Appends the differences between two values to `found`, as path, old and new value. Descends into tables.
 pub fn leaves(
     path: &str,
     old: Option<&Value>,
@@ -26,7 +26,7 @@ pub fn leaves(
     }
 }
 
-/// A long value in a few words.
+/// Shortens a long text.
 pub fn cut(text: &str) -> String {
     match text.char_indices().nth(WIDEST) {
         Some((at, _)) => format!("{}…", &text[..at]),
@@ -34,9 +34,9 @@ pub fn cut(text: &str) -> String {
     }
 }
 
-/// Two long values in a few words each: from a little before where they part to a little behind.
+/// Shortens two long texts to the part where they differ, with a few characters around it.
 pub fn apart(old: &str, new: &str) -> (String, String) {
-    /// Letters that stay around what differs.
+    /// Characters kept on each side of the difference.
     const AROUND: usize = 16;
     let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
     let (shorter, longer) = (old.len().min(new.len()), old.len().max(new.len()));
@@ -57,7 +57,7 @@ pub fn apart(old: &str, new: &str) -> (String, String) {
     (part(&old), part(&new))
 }
 
-/// What differs between two values of a parameter, each part as `name`, old and new.
+/// Returns the differences between two values of a parameter, each as name, old and new text.
 pub fn changes(name: &str, old: &Value, new: &Value) -> Vec<(String, String, String)> {
     let mut parts = Vec::new();
     leaves(name, Some(old), Some(new), &mut parts);
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_long_values_is_shown_where_they_part() {
+    fn long_values_are_shortened_to_their_difference() {
         let long = |middle: &str| format!("{}{middle}{}", "ä".repeat(100), "z".repeat(200));
         let (old, new) = apart(&long("one"), &long("two"));
         let around = |middle: &str| format!("…{}{middle}{}…", "ä".repeat(16), "z".repeat(16));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_compared_part_by_part() {
+    fn tables_are_compared_key_by_key() {
         let table = |pairs: &[(&str, i64)]| {
             Value::Table(pairs.iter().map(|(k, v)| ((*k).to_owned(), Value::Int(*v))).collect())
         };
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut_between_letters() {
+    fn cut_respects_character_boundaries() {
         assert_eq!(cut("ä"), "ä");
         assert!(cut(&"ä".repeat(100)).ends_with("ä…"));
     }

@@ -241,7 +241,7 @@ impl Looker<'_> {
                 // The files of one producer have one cause.
                 let producer = (role.clone(), at.clone());
                 if !told.contains(&producer) {
-                    let of = |p: &&Producer| p.port.role == role && p.at() == *at;
+                    let of = |p: &&Producer| p.port.role == *role && p.at() == *at;
                     for producer in feeding.iter().filter(of) {
                         let had = |entry: &Entry| {
                             let is_old = |f: &FileRecord| [f.logical, f.for_programs()].contains(old);

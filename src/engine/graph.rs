@@ -1,7 +1,7 @@
 //! [`Graph`]: the expanded DAG. petgraph stays inside. Knows no TOML, no key and no store; does no I/O.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::base::diag::Span;
 use crate::base::value::Params;
-use crate::stages::stage::{Port, StageKind};
+use crate::stages::stage::{Arity, Port, StageKind};
 
 /// A node's number in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,18 +99,44 @@ pub enum Accept {
     Any,
 }
 
+/// What a node reads of a producer: a [`Port`] of its kind, or a role that the pipeline names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EdgePort {
+    /// The role.
+    pub role: String,
+    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed to
+    /// the stage.
+    pub files: Vec<String>,
+    /// How many producers the role takes.
+    pub arity: Arity,
+}
+
+impl From<&Port<'_>> for EdgePort {
+    fn from(port: &Port) -> Self {
+        let files = port.files.iter().map(|file| (*file).to_owned()).collect();
+        Self { role: port.role.to_owned(), files, arity: port.arity }
+    }
+}
+
+/// The number of an [`EdgePort`] in its graph.
+#[derive(Clone, Copy, Debug)]
+pub struct PortId(u32);
+
 /// Who reads whom, and by which port.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     producer: NodeId,
     consumer: NodeId,
-    port: &'static Port,
+    port: PortId,
 }
 
 /// The expanded DAG.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
+    /// Each once: all edges that read the same files by the same role share one.
+    ports: Vec<EdgePort>,
+    port_ids: HashMap<EdgePort, PortId>,
     /// In the order in which they were connected.
     edges: Vec<Edge>,
     /// The same by node: made when first asked for, and anew after a change.
@@ -130,8 +156,19 @@ impl Graph {
         NodeId(self.nodes.len() as u32 - 1)
     }
 
+    /// Adds a port, and returns its number; the number that it has, if the graph has an equal one.
+    pub fn port(&mut self, port: EdgePort) -> PortId {
+        if let Some(id) = self.port_ids.get(&port) {
+            return *id;
+        }
+        let id = PortId(self.ports.len() as u32);
+        self.ports.push(port.clone());
+        self.port_ids.insert(port, id);
+        id
+    }
+
     /// Lets `consumer` read `producer` through `port`. Producers of one port keep the order in which they were added.
-    pub fn connect(&mut self, producer: NodeId, consumer: NodeId, port: &'static Port) {
+    pub fn connect(&mut self, producer: NodeId, consumer: NodeId, port: PortId) {
         self.links.take();
         self.edges.push(Edge { producer, consumer, port });
     }
@@ -156,9 +193,10 @@ impl Graph {
         &self.nodes[id.index()]
     }
 
-    /// What `id` reads: producer and port, in the order in which they were connected.
-    pub fn producers(&self, id: NodeId) -> impl ExactSizeIterator<Item = (NodeId, &'static Port)> + Clone {
-        self.links().producers.row(id).iter().copied()
+    /// Returns what `id` reads: producer and port, in the order in which they were connected.
+    pub fn producers(&self, id: NodeId) -> impl ExactSizeIterator<Item = (NodeId, &EdgePort)> + Clone {
+        let row = self.links().producers.row(id);
+        row.iter().map(|(producer, port)| (*producer, &self.ports[port.0 as usize]))
     }
 
     /// Who reads `id`, each once, in id order.
@@ -215,7 +253,7 @@ impl Graph {
 /// The edges by node, from either end.
 #[derive(Clone, Debug)]
 struct Links {
-    producers: Rows<(NodeId, &'static Port)>,
+    producers: Rows<(NodeId, PortId)>,
     consumers: Rows<NodeId>,
 }
 
@@ -268,7 +306,6 @@ impl<T: Copy> Rows<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::stage::Arity;
 
     const PORT: Port = Port { role: "from", accepts: &[], files: &["*"], arity: Arity::Many, doc: "" };
 
@@ -285,7 +322,8 @@ mod tests {
                 span: None,
             });
         }
-        edges.iter().for_each(|(from, to)| graph.connect(NodeId(*from), NodeId(*to), &PORT));
+        let port = graph.port((&PORT).into());
+        edges.iter().for_each(|(from, to)| graph.connect(NodeId(*from), NodeId(*to), port));
         graph
     }
 
@@ -298,7 +336,8 @@ mod tests {
             (vec![2, 1, 2], vec![], vec![2])
         );
         assert_eq!(graph.consumers(NodeId(2)), [NodeId(0), NodeId(3)]);
-        graph.connect(NodeId(0), NodeId(1), &PORT);
+        let port = graph.port((&PORT).into());
+        graph.connect(NodeId(0), NodeId(1), port);
         assert_eq!((producers(&graph, 1), graph.consumers(NodeId(0))), (vec![0], &[NodeId(1)][..]));
         assert_eq!(graph.topological().unwrap_err(), [NodeId(0), NodeId(1)]);
     }

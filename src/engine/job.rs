@@ -38,11 +38,11 @@ pub fn job(
         let files = || producer.files();
         // Where a role has any name, the stage sees of its producers what counts for its key, and no more.
         let declared = node.kind.inputs.iter().any(|port| port.role == producer.port.role);
-        if !declared {
-            has_what_is_named(producer)?;
+        if let Some(roles) = node.kind.named_roles.filter(|_| !declared) {
+            has_what_is_named(producer, roles.param)?;
         }
         let axes = if declared || producer.gathered() { producer.coordinates() } else { Vec::new() };
-        inputs.entry(producer.port.role.to_owned()).or_default().push(Input {
+        inputs.entry(producer.port.role.clone()).or_default().push(Input {
             node: producer.node.to_string(),
             axes,
             key: producer.stored.key.digest(),
@@ -71,11 +71,11 @@ pub fn job(
     })
 }
 
-/// That a producer in a role of the consumer's choice has every file that the consumer names.
-fn has_what_is_named(producer: &Producer) -> Result<(), Diag> {
+/// Fails if a producer in a role that the pipeline names lacks a file that parameter `param` of the consumer refers to.
+fn has_what_is_named(producer: &Producer, param: &str) -> Result<(), Diag> {
     let files = &producer.stored.files;
     let reads = |pattern: &str, name: &str| glob::matches(pattern, name) && (name != LOG || pattern == LOG);
-    let lacks = |pattern: &&&str| **pattern != "*" && !files.keys().any(|name| reads(pattern, name));
+    let lacks = |pattern: &&String| *pattern != "*" && !files.keys().any(|name| reads(pattern, name));
     let Some(pattern) = producer.port.files.iter().find(lacks) else { return Ok(()) };
     let names: Vec<&str> = files.keys().map(String::as_str).filter(|name| *name != LOG).collect();
     let message = format!("role `{}` has no file `{pattern}`", producer.port.role);
@@ -83,7 +83,7 @@ fn has_what_is_named(producer: &Producer) -> Result<(), Diag> {
         Diag::error(Class::Stage, message).note(format!("`{}` has {}", producer.node, shortened(&names))).lasting();
     Err(match suggest::nearest_file(pattern, names.iter().copied()) {
         Some(near) => diag.help(format!("did you mean `{near}`?")),
-        None => diag.help("correct the name in `run`"),
+        None => diag.help(format!("correct the name in `{param}`")),
     })
 }
 

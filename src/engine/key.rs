@@ -6,9 +6,9 @@ use crate::base::digest::Digest;
 use crate::base::glob;
 use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
 use crate::cache::{CacheKey, FileRecord, Stored};
-use crate::stages::stage::{Arity, Identity, LOG, Port, StageKind};
+use crate::stages::stage::{Arity, Identity, LOG, StageKind};
 
-use super::graph::Node;
+use super::graph::{EdgePort, Node};
 
 /// A producer of a node, with what it made.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct Producer<'a> {
     /// The producer.
     pub node: &'a Node,
     /// The consumer's port.
-    pub port: &'static Port,
+    pub port: &'a EdgePort,
     /// What the producer made.
     pub stored: &'a Stored,
 }
@@ -24,7 +24,7 @@ pub struct Producer<'a> {
 impl<'a> Producer<'a> {
     /// The files that the port reads.
     pub fn files(&self) -> impl Iterator<Item = (&'a String, &'a FileRecord)> + use<'a> {
-        let patterns = self.port.files;
+        let patterns = &self.port.files;
         let reads = move |name: &str| patterns.iter().any(|p| glob::matches(p, name) && (name != LOG || *p == LOG));
         self.stored.files.iter().filter(move |(name, _)| reads(name))
     }
@@ -56,7 +56,7 @@ pub fn sort(producers: &mut [Producer]) {
     let value = |v: String| (v.parse::<i64>().is_err(), v.parse::<i64>().unwrap_or(0), v);
     producers.sort_by_cached_key(|p| {
         let axes: Vec<_> = p.coordinates().into_iter().map(|(axis, v)| (axis, value(v))).collect();
-        (p.port.role, axes)
+        (p.port.role.as_str(), axes)
     });
 }
 
@@ -104,7 +104,7 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
             Some((_, Some(other))) => other,
             None => value,
         };
-        if declared.is_some_and(|p| p.since > 1 && p.default_value().as_ref() == Some(value)) {
+        if declared.is_some_and(|p| p.since > 1 && p.default.value().as_ref() == Some(value)) {
             continue;
         }
         fields.field(Name::Param(name), Content::Value(value));
@@ -121,7 +121,7 @@ fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     let by_bytes = kind.runs_programs();
     for producer in producers {
-        let role = producer.port.role;
+        let role = producer.port.role.as_str();
         let mut at = producer.at();
         if producers.len() > 1 {
             let times = seen.entry((role, at.clone())).or_default();

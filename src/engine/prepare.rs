@@ -201,7 +201,7 @@ pub fn sources<'a>(
 
 pub(super) fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
     Ok(match (accept.unwrap_or(node.accept), node.kind.runs) {
-        (Accept::Any, _) | (_, Runs::Here(_)) => None,
+        (Accept::Any, _) | (_, Runs::Here(_) | Runs::Program(_)) => None,
         (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),
     })
 }

@@ -46,8 +46,8 @@ pub fn coerce(resolved: &Resolved, ty: &Type) -> Result<Value, Misfit> {
             items.iter().map(|i| text(i).map(Value::Str)).collect::<Option<Vec<_>>>().map(Value::List)
         }
         (Type::Strs, _) => text(value).map(|t| Value::List(vec![Value::Str(t)])),
-        (Type::Argv, Value::Str(_)) => Some(value.clone()),
-        (Type::Argv, Value::List(items)) => {
+        (Type::Argv(_), Value::Str(_)) => Some(value.clone()),
+        (Type::Argv(_), Value::List(items)) => {
             let word = |item: &Value| match item {
                 Value::List(_) | Value::Table(_) => None,
                 scalar => Some(Value::Str(plain_text(scalar))),
@@ -83,7 +83,7 @@ pub fn describe(ty: &Type) -> String {
         Type::Strs => "a list of texts".to_owned(),
         Type::Ints => "a list of whole numbers".to_owned(),
         Type::Table => "a table".to_owned(),
-        Type::Argv => "a program and its arguments, as a list of texts".to_owned(),
+        Type::Argv(_) => "a program and its arguments, as a list of texts".to_owned(),
         Type::Source => "the name of a source".to_owned(),
     }
 }

@@ -268,3 +268,11 @@ fn product(values: &[Vec<u32>]) -> Vec<Cell> {
     }
     cells
 }
+
+/// Returns the name of an instance: `train[task=rte,seed=42]`.
+pub fn instance_name(spec: &Spec, stage: &str, sweep: &Sweep, cell: &[u32]) -> String {
+    let value =
+        |(id, v): (&usize, &u32)| format!("{}={}", spec.axes[*id].name.text, spec.axes[*id].values[*v as usize].text);
+    let values: Vec<_> = sweep.axes.iter().zip(cell).map(value).collect();
+    if values.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", values.join(",")) }
+}

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::diag::{Class, Diag, Severity, SourceText, Span};
-use crate::base::value::{Params, Value};
+use crate::base::value::Value;
 use crate::engine::graph::{Graph, Node, NodeId};
-use crate::stages::command;
 use crate::stages::stage::{Outside, StageKind, Type};
 
 use super::edges::Stages;
 use super::expand::{self, Sweep};
 use super::pattern::{self, Pattern, Pick};
-use super::settings::{self, Settings, warning};
-use super::source::{Diags, Source, list_of, place, suggest, wrong};
+use super::settings::{Settings, StageContext, sources};
+use super::source::{Diags, Source, list_of, place, suggest, warning, wrong};
 use super::spec::{Axis, AxisValue, Spec, Word};
 use super::subst::Scope;
 use super::tolerance::Tolerance;
@@ -174,13 +173,14 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
     let sweeps = expand::expand(&spec, diags)?;
     let kinds: Vec<_> = spec.stages.iter().map(|s| diags.ok(find_kind(&s.kind, &s.name, setup.kinds))).collect();
     let scope = Scope::new(&spec.axes, &spec.params);
-    let sources = settings::sources(&spec, &scope, diags);
+    let sources = sources(&spec, &scope, diags);
     let mut graph = Graph::new();
     let mut nodes: Vec<Vec<NodeId>> = Vec::new();
     for ((stage, sweep), kind) in spec.stages.iter().zip(&sweeps).zip(&kinds) {
         let mut ids = Vec::new();
         if let Some(kind) = kind {
-            let settings = Settings::new(&spec, stage, kind, sweep, &scope, &sources, diags)?;
+            let of = StageContext { spec: &spec, stage, kind, sweep, scope: &scope, sources: &sources };
+            let settings = Settings::new(of, diags)?;
             ids.reserve(sweep.cells.len());
             for cell in &sweep.cells {
                 let params = settings.params(cell, diags).unwrap_or_default();
@@ -204,8 +204,12 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
                     span,
                 }));
             }
-            if let Some(first) = ids.first().filter(|_| kind.writes_anything()) {
-                refuse_secrets(&spec, sweep, &graph.node(*first).params, diags);
+            if let (Some(first), Some(check)) = (ids.first(), kind.check_axis) {
+                let params = &graph.node(*first).params;
+                for axis in sweep.axes.iter().map(|id| &spec.axes[*id]) {
+                    let refused = |value: &AxisValue| check(params, &axis.name.text, &value.text).err();
+                    axis.values.iter().find_map(refused).into_iter().for_each(|diag| diags.push(diag));
+                }
             }
             settings.report_unused(diags);
         }
@@ -262,16 +266,6 @@ pub fn build(mut spec: Spec, setup: Setup, diags: &mut Diags) -> Option<Plan> {
         spec: Arc::new(spec),
         index,
     })
-}
-
-/// Tells a value of an axis that holds a secret of the stage. Its line is not shown.
-fn refuse_secrets(spec: &Spec, sweep: &Sweep, params: &Params, diags: &mut Diags) {
-    for axis in sweep.axes.iter().map(|id| &spec.axes[*id]) {
-        let refused = |value: &AxisValue| command::refuse_in_axis(params, &axis.name.text, &value.text).err();
-        if let Some(diag) = axis.values.iter().find_map(refused) {
-            diags.push(diag);
-        }
-    }
 }
 
 fn find_kind(kind: &Word, stage: &Word, kinds: &[&'static StageKind]) -> Result<&'static StageKind, Diag> {

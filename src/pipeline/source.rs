@@ -117,3 +117,10 @@ impl Diags {
         all
     }
 }
+
+/// Returns a warning about the pipeline at `span`.
+pub fn warning(span: &Span, message: impl Into<String>) -> Diag {
+    let mut diag = Diag::warning(message).at(span.clone());
+    diag.class = Class::Usage;
+    diag
+}

@@ -1,8 +1,8 @@
 //! `{task}`, `{params.lr}`: substitution, and nothing more: no expressions. `{{` and `}}` stand for braces. A text that is
 //! exactly one reference takes the type of what it refers to.
 //!
-//! The arguments of a command have references of their own (`{in.data}`, see `stages::command`). In these
-//! ([`Texts::Arguments`]) they stay as they are written, with the doubled braces; one text for a shell stays whole.
+//! The arguments of a program ([`Texts::Arguments`]) have references of their own, such as `{in.data}`. These stay as they are
+//! written, with the doubled braces; one text for a shell stays whole.
 //!
 //! Parameters may refer to one another, so a short file can ask for a value of any size. Before anything is filled in,
 //! `scan` finds out how large it becomes; what is too large is an error.
@@ -16,7 +16,6 @@ use std::rc::Rc;
 use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;
 use crate::base::value::{Params, Value};
-use crate::stages::command::HEADS;
 
 use super::doc::{Item, Node, Table};
 use super::source::{Diags, list};
@@ -55,8 +54,9 @@ pub struct Scope<'a> {
 pub enum Texts {
     /// Those of most parameters.
     Plain,
-    /// The arguments of a command, or a text for a shell.
-    Arguments,
+    /// The arguments of a program, or a text for a shell; with its own references, see
+    /// [`Type::Argv`](crate::stages::stage::Type).
+    Arguments(&'static [&'static str]),
 }
 
 /// What [`Scope::scan`] found.
@@ -115,7 +115,7 @@ impl<'a> Scope<'a> {
     /// The same for texts of either kind, with the size of the value.
     pub fn scan_as(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize], diags: &mut Diags) -> Found {
         let found = match (texts, &item.node) {
-            (Texts::Arguments, Node::Str(text)) => Found { bytes: text.len() as u64, ..Found::FIXED },
+            (Texts::Arguments(_), Node::Str(text)) => Found { bytes: text.len() as u64, ..Found::FIXED },
             _ => Scanner::new(self, texts, owner, owned, diags).root(item),
         };
         if !found.refers || found.scan == Scan::Bad {
@@ -132,7 +132,7 @@ impl<'a> Scope<'a> {
     /// [`Self::scan`] that tells nothing; what is wrong is told when the same is scanned aloud.
     pub fn scan_quietly(&self, texts: Texts, item: &Item, owner: &str, owned: &[usize]) -> Scan {
         match (texts, &item.node) {
-            (Texts::Arguments, Node::Str(_)) => Scan::Fixed,
+            (Texts::Arguments(_), Node::Str(_)) => Scan::Fixed,
             _ => Scanner::quiet(self, texts, owner, owned, &mut Diags::new()).root(item).scan,
         }
     }
@@ -157,27 +157,29 @@ impl<'a> Scope<'a> {
     pub fn resolve_as(&self, texts: Texts, item: &Item, axis: &dyn Fn(usize) -> usize) -> Resolved {
         match (texts, &item.node) {
             (Texts::Plain, _) => self.resolve(item, axis),
-            (Texts::Arguments, Node::List(items)) => {
+            (Texts::Arguments(own), Node::List(items)) => {
                 let argument = |item: &Item| match &item.node {
-                    Node::Str(text) => Value::Str(self.argument(text, axis)),
+                    Node::Str(text) => Value::Str(self.argument(text, own, axis)),
                     _ => item.to_value(),
                 };
                 let value = Value::List(items.iter().map(argument).collect());
                 Resolved { value, span: item.span.clone(), substituted: true }
             }
-            (Texts::Arguments, _) => Resolved { value: item.to_value(), span: item.span.clone(), substituted: false },
+            (Texts::Arguments(_), _) => {
+                Resolved { value: item.to_value(), span: item.span.clone(), substituted: false }
+            }
         }
     }
 
     /// One argument: axes and parameters filled in, all else as it is written.
-    fn argument(&self, text: &str, axis: &dyn Fn(usize) -> usize) -> String {
+    fn argument(&self, text: &str, own: &'static [&'static str], axis: &dyn Fn(usize) -> usize) -> String {
         let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
         let piece = |piece| match piece {
             Piece::Text(text) => escaped(&text),
-            Piece::Reference(name) if is_own(&name) => format!("{{{name}}}"),
+            Piece::Reference(name) if is_own(own, &name) => format!("{{{name}}}"),
             Piece::Reference(name) => escaped(&plain_text(&self.reference(&name, axis).value)),
         };
-        pieces(text, Texts::Arguments).expect("scanned").into_iter().map(piece).collect()
+        pieces(text, Texts::Arguments(own)).expect("scanned").into_iter().map(piece).collect()
     }
 
     /// The value of `item`, which [`Self::scan`] found good; `axis` gives the value of each axis that the owner has.
@@ -294,9 +296,16 @@ fn leaves(table: &Table, above: &str) -> Vec<(String, Span)> {
     found
 }
 
-/// Whether a reference in an argument is the command's own.
-fn is_own(name: &str) -> bool {
-    name == "params" || HEADS.iter().any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
+/// Returns whether a reference is one of `own`.
+fn is_own(own: &[&str], name: &str) -> bool {
+    own.iter().any(|head| name == *head || head.ends_with('.') && name.starts_with(head))
+}
+
+impl Texts {
+    /// Returns whether a reference stays as it is written.
+    fn keeps(self, name: &str) -> bool {
+        matches!(self, Texts::Arguments(own) if is_own(own, name))
+    }
 }
 
 /// Whether a text may have references. (Two searches for one byte each are faster than one for either.)
@@ -337,8 +346,7 @@ fn pieces(text: &str, texts: Texts) -> Result<Vec<Piece>, (String, String)> {
             return Err(("a `{` without its `}`".to_owned(), escape));
         };
         let name = &after[..end];
-        let own = texts == Texts::Arguments && is_own(name);
-        if !own && name.split('.').any(|part| !is_name(part)) {
+        if !texts.keeps(name) && name.split('.').any(|part| !is_name(part)) {
             let help = format!("write `{{axis}}` or `{{params.name}}`; {escape}");
             return Err((format!("`{{{name}}}` is no reference"), help));
         }
@@ -377,7 +385,7 @@ mod tests {
         );
         assert_eq!(pieces("{{task}}", Texts::Plain).unwrap(), [text("{task}")]);
         assert_eq!(pieces("{{{task}}}", Texts::Plain).unwrap(), [text("{"), reference("task"), text("}")]);
-        let own = pieces("{in.a/b*.json}-{task}", Texts::Arguments).unwrap();
+        let own = pieces("{in.a/b*.json}-{task}", Texts::Arguments(&["in."])).unwrap();
         assert_eq!(own, [reference("in.a/b*.json"), text("-"), reference("task")]);
         for bad in ["{", "}", "{task", "task}", "{}", "{a b}", "{a.}", "{a+1}"] {
             assert!(pieces(bad, Texts::Plain).is_err(), "{bad}");

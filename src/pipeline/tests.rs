@@ -4,7 +4,7 @@ use super::*;
 use crate::base::value::{Params, Value};
 use crate::engine::graph::{Accept, NodeId};
 use crate::stages::ctx::Outcome;
-use crate::stages::stage::{Arity, Param, Port, Provision, Runs, StageResult, Type};
+use crate::stages::stage::{Arity, Literal, Param, Port, Provision, Runs, StageResult, Type};
 
 fn nothing(_: &crate::stages::ctx::Ctx) -> StageResult {
     Ok(Outcome::default())
@@ -17,23 +17,11 @@ fn even_rank(params: &Params) -> Result<(), Diag> {
     }
 }
 
-const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity) -> Port {
+const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity) -> Port<'static> {
     Port { role, accepts, files: &["*"], arity, doc: "what it reads" }
 }
 
@@ -42,14 +30,14 @@ static TOKENIZE: StageKind = kind(
     "tokenize",
     &[
         Param::required("task", Type::Choice(&["rte", "cb", "wsc"]), "which task"),
-        Param::with_default("max_source", Type::Int(1, 4096), "256", "longest input"),
-        Param::with_default("words", Type::Strs, "[]", "some words"),
+        Param::with_default("max_source", Type::Int(1, 4096), Literal::Int(256), "longest input"),
+        Param::with_default("words", Type::Strs, Literal::Strs(&[]), "some words"),
     ],
     &[port("data", &["download"], Arity::One)],
 );
 static SVD: StageKind = kind(
     "svd-init",
-    &[Param::with_default("rank", Type::Int(1, i64::MAX), "10", "inner size")],
+    &[Param::with_default("rank", Type::Int(1, i64::MAX), Literal::Int(10), "inner size")],
     &[port("model", &["download"], Arity::One)],
 );
 static TRAIN: StageKind = StageKind {
@@ -60,9 +48,9 @@ static TRAIN: StageKind = StageKind {
         &[
             Param::required("task", Type::Str, "which task"),
             Param::required("method", Type::Choice(&["dpt", "pt"]), "which method"),
-            Param::with_default("seed", Type::Int(0, i64::MAX), "0", "seed"),
-            Param::with_default("learning_rate", Type::Float(0.0, 10.0), "0.3", "rate"),
-            Param::with_default("rank", Type::Int(1, i64::MAX), "10", "inner size"),
+            Param::with_default("seed", Type::Int(0, i64::MAX), Literal::Int(0), "seed"),
+            Param::with_default("learning_rate", Type::Float(0.0, 10.0), Literal::Float(0.3), "rate"),
+            Param::with_default("rank", Type::Int(1, i64::MAX), Literal::Int(10), "inner size"),
             Param::optional("steps", Type::Int(1, i64::MAX), "steps"),
             Param::optional("extra", Type::Table, "anything"),
         ],
@@ -75,7 +63,7 @@ static TRAIN: StageKind = StageKind {
 };
 static REPORT: StageKind = kind(
     "report",
-    &[Param::with_default("title", Type::Str, "\"Report\"", "its title")],
+    &[Param::with_default("title", Type::Str, Literal::Str("Report"), "its title")],
     &[port("runs", &["train"], Arity::Many), port("init", &["svd-init"], Arity::OptionalMany)],
 );
 static STUBS: &[&StageKind] = &[&DOWNLOAD, &TOKENIZE, &SVD, &TRAIN, &REPORT];

@@ -1,4 +1,4 @@
-//! [`compare`]: one result against what was recorded of it.
+//! [`compare`]: compares a result with the recorded one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use crate::cache::{Made, Stored};
 use crate::pipeline::tolerance::{Limit, Tolerance};
 use crate::stages::stage::LOG;
 
-/// What is compared of a result.
+/// The parts of a result that are compared.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
-    /// Logical digests of its files by name; an executable file has another than the same file that is not.
+pub struct ResultFacts {
+    /// Logical digests of its files by name. The executable bit is part of the digest.
     pub files: BTreeMap<String, Digest>,
-    /// Its figures.
+    /// Its metrics.
     pub metrics: BTreeMap<String, f64>,
-    /// What shaped its floating-point results unasked.
+    /// The conditions that affect its floating-point results: device, kind of CPU, libtorch, threads.
     pub numerics: BTreeMap<String, String>,
 }
 
-impl Facts {
-    /// Of a making. What a program printed is no part of it: two runs of one program seldom print the same.
+impl ResultFacts {
+    /// Returns the facts of a recorded result. Leaves out what a program printed, which seldom repeats exactly.
     pub fn of(made: &Made) -> Self {
         let results = made.files.iter().filter(|(name, _)| *name != LOG);
         let files = results.map(|(name, file)| (name.clone(), file.for_comparison())).collect();
@@ -27,49 +27,55 @@ impl Facts {
     }
 }
 
-/// The making that a stored result is, of those under its key.
+/// Returns the record in `made` that belongs to `stored`. A key has one record for each set of numerics.
 pub fn making<'a>(made: &'a [Made], stored: &Stored) -> Option<&'a Made> {
     made.iter().find(|made| made.files.iter().eq(stored.files.iter()) && made.numerics == stored.numerics)
 }
 
-/// One thing that differs.
+/// One difference between two results.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Difference {
-    /// A file's digest; `None` where it is not there.
+    /// A file's digest; `None` if the file is missing.
     File {
         /// Its name.
         name: String,
-        /// As recorded.
+        /// The recorded value.
         recorded: Option<Digest>,
-        /// As found.
+        /// The new value.
         found: Option<Digest>,
     },
-    /// A metric's value; `None` where it is not there.
+    /// A metric's value; `None` if the metric is missing.
     Metric {
         /// Its name.
         name: String,
-        /// As recorded.
+        /// The recorded value.
         recorded: Option<f64>,
-        /// As found.
+        /// The new value.
         found: Option<f64>,
-        /// What would be let pass; `None`: nothing, the numerics being equal.
+        /// The tolerance; `None` under equal numerics, where any difference counts.
         limit: Option<Limit>,
     },
 }
 
-/// How a result stands to what was recorded.
+/// The outcome of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// All digests and all metrics are equal.
+    /// All digests and metrics are equal.
     Identical,
-    /// Made under other numerics, and every metric is within its limit. What differs all the same.
+    /// Made under other numerics, with every metric within its tolerance. Lists all differences.
     Close(Vec<Difference>),
-    /// Not what was recorded. What breaks the rule.
+    /// Not what was recorded. Lists only the differences that are not allowed.
     Differs(Vec<Difference>),
 }
 
-/// Compares. `strict`: the numerics are equal and so are the inputs, so that every bit counts.
-pub fn compare(recorded: &Facts, found: &Facts, strict: bool, stage: &str, tolerance: &Tolerance) -> Verdict {
+/// Compares two results. `strict`: numerics and inputs are equal, so every bit must be equal.
+pub fn compare(
+    recorded: &ResultFacts,
+    found: &ResultFacts,
+    strict: bool,
+    stage: &str,
+    tolerance: &Tolerance,
+) -> Verdict {
     let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for name in names(&recorded.files, &found.files) {
         let (was, is) = (recorded.files.get(name).copied(), found.files.get(name).copied());
@@ -104,30 +110,24 @@ fn names<'a, T>(a: &'a BTreeMap<String, T>, b: &'a BTreeMap<String, T>) -> BTree
     a.keys().chain(b.keys()).collect()
 }
 
-/// `cpu GenuineIntel-6-143 avx512, device cpu, libtorch 2.11.0, threads 1`; `nothing that rounds` where it is empty.
-pub fn told(numerics: &BTreeMap<String, String>) -> String {
-    let parts: Vec<_> = numerics.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    if parts.is_empty() { "nothing that depends on the machine".to_owned() } else { parts.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn facts(file: &str, score: f64, cpu: &str) -> Facts {
-        Facts {
+    fn facts(file: &str, score: f64, cpu: &str) -> ResultFacts {
+        ResultFacts {
             files: [("a.json".to_owned(), Digest::of(file.as_bytes()))].into(),
             metrics: [("score".to_owned(), score)].into(),
             numerics: [("cpu".to_owned(), cpu.to_owned())].into(),
         }
     }
 
-    fn verdict(a: &Facts, b: &Facts, strict: bool) -> Verdict {
+    fn verdict(a: &ResultFacts, b: &ResultFacts, strict: bool) -> Verdict {
         compare(a, b, strict, "eval", &Tolerance::default())
     }
 
     #[test]
-    fn every_bit_counts_under_equal_numerics_and_the_tolerance_elsewhere() {
+    fn equal_numerics_need_equal_bits_and_others_the_tolerance() {
         let one = facts("x", 0.9, "a");
         assert_eq!(verdict(&one, &one, true), Verdict::Identical);
         assert!(matches!(verdict(&one, &facts("y", 0.9, "a"), true), Verdict::Differs(d) if d.len() == 1));
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_new_differs_whatever_the_numerics() {
+    fn missing_and_new_files_always_differ() {
         let one = facts("x", 0.9, "a");
-        let none = Facts::default();
+        let none = ResultFacts::default();
         assert!(matches!(verdict(&one, &none, false), Verdict::Differs(d) if d.len() == 2));
         assert!(matches!(verdict(&none, &one, false), Verdict::Differs(d) if d.len() == 2));
     }

@@ -1,4 +1,5 @@
-//! [`Lock`]: what a run gave, to be kept under version control beside the pipeline: `quickstart.toml` has `quickstart.lock`.
+//! [`LockFile`]: the recorded outcome of a pipeline, kept under version control beside it. The lock of `quickstart.toml`
+//! is `quickstart.lock`.
 //!
 //! ```text
 //! {"dpt-lock":1}
@@ -8,10 +9,10 @@
 //! {"node":"train[task=rte,seed=42]",…}
 //! ```
 //!
-//! JSON lines, sorted by node. Each line stands for itself, and an empty line parts it from the next, so that changes to two
-//! neighbours merge by lines. Nothing in it varies between equal runs: no times, hosts, paths or run ids. `check` is a digest
-//! of the rest of its line: a line that was edited by hand, or put together by a merge, is told. Lines may stand in any order,
-//! and one may stand twice (both come of merges); two lines of one node that differ are a conflict.
+//! The file has JSON lines, sorted by node. Lines do not depend on each other and an empty line separates them, so that
+//! changes to two neighbours merge. Equal runs give equal files: there are no times, hosts, paths or run ids. `check` is a
+//! digest of the rest of its line, so a line that was edited by hand or mixed by a merge is an error. The reader accepts
+//! lines in any order and repeated lines, since merges produce both. Two different lines for one node are an error.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,28 +26,29 @@ use crate::base::fs;
 use crate::cache::CacheKey;
 use crate::pipeline::source::{Source, place, wrong};
 
-use super::compare::Facts;
+use super::compare::ResultFacts;
 
-/// The version of the file's form.
+/// The version of the file format.
 pub const VERSION: u64 = 1;
 
-/// What the lock says of one node.
+/// The lock's record of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Line {
+pub struct LockLine {
     /// Its full name.
     pub node: String,
     /// Its cache key.
     pub key: CacheKey,
-    /// What it asks for without the content of its inputs, see [`super::own`].
-    pub asks: BTreeMap<String, String>,
+    /// Its request: everything in its recipe but the content of its inputs, see [`super::request`].
+    #[serde(rename = "asks")]
+    pub request: BTreeMap<String, String>,
     /// Logical digests of its files.
     pub files: BTreeMap<String, Digest>,
-    /// Its figures.
+    /// Its metrics.
     pub metrics: BTreeMap<String, f64>,
-    /// What shaped its floating-point results unasked.
+    /// The conditions that affect its floating-point results.
     pub numerics: BTreeMap<String, String>,
-    /// The first 16 hex digits of the digest of all above.
+    /// The first 16 hex digits of the digest of all fields above.
     check: String,
 }
 
@@ -57,18 +59,18 @@ struct Header {
     version: u64,
 }
 
-impl Line {
-    /// Of a node.
-    pub fn new(node: String, key: CacheKey, asks: BTreeMap<String, String>, facts: Facts) -> Self {
-        let Facts { files, metrics, numerics } = facts;
-        let mut line = Self { node, key, asks, files, metrics, numerics, check: String::new() };
+impl LockLine {
+    /// Makes the line of a node, with its `check`.
+    pub fn new(node: String, key: CacheKey, request: BTreeMap<String, String>, facts: ResultFacts) -> Self {
+        let ResultFacts { files, metrics, numerics } = facts;
+        let mut line = Self { node, key, request, files, metrics, numerics, check: String::new() };
         line.check = line.digest();
         line
     }
 
-    /// What is compared of it.
-    pub fn facts(&self) -> Facts {
-        Facts { files: self.files.clone(), metrics: self.metrics.clone(), numerics: self.numerics.clone() }
+    /// Returns the facts that are compared with a new result.
+    pub fn facts(&self) -> ResultFacts {
+        ResultFacts { files: self.files.clone(), metrics: self.metrics.clone(), numerics: self.numerics.clone() }
     }
 
     fn digest(&self) -> String {
@@ -81,22 +83,22 @@ impl Line {
     }
 }
 
-/// A lock: lines by node.
+/// A lock file: one line for each node.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lock {
-    lines: BTreeMap<String, Line>,
+pub struct LockFile {
+    lines: BTreeMap<String, LockLine>,
 }
 
-/// Where the lock of the pipeline at `pipeline` lies.
+/// Returns the path of the lock file of a pipeline file.
 pub fn path_of(pipeline: &Path) -> PathBuf {
     pipeline.with_extension("lock")
 }
 
-impl Lock {
-    /// The lock at `path`; `None` when there is none.
+impl LockFile {
+    /// Reads the lock file at `path`. Returns `None` if there is no such file.
     ///
     /// # Errors
-    /// Every problem of the file.
+    /// Returns every problem of the file.
     pub fn read(path: &Path) -> Result<Option<Self>, Vec<Diag>> {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(path, text).map(Some),
@@ -105,21 +107,21 @@ impl Lock {
         }
     }
 
-    /// The lock at `path`, which must be there.
+    /// Reads the lock file at `path`.
     ///
     /// # Errors
-    /// When there is none; every problem of the file.
+    /// Fails if there is no such file. Returns every problem of the file.
     pub fn required(path: &Path) -> Result<Self, Vec<Diag>> {
         Self::read(path)?.ok_or_else(|| {
             let diag = Diag::error(Class::Usage, format!("there is no lock file `{}`", path.display()));
-            vec![diag.help("`dpt lock PIPELINE` writes it, after a run")]
+            vec![diag.help("run the pipeline, then write it with `dpt lock PIPELINE`")]
         })
     }
 
-    /// The lock whose text is `text`; `path` is what messages show.
+    /// Parses the text of a lock file. Messages show `path`.
     ///
     /// # Errors
-    /// Every problem of the text, in file order.
+    /// Returns every problem of the text, in file order.
     pub fn parse(path: &Path, text: String) -> Result<Self, Vec<Diag>> {
         let source = Source::new(path, text);
         let mut diags = Vec::new();
@@ -130,7 +132,7 @@ impl Lock {
         if let Some(diag) = header(&source, first.clone()) {
             diags.push(diag);
         }
-        // Of another version, nothing more can be said.
+        // A file of another version cannot be parsed any further.
         if diags.iter().any(|diag| diag.label.is_none()) {
             return Err(diags);
         }
@@ -139,8 +141,8 @@ impl Lock {
         for (range, line) in first_is_line.into_iter().chain(lines) {
             let trimmed = line.trim();
             if marker(line, '<') {
-                let diag = wrong(&source.span(range), "a merge conflict that is not resolved").label("it begins here");
-                diags.push(diag.help("write the file anew: `dpt run PIPELINE`, then `dpt lock PIPELINE`"));
+                let diag = wrong(&source.span(range), "unresolved merge conflict").label("begins here");
+                diags.push(diag.help("rewrite the file: `dpt run PIPELINE`, then `dpt lock PIPELINE`"));
                 conflict = Some(());
             } else if conflict.is_some() {
                 if marker(line, '>') {
@@ -152,10 +154,11 @@ impl Lock {
                     Ok(line) => match (lock.lines.get(&line.node), places.get(&line.node)) {
                         (Some(other), Some(before)) if *other != line => {
                             let at = source.span(range);
-                            let diag = wrong(&at, format!("`{}` has two lines that differ", line.node));
+                            let diag = wrong(&at, format!("two different lines for `{}`", line.node));
                             let first = place(&source.span(before.clone()));
                             let diag = diag.label("the second one").note(format!("the first is at {first}"));
-                            diags.push(diag.help("a merge left both: keep the right one, or write the file anew with `dpt lock PIPELINE`"));
+                            let help = "a merge kept both: keep one, or rewrite the file with `dpt lock PIPELINE`";
+                            diags.push(diag.help(help));
                         }
                         _ => {
                             places.insert(line.node.clone(), range);
@@ -168,30 +171,30 @@ impl Lock {
         if diags.is_empty() { Ok(lock) } else { Err(diags) }
     }
 
-    /// The text of the file: the same for the same lines.
+    /// Returns the text of the file. Equal lock files have equal texts.
     pub fn to_text(&self) -> String {
         let header = serde_json::to_string(&Header { version: VERSION }).expect("a header is JSON");
         let lines = self.lines.values().map(|line| format!("\n{}\n", line.text()));
         format!("{header}\n{}", lines.collect::<String>())
     }
 
-    /// What it says of a node.
-    pub fn get(&self, node: &str) -> Option<&Line> {
+    /// Returns the line of a node.
+    pub fn get(&self, node: &str) -> Option<&LockLine> {
         self.lines.get(node)
     }
 
-    /// All lines, by node.
-    pub fn lines(&self) -> impl ExactSizeIterator<Item = &Line> {
+    /// Returns all lines, sorted by node.
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = &LockLine> {
         self.lines.values()
     }
 
-    /// Adds a line, in the place of the node's former one.
-    pub fn put(&mut self, line: Line) {
+    /// Adds a line, replacing the node's old one.
+    pub fn put(&mut self, line: LockLine) {
         self.lines.insert(line.node.clone(), line);
     }
 }
 
-/// Lines with their byte ranges, without line breaks.
+/// An iterator over the lines of a text, each with its byte range and without its line break.
 #[derive(Clone)]
 struct Lines<'a> {
     text: &'a str,
@@ -214,9 +217,10 @@ fn marker(line: &str, sign: char) -> bool {
     line.len() >= 7 && line.chars().take(7).all(|c| c == sign)
 }
 
-/// What is wrong with the first line. One that is no header has a label: the rest may still be read.
+/// Returns what is wrong with the first line, or `None`. If the line is not a header, the message has a label and the rest
+/// of the file can still be parsed.
 fn header(source: &Source, first: Option<(Range<usize>, &str)>) -> Option<Diag> {
-    let help = "write it anew with `dpt lock PIPELINE`";
+    let help = "rewrite it with `dpt lock PIPELINE`";
     let Some((range, line)) = first else {
         return Some(wrong(&source.span(0..0), "the lock file is empty").label("nothing here").help(help));
     };
@@ -226,29 +230,29 @@ fn header(source: &Source, first: Option<(Range<usize>, &str)>) -> Option<Diag> 
             let message = format!("this lock file has version {version}; this `dpt` reads version {VERSION}");
             Some(wrong(&source.span(range), message).help(format!("use the `dpt` that wrote it, or {help}")))
         }
-        // Told where it stands.
+        // The caller reports the conflict marker.
         Err(_) if marker(line, '<') => None,
         Err(_) => {
-            let message = format!("a lock file begins with `{{\"dpt-lock\":{VERSION}}}`");
-            Some(wrong(&source.span(range), message).label("this is no version line").help(help))
+            let message = format!("a lock file must begin with `{{\"dpt-lock\":{VERSION}}}`");
+            Some(wrong(&source.span(range), message).label("not a version line").help(help))
         }
     }
 }
 
-fn parse_line(source: &Source, range: Range<usize>, text: &str) -> Result<Line, Diag> {
-    let help = "write the file anew with `dpt lock PIPELINE`";
-    let line: Line = serde_json::from_str(text).map_err(|error| {
+fn parse_line(source: &Source, range: Range<usize>, text: &str) -> Result<LockLine, Diag> {
+    let help = "rewrite the file with `dpt lock PIPELINE`";
+    let line: LockLine = serde_json::from_str(text).map_err(|error| {
         let at = (range.start + error.column().saturating_sub(1)).min(range.end);
         let words = error.to_string();
         let words = words.split(" at line ").next().unwrap_or_default().to_owned();
-        wrong(&source.span(at..range.end.min(at + 1)), "this is no line of a lock file").label(words).help(help)
+        wrong(&source.span(at..range.end.min(at + 1)), "not a line of a lock file").label(words).help(help)
     })?;
     if line.check != line.digest() {
         let diag = wrong(
             &source.span(range.start..range.end.min(range.start + 1)),
-            format!("the line of `{}` was changed by hand", line.node),
+            format!("the line of `{}` was edited", line.node),
         );
-        return Err(diag.label("its `check` does not fit what it says").help(help));
+        return Err(diag.label("its `check` does not match its contents").help(help));
     }
     Ok(line)
 }

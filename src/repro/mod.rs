@@ -1,16 +1,18 @@
-//! Is it still the same? The lock file of a pipeline ([`lockfile`]: keys, digests and metrics of a run, one line a node), the
-//! comparison of what is recorded with what is there ([`compare`], [`locked`]), and running nodes again beside the store
-//! ([`rerun`]). Above the pipeline, since a lock belongs to one; knows no terminal.
+//! Reproducibility. [`lockfile`] reads and writes a pipeline's lock file: keys, digests and metrics of a run, one line a
+//! node. [`lock_check`] compares a pipeline and its results with the lock, by the rules of [`compare`]. [`rerun`] runs
+//! nodes again without changing the store, and [`attestation`] describes the outcome.
 //!
-//! What may differ, and what not: results made under equal numerics (kind of CPU, device, libtorch, threads) from equal
-//! inputs must have equal digests. Where numerics differ, or an input differed for that reason, metrics must be within
-//! the pipeline's tolerance. `docs/adr/0006` says why.
+//! These modules lie above `pipeline`, since a lock belongs to one pipeline. They do not know the terminal.
+//!
+//! Results made under equal numerics (kind of CPU, device, libtorch, threads) from equal inputs must have equal digests.
+//! Where numerics differ, or an input differed for that reason, metrics must be within the pipeline's tolerance.
+//! `docs/adr/0006` explains why.
 
+pub mod attestation;
 pub mod compare;
-pub mod gap;
-pub mod locked;
+pub mod file_diff;
+pub mod lock_check;
 pub mod lockfile;
-pub mod own;
+pub mod request;
 pub mod rerun;
 pub mod sample;
-pub mod statement;

@@ -1,6 +1,6 @@
-//! [`rerun`]: runs nodes again, each from the inputs that the store has for it, writes what they make into a store of its own,
-//! and compares. The real store is only read. Nodes do not wait for each other: what one makes is no input of another, so each
-//! is judged by itself.
+//! [`rerun`]: runs nodes again from the inputs in the store, writes their results to a scratch store, and compares them
+//! with the recorded ones. The real store is only read. Every node reads recorded inputs, never another node's new result,
+//! so nodes need no order and each one is judged on its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,68 +22,68 @@ use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 use crate::stages::ctx::{Cancel, Job, Progress, Update};
 
-use super::compare::{Difference, Facts, Verdict, compare};
-use super::gap::{Gap, gap};
-use super::locked;
+use super::compare::{Difference, ResultFacts, Verdict, compare};
+use super::file_diff::{FileDiff, file_diff};
+use super::lock_check;
 
 const TICK: Duration = Duration::from_millis(50);
 
-/// What a rerun needs.
+/// What to rerun with.
 #[derive(Clone, Copy)]
-pub struct Rerun<'a> {
+pub struct RerunOptions<'a> {
     /// The pipeline.
     pub plan: &'a Plan,
-    /// Where inputs and what was recorded are.
+    /// The store with the inputs and the recorded results.
     pub store: &'a Store,
-    /// Where what is made goes.
+    /// The store for the new results.
     pub scratch: &'a Store,
-    /// Where nodes run.
+    /// The executor that runs the nodes.
     pub executor: &'a dyn Executor,
-    /// CPU slots.
+    /// The number of CPU slots.
     pub jobs: usize,
-    /// How far metrics may be off under other numerics.
+    /// How much metrics may differ under other numerics.
     pub tolerance: &'a Tolerance,
-    /// Who hears of it.
+    /// The sink of the events.
     pub sink: &'a dyn Sink,
-    /// The user's wish to end.
+    /// Set when the user interrupts.
     pub cancel: &'a Cancel,
 }
 
 /// A node that ran again.
 #[derive(Debug)]
-pub struct Ran {
+pub struct RerunNode {
     /// The node.
     pub id: NodeId,
     /// Its name.
     pub node: String,
-    /// What came of it, or why nothing did.
-    pub result: Result<Compared, Diag>,
+    /// The comparison, or why the node failed.
+    pub result: Result<ComparedResult, Diag>,
 }
 
-/// A result beside the recorded one.
+/// A new result compared with the recorded one.
 #[derive(Debug)]
-pub struct Compared {
-    /// What was recorded: under equal numerics, where the store has that.
+pub struct ComparedResult {
+    /// The recorded result; the one with equal numerics, if the store has it.
     pub recorded: Made,
-    /// The result, in the scratch store.
+    /// The new result, in the scratch store.
     pub stored: Arc<Stored>,
-    /// What was made.
+    /// The record of the new result.
     pub again: Made,
-    /// Whether the numerics were equal, so that every bit counts.
+    /// The numerics are equal, so every bit must be equal.
     pub strict: bool,
-    /// How they stand to each other.
+    /// The outcome.
     pub verdict: Verdict,
-    /// How far the files that differ are apart, by name.
-    pub gaps: Vec<(String, Gap)>,
+    /// How the files that differ do so, by name.
+    pub gaps: Vec<(String, FileDiff)>,
 }
 
-/// A node that waits for its turn.
+/// A node that waits for a slot.
 struct Open {
     id: NodeId,
     prepared: Arc<Prepared>,
-    /// Which try it will be, counted from 1.
+    /// The number of the next attempt, counted from 1.
     attempt: u32,
-    /// Not before this.
+    /// The earliest time to start.
     at: Instant,
 }
 
@@ -98,17 +98,17 @@ struct Running {
 
 struct Ended {
     id: NodeId,
-    result: Result<Compared, Diag>,
+    result: Result<ComparedResult, Diag>,
 }
 
-/// Runs `nodes` again, no two of which have one key, and whose results and inputs are in `results` by [`NodeId::index`]. Their
-/// time-outs and tries are those of a run. In the order of `nodes`; those that did not get their turn before the user ended it are
-/// left out.
+/// Runs `nodes` again and returns the outcomes in the order of `nodes`. No two nodes may have the same key. `results` has
+/// the results of the nodes and of their inputs, by [`NodeId::index`]. Timeouts and retries are those of a run. If the
+/// user interrupts, nodes that have not started are left out.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> Result<Vec<Ran>, Diag> {
-    let Rerun { plan, store, executor, sink, .. } = how;
+/// Fails if the store cannot be read.
+pub fn rerun(how: RerunOptions, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> Result<Vec<RerunNode>, Diag> {
+    let RerunOptions { plan, store, executor, sink, .. } = how;
     let began = Instant::now();
     let mut open = Vec::new();
     let (check, tell) = (|| how.cancel.check("verify"), |_| ());
@@ -138,14 +138,14 @@ pub fn rerun(how: Rerun, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> R
     Ok(ran)
 }
 
-/// The loop of a rerun. Like that of a run, without an order to keep.
+/// The loop of a rerun. It is like that of a run, but needs no order.
 struct Runner<'a> {
-    how: Rerun<'a>,
+    how: RerunOptions<'a>,
     results: &'a [Option<Arc<Stored>>],
     open: Vec<Open>,
     slots: Slots,
     running: HashMap<NodeId, Running>,
-    ran: Vec<Ran>,
+    ran: Vec<RerunNode>,
     sender: mpsc::Sender<Ended>,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// The first node for which there is room.
+    /// Returns the first waiting node whose slots are free, with the slots.
     fn next(&mut self) -> Option<(usize, Held)> {
         let now = Instant::now();
         let graph = &self.how.plan.graph;
@@ -196,17 +196,17 @@ impl<'a> Runner<'a> {
         let deadline = node.resources.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         self.running.insert(id, Running { open, held, cancel, deadline, timed_out: false });
         scope.spawn(move || {
-            let tried = AssertUnwindSafe(|| one(how, id, &prepared, results, &place));
+            let tried = AssertUnwindSafe(|| run_node(how, id, &prepared, results, &place));
             let result = catch_unwind(tried).unwrap_or_else(|_| {
-                Err(Diag::error(Class::Bug, format!("`{node}` panicked when it ran again; what it said is above")))
+                Err(Diag::error(Class::Bug, format!("`{node}` panicked in the rerun; the panic message is above")))
             });
-            // The loop waits for as long as anything runs.
+            // The receiver exists as long as any node runs.
             let _ = sender.send(Ended { id, result });
         });
     }
 
-    /// A node's thread came to its end: it ran, or is tried once more.
-    fn ended(&mut self, id: NodeId, result: Result<Compared, Diag>) {
+    /// Handles the end of a node's thread: records the outcome, or queues a retry.
+    fn ended(&mut self, id: NodeId, result: Result<ComparedResult, Diag>) {
         let Running { open, held, timed_out, .. } = self.running.remove(&id).expect("it ran");
         self.slots.give(held);
         let node = self.how.plan.graph.node(id);
@@ -223,10 +223,10 @@ impl<'a> Runner<'a> {
             }
             self.how.sink.event(&Event::NodeFailed { node: name, error: error_told });
         }
-        self.ran.push(Ran { id, node: node.to_string(), result });
+        self.ran.push(RerunNode { id, node: node.to_string(), result });
     }
 
-    /// Asks those to end whose time is over, and all where the user wants to.
+    /// Cancels nodes that exceed their timeout, and all nodes if the user interrupts.
     fn ask_to_end(&mut self) {
         let (now, all) = (Instant::now(), self.how.cancel.asked());
         for running in self.running.values_mut() {
@@ -238,7 +238,7 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Where and how a node runs.
+/// The slots, device and attempt with which a node runs.
 struct Place {
     held: Held,
     device: String,
@@ -246,31 +246,33 @@ struct Place {
     cancel: Arc<Cancel>,
 }
 
-/// One node: claimed in the scratch store, run, compared.
-fn one(
-    how: Rerun,
+/// Claims one node in the scratch store, runs it and compares its result.
+fn run_node(
+    how: RerunOptions,
     id: NodeId,
     prepared: &Prepared,
     results: &[Option<Arc<Stored>>],
     place: &Place,
-) -> Result<Compared, Diag> {
-    let Rerun { plan, store, scratch, .. } = how;
+) -> Result<ComparedResult, Diag> {
+    let RerunOptions { plan, store, scratch, .. } = how;
     let graph = &plan.graph;
     let node = &graph.node(id).to_string();
     let miss = match scratch.claim(prepared.key, &|_| true, true)? {
         Claim::Miss(miss) => miss,
         Claim::Busy(_) | Claim::Hit(_) => {
-            return Err(Diag::error(Class::Bug, format!("`{node}` is run again twice at once")));
+            return Err(Diag::error(Class::Bug, format!("`{node}` was started twice in one rerun")));
         }
     };
     let producers = producers(graph, id, results);
     let counted = &prepared.sources;
     let job = job(graph.node(id), &producers, counted, store, &plan.outside, &miss, &place.held, &place.device)?;
     let stored = make(how, id, &job, *miss, prepared, place)?;
-    let again = locked::made(scratch, &stored)?;
-    let recorded = recorded(store, results[id.index()].as_deref().expect("the caller has looked"), &again)?;
+    let again = lock_check::made(scratch, &stored)?;
+    let recorded =
+        recorded(store, results[id.index()].as_deref().expect("the caller passes results of all nodes"), &again)?;
     let strict = again.numerics == recorded.numerics;
-    let verdict = compare(&Facts::of(&recorded), &Facts::of(&again), strict, &graph.node(id).stage, how.tolerance);
+    let verdict =
+        compare(&ResultFacts::of(&recorded), &ResultFacts::of(&again), strict, &graph.node(id).stage, how.tolerance);
     let differing = match &verdict {
         Verdict::Identical => &[][..],
         Verdict::Close(list) | Verdict::Differs(list) => list,
@@ -280,23 +282,23 @@ fn one(
         .filter_map(|difference| match difference {
             Difference::File { name, recorded: Some(_), found: Some(_) } => {
                 let there = |store: &Store, made: &Made| store.object(&made.files[name].bytes);
-                Some((name.clone(), gap(name, &there(store, &recorded), &there(scratch, &again))))
+                Some((name.clone(), file_diff(name, &there(store, &recorded), &there(scratch, &again))))
             }
             _ => None,
         })
         .collect();
-    Ok(Compared { recorded, stored, again, strict, verdict, gaps })
+    Ok(ComparedResult { recorded, stored, again, strict, verdict, gaps })
 }
 
-/// The making to compare with: one under the same numerics, else the one that consumers get.
+/// Returns the record to compare with: the one under equal numerics if there is one, else the one that consumers read.
 fn recorded(store: &Store, stored: &Stored, again: &Made) -> Result<Made, Diag> {
     let entry = store.entry(stored.key)?;
     let same = entry.and_then(|entry| entry.made.into_iter().find(|made| made.numerics == again.numerics));
-    same.map_or_else(|| locked::made(store, stored), Ok)
+    same.map_or_else(|| lock_check::made(store, stored), Ok)
 }
 
 fn make(
-    how: Rerun,
+    how: RerunOptions,
     id: NodeId,
     job: &Job,
     miss: Miss,
@@ -308,7 +310,7 @@ fn make(
     let started = Instant::now();
     let (device, attempt) = (job.device.clone(), place.attempt);
     how.sink.event(&Event::NodeStarted { node: node.to_owned(), key, attempt, device });
-    let told = Told { sink: how.sink, node };
+    let told = RerunProgress { sink: how.sink, node };
     let outcome = how.executor.run(job, kind, &told, &place.cancel)?;
     let seconds = started.elapsed().as_secs_f64();
     check_outputs(kind, &made(&miss, &outcome)?)?;
@@ -320,7 +322,7 @@ fn make(
         metrics: outcome.metrics,
         numerics: outcome.numerics,
         notes: outcome.notes,
-        // Here nothing is taken at anybody's word.
+        // A rerun trusts no digest that a stage reports: all files are hashed.
         hashed: BTreeMap::new(),
         given: outcome.given,
         foreign: kind.brings_foreign_files(),
@@ -332,13 +334,13 @@ fn make(
     Ok(stored)
 }
 
-/// Passes on what a running stage says.
-struct Told<'a> {
+/// Forwards the progress of a running stage as events.
+struct RerunProgress<'a> {
     sink: &'a dyn Sink,
     node: &'a str,
 }
 
-impl Progress for Told<'_> {
+impl Progress for RerunProgress<'_> {
     fn update(&self, update: Update) {
         self.sink.event(&Event::NodeProgress { node: self.node.to_owned(), update });
     }

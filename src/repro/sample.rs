@@ -1,17 +1,17 @@
-//! [`Sample`]: some of many nodes, the same ones each time. A node is drawn by a digest of seed and name, not by its place:
-//! nodes that are added elsewhere do not change the draw among the others.
+//! [`Sample`]: draws some of many nodes, the same ones each time. The draw ranks nodes by a digest of seed and name, so
+//! adding a node changes at most one of the drawn nodes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::base::digest::FieldHasher;
 
-/// How many: `5%` or `3`.
+/// The size of a sample: `5%` or `3`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sample {
-    /// A part of all, in per cent; at least one.
+    /// A share of all nodes, in percent; at least one node.
     Percent(f64),
-    /// So many.
+    /// A number of nodes.
     Count(usize),
 }
 
@@ -22,7 +22,7 @@ impl FromStr for Sample {
             Some(percent) => percent.parse().ok().filter(|p| *p > 0.0 && *p <= 100.0).map(Sample::Percent),
             None => text.parse().ok().filter(|n| *n > 0).map(Sample::Count),
         };
-        sample.ok_or_else(|| "expected a number of nodes or a part of them, such as `3` or `5%`".to_owned())
+        sample.ok_or_else(|| "expected a number of nodes or a percentage, such as `3` or `5%`".to_owned())
     }
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Sample {
 }
 
 impl Sample {
-    /// The drawn ones, in the order in which they came.
+    /// Returns the drawn items, in their original order.
     pub fn draw<T>(self, all: Vec<T>, seed: u64, name: impl Fn(&T) -> String) -> Vec<T> {
         let wanted = match self {
             Sample::Percent(percent) => ((all.len() as f64 * percent / 100.0).ceil() as usize).max(1),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_draws_the_same_and_another_seed_others() {
+    fn draw_depends_on_the_seed_only() {
         assert_eq!(draw("3", 100, 1), draw("3", 100, 1));
         assert_ne!(draw("3", 100, 1), draw("3", 100, 2));
         assert_eq!([draw("5%", 100, 1).len(), draw("5%", 3, 1).len(), draw("9", 3, 1).len()], [5, 1, 3]);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_node_takes_at_most_one_place() {
+    fn new_node_replaces_at_most_one_drawn_node() {
         for n in 3..60 {
             let (before, after) = (draw("3", n, 1), draw("3", n + 1, 1));
             assert!(before.iter().filter(|name| after.contains(name)).count() >= 2);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample() {
+    fn invalid_sample_sizes_are_refused() {
         for text in ["0", "0%", "101%", "-1", "x", "", "%", "nan%"] {
             assert!(text.parse::<Sample>().is_err(), "{text}");
         }

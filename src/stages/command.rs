@@ -35,14 +35,9 @@ use crate::base::diag::Diag;
 use crate::base::look::look;
 use crate::base::value::{Params, Value};
 
-use super::roles;
-use super::stage::{ANY_ROLE, Arity, Identity, LOG, Output, Outside, Param, Port, Runs, StageKind, Type};
+use super::stage::{Identity, LOG, Literal, NamedOutput, NamedRoles, Output, Outside, Param, Runs, StageKind, Type};
 
 use settings::{Declared, Run, Settings};
-
-pub use secrets::refuse_in_axis;
-pub use settings::Gives;
-pub use template::HEADS;
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
@@ -52,71 +47,81 @@ pub const KIND: StageKind = StageKind {
     params: &[
         Param::required(
             "run",
-            Type::Argv,
+            Type::Argv(template::REFERENCES),
             "the program and its arguments, `[\"python3\", \"plot.py\", \"{in.report}\", \"{out.png}\"]`; with `shell`, one text",
         ),
-        Param::with_default("shell", Type::Bool, "false", "whether `run` is one text, for `/bin/sh`"),
+        Param::with_default("shell", Type::Bool, Literal::Bool(false), "whether `run` is one text, for `/bin/sh`"),
         Param::required(
             "outputs",
             Type::Table,
             "what it makes: NAME = \"relative/path\", a folder with a `/` at its end",
         ),
-        Param::with_default("params", Type::Table, "{}", "values for it: NAME = value"),
+        Param::with_default("params", Type::Table, Literal::Table(&[]), "values for it: NAME = value"),
         Param::with_default(
             "code",
             Type::Strs,
-            "[]",
+            Literal::Strs(&[]),
             "its scripts: files and folders beside the pipeline, which count by content",
         ),
         Param::with_default(
             "files",
             Type::Table,
-            "{}",
+            Literal::Table(&[]),
             "other files beside the pipeline: NAME = \"path\", which count by content",
         ),
-        Param::with_default("env", Type::Strs, "[]", "variables of the environment that it gets, and that count"),
+        Param::with_default(
+            "env",
+            Type::Strs,
+            Literal::Strs(&[]),
+            "variables of the environment that it gets, and that count",
+        ),
         Param::with_default(
             "secrets",
             Type::Strs,
-            "[]",
+            Literal::Strs(&[]),
             "variables that it gets, that never count and are never shown",
         )
         .not_in_key(),
         Param::optional("version", Type::Strs, "a program whose output counts, such as [\"python3\", \"--version\"]"),
     ],
-    variants: None,
-    inputs: &[Port {
-        role: ANY_ROLE,
-        accepts: &[],
-        files: &["*"],
-        arity: Arity::OptionalMany,
-        doc: "any stage, by a role of your choice",
-    }],
-    provides: &[],
+    named_roles: Some(NamedRoles {
+        param: "run",
+        files: files_read,
+        referred: roles_referred,
+        reference: template::reference_to,
+        doc: "what the command reads by this role",
+    }),
     outputs: &[
         Output { name: LOG, required: true, doc: "what the program printed" },
         Output { name: "*", required: false, doc: "what `outputs` says" },
     ],
-    runs: Runs::Here(run::run),
+    named_outputs: Some(outputs_of),
+    runs: Runs::Program(run::run),
     identity: Some(identity),
     check: Some(check),
+    check_axis: Some(secrets::refuse_in_axis),
+    ..StageKind::BASE
 };
 
 fn check(params: &Params) -> Result<(), Diag> {
     Settings::read(params).map(drop)
 }
 
-/// The port by which a command with these parameters reads `role`: its files are those that `run` names, or all.
-pub fn port(role: &str, arity: Arity, params: &Params) -> &'static Port {
-    let files = match Settings::read(params).map(|s| s.run) {
+/// Returns the files that a command with these parameters reads by `role`: those that `run` names, or all.
+fn files_read(params: &Params, role: &str) -> Vec<String> {
+    match Settings::read(params).map(|s| s.run) {
         Ok(Run::Program(arguments)) => template::files_read(&arguments, role),
         _ => vec!["*".to_owned()],
-    };
-    roles::port(role, arity, &files, "what the command reads by this role")
+    }
 }
 
-/// The roles that `run` names, each once.
-pub fn roles_named(params: &Params) -> Vec<String> {
+/// Returns what `outputs` says.
+fn outputs_of(params: &Params) -> Vec<NamedOutput> {
+    Settings::read(params).map(|s| s.outputs.into_values().collect()).unwrap_or_default()
+}
+
+/// Returns the roles that `run` refers to, each once.
+fn roles_referred(params: &Params) -> Vec<String> {
     let Ok(Settings { run: Run::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
     let role = |piece: &template::Piece| match piece {
         template::Piece::In(role) | template::Piece::InFile(role, _) | template::Piece::Manifest(role) => {

@@ -4,23 +4,27 @@
 use crate::model::Dtype;
 
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, SCORES, StageKind, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "eval",
-    version: 1,
     about: "scores a trained prompt on a split, beside what no training and a constant answer give",
     params: &[
         Param::optional("task", Type::Str, "the task; checked against the data"),
-        Param::with_default("split", Type::Str, "\"validation\"", "the split to score"),
+        Param::with_default("split", Type::Str, Literal::Str("validation"), "the split to score"),
         Param::with_default(
             "score_by",
             Type::Choice(&["verbalizer", "greedy"]),
-            "\"verbalizer\"",
+            Literal::Str("verbalizer"),
             "which answers count: the candidate of highest log-likelihood, or what greedy generation writes",
         ),
-        Param::with_default("greedy", Type::Bool, "true", "whether to generate as well, where that does not count"),
+        Param::with_default(
+            "greedy",
+            Type::Bool,
+            Literal::Bool(true),
+            "whether to generate as well, where that does not count",
+        ),
         Param::optional(
             "max_new_tokens",
             Type::Int(1, 4096),
@@ -29,13 +33,12 @@ pub const KIND: StageKind = StageKind {
         Param::with_default(
             "baseline_untrained",
             Type::Bool,
-            "true",
+            Literal::Bool(true),
             "whether to score the prompt before training too, where that is known",
         ),
-        Param::with_default("batch_size", Type::Int(1, 65_536), "32", "examples a batch"),
-        Param::with_default("dtype", Type::Choice(Dtype::NAMES), "\"float32\"", "type of the backbone"),
+        Param::with_default("batch_size", Type::Int(1, 65_536), Literal::Int(32), "examples a batch"),
+        Param::with_default("dtype", Type::Choice(Dtype::NAMES), Literal::Str("float32"), "type of the backbone"),
     ],
-    variants: None,
     inputs: &[
         Port {
             role: "adapter",
@@ -46,7 +49,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["*.parquet", "tokens.json"],
             arity: Arity::One,
             doc: "the tokenised task",
@@ -66,13 +69,12 @@ pub const KIND: StageKind = StageKind {
             doc: "the data's tokenizer, where it is not the model's own",
         },
     ],
-    provides: &[],
+    provides: &[Provision::always(SCORES)],
     outputs: &[
         Output { name: "eval.json", required: true, doc: "scores, baselines, and what was scored" },
         Output { name: "predictions.parquet", required: true, doc: "every example with its answers" },
         Output { name: "submission.jsonl", required: false, doc: "the answers that count, in SuperGLUE's form" },
     ],
     runs: Runs::Worker,
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::ctx::{Ctx, Outcome, Unit, Update};
-use super::stage::{Output, Param, Runs, StageKind, StageResult, Type};
+use super::stage::{Literal, Output, Param, Provision, Runs, StageKind, StageResult, Type};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::value::{Params, Value};
@@ -13,19 +13,21 @@ use crate::data::synth::{self, Split, SynthTask};
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "generate",
-    version: 1,
     about: "write SuperGLUE's tasks in a small synthetic language, and its tokenizer",
     params: &[
         Param::optional("tasks", Type::Strs, "which tasks; all eight where it is left out"),
-        Param::with_default("seed", Type::Int(0, i64::MAX), "0", "what the rows are drawn by"),
-        Param::with_default("pretrain_rows", ROWS, "0", "rows a task to pretrain a backbone on; 0: no such file"),
-        Param::with_default("train_rows", ROWS, "256", "rows a task to train prompts on"),
-        Param::with_default("val_rows", ROWS, "256", "rows a task to choose checkpoints by and report on"),
-        Param::with_default("test_rows", ROWS, "256", "rows a task held out"),
+        Param::with_default("seed", Type::Int(0, i64::MAX), Literal::Int(0), "what the rows are drawn by"),
+        Param::with_default(
+            "pretrain_rows",
+            ROWS,
+            Literal::Int(0),
+            "rows a task to pretrain a backbone on; 0: no such file",
+        ),
+        Param::with_default("train_rows", ROWS, Literal::Int(256), "rows a task to train prompts on"),
+        Param::with_default("val_rows", ROWS, Literal::Int(256), "rows a task to choose checkpoints by and report on"),
+        Param::with_default("test_rows", ROWS, Literal::Int(256), "rows a task held out"),
     ],
-    variants: None,
-    inputs: &[],
-    provides: &[],
+    provides: &[Provision::always("corpus")],
     outputs: &[
         Output { name: "*/pretrain.jsonl", required: false, doc: "rows to pretrain on, with a `clue` each" },
         Output { name: "*/train.jsonl", required: false, doc: "rows in SuperGLUE's form, in a folder a task" },
@@ -34,8 +36,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "tokenizer.json", required: true, doc: "Unigram over the words of the language" },
     ],
     runs: Runs::Here(run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// How many rows one may ask for.

@@ -15,31 +15,29 @@ use crate::model::config::{FeedForwardKind, T5Config, TensorInit, TensorSpec};
 
 use super::ctx::{Ctx, Outcome};
 use super::download::TOKENIZER;
-use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, StageResult, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, StageResult, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "random-model",
-    version: 1,
     about: "makes a T5 with random weights, to try a pipeline without a checkpoint",
     params: &[
         Param::optional("name", Type::Str, "the model's name in reports; default: `random-t5`"),
-        Param::with_default("d_model", Type::Int(1, 65_536), "64", "width of the residual stream"),
-        Param::with_default("d_kv", Type::Int(1, 65_536), "16", "width of an attention head"),
-        Param::with_default("d_ff", Type::Int(1, 262_144), "128", "inner width of the feed-forward"),
-        Param::with_default("layers", Type::Int(1, 1024), "2", "blocks of the encoder, and of the decoder"),
+        Param::with_default("d_model", Type::Int(1, 65_536), Literal::Int(64), "width of the residual stream"),
+        Param::with_default("d_kv", Type::Int(1, 65_536), Literal::Int(16), "width of an attention head"),
+        Param::with_default("d_ff", Type::Int(1, 262_144), Literal::Int(128), "inner width of the feed-forward"),
+        Param::with_default("layers", Type::Int(1, 1024), Literal::Int(2), "blocks of the encoder, and of the decoder"),
         Param::optional("decoder_layers", Type::Int(1, 1024), "blocks of the decoder, where they are not as many"),
-        Param::with_default("heads", Type::Int(1, 1024), "4", "attention heads of a block"),
+        Param::with_default("heads", Type::Int(1, 1024), Literal::Int(4), "attention heads of a block"),
         Param::with_default(
             "feed_forward",
             Type::Choice(&["relu", "gated-gelu"]),
-            "\"gated-gelu\"",
+            Literal::Str("gated-gelu"),
             "`relu`: as T5 v1.0, output matrix tied to the token table; `gated-gelu`: as v1.1, untied",
         ),
-        Param::with_default("vocab_size", Type::Int(1, 16_777_216), "32128", "rows of the token table"),
-        Param::with_default("seed", Type::Int(0, i64::MAX), "42", "seeds the weights"),
+        Param::with_default("vocab_size", Type::Int(1, 16_777_216), Literal::Int(32128), "rows of the token table"),
+        Param::with_default("seed", Type::Int(0, i64::MAX), Literal::Int(42), "seeds the weights"),
     ],
-    variants: None,
     inputs: &[Port {
         role: "tokenizer",
         accepts: &[],
@@ -59,8 +57,7 @@ pub const KIND: StageKind = StageKind {
         Output { name: "added_tokens.json", required: false, doc: "what the tokenizer had beside it" },
     ],
     runs: Runs::Here(run),
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 
 #[derive(Debug, Deserialize)]

@@ -18,20 +18,24 @@ use crate::report::summary::{ReportOptions, Summary};
 use crate::svd::matrix::Matrix;
 
 use super::ctx::{Ctx, Input, Outcome};
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, StageResult, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Runs, SCORES, StageKind, StageResult, Type};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "report",
-    version: 1,
     about: "gathers evaluated runs into tables and pictures: Markdown, one HTML page, JSON, CSV, LaTeX",
     params: &[
-        Param::with_default("title", Type::Str, "\"Results\"", "the title"),
-        Param::with_default("over", Type::Str, "\"seed\"", "the axis over which mean and standard deviation are taken"),
+        Param::with_default("title", Type::Str, Literal::Str("Results"), "the title"),
+        Param::with_default(
+            "over",
+            Type::Str,
+            Literal::Str("seed"),
+            "the axis over which mean and standard deviation are taken",
+        ),
         Param::with_default(
             "require",
             Type::Choice(&["complete", "partial"]),
-            "\"complete\"",
+            Literal::Str("complete"),
             "`complete`: a cell of the table that lacks a value of `over` is an error; `partial`: it is marked",
         ),
         // Not in the key at its default: reports made before it existed stay valid.
@@ -40,34 +44,32 @@ pub const KIND: StageKind = StageKind {
             ..Param::with_default(
                 "formats",
                 Type::Strs,
-                "[\"md\", \"html\", \"json\"]",
+                Literal::Strs(&["md", "html", "json"]),
                 "what to write: `md`, `html`, `json`, `csv` (a file for each table), `latex` (the same, and a document)",
             )
         },
     ],
-    variants: None,
     inputs: &[
-        Port { role: "runs", accepts: &["eval"], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
+        Port { role: "runs", accepts: &[SCORES], files: &["eval.json"], arity: Arity::Many, doc: "the evaluated runs" },
         Port {
             role: "training",
-            accepts: &["train"],
+            accepts: &["curves"],
             files: &[adapter::INFO, adapter::TENSORS, adapter::INITIAL, "curves.parquet", "evals.parquet"],
             arity: Arity::OptionalMany,
             doc: "their trainings: curves, spectra, and how far each prompt went",
         },
         Port {
             role: "init",
-            accepts: &["svd-init"],
+            accepts: &["initial-tensors"],
             files: &["svd_init.json", "spectrum.parquet"],
             arity: Arity::OptionalMany,
             doc: "what trainings started from",
         },
     ],
-    provides: &[],
     outputs: &OUTPUTS,
     runs: Runs::Here(run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The files of every renderer, so that a new one needs no entry here.

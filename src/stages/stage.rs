@@ -1,14 +1,16 @@
 //! What a stage *is*: its name, version, parameters, inputs and outputs, as data. The planner checks a pipeline against
 //! it, the engine makes keys from it, help texts are printed from it. What it *does* is a function over [`Ctx`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::diag::Diag;
-pub use crate::base::param::{Param, Type};
+pub use crate::base::param::{Literal, Param, ParamDefault, Type};
 use crate::base::value::{Params, Value};
 use crate::data::tokenizer::beside;
+use crate::fetch::record::Records;
 
 use super::ctx::{Ctx, Outcome};
+pub use super::named::{NamedOutput, NamedRoles};
 
 /// What running a stage returns.
 pub type StageResult = Result<Outcome, Diag>;
@@ -27,21 +29,39 @@ pub struct StageKind {
     /// Parameters that it has for some values of one of `params` only.
     pub variants: Option<Variants>,
     /// What it reads from other stages.
-    pub inputs: &'static [Port],
+    pub inputs: &'static [Port<'static>],
+    /// Set if it reads stages by further roles, which the pipeline names.
+    pub named_roles: Option<NamedRoles>,
     /// What its files are to ports that accept it, besides its own name: a backbone, an adapter.
     pub provides: &'static [Provision],
     /// The files it may write. A file that is not listed is an error, and so is a required one that is missing.
     pub outputs: &'static [Output],
+    /// Set if the pipeline says which files a node writes. Returns them for its parameters; none if these are wrong.
+    pub named_outputs: Option<fn(&Params) -> Vec<NamedOutput>>,
     /// Where it runs.
     pub runs: Runs,
-    /// What of the world outside the store enters the key (`download`: the source's identity). `None`: nothing.
+    /// Returns what of the world outside the store enters the key (`download`: the source's identity). `None`: nothing.
     pub identity: Option<fn(&Params, &Outside) -> Result<Identity, Diag>>,
-    /// Checks of parameters against each other, made before anything runs. `None`: the types say it all.
+    /// Checks parameters against each other before anything runs. `None`: the types say it all.
     pub check: Option<fn(&Params) -> Result<(), Diag>>,
+    /// Checks a value of an axis of the stage, given parameters, the axis and the value as text. `None`: any will do.
+    pub check_axis: Option<fn(&Params, &str, &str) -> Result<(), Diag>>,
+    /// Set if `dpt pin` can record what it brings from the net.
+    pub pinning: Option<Pinning>,
 }
 
-/// The role of a port that stands for all roles that a pipeline cares to name.
-pub const ANY_ROLE: &str = "*";
+/// What `dpt pin` needs to know of a stage kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Pinning {
+    /// Returns whether a node with these parameters reads from the net. Local files count by content and need no pins.
+    pub is_remote: fn(&Params) -> bool,
+    /// Returns the name of the source that a node with these parameters reads.
+    pub source: fn(&Params) -> Option<&str>,
+    /// The output that lists what was read.
+    pub record: &'static str,
+    /// Returns the files that were not checked against a pin, by source and key, given parameters and the path of the record.
+    pub unpinned: fn(&Params, &Path) -> Result<Records, Diag>,
+}
 
 /// The file in which a stage keeps what its program printed. It is never part of what consumers read, unless their port
 /// names it: two runs of one program seldom print the same.
@@ -64,8 +84,8 @@ pub struct Variant {
     pub word: &'static str,
     /// Parameters that the stage has for it, in two lists.
     pub params: [&'static [Param]; 2],
-    /// Parameters of the stage that have another default for it: name, and TOML text of the default.
-    pub defaults: &'static [(&'static str, &'static str)],
+    /// Parameters of the stage that have another default for it: name, and that default.
+    pub defaults: &'static [(&'static str, Literal)],
 }
 
 impl Variant {
@@ -77,6 +97,25 @@ impl Variant {
 }
 
 impl StageKind {
+    /// A kind that has nothing, for `..StageKind::BASE`: a declaration says only what its kind has.
+    pub const BASE: Self = Self {
+        name: "",
+        version: 1,
+        about: "",
+        params: &[],
+        variants: None,
+        inputs: &[],
+        named_roles: None,
+        provides: &[],
+        outputs: &[],
+        named_outputs: None,
+        runs: Runs::Worker,
+        identity: None,
+        check: None,
+        check_axis: None,
+        pinning: None,
+    };
+
     /// The row that counts for a node with these parameters.
     pub fn variant(&self, params: &Params) -> Option<&'static Variant> {
         let variants = self.variants?;
@@ -101,11 +140,6 @@ impl StageKind {
         all
     }
 
-    /// The port for roles that the kind does not name, if it takes such.
-    pub fn any_role(&self) -> Option<&'static Port> {
-        self.inputs.iter().find(|port| port.role == ANY_ROLE)
-    }
-
     /// Returns whether some or all nodes of this kind provide `what`. Every kind provides its own name.
     pub fn may_provide(&self, what: &str) -> bool {
         self.name == what || self.provides.iter().any(|provision| provision.what == what)
@@ -116,23 +150,32 @@ impl StageKind {
         self.name == what || self.provides.iter().any(|provision| provision.what == what && provision.holds(params))
     }
 
-    /// Whether it hands its files to a program of the user's: a kind that takes any role. Nobody knows what of a file such
-    /// a program reads, so its inputs count by their bytes and by whether they are executable. Our own stages read nothing of
-    /// a file but what its logical digest covers.
+    /// Returns whether it hands its files to a program of the user's. Nobody knows what such a program reads of a file, so its
+    /// inputs count by their bytes and by whether they are executable. Our own stages read nothing of a file but what its
+    /// logical digest covers.
     pub fn runs_programs(&self) -> bool {
-        self.any_role().is_some()
+        matches!(self.runs, Runs::Program(_))
     }
 
-    /// Whether it brings files that others wrote: from outside, or by a program of the user's. Their endings promise nothing.
+    /// Returns whether its nodes have a use for a GPU.
+    pub fn may_use_gpu(&self) -> bool {
+        matches!(self.runs, Runs::Worker | Runs::Program(_))
+    }
+
+    /// Returns whether it brings files that others wrote: from outside, or by a program of the user's. Their endings promise
+    /// nothing.
     pub fn brings_foreign_files(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// Whether the pipeline says which files it writes.
+    /// Returns whether the pipeline says which files it writes.
     pub fn writes_anything(&self) -> bool {
-        self.outputs.iter().any(|output| output.name == "*")
+        self.named_outputs.is_some()
     }
 }
+
+/// What a stage provides whose figures are scores: they come first where figures of stages are compared.
+pub const SCORES: &str = "scores";
 
 /// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so here, and
 /// every port that takes adapters takes it.
@@ -165,35 +208,37 @@ impl Provision {
 pub enum Runs {
     /// In the engine's own process: CPU work without libtorch.
     Here(fn(&Ctx) -> StageResult),
+    /// In the engine's own process, which starts a program of the user's and waits for it.
+    Program(fn(&Ctx) -> StageResult),
     /// In a worker process, which has libtorch. `dpt_torch::stages::runner` knows the function.
     Worker,
 }
 
 /// An input of a stage: a role in `needs = { role = "stage" }`.
 #[derive(Clone, Copy, Debug)]
-pub struct Port {
-    /// The role's name; [`ANY_ROLE`]: any name that the pipeline gives.
-    pub role: &'static str,
+pub struct Port<'a> {
+    /// The role's name.
+    pub role: &'a str,
     /// What it takes: words that stage kinds [provide](StageKind::provides), or names of kinds; empty: any stage.
-    pub accepts: &'static [&'static str],
+    pub accepts: &'a [&'a str],
     /// The files of the producer that are read, `*` matching any run of characters: only their digests enter the key,
     /// and only they are handed to the stage. `&["*"]`: all of them.
-    pub files: &'static [&'static str],
+    pub files: &'a [&'a str],
     /// How many producers.
     pub arity: Arity,
     /// One line for help texts.
-    pub doc: &'static str,
+    pub doc: &'a str,
 }
 
-impl Port {
-    /// The files of which a producer must make one: without those that only say more of a tokenizer.
-    pub fn own_files(&self) -> Vec<&'static str> {
+impl<'a> Port<'a> {
+    /// Returns the files of which a producer must make one: those that do not merely complete a tokenizer.
+    pub fn own_files(&self) -> Vec<&'a str> {
         self.files.iter().copied().filter(|file| !beside::FILES.contains(file)).collect()
     }
 }
 
 /// How many producers an input takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arity {
     /// Exactly one.
     One,

@@ -9,12 +9,11 @@ use crate::base::value::{Params, Value};
 use crate::svd::factor::{Fill, Split};
 
 use super::download::{BACKBONE_AND_TOKENIZER, TOKENIZER};
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type, Variant, Variants};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type, Variant, Variants};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
     name: "svd-init",
-    version: 1,
     about: "decomposes a source matrix into the factors that training starts from, and describes its spectrum",
     params: PARAMS,
     variants: Some(Variants { of: "method", rows: METHODS }),
@@ -35,7 +34,7 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["tokens.json"],
             arity: Arity::Optional,
             doc: "for `source = \"labels\"`: the tokenised task, whose verbalizer is taken",
@@ -48,7 +47,7 @@ pub const KIND: StageKind = StageKind {
             doc: "for `source = \"prompt\"`: the trained prompt",
         },
     ],
-    provides: &[],
+    provides: &[Provision::always("initial-tensors")],
     outputs: &[
         Output {
             name: "factors.safetensors",
@@ -59,8 +58,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "svd_init.json", required: true, doc: "what was decomposed, and every figure about it" },
     ],
     runs: Runs::Worker,
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The parameters of each prompt method that its tensors depend on.
@@ -128,15 +127,20 @@ choice! {
 }
 
 const PARAMS: &[Param] = &[
-    Param::with_default("method", Type::Choice(methods::NAMES), methods::DEFAULT, "the prompt method that it is for"),
+    Param::with_default(
+        "method",
+        Type::Choice(methods::NAMES),
+        Literal::Str(methods::DEFAULT),
+        "the prompt method that it is for",
+    ),
     Param::with_default(
         "source",
         Type::Choice(SourceKind::NAMES),
-        "\"vocab\"",
+        Literal::Str("vocab"),
         "the matrix to decompose; `uniform` (the paper's code) and `gaussian` draw the tensors themselves",
     ),
-    Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
-    Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds every draw"),
+    Param::with_default("virtual_tokens", Type::Int(1, 4096), Literal::Int(100), "rows of the soft prompt"),
+    Param::with_default("seed", Type::Int(0, u32::MAX as i64), Literal::Int(42), "seeds every draw"),
     Param::optional(
         "vocab_range",
         Type::Ints,
@@ -151,7 +155,7 @@ const PARAMS: &[Param] = &[
     Param::with_default(
         "label_rows",
         Type::Choice(LabelRows::NAMES),
-        "\"average\"",
+        Literal::Str("average"),
         "`labels`: a label of several pieces is averaged to one row, or gives a row for each",
     ),
     Param::optional(
@@ -163,28 +167,33 @@ const PARAMS: &[Param] = &[
     Param::with_default(
         "split",
         Type::Choice(Split::NAMES),
-        "\"sqrt\"",
+        Literal::Str("sqrt"),
         "where the singular values go: half to each factor, to A, to B",
     ),
     Param::with_default(
         "fill",
         Type::Choice(Fill::NAMES),
-        "\"random\"",
+        Literal::Str("random"),
         "what stands in for directions that the source lacks: small random ones, random rows of B alone, or an error",
     ),
     Param::with_default(
         "fill_scale",
         Type::Float(0.0, 1.0),
-        "0.01",
+        Literal::Float(0.01),
         "`fill = \"random\"`: singular value of a filled direction, as a share of the last one there is",
     ),
     Param::with_default(
         "scale",
         Type::Choice(ScaleTo::NAMES),
-        "\"none\"",
+        Literal::Str("none"),
         "`match-reference`: the prompt is scaled to the size of the paper's random one",
     ),
-    Param::with_default("scale_by", Type::Float(1e-9, 1e9), "1.0", "a factor on the prompt, after `scale`"),
+    Param::with_default(
+        "scale_by",
+        Type::Float(1e-9, 1e9),
+        Literal::Float(1.0),
+        "a factor on the prompt, after `scale`",
+    ),
     Param::optional(
         "std",
         Type::Float(0.0, 1e6),

@@ -3,25 +3,24 @@
 
 mod run;
 
-use crate::base::diag::{Class, Diag};
+use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::data::task::{self, MetricMode, Task};
 use crate::data::template::Template;
 use crate::data::verbalizer::Verbalizer;
 
-use super::stage::{Arity, Output, Param, Port, Runs, StageKind, Type};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type};
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
     name: "tokenize",
-    version: 1,
     about: "writes a task's rows as text by a template, and the text as token ids",
     params: &[
         Param::required("task", Type::Choice(task::TASK_NAMES), "the SuperGLUE task"),
         Param::with_default(
             "template",
             Type::Choice(&["plain", "dpt-paper"]),
-            "\"plain\"",
+            Literal::Str("plain"),
             "how rows are written: words as targets, or byte for byte as the DPT paper's code does it",
         ),
         Param::optional("verbalizer", Type::Table, "target texts in place of the template's: label = \"text\""),
@@ -30,13 +29,23 @@ pub const KIND: StageKind = StageKind {
             Type::Choice(&["official", "dpt-paper"]),
             "which metrics count; by default SuperGLUE's own, with template `dpt-paper` that paper's",
         ),
-        Param::with_default("max_source_length", Type::Int(2, 65_536), "256", "longest source, in ids with `</s>`"),
-        Param::with_default("max_target_length", Type::Int(2, 4096), "128", "longest target, in ids with `</s>`"),
+        Param::with_default(
+            "max_source_length",
+            Type::Int(2, 65_536),
+            Literal::Int(256),
+            "longest source, in ids with `</s>`",
+        ),
+        Param::with_default(
+            "max_target_length",
+            Type::Int(2, 4096),
+            Literal::Int(128),
+            "longest target, in ids with `</s>`",
+        ),
         Param::optional("splits", Type::Strs, "which splits to tokenise; by default all that there are"),
         Param::with_default(
             "order",
             Type::Choice(&["file", "dpt-paper"]),
-            "\"file\"",
+            Literal::Str("file"),
             "the order of a split's rows: the file's, or torch's permutation with seed 42 as in the DPT paper's code",
         ),
         Param::optional(
@@ -45,21 +54,20 @@ pub const KIND: StageKind = StageKind {
             "a few-shot draw from `train`: so many rows a class, in all where there are no classes; as many others become \
              `dev` where the data has no such split",
         ),
-        Param::with_default("shots_seed", Type::Int(0, i64::MAX), "42", "the seed of that draw"),
+        Param::with_default("shots_seed", Type::Int(0, i64::MAX), Literal::Int(42), "the seed of that draw"),
         Param::with_default(
             "rte_fields",
             Type::Choice(&["glue", "superglue"]),
-            "\"glue\"",
+            Literal::Str("glue"),
             "RTE in template `dpt-paper`: `sentence1:`/`sentence2:`, or `premise:`/`hypothesis:`",
         ),
         Param::with_default(
             "record_prefix",
             Type::Bool,
-            "true",
+            Literal::Bool(true),
             "ReCoRD in template `dpt-paper`: whether sources begin with `superglue-record`",
         ),
     ],
-    variants: None,
     inputs: &[
         Port {
             role: "data",
@@ -83,14 +91,14 @@ pub const KIND: StageKind = StageKind {
             doc: "a checkpoint or a tokenizer; with a `config.json`, it is held against the model's vocabulary",
         },
     ],
-    provides: &[],
+    provides: &[Provision::always("tokens")],
     outputs: &[
         Output { name: "*.parquet", required: true, doc: "one table a split: ids, lengths, labels, choices" },
         Output { name: "tokens.json", required: true, doc: "task, verbalizer, metrics, and counts of each split" },
     ],
     runs: Runs::Here(run::run),
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The metric mode that is asked for, or the template's own.
@@ -114,13 +122,7 @@ fn check(params: &Params) -> Result<(), Diag> {
     if let Some(Value::Table(table)) = params.get("verbalizer") {
         verbalizer(task, template, Some(table))?;
     }
-    let official = metric_mode(text("metric_mode"), template) == MetricMode::Official;
-    if name == "wsc" && template == Template::DptPaper && official {
-        let message = "template `dpt-paper` makes `wsc` write nouns, which the official metric cannot score";
-        return Err(Diag::error(Class::Usage, message)
-            .help("take `template = \"plain\"` for SuperGLUE's two-class task, or `metric_mode = \"dpt-paper\"`"));
-    }
-    Ok(())
+    task.check(template, metric_mode(text("metric_mode"), template))
 }
 
 #[cfg(test)]

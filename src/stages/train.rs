@@ -9,7 +9,7 @@ use crate::learn::{OptimizerKind, Order, ScheduleKind};
 use crate::model::Dtype;
 
 use super::download::BACKBONE;
-use super::stage::{Arity, Output, Param, Port, Provision, Runs, StageKind, Type, Variant, Variants};
+use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type, Variant, Variants};
 
 /// The declaration.
 pub const KIND: StageKind = StageKind {
@@ -22,7 +22,7 @@ pub const KIND: StageKind = StageKind {
     inputs: &[
         Port {
             role: "data",
-            accepts: &["tokenize"],
+            accepts: &["tokens"],
             files: &["train.parquet", "validation.parquet", "dev.parquet", "tokens.json"],
             arity: Arity::One,
             doc: "the tokenised task",
@@ -36,13 +36,13 @@ pub const KIND: StageKind = StageKind {
         },
         Port {
             role: "init",
-            accepts: &["svd-init", "adapter"],
+            accepts: &["initial-tensors", "adapter"],
             files: &["factors.safetensors", "adapter.json", "adapter.safetensors"],
             arity: Arity::Optional,
             doc: "where the trained tensors start: factors of `svd-init`, or an adapter of the same method",
         },
     ],
-    provides: &[Provision::always("adapter")],
+    provides: &[Provision::always("adapter"), Provision::always("curves")],
     outputs: &[
         Output { name: "adapter.safetensors", required: true, doc: "the trained tensors" },
         Output { name: "initial.safetensors", required: true, doc: "the same tensors before training" },
@@ -57,8 +57,8 @@ pub const KIND: StageKind = StageKind {
         Output { name: "train.json", required: true, doc: "a summary" },
     ],
     runs: Runs::Worker,
-    identity: None,
     check: Some(check),
+    ..StageKind::BASE
 };
 
 /// The parameters of each prompt method.
@@ -100,24 +100,49 @@ choice! {
 const PARAMS: &[Param] = &[
     Param::optional("task", Type::Str, "the task; checked against the data"),
     Param::required("method", Type::Choice(methods::NAMES), "the prompt method"),
-    Param::with_default("seed", Type::Int(0, u32::MAX as i64), "42", "seeds initial values, data order and dropout"),
-    Param::with_default("virtual_tokens", Type::Int(1, 4096), "100", "rows of the soft prompt"),
+    Param::with_default(
+        "seed",
+        Type::Int(0, u32::MAX as i64),
+        Literal::Int(42),
+        "seeds initial values, data order and dropout",
+    ),
+    Param::with_default("virtual_tokens", Type::Int(1, 4096), Literal::Int(100), "rows of the soft prompt"),
     Param::optional("steps", Type::Int(1, 100_000_000), "optimizer steps; or set `epochs`"),
     Param::optional("epochs", Type::Int(1, 1_000_000), "passes over the training data; or set `steps`"),
-    Param::with_default("batch_size", Type::Int(1, 65_536), "16", "examples a step"),
-    Param::with_default("learning_rate", Type::Float(0.0, 1e6), "0.3", "the highest rate of the schedule"),
-    Param::with_default("weight_decay", Type::Float(0.0, 1.0), "1e-5", "the optimizer's, decoupled"),
-    Param::with_default("warmup", Type::Float(0.0, 1e9), "0.1", "a fraction of all steps, or above 1 a count"),
-    Param::with_default("max_grad_norm", Type::Float(0.0, 1e9), "1.0", "gradients are clipped to this norm; 0: never"),
+    Param::with_default("batch_size", Type::Int(1, 65_536), Literal::Int(16), "examples a step"),
+    Param::with_default(
+        "learning_rate",
+        Type::Float(0.0, 1e6),
+        Literal::Float(0.3),
+        "the highest rate of the schedule",
+    ),
+    Param::with_default("weight_decay", Type::Float(0.0, 1.0), Literal::Float(1e-5), "the optimizer's, decoupled"),
+    Param::with_default(
+        "warmup",
+        Type::Float(0.0, 1e9),
+        Literal::Float(0.1),
+        "a fraction of all steps, or above 1 a count",
+    ),
+    Param::with_default(
+        "max_grad_norm",
+        Type::Float(0.0, 1e9),
+        Literal::Float(1.0),
+        "gradients are clipped to this norm; 0: never",
+    ),
     Param::optional("eval_every", Type::Int(1, 100_000_000), "score after so many steps; default: 20 times a run"),
     Param::with_default(
         "eval_limit",
         Type::Int(0, i64::MAX),
-        "0",
+        Literal::Int(0),
         "score on about so many examples, a fixed draw; 0: all",
     ),
-    Param::with_default("eval_batch_size", Type::Int(1, 65_536), "32", "examples a batch while scoring"),
-    Param::with_default("patience", Type::Int(0, 1_000_000), "0", "stop after so many scorings without gain; 0: never"),
+    Param::with_default("eval_batch_size", Type::Int(1, 65_536), Literal::Int(32), "examples a batch while scoring"),
+    Param::with_default(
+        "patience",
+        Type::Int(0, 1_000_000),
+        Literal::Int(0),
+        "stop after so many scorings without gain; 0: never",
+    ),
     Param::optional(
         "select_on",
         Type::Choice(SelectOn::NAMES),
@@ -136,14 +161,14 @@ const PARAMS: &[Param] = &[
     Param::with_default(
         "order",
         Type::Choice(Order::NAMES),
-        "\"dpt\"",
+        Literal::Str("dpt"),
         "batches of like length, shuffled; shuffled as the paper's code does it; or as the split lies, every epoch alike",
     ),
-    Param::with_default("dtype", Type::Choice(Dtype::NAMES), "\"float32\"", "type of the backbone"),
+    Param::with_default("dtype", Type::Choice(Dtype::NAMES), Literal::Str("float32"), "type of the backbone"),
     Param::with_default(
         "optimizer",
         Type::Choice(OptimizerKind::NAMES),
-        "\"adamw\"",
+        Literal::Str("adamw"),
         "torch's AdamW, that of `transformers` before version 5, or Adafactor with a given rate",
     )
     .since(2),
@@ -156,20 +181,30 @@ const PARAMS: &[Param] = &[
     Param::with_default(
         "schedule",
         Type::Choice(ScheduleKind::NAMES),
-        "\"linear\"",
+        Literal::Str("linear"),
         "the rate after the warm-up: falls to 0 at the last step, or stays",
     )
     .since(2),
     Param::with_default(
         "frozen_dropout",
         Type::Choice(FrozenDropout::NAMES),
-        "\"off\"",
+        Literal::Str("off"),
         "dropout in the backbone while training",
     ),
-    Param::with_default("checkpoint_every", Type::Int(0, 100_000_000), "100", "steps between checkpoints; 0: none")
-        .not_in_key(),
-    Param::with_default("log_every", Type::Int(0, 100_000_000), "0", "steps between lines in the log; 0: none")
-        .not_in_key(),
+    Param::with_default(
+        "checkpoint_every",
+        Type::Int(0, 100_000_000),
+        Literal::Int(100),
+        "steps between checkpoints; 0: none",
+    )
+    .not_in_key(),
+    Param::with_default(
+        "log_every",
+        Type::Int(0, 100_000_000),
+        Literal::Int(0),
+        "steps between lines in the log; 0: none",
+    )
+    .not_in_key(),
 ];
 
 fn check(params: &Params) -> Result<(), Diag> {

@@ -1,5 +1,5 @@
-//! Every file of `tests/bad` holds what `dpt` says about it: lines that begin with `#!` above the line that is meant.
-//! `DPT_BLESS=1 cargo test --test it bad_` writes them anew; read the difference before committing it.
+//! Every file of `tests/bad` has the messages that `dpt` prints for it, in lines that begin with `#!` above the line that
+//! they are about. `DPT_BLESS=1 cargo test --test it bad_` rewrites them; review the difference before you commit it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use dpt::base::value::{Params, Value};
 use dpt::cli::render;
 use dpt::pipeline::{self, LoadOptions};
 use dpt::stages::ctx::{Ctx, Outcome};
-use dpt::stages::stage::{Arity, Param, Port, Runs, StageKind, StageResult, Type};
+use dpt::stages::stage::{Arity, Literal, Param, Port, Runs, StageKind, StageResult, Type};
 
 fn nothing(_: &Ctx) -> StageResult {
     Ok(Outcome::default())
@@ -24,23 +24,11 @@ fn rank_fits(params: &Params) -> Result<(), Diag> {
     }
 }
 
-const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, params: &'static [Param], inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity, doc: &'static str) -> Port {
+const fn port(role: &'static str, accepts: &'static [&'static str], arity: Arity, doc: &'static str) -> Port<'static> {
     Port { role, accepts, files: &["*"], arity, doc }
 }
 
@@ -50,7 +38,12 @@ static KINDS: &[&StageKind] = &[
         "download",
         &[
             Param::required("source", Type::Source, "where it comes from"),
-            Param::with_default("format", Type::Choice(&["superglue", "checkpoint"]), "\"superglue\"", "what it is"),
+            Param::with_default(
+                "format",
+                Type::Choice(&["superglue", "checkpoint"]),
+                Literal::Str("superglue"),
+                "what it is",
+            ),
         ],
         &[],
     ),
@@ -58,8 +51,8 @@ static KINDS: &[&StageKind] = &[
         "tokenize",
         &[
             Param::required("task", Type::Choice(&["boolq", "cb", "rte"]), "which task"),
-            Param::with_default("max_source", Type::Int(1, 4096), "256", "longest input"),
-            Param::with_default("words", Type::Strs, "[]", "some words"),
+            Param::with_default("max_source", Type::Int(1, 4096), Literal::Int(256), "longest input"),
+            Param::with_default("words", Type::Strs, Literal::Strs(&[]), "some words"),
         ],
         &[
             port("data", &["download"], Arity::One, "the raw rows"),
@@ -73,11 +66,11 @@ static KINDS: &[&StageKind] = &[
             "train",
             &[
                 Param::required("method", Type::Choice(&["dpt", "prompt-tuning"]), "which prompt"),
-                Param::with_default("virtual_tokens", COUNT, "100", "rows of the prompt"),
-                Param::with_default("rank", COUNT, "10", "inner size of the factors"),
-                Param::with_default("learning_rate", Type::Float(0.0, 10.0), "0.3", "peak rate"),
-                Param::with_default("freeze", Type::Bool, "true", "whether the backbone is left alone"),
-                Param::with_default("evals", Type::Ints, "[]", "steps to evaluate at"),
+                Param::with_default("virtual_tokens", COUNT, Literal::Int(100), "rows of the prompt"),
+                Param::with_default("rank", COUNT, Literal::Int(10), "inner size of the factors"),
+                Param::with_default("learning_rate", Type::Float(0.0, 10.0), Literal::Float(0.3), "peak rate"),
+                Param::with_default("freeze", Type::Bool, Literal::Bool(true), "whether the backbone is left alone"),
+                Param::with_default("evals", Type::Ints, Literal::Ints(&[]), "steps to evaluate at"),
                 Param::optional("seed", Type::Int(0, i64::MAX), "for order and initial values"),
             ],
             &[
@@ -92,7 +85,7 @@ static KINDS: &[&StageKind] = &[
 ];
 
 #[test]
-fn bad_pipelines_are_told_as_written_in_them() {
+fn bad_pipelines_give_the_messages_in_their_comments() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "toml"));
@@ -111,11 +104,11 @@ fn bad_pipelines_are_told_as_written_in_them() {
     assert!(differ.is_empty(), "{differ}");
 }
 
-/// `text` with what is said about it in `#!` lines above the lines that are meant.
+/// Returns `text` with its messages as `#!` lines above the lines that they are about.
 fn annotated(path: &Path, text: &str) -> String {
     let bare: Vec<&str> = text.lines().filter(|line| !line.starts_with("#!")).collect();
     let name = Path::new(path.file_name().unwrap());
-    // The messages know line numbers, which the messages shift: first only make room for them.
+    // Messages have line numbers, which the `#!` lines shift. So first only make room for them.
     let blank = |d: &Diag| vec!["#!".to_owned(); render(d).lines().count()];
     let roomy = insert(&bare, &say(name, &bare.join("\n")), &bare.join("\n"), &blank);
     let shown = |d: &Diag| render(d).lines().map(|l| format!("#! {l}").trim_end().to_owned()).collect();
@@ -127,7 +120,7 @@ fn say(name: &Path, text: &str) -> Vec<Diag> {
     pipeline::load_text(name, text.to_owned(), &options).map_or_else(|diags| diags, |plan| plan.warnings)
 }
 
-/// The lines of `bare` with the block of each message above its own; `of` is the text that the messages speak of.
+/// Inserts the block of each message above its line in `bare`. `of` is the text that the messages are about.
 fn insert(bare: &[&str], diags: &[Diag], of: &str, block: &dyn Fn(&Diag) -> Vec<String>) -> String {
     assert!(!diags.is_empty(), "nothing is wrong with it");
     let mut lines: Vec<Vec<String>> = bare.iter().map(|_| Vec::new()).collect();
@@ -147,7 +140,7 @@ fn insert(bare: &[&str], diags: &[Diag], of: &str, block: &dyn Fn(&Diag) -> Vec<
     text
 }
 
-/// As the terminal shows it, without colour.
+/// Returns a message as the terminal shows it, without colours.
 fn render(diag: &Diag) -> String {
     anstream::adapter::strip_str(&render::diag(diag)).to_string()
 }

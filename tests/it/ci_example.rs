@@ -1,5 +1,5 @@
-//! The CI example: its script does what it says on a small pipeline, and the workflow calls the script; and the lock that is shipped
-//! with the quickstart is that of the quickstart.
+//! The CI example: the script works on a small pipeline, the workflow calls the script, and the shipped lock file belongs to
+//! the quickstart.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ fn script() -> PathBuf {
     root().join("examples/ci/reproduce.sh")
 }
 
-/// The script, in a sandbox that has it where the repository does.
+/// Runs the script in a sandbox with the layout of the repository.
 fn reproduce(sandbox: &Sandbox, pipeline: &str) -> Ran {
     let text = std::fs::read_to_string(script()).unwrap();
     let script = sandbox.write("examples/ci/reproduce.sh", &text);
@@ -40,11 +40,11 @@ fn reproduce(sandbox: &Sandbox, pipeline: &str) -> Ran {
 }
 
 #[test]
-fn the_script_tells_a_run_that_agrees_from_one_that_does_not() {
+fn reproduce_script_fails_if_a_run_differs_from_the_lock() {
     let sandbox = Sandbox::new();
     sandbox.write("rows.toml", PIPELINE);
     let none = reproduce(&sandbox, "rows.toml").code(2);
-    assert!(none.stderr.contains("there is no lock file"), "{}", none.stderr);
+    assert!(none.stderr.contains("needs the lock file"), "{}", none.stderr);
     sandbox.dpt(&["run", "rows.toml"]).code(0);
     sandbox.dpt(&["lock", "rows.toml"]).code(0);
     let right = reproduce(&sandbox, "rows.toml").code(0);
@@ -59,7 +59,7 @@ fn the_script_tells_a_run_that_agrees_from_one_that_does_not() {
 }
 
 #[test]
-fn the_workflow_calls_the_script() {
+fn workflow_calls_the_script() {
     let workflow = std::fs::read_to_string(root().join("examples/ci/github-actions.yml")).unwrap();
     assert!(workflow.contains("run: examples/ci/reproduce.sh pipelines/quickstart.toml"));
     use std::os::unix::fs::PermissionsExt;
@@ -67,21 +67,21 @@ fn the_workflow_calls_the_script() {
     assert_eq!(mode & 0o111, 0o111, "the script is not executable");
 }
 
-/// What the quickstart asks for, without running it. Where this fails since the pipeline or a stage changed on purpose:
+/// Compares the requests without running the quickstart. If this fails after an intended change, run
 /// `dpt run pipelines/quickstart.toml`, then `dpt lock pipelines/quickstart.toml`.
 #[test]
-fn the_shipped_lock_asks_for_what_the_quickstart_does() {
+fn shipped_lock_has_the_requests_of_the_quickstart() {
     let Some(sandbox) = quickstart::sandbox() else { return };
     sandbox.dpt(&["run", "pipelines/quickstart.toml", "--locked", "-n", "--cache", "cache"]).code(0);
 }
 
-/// The whole of it from nothing, with the lock that is shipped: on this machine's kind of CPU, whatever that is.
+/// Runs the quickstart from nothing and compares it with the shipped lock file, on any kind of CPU.
 #[test]
-fn the_quickstart_gives_what_its_lock_says() {
+fn quickstart_gives_the_results_of_its_lock() {
     let Some(sandbox) = quickstart::sandbox() else { return };
     std::fs::create_dir(sandbox.path().join("cache")).unwrap();
     let ran = reproduce(&sandbox, "pipelines/quickstart.toml").code(0);
-    assert!(ran.stderr.contains("pipelines/quickstart.lock: 27 nodes as locked, "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("pipelines/quickstart.lock: 27 nodes agree, "), "{}", ran.stderr);
     let last = ran.stdout.lines().last().unwrap();
     assert!(last.starts_with("reproduced: 3 of 27 nodes (sample 10%, seed 0) ran again: 3 identical"), "{last}");
 }

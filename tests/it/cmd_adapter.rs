@@ -44,14 +44,14 @@ fn json(path: PathBuf) -> Json {
 }
 
 #[test]
-fn a_prompt_comes_in_and_goes_out_as_it_was() {
+fn imported_prompt_is_exported_unchanged() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["adapter", "import", "mine", "--task", "rte"]).code(0);
     assert_eq!(ran.stdout, "adapters/mine\n");
     assert_eq!(
         ran.stderr,
         "imported prompt-tuning, 2 virtual tokens of width 3\n\
-         its base model `../tiny` is not at hand: not compared; `--model` can name it\n"
+         not checked: does it fit its base model `../tiny`? `--model DIR` checks the width\n"
     );
     let to = sandbox.path().join("adapters/mine");
     assert_eq!(prompt(&to), VALUES);
@@ -81,18 +81,18 @@ fn a_prompt_comes_in_and_goes_out_as_it_was() {
 }
 
 #[test]
-fn nothing_is_written_over_unasked() {
+fn import_overwrites_only_with_force() {
     let sandbox = sandbox();
     sandbox.dpt(&["adapter", "import", "mine", "--to", "a"]).code(0);
     sandbox.write("a/notes.txt", "mine");
     let ran = sandbox.dpt(&["adapter", "import", "mine", "--to", "a"]).code(2);
-    assert!(ran.stderr.contains("`a` is there already") && ran.stderr.contains("--force"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`a` already exists") && ran.stderr.contains("--force"), "{}", ran.stderr);
     sandbox.dpt(&["adapter", "import", "mine", "--to", "a", "--force"]).code(0);
     assert!(sandbox.path().join("a/notes.txt").exists() && prompt(&sandbox.path().join("a")) == VALUES);
 }
 
 #[test]
-fn what_cannot_be_imported_says_why() {
+fn invalid_imports_and_exports_are_refused_with_a_reason() {
     let sandbox = sandbox();
     let fails = |args: &[&str], wanted: &str| {
         let ran = sandbox.dpt(&[&["adapter"][..], args].concat()).code(2);
@@ -103,7 +103,7 @@ fn what_cannot_be_imported_says_why() {
     fails(&["import", "."], "it has no `adapter_config.json`");
     fails(&["import", "mine", "--task", "rtee"], "did you mean `rte`?");
     sandbox.write("tiny/config.json", &config(4));
-    fails(&["import", "mine"], "the prompt has width 3, the model in `mine/../tiny` d_model 4");
+    fails(&["import", "mine"], "the prompt has width 3, but the model in `mine/../tiny` has d_model 4");
     let mut lora = json(sandbox.path().join("mine").join(peft::CONFIG));
     lora["peft_type"] = "LORA".into();
     sandbox.write("mine/adapter_config.json", &lora.to_string());
@@ -116,8 +116,8 @@ fn what_cannot_be_imported_says_why() {
     )
     .unwrap();
     fails(&["export", "dept", "--to", "out"], "there is no prompt method `nothing`");
-    fails(&["export", "mine", "--to", "out"], "it is an adapter of PEFT already");
-    fails(&["export", "dept", "train", "--to", "out"], "is a folder, which has no nodes");
+    fails(&["export", "mine", "--to", "out"], "it is already a PEFT adapter");
+    fails(&["export", "dept", "train", "--to", "out"], "is a folder and has no nodes");
     assert!(!sandbox.path().join("out").exists());
 }
 
@@ -139,27 +139,27 @@ format = \"files\"
 ";
 
 #[test]
-fn a_prompt_in_a_pipeline() {
+fn adapter_is_downloaded_and_exported_by_a_pipeline() {
     let sandbox = sandbox();
     sandbox.write("x.toml", PIPELINE);
     let export = |node: &str, code: i32| {
         sandbox.dpt(&["adapter", "export", "x.toml", node, "--to", "out", "--base-model", "t5-base"]).code(code)
     };
     let ran = export("mine[rte]", 2);
-    assert!(ran.stderr.contains("`mine[rte]` is not in the store"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`mine[rte]` is not up to date"), "{}", ran.stderr);
     assert!(ran.stderr.contains("dpt run x.toml 'mine[rte]'"), "{}", ran.stderr);
     sandbox.dpt(&["run", "x.toml"]).code(0);
-    assert!(export("mine", 2).stderr.contains("`mine` names 2 nodes"));
-    assert!(export("raw", 2).stderr.contains("`raw` makes no adapter"));
+    assert!(export("mine", 2).stderr.contains("`mine` matches 2 nodes"));
+    assert!(export("raw", 2).stderr.contains("the result of `raw` is not an adapter"));
     let ran = sandbox.dpt(&["adapter", "export", "x.toml", "--to", "out"]).code(2);
-    assert!(ran.stderr.contains("one node must be named"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a node is needed to export from a pipeline"), "{}", ran.stderr);
     let ran = export("mine[rte]", 0);
     assert_eq!(ran.stderr, "exported prompt-tuning, 2 virtual tokens of width 3; its base model is `t5-base`\n");
     let made = json(sandbox.path().join("out/dpt.json"));
     assert_eq!((&made["made"]["node"], &made["adapter"]["task"]), (&"mine[task=rte]".into(), &"rte".into()));
     assert_eq!(made["made"]["key"].as_str().unwrap().len(), 64);
 
-    // Its content is in the key, and an adapter of dpt is taken as it is.
+    // The content of an adapter is in the key, and dpt's own format is downloaded unchanged.
     sandbox.dpt(&["adapter", "import", "mine", "--to", "mine2", "--task", "rte"]).code(0);
     let set = ["--set", "source.mine.url=file:mine2", "--set", "axes.task=rte"];
     sandbox.dpt(&[&["run", "x.toml"][..], &set].concat()).code(0);
@@ -170,9 +170,9 @@ fn a_prompt_in_a_pipeline() {
     assert!(ran.stderr.contains("`task` is `cb`, and the prompt was trained for `rte`"), "{}", ran.stderr);
 }
 
-/// From a server that is asked for the usual names, in the form that `torch.save` writes, with PEFT's two submodules.
+/// Downloads an adapter in PyTorch format, with PEFT's two submodules, from a server without a file list.
 #[test]
-fn a_prompt_from_a_server() {
+fn adapter_is_downloaded_from_a_server() {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch_files/peft_bin");
     let server = Server::start(move |request| match std::fs::read(made.join(request.path.trim_start_matches('/'))) {
         Ok(bytes) => Reply::ok(bytes),

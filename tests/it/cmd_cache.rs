@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::sandbox::Sandbox;
 use crate::support::copies::copies;
 
-/// A stage beside the copies.
+/// A stage in addition to the copies.
 const ROWS: &str = r#"
 [stage.rows]
 kind = "generate"
@@ -56,21 +56,21 @@ fn ls_lists_filters_and_sorts() {
 }
 
 #[test]
-fn show_tells_all_of_one_entry() {
+fn show_prints_one_result_in_full() {
     let sandbox = ran();
     let shown = sandbox.dpt(&["cache", "show", "rows"]).code(0).stdout;
     for part in
-        ["rows\n  key ", "  kind      generate\n", "figures\n  rows  7\n", "RTE/val.jsonl", "recipe\n  schema = 1\n"]
+        ["rows\n  key ", "  kind      generate\n", "metrics\n  rows  7\n", "RTE/val.jsonl", "recipe\n  schema = 1\n"]
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    assert!(shown.contains("  param.train_rows = 3\n") && shown.contains("means b3:"), "{shown}");
+    assert!(shown.contains("  param.train_rows = 3\n") && shown.contains("content b3:"), "{shown}");
     let json = sandbox.dpt(&["cache", "show", "fetch[one]", "--json"]).code(0).stdout;
     assert_eq!(field(&json, "schema"), [1]);
     let none = sandbox.dpt(&["cache", "show", "train"]).code(2).stderr;
-    assert!(none.contains("no entry of the store is meant by `train`"), "{none}");
+    assert!(none.contains("no stored result matches `train`"), "{none}");
     let many = sandbox.dpt(&["cache", "show", "fetch"]).code(2).stderr;
-    assert!(many.contains("`fetch` means 2 entries") && many.contains("fetch[part=two]"), "{many}");
+    assert!(many.contains("`fetch` matches 2 results") && many.contains("fetch[part=two]"), "{many}");
 }
 
 #[test]
@@ -95,20 +95,20 @@ fn walk(sandbox: &Sandbox, folder: &str) -> u64 {
 }
 
 #[test]
-fn gc_tells_first_and_removes_only_what_nothing_reaches() {
+fn gc_lists_first_and_removes_only_unused_results() {
     let sandbox = ran();
     sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
     let gc = |more: &[&str]| {
         let args: Vec<_> = ["cache", "gc", "--grace", "0s"].iter().chain(more).copied().collect();
         sandbox.dpt(&args)
     };
-    // By default what was used lately stays: both runs are among the last ten.
+    // By default the results of the last ten runs are kept.
     let safe = gc(&[]).code(0);
     assert_eq!(safe.stdout, "nothing to remove\n");
     assert!(safe.stderr.contains("4 entries with") && safe.stderr.contains("the last 2 runs"), "{}", safe.stderr);
     let told = gc(&["--keep-runs", "1", "--list"]).code(0);
     assert!(told.stdout.contains("generate       1"), "{}", told.stdout);
-    assert!(told.stderr.ends_with("nothing was removed; `--yes` does it\n"), "{}", told.stderr);
+    assert!(told.stderr.ends_with("nothing was removed; `--yes` removes it\n"), "{}", told.stderr);
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 4);
     let done = gc(&["--keep-runs", "1", "-y", "--json"]).code(0);
     assert_eq!(field(&done.stdout, "removed"), [true]);
@@ -116,7 +116,7 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
     let check = sandbox.dpt(&["run", "copies.toml", "--check", "--set", "stage.rows.train_rows=4"]);
     assert_eq!(check.code, 0, "{}", check.stderr);
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
-    // The pipeline as it is now, and what its nodes were last.
+    // Keeps the current and the previous results of the pipeline.
     let kept = gc(&["--keep-pipeline", "copies.toml", "-y"]).code(0);
     assert_eq!(kept.stdout, "nothing to remove\n");
     let young = sandbox.dpt(&["cache", "gc", "--keep-runs", "0"]).code(0);
@@ -127,26 +127,26 @@ fn gc_tells_first_and_removes_only_what_nothing_reaches() {
 }
 
 #[test]
-fn gc_gives_up_or_waits_while_a_run_uses_the_store() {
+fn gc_refuses_or_waits_while_a_run_uses_the_store() {
     let sandbox = ran();
     let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
     let args = ["cache", "gc", "--grace", "0s", "--keep-runs", "0", "-y"];
     let refused = sandbox.dpt(&args).code(6);
-    assert!(refused.stderr.contains("a run uses the store: nothing was removed"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("a run uses the store; nothing was removed"), "{}", refused.stderr);
     let mut waiting = sandbox.command(&[&args[..], &["--wait"]].concat());
     let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "a run uses the store: waiting for its end"));
+    assert!(lines.any(|line| line == "a run uses the store; waiting until it ends"));
     assert_eq!(sandbox.dpt(&["cache", "ls", "--json"]).code(0).stdout.lines().count(), 3);
     drop(in_use);
-    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(lines.any(|line| line.starts_with("freed ")));
     assert!(waiting.wait().unwrap().success());
     assert_eq!(sandbox.dpt(&["cache", "ls"]).code(0).stdout, "");
 }
 
-/// What a run finds while a gc waits for it stays, however old it is.
+/// Results that a run uses while gc waits for it are kept, whatever their age.
 #[test]
-fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
+fn gc_keeps_results_that_a_run_used_while_gc_waited() {
     let sandbox = ran();
     sandbox.dpt(&["run", "copies.toml", "--set", "stage.rows.train_rows=4"]).code(0);
     let in_use = dpt::cache::Store::open(&sandbox.path().join("cache")).unwrap().in_use().unwrap();
@@ -154,16 +154,16 @@ fn gc_looks_again_at_what_is_kept_once_it_is_alone() {
     let mut gc = gc.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(gc.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("waiting")));
-    // The node that would go is made once more, and so is of the last run.
+    // The node that would be removed runs again, so it belongs to the last run.
     sandbox.dpt(&["run", "copies.toml", "--only", "rows", "--force"]).code(0);
     drop(in_use);
-    assert!(lines.any(|line| line.starts_with("removed: ")));
+    assert!(lines.any(|line| line.starts_with("freed ")));
     assert!(gc.wait().unwrap().success());
     sandbox.dpt(&["run", "copies.toml", "rows", "--check"]).code(0);
 }
 
 #[test]
-fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
+fn gc_without_index_or_with_a_wrong_pipeline_removes_nothing() {
     let sandbox = ran();
     let wrong = sandbox.dpt(&["cache", "gc", "-y", "--keep-pipeline", "none.toml"]).code(2);
     assert!(wrong.stderr.contains("cannot read `none.toml`"), "{}", wrong.stderr);
@@ -177,7 +177,7 @@ fn gc_refuses_to_guess_and_to_follow_a_wrong_pipeline() {
 }
 
 #[test]
-fn results_travel_by_export_and_import() {
+fn exported_results_can_be_imported() {
     let sandbox = ran();
     let out = sandbox.dpt(&["cache", "export", "all.tar.gz", "--pipeline", "copies.toml"]).code(0);
     assert!(out.stderr.starts_with("all.tar.gz: 3 entries, "), "{}", out.stderr);
@@ -185,7 +185,7 @@ fn results_travel_by_export_and_import() {
     assert!(taken.stderr.starts_with("all.tar.gz: 3 new of 3 entries, "), "{}", taken.stderr);
     sandbox.dpt(&["run", "copies.toml", "--cache", "other", "--check"]).code(0);
     let again = sandbox.dpt(&["cache", "import", "all.tar.gz", "--cache", "other"]).code(0);
-    assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 known already"));
+    assert!(again.stderr.contains("0 new of 3 entries, 0 new files of ") && again.stderr.contains("3 already there"));
     sandbox.write("bad.tar", "no archive");
     let bad = sandbox.dpt(&["cache", "import", "bad.tar", "--cache", "other"]).code(2);
     assert!(bad.stderr.contains("`bad.tar` cannot be imported") || bad.stderr.contains("bad.tar"), "{}", bad.stderr);
@@ -194,7 +194,7 @@ fn results_travel_by_export_and_import() {
 }
 
 #[test]
-fn a_shared_store_is_read_and_ones_own_is_written() {
+fn shared_store_is_read_and_own_store_is_written() {
     let sandbox = ran();
     let own = ["--cache", "own", "--shared-store", "cache"];
     let with = |args: &[&str]| sandbox.dpt(&args.iter().chain(&own).copied().collect::<Vec<_>>());
@@ -213,10 +213,10 @@ fn a_shared_store_is_read_and_ones_own_is_written() {
     assert!(none.stderr.contains("there is no store to read in `nowhere`"), "{}", none.stderr);
 }
 
-/// The sandbox's `cache`, not to be written.
+/// Mounts the sandbox's `cache` read-only.
 const READ_ONLY: &str = "mount --bind cache cache && mount -o remount,bind,ro cache";
 
-/// Runs a script with `dpt` as `$DPT` where this is mounted. `None`: no user may mount here.
+/// Runs a script with `dpt` as `$DPT` after a mount. Returns `None` if users may not mount on this machine.
 fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String)> {
     let run = |script: &str| {
         Command::new("unshare")
@@ -236,7 +236,7 @@ fn on_mount(sandbox: &Sandbox, mount: &str, script: &str) -> Option<(i32, String
 }
 
 #[test]
-fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
+fn read_only_store_can_be_read_and_its_errors_help() {
     let sandbox = ran();
     for (script, code, says) in [
         ("\"$DPT\" status copies.toml", 0, "rows       1      1"),
@@ -257,7 +257,7 @@ fn a_store_on_a_read_only_file_system_can_be_looked_into_and_says_what_to_do() {
 }
 
 #[test]
-fn a_disk_that_is_really_full_is_told_and_once_there_is_room_all_is_made() {
+fn full_disk_is_reported_and_a_later_run_completes() {
     let sandbox = sandbox();
     fs::create_dir(sandbox.path().join("cache")).unwrap();
     let script = r#"run() { "$DPT" run copies.toml -k --set stage.rows.train_rows=3000 "$@"; }
@@ -275,7 +275,7 @@ ls cache/v1/work cache/v1/quarantine"#;
 }
 
 #[test]
-fn doctor_tells_how_results_are_copied_out() {
+fn doctor_shows_how_results_are_copied() {
     let sandbox = sandbox();
     let ran = sandbox.ran(sandbox.command(&["doctor"]).env("DPT_WORKER", "/no/such/worker"));
     assert!(ran.stdout.contains("copies"), "{}", ran.stdout);

@@ -29,7 +29,7 @@ fn journals(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn two_runs_by_name_and_by_journal() {
+fn diff_compares_runs_by_id_and_by_journal() {
     let sandbox = two_runs();
     let diff = sandbox.dpt(&["diff", "last~1", "last"]).code(0);
     let expected = "
@@ -37,7 +37,7 @@ parameters
   tokenize  max_source_length  64 -> 8  2 nodes
 
 nodes
-  other key  tokenize
+  new key  tokenize
   3 nodes with the same key
 ";
     assert!(diff.stdout.starts_with("before  run 20") && diff.stdout.contains(expected), "{}", diff.stdout);
@@ -58,7 +58,7 @@ nodes
 }
 
 #[test]
-fn a_journal_without_its_store_still_tells_nodes_and_says_what_is_unknown() {
+fn diff_of_journals_without_their_store_notes_unknown_parameters() {
     let sandbox = two_runs();
     let elsewhere = Sandbox::new();
     let names = ["a.jsonl", "b.jsonl"];
@@ -66,8 +66,8 @@ fn a_journal_without_its_store_still_tells_nodes_and_says_what_is_unknown() {
         fs::copy(from, elsewhere.path().join(to)).unwrap();
     }
     let diff = elsewhere.dpt(&["diff", "a.jsonl", "b.jsonl"]).code(0);
-    assert!(diff.stdout.contains("note: of run a, 5 of 5 entries are not in the store"), "{}", diff.stdout);
-    assert!(diff.stdout.contains("  other key  tokenize\n  3 nodes with the same key\n"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("note: 5 of the 5 results of run a are not in the store"), "{}", diff.stdout);
+    assert!(diff.stdout.contains("  new key  tokenize\n  3 nodes with the same key\n"), "{}", diff.stdout);
     assert!(!elsewhere.path().join("cache").exists(), "comparing makes no store");
 }
 
@@ -80,7 +80,7 @@ fn git(sandbox: &Sandbox, words: &[&str]) {
 }
 
 #[test]
-fn revisions_of_a_pipeline() {
+fn diff_compares_git_revisions_of_a_pipeline() {
     let sandbox = chain();
     git(&sandbox, &["init", "-q"]);
     git(&sandbox, &["add", "chain.toml"]);
@@ -123,7 +123,7 @@ nodes
 }
 
 #[test]
-fn two_files_and_wrong_words() {
+fn diff_compares_two_files_and_refuses_wrong_arguments() {
     let sandbox = sandbox();
     let text = fs::read_to_string(sandbox.path().join("copies.toml")).unwrap();
     sandbox.write("other.toml", &text.replace("\"one.txt\", \"two.txt\"", "\"one.txt\""));
@@ -132,13 +132,13 @@ fn two_files_and_wrong_words() {
     let none = sandbox.dpt(&["diff", "last"]).code(2);
     assert!(none.stderr.contains("there is no run `last` in the store"), "{}", none.stderr);
     let set = sandbox.dpt(&["diff", "last", "--set", "axes.part=one"]).code(2);
-    assert!(set.stderr.contains("change pipelines, and these are runs"), "{}", set.stderr);
+    assert!(set.stderr.contains("apply to pipelines, not to runs"), "{}", set.stderr);
     sandbox.dpt(&["diff", "a", "b", "c"]).code(2);
     sandbox.dpt(&["diff", "none.jsonl", "none.jsonl"]).code(2);
 }
 
 #[test]
-fn runs_of_two_pipelines_are_compared_by_the_names_of_their_nodes() {
+fn diff_of_two_pipelines_compares_nodes_by_name() {
     let sandbox = Sandbox::new();
     let pipeline = |axes: &str, stage: &str| {
         format!(

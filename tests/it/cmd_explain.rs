@@ -1,4 +1,4 @@
-//! `dpt explain`: each way to stand, the first cause behind a changed input, and that it writes nothing.
+//! `dpt explain`: every status, the first cause of a changed input, and that it writes nothing.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn explain(sandbox: &Sandbox, words: &[&str]) -> String {
     keys(&ran.stdout)
 }
 
-/// Keys, runs and dates by their names.
+/// Replaces keys, run ids and dates by `<KEY>`, `<RUN>` and `<DATE>`.
 fn keys(text: &str) -> String {
     let text = regex::Regex::new(r"b3:[0-9a-f]{12}").unwrap().replace_all(text, "<KEY>").into_owned();
     let text = regex::Regex::new(r"20\d{6}-\d{6}-\d+").unwrap().replace_all(&text, "<RUN>").into_owned();
@@ -26,7 +26,7 @@ fn json(sandbox: &Sandbox, words: &[&str]) -> Value {
     serde_json::from_str(ran.stdout.trim_end()).unwrap()
 }
 
-/// Names, sizes and times of all files of the store.
+/// Returns names, sizes and times of all files of the store.
 fn footprint(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -41,16 +41,16 @@ fn footprint(folder: &Path) -> Vec<(String, u64, std::time::SystemTime)> {
 }
 
 #[test]
-fn a_missing_node_and_one_that_waits_for_it() {
+fn explain_shows_missing_and_blocked_nodes() {
     let sandbox = chain();
     let missing = explain(&sandbox, &["data[rte]"]);
     assert!(
-        missing.starts_with("data[rte] is missing: never made before; a run makes it\n  key         <KEY>\n"),
+        missing.starts_with("data[rte] is missing: never made before; the next run makes it\n  key         <KEY>\n"),
         "{missing}"
     );
     let blocked = explain(&sandbox, &["tokenize[rte]"]);
     let expected = "\
-tokenize[rte] is blocked: by data[rte], model; it was never made, so it will run after these
+tokenize[rte] is blocked: by data[rte], model; it has no result, so it will run after them
   key         not known yet
   <- data[rte] is missing: never made before
   <- model is missing: never made before
@@ -61,12 +61,12 @@ tokenize[rte] is blocked: by data[rte], model; it was never made, so it will run
 }
 
 #[test]
-fn a_fresh_node_says_what_its_result_is() {
+fn explain_shows_the_result_of_a_fresh_node() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     let fresh = explain(&sandbox, &["tokenize[task=rte]"]);
     assert!(
-        fresh.starts_with("tokenize[rte] is fresh: its recipe has a result in the store; a run takes that\n"),
+        fresh.starts_with("tokenize[rte] is fresh: the store has a result for its recipe, which a run will use\n"),
         "{fresh}"
     );
     assert!(
@@ -81,7 +81,7 @@ fn a_fresh_node_says_what_its_result_is() {
 }
 
 #[test]
-fn a_changed_parameter_is_told_with_its_line_and_its_row() {
+fn explain_shows_line_and_row_of_a_changed_parameter() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     let text = fs::read_to_string(sandbox.path().join("chain.toml")).unwrap();
@@ -91,11 +91,11 @@ fn a_changed_parameter_is_told_with_its_line_and_its_row() {
     let stale = explain(&sandbox, &["tokenize[rte]"]);
     let expected = format!(
         "\
-tokenize[rte] is stale: a run makes it again
+tokenize[rte] is stale: the next run makes it again
   key         <KEY> -> <KEY>
   against     the last result, made <DATE> in <TIME>
   param max_source_length  64 -> 8  chain.toml:{line} (by task = \"rte\")
-  the same    input tokenizer, input data, max_target_length, order, record_prefix, rte_fields and 3 more
+  unchanged   input tokenizer, input data, max_target_length, order, record_prefix, rte_fields and 3 more
   not in key  cpu 1, gpu 0, retries 0
 "
     );
@@ -111,36 +111,33 @@ tokenize[rte] is stale: a run makes it again
 }
 
 #[test]
-fn without_the_index_the_journals_remember() {
+fn explain_uses_journals_without_the_index() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     fs::remove_file(sandbox.path().join("cache/v1/index")).unwrap();
     let told = explain(&sandbox, &["tokenize[rte]", "--set", "stage.tokenize.max_source_length=8"]);
-    assert!(told.starts_with("tokenize[rte] is stale: a run makes it again\n"), "{told}");
+    assert!(told.starts_with("tokenize[rte] is stale: the next run makes it again\n"), "{told}");
     assert!(told.contains("  param max_source_length  64 -> 8  --set\n"), "{told}");
 }
 
 #[test]
-fn a_changed_input_is_followed_to_the_file_behind_it() {
+fn explain_follows_a_changed_input_to_its_file() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     let rows = fs::read_to_string(sandbox.path().join("data/RTE/train.jsonl")).unwrap();
     sandbox.write("data/RTE/train.jsonl", &rows.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
     let blocked = explain(&sandbox, &["tokenize[rte]"]);
-    assert!(
-        blocked.contains("is blocked: by data[rte]; if what these make is the same as before, it need not run\n"),
-        "{blocked}"
-    );
+    assert!(blocked.contains("is blocked: by data[rte]; it runs again only if their results change\n"), "{blocked}");
     assert!(blocked.contains("  <- data[rte] is stale\n     file train.jsonl  <KEY> -> <KEY>\n"), "{blocked}");
     let own = explain(&sandbox, &["tokenize[rte]", "--set", "stage.tokenize.max_source_length=8"]);
-    assert!(own.contains("by data[rte]; it will run whatever these make: its own recipe has changed\n"), "{own}");
+    assert!(own.contains("by data[rte]; it will run in any case, since its own recipe has changed\n"), "{own}");
     assert!(own.contains("  param max_source_length  64 -> 8  --set\n"), "{own}");
 
     sandbox.dpt(&["run", "chain.toml", "--only", "data"]).code(0);
     let stale = explain(&sandbox, &["tokenize[rte]"]);
     let expected = "\
   input data  <KEY> -> <KEY>  train.parquet
-    <- data[rte] was made anew  run <RUN>
+    <- data[rte] ran again  run <RUN>
        file train.jsonl  <KEY> -> <KEY>
 ";
     assert!(stale.contains(expected), "{stale}");
@@ -151,7 +148,7 @@ fn a_changed_input_is_followed_to_the_file_behind_it() {
 }
 
 #[test]
-fn against_an_older_run_or_an_entry() {
+fn explain_compares_with_a_run_or_a_stored_result() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     let old = json(&sandbox, &["tokenize[rte]"])["key"].as_str().unwrap().to_owned();
@@ -168,11 +165,11 @@ fn against_an_older_run_or_an_entry() {
     let none = sandbox.dpt(&["explain", "chain.toml", "model", "--against", "last~9"]).code(2);
     assert!(none.stderr.contains("there is no run `last~9` in the store"), "{}", none.stderr);
     let none = sandbox.dpt(&["explain", "chain.toml", "model", "--against", "b3:0000"]).code(2);
-    assert!(none.stderr.contains("there is no entry `b3:0000` in the store"), "{}", none.stderr);
+    assert!(none.stderr.contains("the store has no result with the key `b3:0000`"), "{}", none.stderr);
 }
 
 #[test]
-fn damaged_removed_failed_and_unknown() {
+fn explain_shows_damaged_removed_failed_and_unknown_nodes() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     let made = json(&sandbox, &["model"]);
@@ -182,7 +179,10 @@ fn damaged_removed_failed_and_unknown() {
     fs::remove_file(&object).unwrap();
     fs::write(&object, &bytes[1..]).unwrap();
     let damaged = explain(&sandbox, &["model"]);
-    assert!(damaged.starts_with("model is damaged: a run sets its result aside and makes it again\n"), "{damaged}");
+    assert!(
+        damaged.starts_with("model is damaged: the next run moves its result to quarantine and makes it again\n"),
+        "{damaged}"
+    );
     assert!(damaged.contains("  damaged: `config.json` is not what was stored\n"), "{damaged}");
 
     let key = json(&sandbox, &["data[cb]"])["key"].as_str().unwrap().to_owned();
@@ -203,10 +203,10 @@ fn damaged_removed_failed_and_unknown() {
 }
 
 #[test]
-fn one_node_is_explained() {
+fn explain_needs_exactly_one_node() {
     let sandbox = chain();
     let many = sandbox.dpt(&["explain", "chain.toml", "tokenize"]).code(2);
-    assert!(many.stderr.contains("`tokenize` names 2 nodes, and one is explained"), "{}", many.stderr);
+    assert!(many.stderr.contains("`tokenize` matches 2 nodes, but `explain` takes one"), "{}", many.stderr);
     assert!(many.stderr.contains("they are tokenize[rte], tokenize[cb]"), "{}", many.stderr);
     let none = sandbox.dpt(&["explain", "chain.toml", "tokenise"]).code(2);
     assert!(none.stderr.contains("did you mean `tokenize`?"), "{}", none.stderr);

@@ -1,4 +1,4 @@
-//! `dpt graph`: formats, files and states, on a pipeline of two downloads and what reads them.
+//! `dpt graph`: formats, files and statuses, on a pipeline of two downloads and their reader.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn states_are_told_and_nothing_runs() {
+fn graph_shows_statuses_and_runs_nothing() {
     let sandbox = copies("");
     let missing = pairs(&[("fetch[one]", "missing"), ("fetch[two]", "missing")]);
     assert_eq!(states(&sandbox, &[]), missing);
@@ -48,7 +48,7 @@ fn states_are_told_and_nothing_runs() {
 }
 
 #[test]
-fn json_and_the_page_tell_key_time_and_files_of_what_is_fresh() {
+fn json_and_page_have_key_time_and_files_of_fresh_nodes() {
     let sandbox = copies("");
     sandbox.dpt(&["run", "copies.toml"]).code(0);
     let drawing = sandbox.dpt(&["graph", "copies.toml", "--status", "-f", "json"]).code(0).stdout;
@@ -67,7 +67,7 @@ fn json_and_the_page_tell_key_time_and_files_of_what_is_fresh() {
 }
 
 #[test]
-fn the_ending_of_a_file_says_the_format() {
+fn file_ending_sets_the_format() {
     let sandbox = copies("");
     let starts = [
         ("g.svg", "<svg "),
@@ -90,7 +90,7 @@ fn the_ending_of_a_file_says_the_format() {
     let left: Vec<_> = fs::read_dir(sandbox.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".tmp")), "{left:?}");
     let ran = sandbox.dpt(&["graph", "copies.toml", "-o", "g.pdf"]).code(2);
-    assert!(ran.stderr.starts_with("error: the ending of `g.pdf` names no format\n"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: `g.pdf` has no known ending\n"), "{}", ran.stderr);
     sandbox.dpt(&["graph", "copies.toml", "-o", "g.pdf", "-f", "svg"]).code(0);
     sandbox.write("file", "");
     let ran = sandbox.dpt(&["graph", "copies.toml", "-o", "file/g.svg"]).code(6);
@@ -98,7 +98,7 @@ fn the_ending_of_a_file_says_the_format() {
 }
 
 #[test]
-fn the_terminal_drawing_follows_width_and_locale() {
+fn terminal_drawing_follows_width_and_locale() {
     let sandbox = copies("");
     let plain = sandbox.dpt(&["graph", "copies.toml"]).code(0).stdout;
     assert_eq!(plain, "●  fetch  ×2  part  download\n");
@@ -114,7 +114,7 @@ fn the_terminal_drawing_follows_width_and_locale() {
 }
 
 #[test]
-fn a_stage_that_is_not_there_cannot_be_expanded() {
+fn unknown_stage_cannot_be_expanded() {
     let ran = copies("").dpt(&["graph", "copies.toml", "--expand=fetsh"]).code(2);
     let expected = "error: there is no stage `fetsh` to expand in this drawing\n   = help: did you mean `fetch`?\n";
     assert_eq!(ran.stderr, expected);
@@ -124,9 +124,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `docs/graph.md` says makes it.
+/// Runs the command that `docs/graph.md` gives for the picture.
 #[test]
-fn the_picture_of_the_readme_is_up_to_date() {
+fn picture_of_the_readme_is_up_to_date() {
     let pipeline = root().join("pipelines/quickstart.toml");
     let drawn = Sandbox::new().dpt(&["graph", pipeline.to_str().unwrap(), "-f", "svg"]).code(0).stdout;
     let kept = fs::read_to_string(root().join("docs/images/quickstart-graph.svg")).unwrap();
@@ -136,7 +136,7 @@ fn the_picture_of_the_readme_is_up_to_date() {
 }
 
 #[test]
-fn graphviz_takes_the_dot() {
+fn graphviz_accepts_the_dot() {
     if Command::new("dot").arg("-V").stderr(Stdio::null()).status().is_err() {
         eprintln!("skipped: `dot` is not installed");
         return;

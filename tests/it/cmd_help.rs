@@ -1,9 +1,9 @@
-//! `dpt --help` and the help of each command: whole, so that a change is seen.
+//! `dpt --help` and the help of each command.
 
 use crate::sandbox::Sandbox;
 
 #[test]
-fn the_first_help() {
+fn top_level_help_is_as_pinned() {
     let ran = Sandbox::new().dpt(&["-h"]).code(0);
     let expected = "\
 A declarative pipeline tool for decomposed prompt tuning
@@ -11,17 +11,17 @@ A declarative pipeline tool for decomposed prompt tuning
 Usage: dpt <COMMAND>
 
 Commands:
-  run      Bring a pipeline up to date: run what is missing or stale, and nothing else
-  status   Show what is fresh, what is stale and why; run nothing
-  explain  Show why a node is fresh, stale or blocked, field by field, to the first cause
-  diff     Compare two runs, or two revisions of a pipeline: parameters, nodes, metrics
-  check    Check pipeline files: every problem at once, each with its line; run nothing
-  graph    Draw a pipeline and how it stands: in the terminal, as a picture, as an interactive page
-  pin      Record the sizes and digests of what a pipeline downloads, so that it stays the same
-  cache    Look into the store of results, clear it up, carry results from one store to another
-  lock     Record what a pipeline gave, for `dpt run --locked` to hold later runs against
-  verify   Hash what is stored; with `--rerun`, run nodes again and compare
-  adapter  Bring trained prompts in from Hugging Face PEFT, and out to it
+  run      Bring a pipeline up to date: run only what is missing or stale
+  status   Show which nodes are fresh or stale, and why; run nothing
+  explain  Explain why a node is fresh, stale or blocked, down to the first cause
+  diff     Compare parameters, nodes and metrics of two runs or two pipeline revisions
+  check    Check pipeline files and report all problems with their lines; run nothing
+  graph    Draw a pipeline in the terminal, as a picture or as an interactive page
+  pin      Record sizes and digests of a pipeline's downloads, so that later downloads are checked
+  cache    Inspect and clean the store of results, or move results between stores
+  lock     Record the results of a pipeline in a lock file, for `dpt run --locked` to compare with
+  verify   Check the stored files; with `--rerun`, run nodes again and compare the results
+  adapter  Import prompts from Hugging Face PEFT, or export them to it
   doctor   Check this machine: libtorch, devices, the store
 
 Options:
@@ -29,18 +29,18 @@ Options:
   -V, --version  Print version
 
 First steps:
-  dpt run pipelines/quickstart.toml       from nothing to a report, in about two minutes, offline
-  dpt status pipelines/quickstart.toml    what is fresh
-  dpt run --help                          all about running
+  dpt run pipelines/quickstart.toml       train, evaluate and write a report, offline
+  dpt status pipelines/quickstart.toml    show what is up to date
+  dpt run --help                          show all options of a run
 
 Exit codes:
-    0  done
+    0  success
     1  a stage failed
     2  wrong command line or invalid pipeline
     3  `--check` found something to run, or `--locked` a difference
     4  `verify` found a difference
     5  the store is damaged
-    6  the machine lacks something (a device, libtorch, a source, disk space, a right to write)
+    6  the machine lacks something (a device, libtorch, a source, disk space, a write permission)
    70  a bug in dpt
   130  interrupted
 ";
@@ -49,20 +49,20 @@ Exit codes:
 }
 
 #[test]
-fn no_command_shows_the_help_and_is_an_error() {
+fn missing_command_shows_the_help_and_fails() {
     let ran = Sandbox::new().dpt(&[]).code(2);
     assert!(ran.stderr.contains("First steps:"), "{}", ran.stderr);
 }
 
 #[test]
-fn a_wrong_command_is_an_error_with_the_right_one() {
+fn misspelt_command_is_refused_with_a_suggestion() {
     let ran = Sandbox::new().dpt(&["statsu", "x.toml"]).code(2);
     assert!(ran.stderr.contains("'status'"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
 }
 
 #[test]
-fn a_wrong_device_is_an_error_that_names_the_right_ones() {
+fn unknown_device_is_refused_with_the_valid_ones() {
     let ran = Sandbox::new().dpt(&["run", "x.toml", "--device", "gpu"]).code(2);
     assert!(ran.stderr.contains("write `auto`, `cpu`, `cuda` or `cuda:N`"), "{}", ran.stderr);
 }

@@ -39,7 +39,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Run and locked.
+/// A sandbox after `dpt run` and `dpt lock`.
 fn locked() -> Sandbox {
     let sandbox = sandbox();
     sandbox.dpt(&["run", "p/rows.toml"]).code(0);
@@ -53,44 +53,48 @@ fn text(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn nothing_is_locked_before_it_is_made_nor_written_unasked() {
+fn lock_needs_fresh_nodes_and_run_writes_no_lock() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["lock", "p/rows.toml"]).code(3);
-    assert!(ran.stderr.contains("nothing is recorded: 3 nodes of `rows` not up to date"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("3 nodes of `rows` are not up to date; nothing was written"), "{}", ran.stderr);
     assert!(ran.stderr.contains("help: `dpt run p/rows.toml` first"), "{}", ran.stderr);
     sandbox.dpt(&["run", "p/rows.toml"]).code(0);
     assert!(!sandbox.path().join("p/rows.lock").exists());
     let none = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
-    assert!(none.stderr.contains("there is no lock file `p/rows.lock`"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("`--locked` needs the lock file `p/rows.lock`, which does not exist"),
+        "{}",
+        none.stderr
+    );
 }
 
-/// Another folder, another store, another time: the same bytes.
+/// Folder, store and time do not change the bytes of a lock file.
 #[test]
 fn equal_runs_give_equal_locks() {
     let (one, other) = (locked(), locked());
     assert_eq!(text(&one), text(&other));
     assert!(!text(&one).contains(&one.path().display().to_string()));
     let again = one.dpt(&["lock", "p/rows.toml"]).code(0);
-    assert_eq!(again.stderr, "p/rows.lock: all 3 nodes as recorded\n");
+    assert_eq!(again.stderr, "p/rows.lock: unchanged, 3 nodes\n");
 }
 
 #[test]
-fn a_locked_run_that_agrees_says_so_from_nothing_and_from_a_full_store() {
+fn locked_run_agrees_with_an_empty_and_a_full_store() {
     let sandbox = locked();
     for cache in ["cache", "fresh"] {
         let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", cache]).code(0);
-        assert!(ran.stderr.ends_with("p/rows.lock: 3 nodes as locked, 3 identical\n"), "{}", ran.stderr);
+        assert!(ran.stderr.ends_with("p/rows.lock: 3 nodes agree, 3 identical\n"), "{}", ran.stderr);
     }
     sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check"]).code(0);
     sandbox.dpt(&["run", "p/rows.toml", "--locked", "--check", "--cache", "third"]).code(3);
     let dry = sandbox.dpt(&["run", "p/rows.toml", "--locked", "-n", "--cache", "third"]).code(0);
-    let line = "p/rows.lock: 3 nodes ask for what is locked; 0 made, as locked, and 3 not yet\n";
+    let line = "p/rows.lock: 3 nodes unchanged; 0 have the locked results, 3 have no result yet\n";
     assert!(dry.stderr.starts_with(line), "{}", dry.stderr);
 }
 
-/// Nothing is run, and the value of the lock is told even where no store has its entry.
+/// Nothing runs, and the old value is shown even if no store has the old result.
 #[test]
-fn another_parameter_is_told_before_anything_runs() {
+fn locked_run_reports_a_changed_parameter_before_it_runs() {
     let sandbox = locked();
     let ran =
         sandbox.dpt(&["run", "p/rows.toml", "--locked", "--cache", "new", "--set", "stage.rows.val_rows=5"]).code(3);
@@ -101,14 +105,16 @@ error: 2 nodes differ from `p/rows.lock`; nothing was run
            rows[size=3]  val_rows  1     5
 ";
     assert!(ran.stderr.starts_with(expected), "{}", ran.stderr);
-    assert!(ran.stderr.contains("help: if that is meant: `dpt run p/rows.toml`, then `dpt lock p/rows.toml`"));
+    assert!(
+        ran.stderr.contains("help: if the change is intended, run `dpt run p/rows.toml`, then `dpt lock p/rows.toml`")
+    );
     let json = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--json", "--set", "stage.rows.val_rows=5"]).code(3);
     let first: serde_json::Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
     assert_eq!((&first["event"], &first["lock"], &first["now"]), (&"lock-mismatch".into(), &"1".into(), &"5".into()));
 }
 
 #[test]
-fn another_file_of_the_working_tree_is_told() {
+fn locked_run_reports_a_changed_file() {
     let sandbox = locked();
     sandbox.write("p/data/one.txt", "2");
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(3);
@@ -117,24 +123,24 @@ fn another_file_of_the_working_tree_is_told() {
 }
 
 #[test]
-fn nodes_that_came_or_went_are_told_unless_targets_are_named() {
+fn locked_run_reports_new_and_removed_nodes_without_targets() {
     let sandbox = locked();
     let more = ["run", "p/rows.toml", "--locked", "--set", "axes.size=[3,4]"];
     let ran = sandbox.dpt(&more).code(3);
     assert!(ran.stderr.contains("rows[size=4]  the node  not in the lock  in the pipeline"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("rows[size=2]  the node  there            not in the pipeline"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("rows[size=2]  the node  in the lock      not in the pipeline"), "{}", ran.stderr);
     sandbox.dpt(&["run", "p/rows.toml", "rows[3]", "--locked", "--set", "axes.size=[3,4]"]).code(0);
 }
 
-/// Another result under the same key and the same numerics: found when the node was run, and when it is in the store.
+/// A different result under the same key and numerics is found in the store and after a run.
 #[test]
-fn another_result_is_told_with_its_file() {
+fn locked_run_reports_the_file_of_a_changed_result() {
     let sandbox = locked();
     let key = sandbox.forge("p/rows.toml", "rows[size=2]", "RTE/train.jsonl", "forged\n");
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(3);
     assert!(ran.stderr.contains("1 node differs from `p/rows.lock`"), "{}", ran.stderr);
     assert!(ran.stderr.contains("rows[size=2]  RTE/train.jsonl  b3:"), "{}", ran.stderr);
-    // `lock` records what is there; then a run from nothing, which gives the true result, differs.
+    // `lock` records the forged result. A run from nothing gives the true result and so differs.
     let lock = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
     assert_eq!(lock.stderr, "p/rows.lock: 3 nodes: 1 changed\n");
     assert!(text(&sandbox).contains(&key));
@@ -143,7 +149,7 @@ fn another_result_is_told_with_its_file() {
 }
 
 #[test]
-fn some_lines_are_written_and_the_others_kept() {
+fn lock_with_targets_keeps_the_other_lines() {
     let sandbox = locked();
     let before = text(&sandbox);
     fs::write(sandbox.path().join("p/rows.toml"), PIPELINE.replace("val_rows = 1", "val_rows = 2")).unwrap();
@@ -155,7 +161,7 @@ fn some_lines_are_written_and_the_others_kept() {
 }
 
 #[test]
-fn a_lock_with_a_conflict_is_refused_and_can_be_written_anew() {
+fn lock_with_a_conflict_is_refused_and_can_be_rewritten() {
     let sandbox = locked();
     let right = text(&sandbox);
     let wrong = right.replace("{\"node\":\"rows[size=2]\"", "<<<<<<< ours\n{\"node\":\"rows[size=2]\"")
@@ -163,34 +169,34 @@ fn a_lock_with_a_conflict_is_refused_and_can_be_written_anew() {
     sandbox.write("p/rows.lock", &wrong);
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
     let expected = "\
-error: a merge conflict that is not resolved
+error: unresolved merge conflict
   --> p/rows.lock:5:1
    |
  5 | <<<<<<< ours
-   | ^^^^^^^^^^^^ it begins here
-   = help: write the file anew: `dpt run PIPELINE`, then `dpt lock PIPELINE`
+   | ^^^^^^^^^^^^ begins here
+   = help: rewrite the file: `dpt run PIPELINE`, then `dpt lock PIPELINE`
 ";
     assert_eq!(ran.stderr, expected);
     let anew = sandbox.dpt(&["lock", "p/rows.toml"]).code(0);
-    assert!(anew.stderr.starts_with("p/rows.lock could not be read, and is written anew\n"), "{}", anew.stderr);
+    assert!(anew.stderr.starts_with("p/rows.lock could not be read and is rewritten\n"), "{}", anew.stderr);
     assert_eq!(text(&sandbox), right);
     sandbox.write("p/rows.lock", &right.replace("\"rows\":4.0", "\"rows\":5.0"));
     let edited = sandbox.dpt(&["run", "p/rows.toml", "--locked"]).code(2);
     assert!(
-        edited.stderr.contains("the line of `rows[size=2]` was changed by hand\n  --> p/rows.lock:5:1"),
+        edited.stderr.contains("the line of `rows[size=2]` was edited\n  --> p/rows.lock:5:1"),
         "{}",
         edited.stderr
     );
 }
 
-/// What a lock names outlives a clearing up that nothing else would keep it from.
+/// Results in a lock file survive a gc that would remove them otherwise.
 #[test]
-fn gc_keeps_what_a_lock_names() {
+fn gc_keeps_the_results_of_a_lock() {
     let sandbox = locked();
     sandbox.dpt(&["run", "p/rows.toml", "--set", "stage.rows.val_rows=5"]).code(0);
     let gc = ["cache", "gc", "--keep-lock", "p/rows.lock", "--grace", "0s", "--yes"];
     let ran = sandbox.dpt(&gc).code(0);
-    assert!(ran.stderr.contains("removed: "), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("freed "), "{}{}", ran.stdout, ran.stderr);
     sandbox.dpt(&["verify", "--lock", "p/rows.lock"]).code(0);
     let left = sandbox.dpt(&["verify"]).code(0);
     assert!(left.stdout.starts_with("checked 3 entries, "), "{}", left.stdout);
@@ -198,11 +204,11 @@ fn gc_keeps_what_a_lock_names() {
 }
 
 #[test]
-fn a_tolerance_is_checked() {
+fn invalid_tolerance_is_refused_and_unused_one_warned() {
     let sandbox = locked();
     let ran = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "score=x"]).code(2);
     assert!(ran.stderr.contains("`--tolerance score=x` is not of the form `METRIC=NUMBER`"), "{}", ran.stderr);
     let unused = sandbox.dpt(&["run", "p/rows.toml", "--locked", "--tolerance", "scroe=1"]).code(0);
-    assert!(unused.stderr.contains("warning: the tolerance of `scroe` is used for no metric"), "{}", unused.stderr);
+    assert!(unused.stderr.contains("warning: the tolerance of `scroe` matches no metric"), "{}", unused.stderr);
     sandbox.dpt(&["run", "p/rows.toml", "--tolerance", "score=1"]).code(2);
 }

@@ -1,4 +1,4 @@
-//! `dpt pin`: what was fetched once must be fetched again.
+//! `dpt pin`: later downloads must match the recorded ones.
 
 use dpt::fetch::hash::Sha256;
 
@@ -14,10 +14,10 @@ fn pipeline(url: &str) -> String {
 }
 
 #[test]
-fn what_was_fetched_is_recorded_and_held() {
+fn pin_records_downloads_and_later_runs_check_them() {
     let server = Server::start(|r| match r.path.as_str() {
         "/a.txt" => Reply::ok("first"),
-        // The second time it is another file.
+        // The second request gets another file.
         "/b.txt" if r.number < 4 => Reply::ok("second"),
         _ => Reply::ok("other!"),
     });
@@ -29,11 +29,11 @@ fn what_was_fetched_is_recorded_and_held() {
     let pins = std::fs::read_to_string(sandbox.path().join("x.pins.toml")).unwrap();
     assert!(pins.contains(&a.to_string()) && pins.contains(&b.to_string()), "{pins}");
 
-    // The pins are in the key: fetched once more, and checked.
+    // Pins are in the key, so the files are downloaded again and checked.
     sandbox.dpt(&["run", "x.toml"]).code(0);
     assert_eq!(server.requests().len(), 4);
     let again = sandbox.dpt(&["pin", "x.toml"]).code(0);
-    assert!(again.stdout.is_empty() && again.stderr.ends_with("everything is pinned already\n"), "{}", again.stderr);
+    assert!(again.stdout.is_empty() && again.stderr.ends_with("all files are pinned already\n"), "{}", again.stderr);
     assert_eq!(server.requests().len(), 4);
 
     let ran = sandbox.dpt(&["run", "x.toml", "--force"]).code(1);
@@ -44,13 +44,13 @@ fn what_was_fetched_is_recorded_and_held() {
 }
 
 #[test]
-fn a_pipeline_that_downloads_nothing() {
+fn pin_of_a_pipeline_without_downloads_does_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.txt", "1");
     sandbox.write("data/b.txt", "2");
     sandbox.write("x.toml", &pipeline("file:data").replace("\"a\", ", "\"a.txt\", "));
     let ran = sandbox.dpt(&["pin", "x.toml"]).code(0);
-    assert_eq!(ran.stderr, "nothing to pin: this pipeline downloads nothing\n");
+    assert_eq!(ran.stderr, "nothing to pin: this pipeline has no downloads\n");
     let ran = sandbox.dpt(&["run", "x.toml"]).code(0);
     assert!(ran.stderr.contains("x"), "{}", ran.stderr);
 }

@@ -10,7 +10,7 @@ pub fn sandbox() -> Sandbox {
     copies(ALL)
 }
 
-/// The names of the events in what `--json` printed, progress left out.
+/// Returns the names of the events that `--json` printed, without progress.
 fn events(stdout: &str) -> Vec<String> {
     let name = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
@@ -21,7 +21,7 @@ fn events(stdout: &str) -> Vec<String> {
 }
 
 #[test]
-fn runs_what_is_missing_and_then_says_so_in_one_line() {
+fn second_run_prints_one_line_and_runs_nothing() {
     let sandbox = sandbox();
     let first = sandbox.dpt(&["run", "copies.toml"]).code(0);
     assert_eq!(first.stdout, "");
@@ -33,7 +33,7 @@ fn runs_what_is_missing_and_then_says_so_in_one_line() {
 }
 
 #[test]
-fn results_lie_under_their_own_names() {
+fn results_are_copied_under_their_own_names() {
     let sandbox = sandbox();
     sandbox.dpt(&["run", "copies.toml"]).code(0);
     let file = sandbox.path().join("cache/results/copies/all/files/two.txt");
@@ -47,7 +47,7 @@ fn results_lie_under_their_own_names() {
 }
 
 #[test]
-fn json_tells_events() {
+fn json_prints_events() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["run", "copies.toml", "fetch[one]", "--json", "-j", "1"]).code(0);
     assert_eq!(events(&ran.stdout), ["run-started", "node-queued", "node-started", "node-done", "run-ended"]);
@@ -57,7 +57,7 @@ fn json_tells_events() {
 }
 
 #[test]
-fn force_runs_again() {
+fn force_runs_a_fresh_node_again() {
     let sandbox = sandbox();
     sandbox.dpt(&["run", "copies.toml"]).code(0);
     let ran = sandbox.dpt(&["run", "copies.toml", "fetch[two]", "--force", "--json"]).code(0);
@@ -65,7 +65,7 @@ fn force_runs_again() {
 }
 
 #[test]
-fn a_dry_run_runs_nothing_and_check_tells_by_its_code() {
+fn dry_run_runs_nothing_and_check_sets_the_exit_code() {
     let sandbox = sandbox();
     let dry = sandbox.dpt(&["run", "copies.toml", "-n"]).code(0);
     let expected = "\
@@ -74,7 +74,7 @@ fetch      2               2     ?  never made before
 all        1               1     ?  never made before
 ";
     assert_eq!(dry.stdout, expected);
-    let last = "copies: 3 would run, 0 fresh  (<TIME>); no earlier run tells the time of 3 nodes\n";
+    let last = "copies: 3 would run, 0 fresh  (<TIME>); 3 nodes have no recorded time\n";
     assert_eq!(dry.stderr, last);
     assert!(!sandbox.path().join("cache").exists(), "a dry run makes no store");
     sandbox.dpt(&["run", "copies.toml", "--check"]).code(3);
@@ -93,7 +93,7 @@ all        1               1     ?  never made before
 }
 
 #[test]
-fn only_takes_what_it_reads_from_the_store() {
+fn only_needs_its_inputs_in_the_store() {
     let sandbox = chain();
     let none = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[task=rte]"]).code(2);
     assert!(none.stderr.contains("is needed, is not among the nodes to run, and is not up to date"), "{}", none.stderr);
@@ -107,7 +107,7 @@ fn only_takes_what_it_reads_from_the_store() {
     assert_eq!(events(&only.stdout), expected);
     let force = sandbox.dpt(&["run", "chain.toml", "--only", "tokenize[rte]", "--force", "--json"]).code(0);
     assert_eq!(events(&force.stdout), expected);
-    // Stale inputs are not used: `data` may not run, and its result is no longer what is asked for.
+    // Stale inputs are not used: `data` is not selected, and its result is out of date.
     sandbox.write("data/RTE/train.jsonl", "");
     let stale = sandbox.dpt(&["run", "chain.toml", "--from", "tokenize[rte]"]).code(2);
     assert!(stale.stderr.contains("error: `data[task=rte]` is needed"), "{}", stale.stderr);
@@ -115,7 +115,7 @@ fn only_takes_what_it_reads_from_the_store() {
 }
 
 #[test]
-fn parts_that_are_not_there_are_told_with_what_is() {
+fn unknown_part_is_refused_with_a_suggestion() {
     let sandbox = chain();
     let ran = sandbox.dpt(&["run", "chain.toml", "--only", "tokenise"]).code(2);
     assert!(
@@ -127,7 +127,7 @@ fn parts_that_are_not_there_are_told_with_what_is() {
     let ran = sandbox.dpt(&["run", "chain.toml", "--from", "data[task=rtx]"]).code(2);
     assert!(ran.stderr.contains("did you mean `rte`?"), "{}", ran.stderr);
     let ran = sandbox.dpt(&["run", "chain.toml", "--from", "tokenize", "--until", "data"]).code(2);
-    assert!(ran.stderr.contains("no node is in all that was asked for"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no node matches all of TARGET, `--from` and `--until`"), "{}", ran.stderr);
 }
 
 #[test]
@@ -141,21 +141,21 @@ fn only_what_changed_runs_again() {
 }
 
 #[test]
-fn a_failed_stage_is_told_and_gives_code_1() {
+fn failed_stage_is_reported_with_exit_code_1() {
     let sandbox = sandbox();
     let pinned = format!("{COPIES}{ALL}")
         .replace("url = \"file:data\"", "url = \"file:data\"\nfiles = { two = { path = \"two.txt\", bytes = 99 } }");
     sandbox.write("copies.toml", &pinned);
-    // One after the other: which of the two that fail is told first is in the last line.
+    // One at a time, since the last line names the node that failed first.
     let ran = sandbox.dpt(&["run", "copies.toml", "-k", "-j", "1"]).code(1);
     assert!(ran.stderr.contains("error: fetch[part=two]: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("two.txt"), "{}", ran.stderr);
     assert!(ran.stderr.contains("copies: 1 done, 2 failed in <TIME>\n  failed   "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with("  more: dpt explain copies.toml 'fetch[two]'\n"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("  for details: dpt explain copies.toml 'fetch[two]'\n"), "{}", ran.stderr);
 }
 
 #[test]
-fn a_wrong_pipeline_gives_code_2_and_makes_no_store() {
+fn invalid_pipeline_gives_exit_code_2_and_no_store() {
     let sandbox = sandbox();
     sandbox.write("bad.toml", &COPIES.replace("format =", "formta ="));
     let ran = sandbox.dpt(&["run", "bad.toml"]).code(2);
@@ -168,7 +168,7 @@ fn a_wrong_pipeline_gives_code_2_and_makes_no_store() {
 }
 
 #[test]
-fn the_store_is_where_it_is_asked_for() {
+fn store_is_in_the_named_folder() {
     let sandbox = sandbox();
     sandbox.dpt(&["run", "copies.toml", "--cache", "a/store"]).code(0);
     assert!(sandbox.path().join("a/store/v1").is_dir());
@@ -178,7 +178,7 @@ fn the_store_is_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_store_that_cannot_be_made_is_a_matter_of_the_machine() {
+fn store_that_cannot_be_created_gives_exit_code_6() {
     let sandbox = sandbox();
     sandbox.write("file", "");
     let ran = sandbox.dpt(&["run", "copies.toml", "--cache", "file/store"]).code(6);
@@ -186,20 +186,20 @@ fn a_store_that_cannot_be_made_is_a_matter_of_the_machine() {
 }
 
 #[test]
-fn colour_is_for_terminals_alone() {
+fn piped_output_has_no_colours() {
     let ran = sandbox().dpt(&["run", "copies.toml"]).code(0);
     assert!(!ran.stderr.contains('\x1b'), "{}", ran.stderr);
 }
 
 #[test]
-fn exec_runs_one_node_and_nothing_that_it_needs() {
+fn exec_runs_only_the_named_node() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["exec", "copies.toml", "fetch[two]"]).code(0);
     assert_eq!(events(&ran.stdout), ["run-started", "node-queued", "node-started", "node-done", "run-ended"]);
 }
 
 #[test]
-fn doctor_finds_a_missing_worker() {
+fn doctor_reports_a_missing_worker() {
     let sandbox = sandbox();
     let ran = sandbox.ran(sandbox.command(&["doctor"]).env("DPT_WORKER", "/no/such/worker")).code(6);
     assert!(ran.stdout.contains("worker  bad"), "{}", ran.stdout);

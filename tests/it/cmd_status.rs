@@ -1,4 +1,4 @@
-//! `dpt status`: every way to stand, the fold of a sweep, and that nothing is made by looking.
+//! `dpt status`: every status, the patterns of a sweep, and that it creates nothing.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::cmd_run::sandbox;
 use crate::support::copies::chain;
 
 #[test]
-fn a_row_a_stage_with_counts_and_reasons() {
+fn status_has_a_row_for_each_stage() {
     let sandbox = sandbox();
     let before = sandbox.dpt(&["status", "copies.toml"]).code(0);
     let expected = "\
@@ -27,7 +27,7 @@ all        1               1  never made before
 }
 
 #[test]
-fn stale_blocked_damaged_and_unknown_are_told_apart() {
+fn status_distinguishes_stale_blocked_damaged_and_unknown() {
     let sandbox = chain();
     sandbox.dpt(&["run", "chain.toml"]).code(0);
     sandbox.write("data/RTE/train.jsonl", "");

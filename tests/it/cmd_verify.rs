@@ -1,5 +1,5 @@
-//! `dpt verify`: damage in the store, and nodes that do not give the same again. Stages without libtorch; the training stage is
-//! run again in `quickstart.rs`.
+//! `dpt verify`: damage in the store, and nodes that give other results in a rerun. Uses stages without libtorch;
+//! `quickstart.rs` reruns a training.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// The object of a file of a node, by the name of its digest in the manifest.
+/// Returns the object of a node's file.
 fn object(sandbox: &Sandbox, node: &str, file: &str) -> PathBuf {
     let (_, entry) = sandbox.entry(node);
     let digest = entry["made"][0]["files"][file]["bytes"].as_str().unwrap().to_owned();
@@ -47,22 +47,22 @@ fn damage(path: &PathBuf) {
 }
 
 #[test]
-fn a_whole_store_is_checked_and_what_a_pipeline_reaches() {
+fn verify_checks_a_store_or_a_pipeline() {
     let sandbox = sandbox();
     let all = sandbox.dpt(&["verify"]).code(0);
     assert!(all.stdout.starts_with("checked 4 entries, 13 objects, "), "{}", all.stdout);
-    assert!(all.stdout.ends_with(" in <TIME>: all as stored\n"), "{}", all.stdout);
+    assert!(all.stdout.ends_with(" in <TIME>: no damage\n"), "{}", all.stdout);
     let some = sandbox.dpt(&["verify", "rows.toml", "rows[2]"]).code(0);
     assert!(some.stdout.starts_with("checked 1 entry, 4 objects, "), "{}", some.stdout);
     let open = sandbox.dpt(&["verify", "rows.toml", "--set", "axes.seed=[4,5]"]).code(0);
-    assert!(open.stdout.contains(": all as stored; 1 node is not made yet"), "{}", open.stdout);
+    assert!(open.stdout.contains(": no damage; 1 node has no result yet"), "{}", open.stdout);
     let none = sandbox.dpt(&["verify", "--cache", "none"]).code(2);
     assert!(none.stderr.contains("there is no store at `none`"), "{}", none.stderr);
     assert!(!sandbox.path().join("none").exists());
 }
 
 #[test]
-fn damage_is_told_set_aside_and_mended_by_a_run() {
+fn damaged_file_is_quarantined_and_made_again() {
     let sandbox = sandbox();
     let path = object(&sandbox, "rows[seed=2]", "RTE/train.jsonl");
     damage(&path);
@@ -70,7 +70,7 @@ fn damage_is_told_set_aside_and_mended_by_a_run() {
     assert!(ran.stdout.contains(": 1 damaged\n"), "{}", ran.stdout);
     assert!(ran.stderr.contains("error: `RTE/train.jsonl` is not what was stored\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("note: made by rows[seed=2]\n"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: set aside in cache/v1/quarantine\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: moved to cache/v1/quarantine\n"), "{}", ran.stderr);
     assert!(ran.stderr.contains("help: `dpt run rows.toml` makes it again\n"), "{}", ran.stderr);
     assert!(!path.exists());
     let missing = sandbox.dpt(&["verify"]).code(5);
@@ -83,7 +83,7 @@ fn damage_is_told_set_aside_and_mended_by_a_run() {
 }
 
 #[test]
-fn a_lock_is_checked_without_its_pipeline() {
+fn verify_checks_a_lock_without_its_pipeline() {
     let sandbox = sandbox();
     sandbox.dpt(&["lock", "rows.toml"]).code(0);
     fs::remove_file(sandbox.path().join("rows.toml")).unwrap();
@@ -91,13 +91,13 @@ fn a_lock_is_checked_without_its_pipeline() {
     let (path, _) = sandbox.entry("rows[seed=3]");
     fs::remove_file(path).unwrap();
     let ran = sandbox.dpt(&["verify", "--lock", "rows.lock"]).code(4);
-    assert!(ran.stderr.contains("1 of the lock's 4 nodes is not in the store as locked"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 of the lock's 4 nodes is not in the store as recorded"), "{}", ran.stderr);
     assert!(ran.stderr.contains("rows[seed=3]  is not in the store"), "{}", ran.stderr);
     sandbox.dpt(&["verify", "--lock", "none.lock"]).code(2);
 }
 
 #[test]
-fn nodes_that_give_the_same_again_are_identical() {
+fn rerun_of_equal_nodes_is_identical() {
     let sandbox = sandbox();
     let before = fs::read_dir(sandbox.path().join("cache/v1/work")).unwrap().count();
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun", "--statement", "s.json"]).code(0);
@@ -110,13 +110,13 @@ fn nodes_that_give_the_same_again_are_identical() {
     assert_eq!((&statement["reproduced"], &statement["identical"]), (&true.into(), &4.into()));
     assert_eq!(statement["nodes"][0]["compared_by"], "digests");
     assert!(!statement["machine"]["cpu_kind"].as_str().unwrap().is_empty());
-    // It left nothing, and nothing in the store changed.
+    // No scratch folder is left, and the store is unchanged.
     assert_eq!(fs::read_dir(sandbox.path().join("cache/v1/work")).unwrap().count(), before);
     sandbox.dpt(&["run", "rows.toml", "--check"]).code(0);
 }
 
 #[test]
-fn a_sample_is_the_same_each_time() {
+fn sample_depends_on_its_seed_only() {
     let sandbox = sandbox();
     let names = |seed: &str| {
         let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun", "--sample", "50%", "--seed", seed]).code(0);
@@ -130,9 +130,9 @@ fn a_sample_is_the_same_each_time() {
     sandbox.dpt(&["verify", "--rerun"]).code(2);
 }
 
-/// A store with a result that its recipe does not give: whole by its digests, and false.
+/// A forged result has valid digests, but its recipe does not give it.
 #[test]
-fn a_result_that_was_not_made_by_its_recipe_is_found_out() {
+fn rerun_finds_a_forged_result() {
     let sandbox = sandbox();
     sandbox.forge("rows.toml", "rows[seed=2]", "RTE/train.jsonl", "forged\n");
     sandbox.dpt(&["verify"]).code(0);
@@ -156,16 +156,16 @@ fn a_result_that_was_not_made_by_its_recipe_is_found_out() {
 }
 
 #[test]
-fn nothing_is_compared_with_what_is_not_there_or_damaged() {
+fn rerun_refuses_missing_and_damaged_results() {
     let sandbox = sandbox();
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun", "--set", "axes.seed=[4,5]"]).code(2);
-    assert!(ran.stderr.contains("nothing is recorded to compare with: rows[5]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no results to compare with: rows[5]"), "{}", ran.stderr);
     damage(&object(&sandbox, "rows[seed=1]", "RTE/train.jsonl"));
     let ran = sandbox.dpt(&["verify", "rows.toml", "--rerun"]).code(5);
     assert!(ran.stderr.contains("the store is damaged: rows[1]"), "{}", ran.stderr);
 }
 
-/// A program that reads what no stage declares, so that it is other when it runs again.
+/// A program that reads an undeclared file, so that it may behave differently in a rerun.
 fn moody(sandbox: &Sandbox, script: &str, resources: &str) {
     let run = script.replace("HERE", &sandbox.path().display().to_string());
     sandbox.write(
@@ -179,7 +179,7 @@ fn moody(sandbox: &Sandbox, script: &str, resources: &str) {
 }
 
 #[test]
-fn a_rerun_ends_at_the_timeout_of_its_node() {
+fn rerun_stops_at_the_timeout_of_its_node() {
     let sandbox = Sandbox::new();
     moody(&sandbox, "echo 1 > \"$DPT_OUT_O\"; test ! -e HERE/slow || exec sleep 600", "timeout = \"1s\"");
     sandbox.write("slow", "");
@@ -189,7 +189,7 @@ fn a_rerun_ends_at_the_timeout_of_its_node() {
 }
 
 #[test]
-fn a_rerun_tries_as_often_as_a_run() {
+fn rerun_retries_like_a_run() {
     let sandbox = Sandbox::new();
     let script = "echo 1 > \"$DPT_OUT_O\"; test ! -e HERE/fails || { rm HERE/fails; exit 1; }";
     moody(&sandbox, script, "retries = 1, backoff = 0");

@@ -1,4 +1,4 @@
-//! `command` stages from outside: the shipped pipeline, what counts and what does not, tries, time-outs, kills.
+//! `command` stages from outside: the shipped pipeline, what is in the key, retries, timeouts, kills.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::quickstart::copy;
 use crate::sandbox::{Ran, Sandbox};
 
-/// Nodes of which `event` was told, by name.
+/// Returns the nodes with this event.
 fn nodes(ran: &Ran, event: &str) -> Vec<String> {
     let lines = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let mut nodes: Vec<_> =
@@ -16,7 +16,7 @@ fn nodes(ran: &Ran, event: &str) -> Vec<String> {
     nodes
 }
 
-/// Runs `p.toml` and gives the nodes that ran.
+/// Runs `p.toml` and returns the nodes that ran.
 fn made(sandbox: &Sandbox, more: &[&str]) -> Vec<String> {
     let args: Vec<_> = ["run", "p.toml", "--json"].into_iter().chain(more.iter().copied()).collect();
     nodes(&sandbox.dpt(&args).code(0), "node-done")
@@ -33,7 +33,7 @@ fn shipped() -> Sandbox {
 }
 
 #[test]
-fn the_shipped_pipeline_makes_its_table_and_runs_again_what_changed() {
+fn shipped_command_pipeline_runs_and_reruns_only_changes() {
     let sandbox = shipped();
     let run = |more: &[&str]| {
         let args: Vec<_> = ["run", "pipelines/command.toml", "--cache", "cache", "--json"]
@@ -55,7 +55,7 @@ fn the_shipped_pipeline_makes_its_table_and_runs_again_what_changed() {
     assert_eq!(fs::read_to_string(&table).unwrap(), expected);
     assert_eq!(fs::read_to_string(table.with_file_name("command.log")).unwrap(), "2 tasks\n");
     assert_eq!(run(&[]), [""; 0]);
-    // Every row is short enough: what is tokenised changes once.
+    // All rows are short enough now, so the tokens change once.
     let longer = run(&["--set", "stage.short.params.longest=1000"]);
     assert_eq!(longer, ["short[task=cb]", "short[task=rte]", "table", "tokenize[task=cb]", "tokenize[task=rte]"]);
     assert_eq!(run(&["--set", "stage.short.params.longest=1001"]), ["short[task=cb]", "short[task=rte]"]);
@@ -95,7 +95,7 @@ fn small() -> Sandbox {
     sandbox
 }
 
-/// Runs `p.toml` with a secret, and gives the nodes that ran.
+/// Runs `p.toml` with a secret and returns the nodes that ran.
 fn with(sandbox: &Sandbox, env: &[(&str, &str)], more: &[&str]) -> Vec<String> {
     let args: Vec<_> = ["run", "p.toml", "--json"].into_iter().chain(more.iter().copied()).collect();
     let mut command = sandbox.command(&args);
@@ -104,7 +104,7 @@ fn with(sandbox: &Sandbox, env: &[(&str, &str)], more: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn all_that_can_change_the_result_counts() {
+fn every_input_of_a_command_is_in_its_key() {
     let sandbox = small();
     let both = ["a", "b"];
     assert_eq!(with(&sandbox, &[], &[]), both);
@@ -130,7 +130,7 @@ fn all_that_can_change_the_result_counts() {
 }
 
 #[test]
-fn nothing_else_counts() {
+fn other_changes_keep_the_key_of_a_command() {
     let sandbox = small();
     assert_eq!(with(&sandbox, &[], &[]).len(), 2);
     let none = [""; 0];
@@ -147,12 +147,12 @@ fn nothing_else_counts() {
     for name in ["p.toml", "code", "f.txt", "cache"] {
         copy(&sandbox.path().join(name), &moved.path().join(name));
     }
-    // The store's own signatures hold where it lies; copied, each file is hashed once.
+    // Signatures are valid only in the store's place; after a copy, each file is hashed once.
     assert_eq!(with(&moved, &[], &[]), none, "where the project lies");
 }
 
 #[test]
-fn a_script_that_changes_while_its_node_waits_counts_as_it_is() {
+fn script_changed_while_its_node_waits_enters_the_key() {
     let sandbox = Sandbox::new();
     let script = sandbox.write("b.sh", "echo old > $1");
     let text = r#"
@@ -177,7 +177,7 @@ outputs = { o = "o" }
 }
 
 #[test]
-fn tries_are_counted_and_are_no_part_of_the_key() {
+fn retries_are_counted_and_not_in_the_key() {
     let sandbox = Sandbox::new();
     let text = r#"
 schema = 1
@@ -194,13 +194,13 @@ resources = { retries = 2, backoff = 0 }
     assert_eq!((nodes(&first, "node-retry").len(), nodes(&first, "node-failed").len()), (1, 1));
     fs::remove_file(&count).unwrap();
     let second = sandbox.dpt(&["run", "p.toml"]).code(0);
-    let told = "retry flaky  try 2 failed (`flaky` ended with exit status 7), trying again";
+    let told = "retry flaky  attempt 2 failed (`flaky` ended with exit status 7), retrying";
     assert!(second.stderr.contains(told), "{}", second.stderr);
     assert_eq!(made(&sandbox, &["--set", "stage.flaky.resources.retries=9"]), [""; 0]);
 }
 
 #[test]
-fn what_cannot_be_helped_is_not_tried_again() {
+fn permanent_failures_are_not_retried() {
     let sandbox = Sandbox::new();
     let text =
         "schema = 1\n[stage.a]\nkind = \"command\"\nrun = RUN\noutputs = { o = \"o\" }\nresources = { retries = 5 }\n";
@@ -212,7 +212,7 @@ fn what_cannot_be_helped_is_not_tried_again() {
 }
 
 #[test]
-fn a_time_out_ends_the_whole_process_group() {
+fn timeout_ends_the_whole_process_group() {
     let sandbox = Sandbox::new();
     let child = sandbox.path().join("child");
     let text = format!(
@@ -228,7 +228,7 @@ fn a_time_out_ends_the_whole_process_group() {
     assert!(gone(&child));
 }
 
-/// Whether the process whose number is in this file ends soon.
+/// Returns `true` if the process whose id is in this file ends soon.
 fn gone(file: &Path) -> bool {
     let pid = fs::read_to_string(file).unwrap();
     let stat = format!("/proc/{}/stat", pid.trim());
@@ -242,7 +242,7 @@ fn gone(file: &Path) -> bool {
     true
 }
 
-/// A pipeline whose program waits for a file; the file that it writes when it runs.
+/// A pipeline whose program waits for a file. Returns the file that it writes when it runs.
 fn waiting(sandbox: &Sandbox) -> std::path::PathBuf {
     let (pid, go) = (sandbox.path().join("pid"), sandbox.path().join("go"));
     let text = format!(
@@ -264,7 +264,7 @@ fn started(sandbox: &Sandbox, pid: &Path) -> std::process::Child {
 }
 
 #[test]
-fn ctrl_c_ends_the_program_and_the_next_run_goes_on() {
+fn ctrl_c_ends_the_program_and_the_next_run_continues() {
     let sandbox = Sandbox::new();
     let pid = waiting(&sandbox);
     let mut dpt = started(&sandbox, &pid);
@@ -276,7 +276,7 @@ fn ctrl_c_ends_the_program_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn a_program_does_not_outlive_a_dpt_that_is_killed() {
+fn program_dies_with_a_killed_dpt() {
     let sandbox = Sandbox::new();
     let pid = waiting(&sandbox);
     let mut dpt = started(&sandbox, &pid);
@@ -289,7 +289,7 @@ fn a_program_does_not_outlive_a_dpt_that_is_killed() {
 }
 
 #[test]
-fn a_failure_shows_the_end_of_the_log_and_says_where_it_is() {
+fn failure_shows_the_end_of_the_log_and_its_path() {
     let sandbox = Sandbox::new();
     let text = "schema = 1\n[stage.a]\nkind = \"command\"\nrun = [\"sh\", \"-c\", \"echo out; echo err >&2; exit 3\"]\n\
                 outputs = { o = \"o\" }\n";
@@ -305,13 +305,13 @@ error: `a` ended with exit status 3
    = note: its log: `<DIR>/cache/v1/work/KEY/scratch/command.log`
 p: 1 failed in <TIME>
   failed   a: ended with exit status 3
-  more: dpt explain p.toml 'a'
+  for details: dpt explain p.toml 'a'
 ";
     assert_eq!(key.replace_all(&ran.stderr, "KEY"), expected);
 }
 
 #[test]
-fn a_gather_reads_what_it_names_and_says_which_is_which() {
+fn gather_reads_named_files_and_has_a_manifest() {
     let sandbox = Sandbox::new();
     let text = r#"
 schema = 1
@@ -333,13 +333,13 @@ outputs = { all = "all.txt" }
     let all = fs::read_to_string(sandbox.path().join("cache/results/p/all/all.txt")).unwrap();
     assert!(all.starts_with("2\n10\n"), "{all}");
     assert!(all.contains("\"seed\": \"10\"") && all.ends_with("o.txt\n") && !all.contains("noise"), "{all}");
-    // What it does not read may change.
+    // A change of a file that it does not read has no effect.
     sandbox.write("p.toml", &text.replace("echo noise", "echo louder"));
     assert_eq!(made(&sandbox, &[]), ["one[seed=10]", "one[seed=2]"]);
 }
 
 #[test]
-fn what_is_wrong_with_a_command_is_told_before_anything_runs() {
+fn invalid_command_is_reported_before_anything_runs() {
     let sandbox = Sandbox::new();
     let text = r#"schema = 1
 
@@ -374,7 +374,7 @@ error: `run` is one text, and no shell is to read it
    = note: in `rows`
    = help: write the program and its arguments as a list, `run = [\"python3\", \"plot.py\"]`; or set `shell = true`
 
-error: `run` of stage `more` names `{in.dta}`, and `needs` has no role `dta`
+error: `run` of stage `more` names `{in.dta}`, but its `needs` has no role `dta`
   --> p.toml:10:1
    |
 10 | needs = { data = \"good\" }
@@ -398,7 +398,7 @@ error: `good` makes nothing that role `tokenizer` reads
 }
 
 #[test]
-fn what_a_program_prints_is_no_part_of_what_is_locked_and_verified() {
+fn output_of_a_program_is_not_locked_or_verified() {
     let sandbox = Sandbox::new();
     let text = "schema = 1\n[stage.a]\nkind = \"command\"\nshell = true\nrun = \"echo $$ at $(date +%N); echo ORDER > $DPT_OUT_O\"\n\
                 outputs = { o = \"o.txt\" }\n";

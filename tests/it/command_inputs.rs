@@ -1,4 +1,4 @@
-//! What a command is given that cannot be: files that a producer does not have, and more than a program can take.
+//! Invalid inputs of commands: files that a producer does not have, and arguments that are too long.
 
 use crate::sandbox::Sandbox;
 
@@ -16,7 +16,7 @@ fn reads(file: &str) -> String {
 }
 
 #[test]
-fn a_file_that_the_producer_never_makes_is_told_by_check() {
+fn check_reports_a_file_that_the_producer_never_makes() {
     let sandbox = Sandbox::new();
     let wrong =
         [("tow.txt", "sub/two.txt"), ("two.txt", "sub/two.txt"), ("d2/three.txt", "d/three.txt"), ("x.png", "d/x.png")];
@@ -38,7 +38,7 @@ fn a_file_that_the_producer_never_makes_is_told_by_check() {
 }
 
 #[test]
-fn a_file_that_a_folder_lacks_is_told_with_what_is_there() {
+fn missing_file_of_a_folder_is_reported_with_the_existing_ones() {
     let sandbox = Sandbox::new();
     sandbox.write("p.toml", &reads("d/tree.txt"));
     let told = sandbox.dpt(&["run", "p.toml"]).code(1).stderr;
@@ -48,7 +48,7 @@ fn a_file_that_a_folder_lacks_is_told_with_what_is_there() {
 }
 
 #[test]
-fn a_file_of_a_download_is_found_by_its_name_alone() {
+fn file_of_a_download_is_found_by_its_name() {
     let sandbox = Sandbox::new();
     sandbox.write("data/a.txt", "a");
     let text = "schema = 1\n[source.s]\nurl = \"file:data\"\n[stage.d]\nkind = \"download\"\nsource = \"s\"\nformat = \"files\"\n\
@@ -65,7 +65,7 @@ fn a_file_of_a_download_is_found_by_its_name_alone() {
 }
 
 #[test]
-fn what_is_too_long_for_a_program_is_told_with_its_length_and_what_to_do() {
+fn too_long_arguments_are_refused_with_length_and_help() {
     let sandbox = Sandbox::new();
     let word = "word ".repeat(40_000);
     let stage = |name: &str, more: &str| {
@@ -79,7 +79,7 @@ fn what_is_too_long_for_a_program_is_told_with_its_length_and_what_to_do() {
         stage("shell", "run = \"# WORD\"\nshell = true"),
         stage("many", &format!("run = '''{many}'''\nshell = true").replace("t.txt", "d/")).replace("t.txt", "d/"),
         stage("gather", "needs = { runs = \"many\" }\nrun = [\"cat\", \"{in.runs/d/*}\"]"),
-        // What the messages advise.
+        // The advice of the messages works.
         stage(
             "list",
             "run = [\"sh\", \"-c\", \"wc -c < $1 > $0\", \"{out.t}\", \"{params}\"]\nparams = { text = [\"WORD\"] }",
@@ -87,7 +87,7 @@ fn what_is_too_long_for_a_program_is_told_with_its_length_and_what_to_do() {
         stage("listed", "needs = { runs = \"many\" }\nrun = [\"cp\", \"{in.runs.manifest}\", \"{out.t}\"]"),
     ];
     sandbox.write("p.toml", &format!("schema = 1\n{}", parts.concat()));
-    // The smaller the stack, the less the system takes: a quarter of it.
+    // The limit of arguments is a quarter of the stack limit.
     let mut limited = std::process::Command::new("sh");
     let start = format!("ulimit -s 1024; exec {} run p.toml -k", env!("CARGO_BIN_EXE_dpt"));
     limited.args(["-c", &start]).current_dir(sandbox.path());

@@ -1,4 +1,4 @@
-//! Programs that leave other programs behind.
+//! Commands that leave processes behind.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn chain(commands: &[&str]) -> String {
     text
 }
 
-/// Whether the process of this file's number is gone within a moment.
+/// Returns `true` if the process whose id is in this file is gone soon.
 fn gone(file: &Path) -> bool {
     let pid = fs::read_to_string(file).unwrap();
     let place = Path::new("/proc").join(pid.trim());
@@ -31,12 +31,12 @@ fn gone(file: &Path) -> bool {
 }
 
 #[test]
-fn a_process_in_a_session_of_its_own_ends_with_its_command() {
+fn process_in_its_own_session_ends_with_its_command() {
     let sandbox = Sandbox::new();
     let pid = sandbox.path().join("pid");
-    // It writes wherever its folder is, and to its own output once more.
+    // It writes to its folder, wherever that is, and again to its own output.
     let writes = "i=0; while [ $i -lt 100 ]; do echo WRONG > out/x.txt; sleep 0.02; i=$((i+1)); done";
-    // Without the environment that it was given, and with a parent that has ended.
+    // It has cleared its environment, and its parent has ended.
     let leaves = format!(
         "(env -i PATH=$PATH setsid sh -c 'echo $$ > {}; {writes}' > /dev/null 2>&1 &) ; while [ ! -s {} ]; do sleep 0.01; done; \
          exec 3> out/x.txt; echo right > out/x.txt",
@@ -55,7 +55,7 @@ fn a_process_in_a_session_of_its_own_ends_with_its_command() {
 }
 
 #[test]
-fn a_process_that_a_command_leaves_in_another_session_is_no_matter_to_a_command_beside_it() {
+fn leftover_process_does_not_disturb_another_command() {
     let sandbox = Sandbox::new();
     let text = r#"
 schema = 1
@@ -81,7 +81,7 @@ outputs = { x = "x.txt" }
     sandbox.write("p.toml", &text.replace("PIDS", &pids.display().to_string()));
     sandbox.dpt(&["run", "p.toml", "-j", "3"]).code(0);
     assert_eq!(fs::read_to_string(sandbox.path().join("cache/results/p/long/x.txt")).unwrap(), "answer\n");
-    // Nothing of the commands outlives the run.
+    // No process of the commands survives the run.
     let left: Vec<_> = fs::read_dir(&pids).unwrap().map(|item| item.unwrap().path()).collect();
     assert_eq!(left.len(), 6);
     assert!(left.iter().all(|pid| gone(pid)));

@@ -1,11 +1,11 @@
-//! What a command makes in place of what it declares: links, deep directories, odd names, names with secrets.
+//! Invalid outputs of commands: links, deep directories, odd names, names with secrets.
 
 use std::fs;
 use std::path::Path;
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// A secret without and one with characters that messages escape.
+/// Two secrets, without and with characters that messages escape.
 const SECRETS: [&str; 2] = ["s3cret-of-the-user", "it's \"s3cret\"-of-the-user"];
 
 /// A pipeline of one shell command with these outputs.
@@ -19,7 +19,7 @@ fn fails(sandbox: &Sandbox, text: &str) -> String {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_folder_takes_no_file_of_the_users() {
+fn link_in_place_of_an_output_folder_takes_no_user_files() {
     let sandbox = Sandbox::new();
     let mine = sandbox.path().join("mine");
     let files = ["x.txt", "d/x.txt", "out/x.txt", "work/out/x.txt"];
@@ -47,7 +47,7 @@ fn a_link_in_the_place_of_a_folder_takes_no_file_of_the_users() {
 }
 
 #[test]
-fn a_second_name_of_a_users_file_is_kept_as_a_copy() {
+fn hard_link_to_a_user_file_is_copied() {
     let sandbox = Sandbox::new();
     let mine = sandbox.write("mine.txt", "precious");
     let modified = fs::metadata(&mine).unwrap().modified().unwrap();
@@ -71,7 +71,7 @@ open('end', 'w').write('end')
 ";
 
 #[test]
-fn directories_nested_without_an_end_are_at_most_an_error_of_the_program() {
+fn endlessly_nested_directories_fail_only_their_node() {
     let sandbox = Sandbox::in_memory();
     sandbox.write("deep.py", NESTS);
     let run = |place: &str, levels: usize| {
@@ -91,7 +91,7 @@ fn directories_nested_without_an_end_are_at_most_an_error_of_the_program() {
     run("out", 65).code(1);
     run("out", 64).code(0);
     assert!(sandbox.path().join("cache/results/p/a").join("d/".repeat(64)).join("end").exists());
-    // A `dpt` that is killed leaves its folder to the next run.
+    // The next run uses the folder of a killed `dpt`.
     sandbox.write("deep.py", &format!("{NESTS}os.kill(os.getppid(), 9)\nopen('/dev/stdin').read(); os.abort()\n"));
     assert_eq!(run("../tmp", 12_000).code, -1);
     let left = || fs::read_dir(sandbox.path().join("cache/v1/work")).unwrap().count();
@@ -103,7 +103,7 @@ fn directories_nested_without_an_end_are_at_most_an_error_of_the_program() {
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_is_said_to_be_that() {
+fn output_name_that_is_not_utf_8_is_reported() {
     let sandbox = Sandbox::new();
     let told = fails(&sandbox, &one("echo > \"out/d/$(printf \"caf\\351\").txt\"", "d = \"d/\""));
     assert!(told.contains(r"the name of output `d/caf\xe9.txt` is not UTF-8"), "{told}");
@@ -112,13 +112,13 @@ fn a_name_that_is_not_utf_8_is_said_to_be_that() {
     assert!(told.contains(r"the name of output `d/caf\xe9/x.txt` is not UTF-8"), "{told}");
     let told = fails(&sandbox, &one("echo > \"out/d/a:b\"", "d = \"d/\""));
     assert!(told.contains("has a name that cannot be kept") && told.contains("a `\\` or a `:`"), "{told}");
-    // Where it is not declared it is told, and no error.
+    // An undeclared file with such a name is only a note.
     sandbox.write("p.toml", &one("echo > \"out/$(printf \"caf\\351\")\"; echo > out/x.txt", "x = \"x.txt\""));
     let ran = sandbox.dpt(&["run", "p.toml"]).code(0);
     assert!(ran.stderr.contains(r"does not name it: `caf\xe9`"), "{}", ran.stderr);
 }
 
-/// The files below `dir` that have this text in their names or in them.
+/// Returns the files below `dir` that have this text in their name or content.
 fn holding(dir: &Path, what: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
@@ -137,15 +137,15 @@ fn holding(dir: &Path, what: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_secret_in_a_name_that_a_program_chose_is_not_shown_and_not_kept() {
+fn secret_in_an_output_name_is_not_shown_or_stored() {
     let a = "a".repeat(90);
     let long = format!("echo > out/x.txt; : > \"out/{a}-$S-{a}\"");
     let runs = [
-        // Not declared, alone and as a folder; not made; a name that is too long to be shown as a whole.
+        // Undeclared, as a file and as a folder; not made; a name that is too long to be shown in full.
         ("echo > out/x.txt; : > \"out/cache-$S.txt\"; mkdir \"out/$S\"; : > \"out/$S/f\"", 0),
         (": > \"out/$S.txt\"", 1),
         (&long, 0),
-        // Declared: in a folder, and as something that is no file.
+        // Declared: in a folder, and not a plain file.
         ("mkdir -p \"out/d/$S\"; echo > \"out/d/$S/x\"", 1),
         ("ln -s x \"out/d/$S\"", 1),
         ("echo \"$S\"; exit 3", 1),
@@ -169,7 +169,7 @@ fn a_secret_in_a_name_that_a_program_chose_is_not_shown_and_not_kept() {
 }
 
 #[test]
-fn a_secret_as_the_value_of_an_axis_is_refused_before_anything_runs() {
+fn secret_as_axis_value_is_refused() {
     let sandbox = Sandbox::new();
     let text =
         one("echo > out/x.txt", "x = \"x.txt\"").replace("outputs", "axes = [\"n\"]\nsecrets = [\"S\"]\noutputs");

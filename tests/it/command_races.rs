@@ -1,4 +1,4 @@
-//! Files of the user's that change between the making of a key and their copy.
+//! User files that change between the making of a key and their copy.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// A pipe with a name, filled to the brim: who writes to it waits.
+/// A full named pipe, so that writers block.
 struct FullPipe {
     reader: File,
     filled: usize,
 }
 
 impl FullPipe {
-    /// Puts one in the place of `path`.
+    /// Replaces `path` by such a pipe.
     fn put(path: &Path) -> Self {
         let beside = path.with_extension("new");
         assert!(Command::new("mkfifo").arg(&beside).status().unwrap().success());
@@ -33,14 +33,14 @@ impl FullPipe {
         Self { reader, filled }
     }
 
-    /// Whether somebody has opened it to write.
+    /// Returns `true` if a writer has opened the pipe.
     fn has_writer(&self) -> bool {
         let mut watched = [PollFd::new(&self.reader, PollFlags::empty())];
         poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 })).unwrap();
         !watched[0].revents().contains(PollFlags::HUP)
     }
 
-    /// Lets the writers go on; what they wrote.
+    /// Unblocks the writers and returns what they wrote.
     fn drain(mut self) -> String {
         let mut bytes = Vec::new();
         while self.has_writer() || bytes.len() <= self.filled {
@@ -53,8 +53,8 @@ impl FullPipe {
     }
 }
 
-/// Runs `dpt` and calls `at` for each point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` gets no further than
-/// to its next point.
+/// Runs `dpt` and calls `at` for each fault point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` stops at its next
+/// point.
 fn watched(sandbox: &Sandbox, args: &[&str], mut at: impl FnMut(&str) + Send) -> Ran {
     let path = sandbox.path().join("points");
     let mut pipe = FullPipe::put(&path);
@@ -76,7 +76,7 @@ fn watched(sandbox: &Sandbox, args: &[&str], mut at: impl FnMut(&str) + Send) ->
     })
 }
 
-/// Calls `change` once, after the key of the first node was made and before its files are copied.
+/// Calls `change` once, between the making of the first node's key and the copy of its files.
 fn changed_once(sandbox: &Sandbox, args: &[&str], change: impl FnOnce() + Send) -> Ran {
     let mut change = Some(change);
     watched(sandbox, args, |point| {
@@ -104,7 +104,7 @@ fn reads() -> Sandbox {
     sandbox.write("s.sh", "(echo one; cat lib/* $1) > $2");
     sandbox.write("lib/a", "lib\n");
     sandbox.write("f.txt", "file\n");
-    // More than what passes through memory.
+    // Larger than the buffer of a copy.
     sandbox.write("lib/large", &"large\n".repeat(20_000));
     sandbox
 }
@@ -114,7 +114,7 @@ fn result(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn a_file_that_changes_after_its_key_was_made_gives_no_result_under_that_key() {
+fn file_changed_after_its_key_gives_no_result_under_that_key() {
     let large = |text: &str| text.repeat(20_000);
     let changes: [(&str, Option<String>); 6] = [
         ("s.sh", Some("(echo two; cat lib/* $1) > $2".to_owned())),
@@ -145,7 +145,7 @@ fn a_file_that_changes_after_its_key_was_made_gives_no_result_under_that_key() {
 }
 
 #[test]
-fn a_file_of_a_download_that_is_added_after_the_key_was_made_makes_another_key() {
+fn file_added_to_a_source_after_its_key_changes_the_key() {
     let sandbox = Sandbox::new();
     let text = "
 schema = 1
@@ -172,7 +172,7 @@ format = \"files\"
 }
 
 #[test]
-fn a_file_that_changes_all_the_time_fails_its_node_after_a_few_tries() {
+fn file_that_keeps_changing_fails_its_node() {
     let sandbox = reads();
     let path = sandbox.path().join("f.txt");
     let mut number = 0;

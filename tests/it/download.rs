@@ -102,7 +102,7 @@ fn fails(bench: &mut Bench) -> Diag {
 // Data.
 
 #[test]
-fn an_archive_from_a_server_becomes_tables() {
+fn archive_from_a_server_becomes_tables() {
     let server = serving(rte_zip());
     let mut bench = rte(source(&server.url, &[]));
     let outcome = bench.run().unwrap();
@@ -126,7 +126,7 @@ fn an_archive_from_a_server_becomes_tables() {
     assert_eq!(outcome.notes, ["`RTE.zip` is not pinned: `dpt pin PIPELINE` records what was fetched"]);
     assert!(bench.said.updates.lock().unwrap().iter().any(|u| u.what == "downloading RTE.zip"));
 
-    // What `dpt pin` makes of it.
+    // The pins that `dpt pin` writes.
     let mut records = Records::new();
     let source = Source::from_value(&source(&server.url, &[("rte", text("RTE.zip"))])).unwrap();
     collect(&source, &fetched, &mut records);
@@ -134,7 +134,7 @@ fn an_archive_from_a_server_becomes_tables() {
 }
 
 #[test]
-fn the_same_files_in_any_packing_give_the_same_bytes() {
+fn packing_does_not_change_the_output() {
     let files: &[(&str, &[u8])] = &[("RTE/train.jsonl", TRAIN.as_bytes()), ("RTE/val.jsonl", VAL.as_bytes())];
     let mut seen = Vec::new();
     let packings: Vec<(&str, Vec<u8>)> = vec![
@@ -168,7 +168,7 @@ fn the_same_files_in_any_packing_give_the_same_bytes() {
 }
 
 #[test]
-fn a_folder_on_a_server_is_read_file_by_file() {
+fn folder_on_a_server_is_read_file_by_file() {
     let files = [("RTE/train.jsonl", TRAIN), ("RTE/val.jsonl", VAL)];
     let server = serving_all(files.iter().map(|(n, t)| ((*n).to_owned(), t.as_bytes().to_vec())).collect());
     let mut bench = rte(source(&server.url, &[]));
@@ -182,7 +182,7 @@ fn a_folder_on_a_server_is_read_file_by_file() {
 }
 
 #[test]
-fn packed_splits() {
+fn compressed_splits_are_read() {
     let mut bench = rte(source("file:data", &[]));
     write(&bench.base().join("data/RTE/train.jsonl.gz"), pack::gz(TRAIN.as_bytes()));
     bench.set("splits", table_of(&[("train", text("train.jsonl.gz"))]));
@@ -191,7 +191,7 @@ fn packed_splits() {
 }
 
 #[test]
-fn a_split_that_is_missing() {
+fn missing_split_is_an_error_unless_optional() {
     let only_train = pack::zip(&[("RTE/train.jsonl", TRAIN.as_bytes())]);
     let mut bench = rte(source("file:.", &[]));
     write(&bench.base().join("RTE.zip"), only_train);
@@ -214,7 +214,7 @@ fn a_split_that_is_missing() {
 }
 
 #[test]
-fn a_task_that_is_missing() {
+fn missing_task_is_an_error() {
     let mut bench = rte(source("file:.", &[]));
     let diag = fails(&mut bench);
     assert_eq!((diag.class, diag.message.as_str()), (Class::Stage, "source `s` has no folder or archive `RTE`"));
@@ -225,7 +225,7 @@ fn a_task_that_is_missing() {
 }
 
 #[test]
-fn wrong_rows_are_told_with_file_and_line() {
+fn invalid_rows_are_reported_with_file_and_line() {
     let mut bench = rte(source("file:.", &[]));
     write(&bench.base().join("RTE/train.jsonl"), TRAIN);
     write(&bench.base().join("RTE/val.jsonl"), format!("{VAL}{{\"premise\": "));
@@ -238,7 +238,7 @@ fn wrong_rows_are_told_with_file_and_line() {
 }
 
 #[test]
-fn a_truncated_archive_loses_nothing() {
+fn truncated_archive_is_refused_and_fetched_again() {
     let whole = rte_zip();
     let server = Server::start(move |r| {
         let body = if r.number == 0 { &whole[..whole.len() / 2] } else { &whole[..] };
@@ -247,13 +247,13 @@ fn a_truncated_archive_loses_nothing() {
     let mut bench = rte(source(&server.url, &[]));
     let diag = fails(&mut bench);
     assert!(diag.message.starts_with("archive `RTE.zip` is cut short or damaged"), "{diag}");
-    // When the server has the whole one, so has the next run.
+    // The next run succeeds if the server has the complete archive.
     bench.run().unwrap();
     assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn an_interrupted_download_goes_on_in_the_next_run() {
+fn interrupted_download_resumes_in_the_next_run() {
     let noise: Vec<u8> = (0..400_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let zip =
         pack::zip(&[("RTE/train.jsonl", TRAIN.as_bytes()), ("RTE/val.jsonl", VAL.as_bytes()), ("RTE/noise", &noise)]);
@@ -273,7 +273,7 @@ fn an_interrupted_download_goes_on_in_the_next_run() {
 }
 
 #[test]
-fn the_real_rows_of_all_eight_tasks() {
+fn real_rows_of_all_eight_tasks_are_read() {
     let Some(dir) = golden::data("superglue_fewshot") else { return };
     let rows = [
         ("boolq", 32, 3270),
@@ -305,7 +305,7 @@ fn the_real_rows_of_all_eight_tasks() {
 
 // Pins, mirrors and keys.
 
-/// What of the outside is in the key: the replaced parameters, and the names of the files whose content counts.
+/// Returns what is in the key from outside: the replaced parameters, and the names of files that count by content.
 fn key(bench: &Bench) -> (BTreeMap<&'static str, Option<String>>, Vec<String>) {
     let identity = bench.identity().unwrap();
     let params = identity.params.into_iter().map(|(name, value)| (name, value.map(|v| v.to_string()))).collect();
@@ -313,7 +313,7 @@ fn key(bench: &Bench) -> (BTreeMap<&'static str, Option<String>>, Vec<String>) {
 }
 
 #[test]
-fn a_pinned_mirror_keeps_the_key_and_the_outputs() {
+fn pinned_mirror_keeps_key_and_outputs() {
     let zip = rte_zip();
     let server = serving(zip.clone());
     let pinned = source(&server.url, &[("rte", pin("RTE.zip", &zip)), ("cb", pin("CB.zip", b"other"))]);
@@ -332,7 +332,7 @@ fn a_pinned_mirror_keeps_the_key_and_the_outputs() {
     }
     assert!(outcome.notes[0].starts_with("`s` was read from the mirror"), "{:?}", outcome.notes);
 
-    // Pins of other tasks do not count, this one's does.
+    // Only the pin of this task is in the key.
     let one = rte(source(&server.url, &[("rte", pin("RTE.zip", &zip))]));
     assert_eq!(key(&one), key(&net));
     let other = rte(source(&server.url, &[("rte", pin("RTE.zip", b"x"))]));
@@ -345,7 +345,7 @@ fn a_pinned_mirror_keeps_the_key_and_the_outputs() {
 }
 
 #[test]
-fn an_unpinned_mirror_is_in_the_key() {
+fn unpinned_mirror_is_in_the_key() {
     let mut bench = rte(source("https://example.invalid/v2", &[]));
     let without = key(&bench);
     assert!(without.1.is_empty());
@@ -357,7 +357,7 @@ fn an_unpinned_mirror_is_in_the_key() {
 }
 
 #[test]
-fn an_unpacked_mirror_of_a_pinned_archive_needs_a_word() {
+fn unpacked_mirror_of_a_pinned_archive_needs_verify_false() {
     let pinned = source("https://example.invalid/v2", &[("rte", pin("RTE.zip", b"x"))]);
     let mut bench = rte(pinned.clone());
     write(&bench.dir.path().join("mirror/RTE/train.jsonl"), TRAIN);
@@ -377,7 +377,7 @@ fn an_unpacked_mirror_of_a_pinned_archive_needs_a_word() {
 }
 
 #[test]
-fn local_files_count_by_content_not_by_place() {
+fn local_files_count_by_content_not_by_path() {
     let local = |folder: &str| {
         let bench = rte(source(&format!("file:{folder}"), &[]));
         write(&bench.base().join(folder).join("RTE/train.jsonl"), TRAIN);
@@ -392,7 +392,7 @@ fn local_files_count_by_content_not_by_place() {
 }
 
 #[test]
-fn a_local_file_is_checked_against_its_pin_too() {
+fn local_file_is_checked_against_its_pin() {
     let mut bench = rte(source("file:.", &[("rte", pin("RTE.zip", b"another"))]));
     write(&bench.base().join("RTE.zip"), rte_zip());
     assert_eq!(fails(&mut bench).message, "`RTE.zip` is not what source `s` pins");
@@ -402,7 +402,7 @@ fn a_local_file_is_checked_against_its_pin_too() {
 }
 
 #[test]
-fn a_local_file_is_what_its_key_counts_or_is_told() {
+fn local_file_that_differs_from_its_key_is_refused() {
     let mut bench = of("files", source("file:data", &[]));
     let path = bench.base().join("data/a.txt");
     write(&path, "text");
@@ -411,18 +411,18 @@ fn a_local_file_is_what_its_key_counts_or_is_told() {
         bench.sources.insert(path.clone(), counted);
     };
     let signature = Signature::at(&path).unwrap();
-    // Nothing speaks for it: it is hashed.
+    // Without a remembered signature, the file is hashed.
     counted(&mut bench, "text", None);
     bench.run().unwrap();
     counted(&mut bench, "other", None);
     let diag = fails(&mut bench);
     assert_eq!(diag.message, "`a.txt` changed after its key was made");
     assert_eq!(diag.notes, [format!("counted {}, read {}", Digest::of(b"other"), Digest::of(b"text"))]);
-    // Its signature speaks for it: it is believed.
+    // With an unchanged signature, the file is trusted.
     counted(&mut bench, "other", signature);
     bench.run().unwrap();
     assert_eq!(fetched(&bench).files["a.txt"].blake3, Digest::of(b"other"));
-    // It has another signature by now.
+    // With a changed signature, it is hashed.
     write(&path, "longer");
     assert_eq!(fails(&mut bench).message, "`a.txt` changed after its key was made");
     counted(&mut bench, "longer", signature);
@@ -430,7 +430,7 @@ fn a_local_file_is_what_its_key_counts_or_is_told() {
 }
 
 #[test]
-fn wrong_parameters() {
+fn invalid_parameters_are_refused() {
     let wrong = |name: &str, value: Value| {
         let mut bench = rte(source("file:.", &[]));
         bench.set(name, value);
@@ -518,7 +518,7 @@ fn on_disk(files: &BTreeMap<String, Vec<u8>>) -> Bench {
 }
 
 #[test]
-fn a_checkpoint_from_a_folder() {
+fn checkpoint_is_read_from_a_folder() {
     let mut bench = on_disk(&checkpoint());
     bench.run().unwrap();
     assert_eq!(
@@ -537,7 +537,7 @@ fn a_checkpoint_from_a_folder() {
 
 /// The shards that `torch.save` wrote, with their own index.
 #[test]
-fn a_checkpoint_in_pytorchs_own_format() {
+fn checkpoint_is_read_in_pytorch_format() {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torch_files/t5_sharded");
     let names = [
         "config.json",
@@ -568,7 +568,7 @@ fn a_checkpoint_in_pytorchs_own_format() {
 }
 
 #[test]
-fn a_checkpoint_from_a_server_that_is_asked_for_the_usual_names() {
+fn checkpoint_on_a_server_is_found_by_usual_names() {
     let server = serving_all(checkpoint());
     let mut bench = of("checkpoint", source(&server.url, &[]));
     let outcome = bench.run().unwrap();
@@ -579,7 +579,7 @@ fn a_checkpoint_from_a_server_that_is_asked_for_the_usual_names() {
 }
 
 #[test]
-fn a_checkpoint_with_the_files_that_the_source_names() {
+fn checkpoint_has_the_files_that_the_source_names() {
     let all = checkpoint();
     let server = serving_all(all.clone());
     let files: Vec<(&str, Value)> = ["config.json", "model.safetensors"].map(|n| (n, pin(n, &all[n]))).into();
@@ -592,7 +592,7 @@ fn a_checkpoint_with_the_files_that_the_source_names() {
 }
 
 #[test]
-fn a_sharded_checkpoint_is_fetched_whole() {
+fn sharded_checkpoint_is_downloaded_completely() {
     let server = serving_all(sharded());
     let mut net = of("checkpoint", source(&server.url, &[]));
     net.run().unwrap();
@@ -608,7 +608,7 @@ fn a_sharded_checkpoint_is_fetched_whole() {
 }
 
 #[test]
-fn a_sharded_checkpoint_that_is_not_whole() {
+fn incomplete_sharded_checkpoint_is_refused() {
     let two = "model-00002-of-00002.safetensors";
     let mut files = sharded();
     files.remove(two);
@@ -625,7 +625,7 @@ fn a_sharded_checkpoint_that_is_not_whole() {
 }
 
 #[test]
-fn a_checkpoint_in_an_archive() {
+fn checkpoint_is_read_from_an_archive() {
     let all = checkpoint();
     let inside: Vec<(String, &[u8])> = all.iter().map(|(n, b)| (format!("t5/{n}"), b.as_slice())).collect();
     let inside: Vec<(&str, &[u8])> = inside.iter().map(|(n, b)| (n.as_str(), *b)).collect();
@@ -637,7 +637,7 @@ fn a_checkpoint_in_an_archive() {
 }
 
 #[test]
-fn files_that_are_not_what_they_are_called() {
+fn misnamed_files_are_refused() {
     let with = |name: &str, bytes: &[u8]| {
         let mut files = checkpoint();
         files.insert(name.to_owned(), bytes.to_vec());
@@ -662,7 +662,7 @@ fn files_that_are_not_what_they_are_called() {
 }
 
 #[test]
-fn a_wrong_file_is_to_be_replaced_here_and_looked_up_where_it_was_fetched() {
+fn help_for_a_wrong_file_depends_on_its_origin() {
     let mut files = checkpoint();
     files.insert("config.json".to_owned(), b"<!DOCTYPE html>".to_vec());
     let here = fails(&mut on_disk(&files));
@@ -678,7 +678,7 @@ fn a_wrong_file_is_to_be_replaced_here_and_looked_up_where_it_was_fetched() {
 }
 
 #[test]
-fn the_reference_models_are_checkpoints() {
+fn reference_models_are_valid_checkpoints() {
     let Some(dir) = golden::dir("t5") else { return };
     for model in golden::folders(&dir) {
         let mut bench = of("checkpoint", source(&format!("file:{}", model.display()), &[]));
@@ -688,7 +688,7 @@ fn the_reference_models_are_checkpoints() {
 }
 
 #[test]
-fn a_tokenizer_alone() {
+fn tokenizer_is_downloaded_without_a_model() {
     let server = serving_all(checkpoint());
     let mut bench = of("tokenizer", source(&server.url, &[]));
     bench.run().unwrap();
@@ -707,7 +707,7 @@ fn a_tokenizer_alone() {
 // Files as they are.
 
 #[test]
-fn any_files() {
+fn any_files_are_downloaded() {
     let mut bench = of("files", source("file:data", &[]));
     write(&bench.base().join("data/a.txt"), "1");
     write(&bench.base().join("data/sub/b.txt"), "2");
@@ -724,7 +724,7 @@ fn any_files() {
 }
 
 #[test]
-fn every_output_is_declared() {
+fn every_output_of_download_is_declared() {
     let declared: Params = KIND.outputs.iter().map(|o| (o.name.to_owned(), text(o.doc))).collect();
     for name in SHARDED {
         let matches = declared.keys().any(|pattern| match pattern.split_once('*') {

@@ -1,4 +1,4 @@
-//! What an ELF file needs. Used by the tests of both crates.
+//! Reads the libraries that an ELF file needs. Used by the tests of both crates.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub fn needed(path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Those of the names that are libtorch's or CUDA's.
+/// Returns the names of libtorch's and CUDA's libraries.
 pub fn torch(needs: &[String]) -> Vec<&String> {
     needs.iter().filter(|name| name.contains("torch") || name.contains("c10") || name.contains("cuda")).collect()
 }

@@ -1,4 +1,4 @@
-//! What is kept under `examples/` is what the stages make, and holds nothing twice.
+//! The files in `examples/` are those that the stages make, without duplicates.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn example(path: &str) -> String {
 }
 
 #[test]
-fn rows_are_those_that_the_generator_makes() {
+fn kept_rows_equal_the_generated_ones() {
     for task in synth::TASKS {
         for split in [Split::Train, Split::Val, Split::Test] {
             let made: String = synth::generate(task, split, ROWS, SEED).iter().map(|row| format!("{row}\n")).collect();
@@ -26,10 +26,10 @@ fn rows_are_those_that_the_generator_makes() {
     }
 }
 
-/// The backbone saw texts of `Split::Pretrain` alone (shown beside the generator); here: no text of a kept file is of that split,
-/// and none is in two files of different splits, whatever the task.
+/// The backbone was trained only on texts of `Split::Pretrain` (tested beside the generator). No text of a kept file is in that
+/// split, and none is in files of two different splits, over all tasks.
 #[test]
-fn no_text_was_pretrained_on_or_is_in_two_splits() {
+fn no_text_is_in_pretraining_or_in_two_splits() {
     let texts = |split: Split| -> BTreeSet<String> {
         let mut texts = BTreeSet::new();
         for task in synth::TASKS {
@@ -50,12 +50,12 @@ fn no_text_was_pretrained_on_or_is_in_two_splits() {
 }
 
 #[test]
-fn the_tokenizer_is_that_of_the_language() {
+fn kept_tokenizer_equals_the_generated_one() {
     assert_eq!(example("tiny_t5/tokenizer.json"), synth::tokenizer::tokenizer_json().to_string());
 }
 
 #[test]
-fn the_backbone_is_small_and_says_where_it_is_from() {
+fn kept_backbone_is_small_and_has_an_origin() {
     let weights = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/tiny_t5/model.safetensors");
     assert!(fs::metadata(weights).unwrap().len() < 4 << 20);
     let backbone: serde_json::Value = serde_json::from_str(&example("tiny_t5/backbone.json")).unwrap();

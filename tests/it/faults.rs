@@ -1,6 +1,5 @@
-//! Faults at every step by which the store is written: the process is killed there, or the step fails as on a full disk. Then
-//! the same is asked again, and all must be as if nothing had been: nothing lost, nothing wrong used, the same bytes, and
-//! after a gc nothing left over.
+//! Faults at every step that writes the store: the process is killed, or the step fails as on a full disk. Then the command
+//! runs again. Nothing may be lost, no damaged file may be used, the bytes must be equal, and nothing may be left after a gc.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +10,7 @@ use dpt::base::fault::POINTS;
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// One node that takes long enough to be synced, with files enough to be synced by several threads, and two that do not.
+/// One node that is slow enough to be synced, with enough files for several threads, and two that are not.
 const PIPELINE: &str = r#"
 schema = 1
 
@@ -40,7 +39,7 @@ format = "files"
 file = ["one.txt", "two.txt"]
 "#;
 
-/// Something that is asked of `dpt`, and the state of the store before it.
+/// A command, and the state of the store before it.
 struct Scenario {
     name: &'static str,
     prepare: fn(&Sandbox),
@@ -67,7 +66,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// A result with a flipped byte, and no memo that would notice by its time.
+/// A result with a flipped byte, and an index that cannot notice it.
 fn damage(sandbox: &Sandbox) {
     sandbox.dpt(RUN).code(0);
     let object = object(sandbox, b"22");
@@ -76,7 +75,7 @@ fn damage(sandbox: &Sandbox) {
     fs::remove_file(store(sandbox).join("index")).unwrap();
 }
 
-/// A store with results that nobody needs any more, and with what dead processes leave.
+/// A store with unused results and leftovers of dead processes.
 fn litter(sandbox: &Sandbox) {
     sandbox.write("data/one.txt", "old");
     sandbox.dpt(RUN).code(0);
@@ -124,10 +123,10 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What a run ends in: results under their own names, and the objects.
+/// Returns the copied results and the objects.
 fn outcome(sandbox: &Sandbox) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
     let mut results = files(&sandbox.path().join("cache/results"));
-    // Stamps hold the times of the copies.
+    // Stamps have the times of the copies.
     results.retain(|name, _| !name.ends_with("/.key"));
     let objects = files(&store(sandbox).join("objects"));
     for (name, bytes) in &objects {
@@ -136,7 +135,7 @@ fn outcome(sandbox: &Sandbox) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
     (results, objects.into_keys().collect())
 }
 
-/// A sandbox with all that is in another.
+/// A copy of a sandbox.
 fn copy(of: &Sandbox) -> Sandbox {
     fn below(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
@@ -154,12 +153,12 @@ fn copy(of: &Sandbox) -> Sandbox {
     sandbox
 }
 
-/// Does what the scenario asks with a fault.
+/// Runs the command of the scenario with a fault.
 fn disturbed(sandbox: &Sandbox, scenario: &Scenario, fault: &str) -> Ran {
     sandbox.ran(sandbox.command(scenario.args).env("DPT_FAULT", fault))
 }
 
-/// Asks again, undisturbed, and holds that nothing is lost, wrong or left over.
+/// Runs the command again without a fault, and checks that nothing is lost, wrong or left over.
 fn mended(
     sandbox: &Sandbox,
     scenario: &Scenario,
@@ -183,7 +182,7 @@ fn mended(
     told(sandbox.dpt(&["run", "faults.toml", "--check"]));
 }
 
-/// The points that a scenario reaches, with how often.
+/// Returns the fault points that a scenario reaches, with counts.
 fn reached(scenario: &Scenario, prepared: &Sandbox) -> BTreeMap<String, usize> {
     let sandbox = copy(prepared);
     let log = sandbox.path().join("log");
@@ -195,7 +194,7 @@ fn reached(scenario: &Scenario, prepared: &Sandbox) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What every scenario must end in: an undisturbed first run.
+/// Returns the expected outcome: that of an undisturbed first run.
 fn undisturbed() -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
     let sandbox = sandbox();
     sandbox.dpt(RUN).code(0);
@@ -203,7 +202,7 @@ fn undisturbed() -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
 }
 
 #[test]
-fn a_kill_or_a_full_disk_at_any_step_loses_nothing_and_leaves_nothing_wrong() {
+fn kill_or_full_disk_at_any_step_loses_nothing() {
     let expected = undisturbed();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for scenario in SCENARIOS {
@@ -240,7 +239,7 @@ fn a_kill_or_a_full_disk_at_any_step_loses_nothing_and_leaves_nothing_wrong() {
 }
 
 #[test]
-fn an_export_that_was_disturbed_leaves_the_old_archive_whole() {
+fn disturbed_export_keeps_the_old_archive() {
     let sandbox = sandbox();
     sandbox.dpt(RUN).code(0);
     sandbox.dpt(&["cache", "export", "out.tar", "one"]).code(0);

@@ -1,4 +1,4 @@
-//! Fetching over HTTP against a server that misbehaves.
+//! Downloads over HTTP from servers that misbehave.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,12 +15,12 @@ use url::Url;
 
 use crate::support::http::{Reply, Request, Server};
 
-/// Keeps what it is told, and ends the work on request.
+/// Records progress and notes, and can interrupt the download.
 #[derive(Default)]
 pub struct Listener {
     pub notes: Mutex<Vec<String>>,
     last: Mutex<Option<(String, u64, Option<u64>)>>,
-    /// Ends at the first progress of so many bytes.
+    /// Interrupts at the first progress of this many bytes.
     end_at: Option<u64>,
     end: AtomicBool,
 }
@@ -42,13 +42,13 @@ impl Watch for Listener {
     }
 }
 
-/// As patient as the real one, but in milliseconds.
+/// The real retry policy, in milliseconds.
 fn policy() -> Policy {
     let ms = Duration::from_millis;
     Policy { tries: 3, first_delay: ms(1), longest_delay: ms(4), connect: ms(5000), silence: ms(5000) }
 }
 
-/// One file to be fetched from a server, and all that came of it.
+/// A file to download from a server.
 pub struct Case {
     pub server: Server,
     dir: TempDir,
@@ -102,7 +102,7 @@ impl Case {
         assert!(std::fs::read(self.to()).unwrap() == body);
     }
 
-    /// Where each request began.
+    /// Returns the start of each request's range.
     pub fn starts(&self) -> Vec<Option<u64>> {
         self.server.requests().iter().map(|r| r.from).collect()
     }
@@ -113,7 +113,7 @@ pub fn body() -> Vec<u8> {
 }
 
 #[test]
-fn a_file_comes_in_one_request() {
+fn file_is_fetched_in_one_request() {
     let case = Case::new(|r| Reply::file(r, &body(), "\"1\""));
     case.brings(&body());
     assert_eq!(case.starts(), [None]);
@@ -123,7 +123,7 @@ fn a_file_comes_in_one_request() {
 }
 
 #[test]
-fn a_broken_connection_goes_on_where_it_broke() {
+fn broken_connection_resumes() {
     let case = Case::new(|r| {
         let reply = Reply::file(r, &body(), "\"1\"");
         if r.number < 2 { reply.cut_at(400_000) } else { reply }
@@ -137,7 +137,7 @@ fn a_broken_connection_goes_on_where_it_broke() {
 }
 
 #[test]
-fn an_interrupted_download_goes_on_in_the_next_run() {
+fn interrupted_download_resumes_in_the_next_run() {
     let mut case = Case::new(|r| Reply { pause: Duration::from_millis(1), ..Reply::file(r, &body(), "\"1\"") });
     case.listener.end_at = Some(200_000);
     assert_eq!(case.fetch().unwrap_err().class, Class::Interrupted);
@@ -149,7 +149,7 @@ fn an_interrupted_download_goes_on_in_the_next_run() {
 }
 
 #[test]
-fn a_file_that_changed_meanwhile_is_fetched_whole() {
+fn changed_file_is_fetched_again() {
     let other: Vec<u8> = body().iter().rev().copied().collect();
     let served = other.clone();
     let case = Case::new(move |r| match r.number {
@@ -161,7 +161,7 @@ fn a_file_that_changed_meanwhile_is_fetched_whole() {
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_sends_all_again() {
+fn server_without_ranges_sends_the_file_again() {
     let case = Case::new(|r| {
         let reply = Reply::ok(body()).header("ETag", "\"1\"");
         if r.number == 0 { reply.cut_at(500_000) } else { reply }
@@ -171,7 +171,7 @@ fn a_server_that_knows_no_ranges_sends_all_again() {
 }
 
 #[test]
-fn a_server_that_sends_another_range_is_asked_again() {
+fn wrong_range_is_requested_again() {
     let case = Case::new(|r| match r.number {
         0 => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
         1 => Reply { status: 206, body: body(), ..Reply::default() }
@@ -183,15 +183,15 @@ fn a_server_that_sends_another_range_is_asked_again() {
 }
 
 #[test]
-fn what_could_be_of_another_file_is_not_continued() {
-    // Neither ETag nor date nor pin: the beginning proves nothing.
+fn part_of_a_possibly_different_file_is_not_resumed() {
+    // Without ETag, date and pin, the part cannot be verified.
     let case = Case::new(|r| if r.number == 0 { Reply::ok(body()).cut_at(500_000) } else { Reply::ok(body()) });
     case.brings(&body());
     assert_eq!(case.starts(), [None, None]);
 }
 
 #[test]
-fn a_pin_makes_any_beginning_safe() {
+fn pinned_file_resumes_any_part() {
     let no_etag = |r: &Request, body: &[u8]| {
         let mut reply = Reply::file(r, body, "");
         reply.headers.retain(|(name, _)| name != "ETag");
@@ -202,7 +202,7 @@ fn a_pin_makes_any_beginning_safe() {
     case.brings(&body());
     assert_eq!(case.starts(), [None, Some(500_000)]);
 
-    // The beginning was of another file: found by the digest at the end, and fetched whole once more.
+    // The part was of another file. The final digest shows it, and the file is fetched again.
     let mixed = move |r: &Request| match r.number {
         0 => no_etag(r, &vec![0; body().len()]).cut_at(500_000),
         _ => no_etag(r, &body()),
@@ -213,7 +213,7 @@ fn a_pin_makes_any_beginning_safe() {
 }
 
 #[test]
-fn what_is_all_there_is_not_fetched_again() {
+fn complete_file_is_not_fetched_again() {
     let case = Case::new(|r| Reply::file(r, &body(), "\"1\"")).pinned(&body());
     case.brings(&body());
     case.brings(&body());
@@ -234,7 +234,7 @@ fn what_is_all_there_is_not_fetched_again() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again() {
+fn busy_server_is_asked_again() {
     let case = Case::new(|r| match r.number {
         0 => Reply::status(503).header("Retry-After", "0"),
         1 => Reply::status(429),
@@ -262,7 +262,7 @@ fn retry_after_is_honoured() {
 }
 
 #[test]
-fn a_server_that_stays_busy_is_given_up() {
+fn busy_server_fails_after_some_attempts() {
     let case = Case::new(|_| Reply::status(500));
     let diag = case.fetch().unwrap_err();
     assert_eq!(diag.class, Class::Environment);
@@ -273,7 +273,7 @@ fn a_server_that_stays_busy_is_given_up() {
 }
 
 #[test]
-fn what_is_kept_is_told_when_a_download_is_given_up() {
+fn failed_download_reports_the_kept_part() {
     let case = Case::new(|r| match r.number {
         0 => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
         _ => Reply::status(502),
@@ -283,7 +283,7 @@ fn what_is_kept_is_told_when_a_download_is_given_up() {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn missing_file_on_a_server_is_an_error() {
     let case = Case::new(|_| Reply::status(404));
     assert_eq!(case.fetch_if_there().unwrap(), None);
     let diag = case.fetch().unwrap_err();
@@ -296,7 +296,7 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_and_no_token_for_strangers() {
+fn forbidden_file_is_an_error_and_gets_no_foreign_token() {
     let case = Case::new(|_| Reply::status(401));
     let diag = case.fetch().unwrap_err();
     assert_eq!(diag.message, "cannot fetch `f.bin`: the server says 401 (Unauthorized)");
@@ -306,7 +306,7 @@ fn a_file_that_may_not_be_read_and_no_token_for_strangers() {
 }
 
 #[test]
-fn an_announced_size_that_differs_ends_it_before_anything_is_read() {
+fn wrong_announced_size_fails_before_reading() {
     let case = Case::new(|r| Reply::file(r, &body(), "\"1\"")).pinned(b"something small");
     let diag = case.fetch().unwrap_err();
     assert_eq!(diag.message, "`f.bin` has not the size that source `s` pins");
@@ -315,7 +315,7 @@ fn an_announced_size_that_differs_ends_it_before_anything_is_read() {
 }
 
 #[test]
-fn other_content_is_refused_and_not_kept() {
+fn wrong_content_is_refused_and_not_kept() {
     let case = Case::new(|r| Reply::file(r, &vec![1; body().len()], "\"1\"")).pinned(&body());
     let diag = case.fetch().unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Stage, "`f.bin` is not what source `s` pins"));
@@ -325,7 +325,7 @@ fn other_content_is_refused_and_not_kept() {
 }
 
 #[test]
-fn a_body_without_end_is_cut_at_the_pinned_size() {
+fn endless_body_is_cut_at_the_pinned_size() {
     let case = Case::new(|_| Reply { unsized_body: true, ..Reply::ok(body()) }).pinned(b"something small");
     let diag = case.fetch().unwrap_err();
     assert_eq!(diag.message, "cannot fetch `f.bin`: the server sent more than the whole file");
@@ -345,7 +345,7 @@ fn redirects_are_followed_but_not_in_circles() {
 }
 
 #[test]
-fn a_silent_server_does_not_keep_an_interruption_waiting() {
+fn silent_server_does_not_delay_an_interrupt() {
     let mut case = Case::new(|_| Reply { pause: Duration::from_secs(60), ..Reply::ok(body()) });
     case.policy.silence = Duration::from_secs(60);
     let start = Instant::now();
@@ -361,7 +361,7 @@ fn a_silent_server_does_not_keep_an_interruption_waiting() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_asked_again() {
+fn silent_server_is_asked_again() {
     let mut case = Case::new(|r| {
         let pause = if r.number == 0 { Duration::from_secs(60) } else { Duration::ZERO };
         Reply { pause, ..Reply::file(r, &body(), "\"1\"") }
@@ -373,7 +373,7 @@ fn a_server_that_falls_silent_is_asked_again() {
 }
 
 #[test]
-fn a_server_without_tls_is_no_secure_server() {
+fn https_needs_tls() {
     let case = Case::new(|_| Reply::ok(body()));
     let url = Url::parse(&case.server.url.replace("http://", "https://")).unwrap();
     let to = case.dir.path().join("x");
@@ -384,7 +384,7 @@ fn a_server_without_tls_is_no_secure_server() {
 }
 
 #[test]
-fn nobody_listens() {
+fn refused_connection_is_an_error() {
     let case = Case::new(|_| Reply::status(200));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = Url::parse(&format!("http://{free}/x")).unwrap();
@@ -395,7 +395,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_full_disk_and_a_place_that_cannot_be_written() {
+fn full_disk_and_unwritable_folder_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("from");
     std::fs::write(&from, body()).unwrap();

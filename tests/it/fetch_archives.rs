@@ -1,4 +1,4 @@
-//! Unpacking archives that mean harm, and archives of other programs.
+//! Unpacks malicious archives, and archives of other programs.
 
 use dpt::base::diag::Diag;
 use dpt::fetch::archive::{self, Limits};
@@ -18,7 +18,7 @@ fn unpack(name: &str, bytes: &[u8], limits: &Limits) -> (TempDir, Result<Vec<Str
     (dir, names)
 }
 
-/// The message of an archive that is refused; nothing was written outside.
+/// Returns the message of a refused archive. Checks that nothing was written outside.
 fn refused(name: &str, bytes: &[u8]) -> String {
     let (dir, names) = unpack(name, bytes, &Limits::default());
     let mut outside: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -29,7 +29,7 @@ fn refused(name: &str, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_format_gives_its_files() {
+fn every_archive_format_is_unpacked() {
     let files: &[(&str, &[u8])] = &[("a/x.txt", b"one"), ("a/b/y.txt", b""), ("z", b"three")];
     let (zip, tar) = (pack::zip(files), pack::tar(files));
     for (name, bytes) in
@@ -47,7 +47,7 @@ fn every_format_gives_its_files() {
 }
 
 #[test]
-fn members_that_would_lie_outside() {
+fn members_outside_the_folder_are_refused() {
     let evil: &[(&str, &[u8])] = &[("good", b"1"), ("../evil", b"2")];
     let message = "archive `f.zip` is refused: its member `../evil` would lie outside its folder";
     assert_eq!(refused("f.zip", &pack::zip(evil)), message);
@@ -60,14 +60,14 @@ fn members_that_would_lie_outside() {
 }
 
 #[test]
-fn links_that_lead_outside() {
+fn links_to_outside_are_refused() {
     use tar::EntryType::{Char, Link, Symlink};
     for (target, kind) in [("../../etc", Symlink), ("/etc/passwd", Symlink), ("../x", Link), ("b/../../../x", Symlink)]
     {
         let message = refused("f.tar", &pack::tar_link("a/link", target, kind));
         assert_eq!(message, format!("archive `f.tar` is refused: its link `a/link` leads outside, to `{target}`"));
     }
-    // One that stays inside is no harm, but it is no file either.
+    // A link that stays inside is harmless, but is not a file.
     let inside = pack::tar_link("a/link", "../b", Symlink);
     let message = "archive `f.tar` is refused: its member `a/link` is a link or a device, not a file";
     assert_eq!(refused("f.tar", &inside), message);
@@ -80,7 +80,7 @@ fn links_that_lead_outside() {
 }
 
 #[test]
-fn archives_that_are_cut_short() {
+fn truncated_archives_are_refused() {
     let noise: Vec<u8> = (0..50_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
     let files: &[(&str, &[u8])] = &[("a", &noise), ("b", &noise)];
     let (zip, tar) = (pack::zip(files), pack::tar(files));
@@ -96,7 +96,7 @@ fn archives_that_are_cut_short() {
 }
 
 #[test]
-fn a_flipped_byte_is_seen() {
+fn flipped_byte_is_detected() {
     let files: &[(&str, &[u8])] = &[("a", &[7; 5000])];
     let mut tgz = pack::gz(&pack::tar(files));
     let at = tgz.len() - 6;
@@ -109,7 +109,7 @@ fn a_flipped_byte_is_seen() {
 }
 
 #[test]
-fn archives_that_would_fill_the_disk() {
+fn archives_above_the_limits_are_refused() {
     let small = Limits { members: 100, bytes: 1 << 20, file: 1 << 20, ratio: 1000, small: 1 << 20 };
     let zeros = vec![0u8; 2 << 20];
     let files: &[(&str, &[u8])] = &[("a", &zeros)];
@@ -121,7 +121,7 @@ fn archives_that_would_fill_the_disk() {
         assert_eq!(names.unwrap_err().message, format!("archive `{name}` {too_large}"));
         assert!(!dir.path().join("in/side/a").exists(), "announced, so refused before it is written");
     }
-    // Not announced, or announced wrong: refused on the way.
+    // Sizes that are missing or wrong are noticed while unpacking.
     let (_dir, names) = unpack("f.gz", &pack::gz(&zeros), &small);
     assert!(names.unwrap_err().message.contains("is refused: it would unpack to"));
     let mut liar = pack::zip(files);
@@ -132,13 +132,13 @@ fn archives_that_would_fill_the_disk() {
     let (dir, names) = unpack("f.zip", &liar, &small);
     names.unwrap_err();
     assert!(std::fs::metadata(dir.path().join("in/side/a")).map_or(0, |m| m.len()) <= 1 << 20);
-    // 300 times its own size is more than data and weights ever pack by.
+    // Data and weights never compress by a factor of 300.
     let (_dir, names) = unpack("f.gz", &pack::gz(&zeros), &Limits { small: 0, ratio: 300, ..Limits::default() });
     assert!(names.unwrap_err().message.contains("the limit for its size is"));
 }
 
 #[test]
-fn a_size_that_cannot_be() {
+fn impossible_size_is_refused() {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append(&pack::tar_header("a", 1 << 32, tar::EntryType::Regular), &b"x"[..]).unwrap();
     let message = refused("f.tar", &builder.into_inner().unwrap());
@@ -149,7 +149,7 @@ fn a_size_that_cannot_be() {
 }
 
 #[test]
-fn too_many_members_and_members_that_come_twice() {
+fn too_many_and_repeated_members_are_refused() {
     let names: Vec<String> = (0..20).map(|i| format!("f{i}")).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|n| (n.as_str(), &b""[..])).collect();
     let few = Limits { members: 10, ..Limits::default() };
@@ -168,7 +168,7 @@ fn too_many_members_and_members_that_come_twice() {
 }
 
 #[test]
-fn names_are_compared_over_all_members_wanted_or_not() {
+fn member_names_must_differ_in_the_whole_archive() {
     let message = |name: &str, bytes: &[u8]| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
@@ -200,7 +200,7 @@ fn names_are_compared_over_all_members_wanted_or_not() {
 }
 
 #[test]
-fn a_member_with_two_names_is_refused() {
+fn member_with_two_names_is_refused() {
     // Programs that read a zip archive from its beginning see another name than those that read its directory.
     let mut zip = pack::zip(&[("train", b"1"), ("other", b"2")]);
     let at = zip.windows(4).position(|w| w == b"PK\x03\x04").unwrap() + 30;
@@ -212,7 +212,7 @@ fn a_member_with_two_names_is_refused() {
 }
 
 #[test]
-fn a_zip_archive_that_is_not_read_is_reported_for_what_it_is() {
+fn unsupported_zip_archives_are_described() {
     /// Sets two bytes of every header (the first offset) and of every record of the directory (the second one).
     fn patched(zip: &[u8], (header, record): (usize, usize), value: u16) -> Vec<u8> {
         let mut zip = zip.to_vec();
@@ -254,7 +254,7 @@ fn a_zip_archive_that_is_not_read_is_reported_for_what_it_is() {
 }
 
 #[test]
-fn one_member_that_is_too_large() {
+fn too_large_member_is_refused() {
     let files: &[(&str, &[u8])] = &[("a", &[1; 100]), ("b", &[2; 5000])];
     let small = Limits { file: 1000, ..Limits::default() };
     for (name, bytes) in [("f.zip", pack::zip(files)), ("f.tar", pack::tar(files))] {
@@ -274,7 +274,7 @@ fn one_member_that_is_too_large() {
 }
 
 #[test]
-fn who_knows_an_archive_may_allow_it_more() {
+fn unpack_limit_allows_larger_archives() {
     let zeros = vec![0u8; 300 << 20];
     let packed = pack::gz(&zeros);
     assert!(unpack("f.gz", &packed, &Limits::default()).1.unwrap_err().help.unwrap().contains("`unpack_limit`"));
@@ -285,7 +285,7 @@ fn who_knows_an_archive_may_allow_it_more() {
 }
 
 #[test]
-fn what_is_no_archive_is_told_by_what_it_is() {
+fn other_files_are_described_instead_of_unpacked() {
     let notes = |bytes: &[u8]| {
         let diag = unpack("BoolQ.zip", bytes, &Limits::default()).1.unwrap_err();
         assert_eq!(diag.message, "`BoolQ.zip` is not an archive (.zip, .tar, .tar.gz or .gz)");

@@ -10,14 +10,14 @@ use crate::support::pack;
 const USUAL: fn() -> Bounds = Bounds::default;
 
 #[test]
-fn a_file_is_asked_for_as_it_is() {
+fn file_is_requested_without_compression() {
     let case = Case::new(|r| Reply::file(r, &body(), "\"1\""));
     case.brings(&body());
     assert_eq!(case.server.requests()[0].accept_encoding.as_deref(), Some("identity"));
 }
 
 #[test]
-fn an_answer_that_is_packed_unasked_is_unpacked() {
+fn gzip_response_is_unpacked() {
     let packed = |r: &crate::support::http::Request| match r.number {
         0 => Reply::ok(pack::gz(&body())).header("Content-Encoding", "gzip").header("ETag", "\"1\"").cut_at(5000),
         _ => Reply::ok(pack::gz(&body())).header("Content-Encoding", "GZip").header("ETag", "\"1\""),
@@ -31,7 +31,7 @@ fn an_answer_that_is_packed_unasked_is_unpacked() {
 }
 
 #[test]
-fn a_packed_answer_that_is_cut_or_damaged_is_not_taken() {
+fn damaged_gzip_response_is_refused() {
     for wrong in [pack::gz(&body())[..100_000].to_vec(), [pack::gz(b"abc"), b"tail".to_vec()].concat(), b"abc".to_vec()]
     {
         let case = Case::new(move |r| match r.number {
@@ -44,7 +44,7 @@ fn a_packed_answer_that_is_cut_or_damaged_is_not_taken() {
 }
 
 #[test]
-fn a_small_answer_that_unpacks_to_very_much_is_refused() {
+fn gzip_bomb_is_refused() {
     let zeros = pack::gz(&vec![0; 100_000_000]);
     assert!(zeros.len() < 100_000);
     let bomb = zeros.clone();
@@ -66,7 +66,7 @@ fn a_small_answer_that_unpacks_to_very_much_is_refused() {
 }
 
 #[test]
-fn another_packing_is_reported_and_a_packed_file_is_left_packed() {
+fn other_encodings_are_refused_and_gz_files_kept() {
     let case = Case::new(|_| Reply::ok(body()).header("Content-Encoding", "br"));
     assert_eq!(
         case.fetch().unwrap_err().message,
@@ -80,7 +80,7 @@ fn another_packing_is_reported_and_a_packed_file_is_left_packed() {
 }
 
 #[test]
-fn a_file_without_a_pin_has_a_limit() {
+fn unpinned_file_has_a_size_limit() {
     // Announced: refused before anything is read. The connection stays open, and nobody waits for it.
     let bounds = Bounds { announced: 1_000_000, open: 100_000, ..USUAL() };
     let case = Case::new(|_| Reply::ok(body())).bounded(bounds);
@@ -99,7 +99,7 @@ fn a_file_without_a_pin_has_a_limit() {
 }
 
 #[test]
-fn a_download_of_unknown_size_leaves_room_on_the_disk() {
+fn download_of_unknown_size_leaves_free_space() {
     let long = vec![7; 40 << 20];
     let served = long.clone();
     let case = Case::new(move |_| Reply { unsized_body: true, ..Reply::ok(served.clone()) });
@@ -111,7 +111,7 @@ fn a_download_of_unknown_size_leaves_room_on_the_disk() {
 }
 
 #[test]
-fn a_file_that_is_larger_than_the_disk_is_refused_before_it_comes() {
+fn file_larger_than_the_disk_is_refused() {
     let case = Case::new(|_| Reply::ok(body()).header("Content-Length", (1u64 << 60).to_string()));
     let case = case.bounded(Bounds { announced: u64::MAX, ..USUAL() });
     let diag = case.fetch().unwrap_err();

@@ -36,7 +36,7 @@ fn after_a_change(first: &[(&'static str, &'static str)], answer: impl Fn(&Reque
 }
 
 #[test]
-fn the_rest_of_another_version_is_thrown_away() {
+fn rest_of_another_version_is_discarded() {
     let tag = ("ETag", "\"old\"");
     let same_tag = |r: &Request| rest(r, &newer()).header("ETag", "\"old\"");
     // The date, the ETag or the size is another; or the 206 has not the validator that the first answer had.
@@ -52,7 +52,7 @@ fn the_rest_of_another_version_is_thrown_away() {
 }
 
 #[test]
-fn a_weak_validator_continues_nothing() {
+fn weak_validator_does_not_resume() {
     let weak = ("ETag", "W/\"old\"");
     after_a_change(&[weak], |r| rest(r, &newer()).header("ETag", "W/\"old\""));
     after_a_change(&[weak, ("Last-Modified", OLD)], |r| {
@@ -63,7 +63,7 @@ fn a_weak_validator_continues_nothing() {
 }
 
 #[test]
-fn a_part_in_another_form_is_thrown_away() {
+fn malformed_part_is_discarded() {
     let tag = ("ETag", "\"old\"");
     let same = |reply: Reply| reply.header("ETag", "\"old\"");
     let whole = body().len();
@@ -86,7 +86,7 @@ fn a_part_in_another_form_is_thrown_away() {
 }
 
 #[test]
-fn the_same_validator_continues_the_file() {
+fn equal_validator_resumes_the_file() {
     for headers in
         [vec![("ETag", "\"1\"")], vec![("Last-Modified", OLD)], vec![("ETag", "\"1\""), ("Last-Modified", OLD)]]
     {
@@ -102,7 +102,7 @@ fn the_same_validator_continues_the_file() {
 }
 
 #[test]
-fn a_part_from_one_mirror_is_not_continued_by_the_date_of_another() {
+fn date_of_another_mirror_does_not_resume() {
     let case = |headers: &'static [(&'static str, &'static str)]| {
         Case::new(move |r| match (r.path.as_str(), r.from) {
             ("/one", _) => with(Reply::ok(body()), headers).cut_at(500_000),
@@ -125,7 +125,7 @@ fn a_part_from_one_mirror_is_not_continued_by_the_date_of_another() {
 }
 
 #[test]
-fn a_shorter_new_version_does_not_make_a_part_whole() {
+fn shorter_new_version_does_not_complete_a_part() {
     // The new file has just as many bytes as were kept of the old one.
     let case = Case::new(|r| match (r.number, r.from) {
         (0, _) => Reply::file(r, &body(), "\"old\"").cut_at(500_000),
@@ -146,7 +146,7 @@ fn a_shorter_new_version_does_not_make_a_part_whole() {
 }
 
 #[test]
-fn a_part_that_was_not_asked_for_is_not_taken() {
+fn unrequested_part_is_refused() {
     let case = Case::new(|r| match r.number {
         0 => Reply { status: 206, body: newer(), ..Reply::default() }
             .header("Content-Range", format!("bytes 0-{}/{}", newer().len() - 1, newer().len())),
@@ -157,7 +157,7 @@ fn a_part_that_was_not_asked_for_is_not_taken() {
 }
 
 #[test]
-fn a_server_that_sends_less_than_asked_for_is_asked_for_the_rest() {
+fn short_response_is_followed_by_another_request() {
     let case = Case::new(|r| match r.from {
         None => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
         Some(from) => {
@@ -173,7 +173,7 @@ fn a_server_that_sends_less_than_asked_for_is_asked_for_the_rest() {
 }
 
 #[test]
-fn a_server_that_always_breaks_off_at_the_same_byte_is_given_up() {
+fn server_that_stops_at_the_same_byte_fails() {
     let case = Case::new(|r| match r.from {
         None => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
         Some(_) => rest(r, &newer()).header("ETag", "\"2\""),
@@ -183,7 +183,7 @@ fn a_server_that_always_breaks_off_at_the_same_byte_is_given_up() {
 }
 
 #[test]
-fn a_changed_byte_in_what_was_kept_is_found() {
+fn changed_byte_of_a_kept_part_is_detected() {
     for pinned in [false, true] {
         let case = Case::new(|r| match r.number {
             0 => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
@@ -204,7 +204,7 @@ fn a_changed_byte_in_what_was_kept_is_found() {
 }
 
 #[test]
-fn bytes_after_those_that_were_counted_are_cut_off() {
+fn bytes_after_the_counted_ones_are_cut_off() {
     // As a process that is killed leaves it: more bytes than its last note counts.
     let case = Case::new(|r| match r.number {
         0 => Reply::file(r, &body(), "\"1\"").cut_at(500_000),
@@ -229,7 +229,7 @@ fn bytes_after_those_that_were_counted_are_cut_off() {
 }
 
 #[test]
-fn what_cannot_be_continued_is_not_said_to_be_kept() {
+fn part_that_cannot_resume_is_not_reported_as_kept() {
     let lost = "the next run begins anew: the server gives no way to continue what has arrived";
     for headers in [vec![], vec![("ETag", "W/\"1\"")], vec![("ETag", "\"1\""), ("Accept-Ranges", "none")]] {
         let case = Case::new(move |r| match r.number {
@@ -255,7 +255,7 @@ fn what_cannot_be_continued_is_not_said_to_be_kept() {
 }
 
 #[test]
-fn a_part_of_a_file_of_unknown_size_does_not_end_it() {
+fn part_of_a_file_of_unknown_size_is_not_complete() {
     let case = Case::new(|r| match (r.number, r.from) {
         (0, _) => Reply { unsized_body: true, ..Reply::ok([b"a000\r\n", &body()[..0xa000]].concat()) }
             .header("Transfer-Encoding", "chunked")

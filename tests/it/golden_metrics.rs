@@ -91,7 +91,7 @@ fn metrics_agree_with_the_reference() {
 
 /// Whatever counts for a task in the paper's mode has a row above, and the first is what the paper's code selects by.
 #[test]
-fn the_paper_s_mode_of_every_task_is_held_against_the_reference() {
+fn paper_mode_of_every_task_agrees_with_the_reference() {
     let selected = |task: &dyn Task| match task.name() {
         "multirc" => "f1",
         "record" => "answer-f1",
@@ -111,7 +111,7 @@ fn the_paper_s_mode_of_every_task_is_held_against_the_reference() {
 /// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD by the
 /// mean of two, WSC as two classes over all rows, ReCoRD once a query.
 #[test]
-fn the_official_definitions_are_others() {
+fn official_metrics_differ_from_the_paper_code() {
     let suite = |task: &str, mode| Suite::new(task::find(task).unwrap().metrics(mode)).unwrap();
     let [official, paper] = [MetricMode::Official, MetricMode::DptPaper];
     for task in ["cb", "multirc", "record"] {

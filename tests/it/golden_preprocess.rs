@@ -68,7 +68,7 @@ fn extra_fields(example: &Example) -> Json {
 }
 
 #[test]
-fn the_paper_template_writes_what_the_reference_writes() {
+fn paper_template_agrees_with_the_reference() {
     let Some(files) = files() else { return };
     let mut parity = Parity::new("Preprocessing", "preprocess");
     for (stem, lines) in files {
@@ -103,7 +103,7 @@ fn the_paper_template_writes_what_the_reference_writes() {
 }
 
 #[test]
-fn splits_are_laid_out_as_torch_shuffles_them() {
+fn split_order_agrees_with_torch() {
     let Some(dir) = golden::dir("preprocess") else { return };
     let mut parity = Parity::new("Preprocessing", "shuffle");
     let files = golden::list(&dir).into_iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
@@ -122,7 +122,7 @@ fn splits_are_laid_out_as_torch_shuffles_them() {
 }
 
 #[test]
-fn prompts_start_from_the_numbers_that_torch_draws() {
+fn initial_prompts_agree_with_torch() {
     let Some(dir) = golden::dir("dpt_train") else { return };
     let mut parity = Parity::new("Training", "initial");
     for run in golden::folders(&dir) {

@@ -30,7 +30,7 @@ fn tokenizers() -> Option<[(&'static str, Tokenizer); 2]> {
 }
 
 #[test]
-fn ids_padding_and_decoding() {
+fn ids_padding_and_decoding_agree_with_the_reference() {
     let (Some(dir), Some(tokenizers)) = (golden::dir("tokenize"), tokenizers()) else { return };
     let mut parity = Parity::new("Tokenisation", "tokenize");
     for path in golden::list(&dir) {
@@ -91,7 +91,7 @@ fn check(parity: &mut Parity, tokenizer: &Tokenizer, from: &str, case: &Json, at
 
 /// Raw rows through the stage itself, with `template = "dpt-paper"`, give the ids of the reference's texts.
 #[test]
-fn the_stage_gives_the_ids_of_the_references_texts() {
+fn tokenize_gives_the_ids_of_the_reference() {
     let (Some(files), Some([(_, tokenizer), _])) = (golden_preprocess::files(), tokenizers()) else { return };
     let spiece = golden::data("t5-tokenizer").unwrap().join("spiece.model");
     let mut parity = Parity::new("Tokenisation", "tokenize_stage");
@@ -139,7 +139,7 @@ fn the_stage_gives_the_ids_of_the_references_texts() {
 
 /// SuperGLUE's metrics are the default; the paper's are one word away, and that word is kept with the data.
 #[test]
-fn the_paper_s_metrics_are_one_word_in_the_pipeline() {
+fn paper_metrics_are_one_parameter() {
     let (Some(rows), Some(t5)) = (golden::data("superglue_fewshot"), golden::data("t5-tokenizer")) else { return };
     for task in task::TASKS {
         let dir = tempfile::tempdir().unwrap();

@@ -48,13 +48,13 @@ fn report(sandbox: &Sandbox, cache: &str) -> String {
 }
 
 #[test]
-fn an_interrupted_run_ends_in_order_and_the_next_goes_on() {
+fn interrupted_run_stops_cleanly_and_the_next_continues() {
     let Some(sandbox) = sandbox() else { return };
     let (run, events) = training(&sandbox, "cut");
     signal(&run);
     let (code, stdout, stderr) = ended(run, events);
     assert_eq!(code, Some(130), "{stdout}\n{stderr}");
-    assert!(stderr.contains("stopping: running stages are asked to end; once more stops at once"), "{stderr}");
+    assert!(stderr.contains("stopping after the current steps; press Ctrl-C again to stop now"), "{stderr}");
     let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["summary"]["interrupted"]), (&"run-ended".into(), &true.into()));
     assert_eq!(last["summary"]["failed"], 0, "who is asked to end has not failed");
@@ -85,7 +85,7 @@ fn an_interrupted_run_ends_in_order_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_second_interrupt_ends_at_once() {
+fn second_interrupt_exits_at_once() {
     let Some(sandbox) = sandbox() else { return };
     let (run, events) = training(&sandbox, "cut");
     // A worker that does not hear: only the second signal can end this.
@@ -116,9 +116,9 @@ fn a_second_interrupt_ends_at_once() {
     assert!(resumed.stdout.contains("goes on after step"), "{}", resumed.stdout);
 }
 
-/// `nohup dpt run …`, and the terminal closes.
+/// `nohup dpt run …` when the terminal closes.
 #[test]
-fn a_run_that_is_to_outlive_its_terminal_does_and_any_other_ends_in_order() {
+fn run_under_nohup_survives_a_hangup_and_others_stop() {
     use std::os::unix::process::CommandExt;
     let sandbox = Sandbox::new();
     sandbox.write(
@@ -129,7 +129,7 @@ fn a_run_that_is_to_outlive_its_terminal_does_and_any_other_ends_in_order() {
         let mut command = sandbox.command(&["run", "p.toml", "--json"]);
         // The tests themselves may run under `nohup`.
         let action = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
-        // SAFETY: a system call without memory of ours.
+        // SAFETY: the call takes no pointer.
         unsafe {
             command.pre_exec(move || {
                 libc::signal(libc::SIGHUP, action);

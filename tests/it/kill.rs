@@ -1,5 +1,4 @@
-//! A kill in the middle of `train`: the next run goes on from the last checkpoint, and what it makes equals what an
-//! undisturbed run makes.
+//! A kill during `train`: the next run resumes from the last checkpoint, with the results of an undisturbed run.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -12,7 +11,7 @@ fn report(sandbox: &crate::sandbox::Sandbox, cache: &str) -> String {
 }
 
 #[test]
-fn a_killed_training_goes_on_and_ends_as_if_nothing_had_been() {
+fn killed_training_resumes_with_equal_results() {
     let Some(sandbox) = sandbox() else { return };
     let cut = ["--set", "stage.train.checkpoint_every=10"];
     let steps = "stage.train.steps=120";

@@ -1,5 +1,4 @@
-//! Manifests that are no longer there or cannot be read, whatever took them: no run calls such a result fresh for long, and
-//! after a run `lock` can record everything.
+//! Missing and unreadable manifests: the next run makes such results again, and then `lock` can record everything.
 
 use std::fs;
 use std::path::PathBuf;
@@ -38,7 +37,7 @@ fn manifests(sandbox: &Sandbox) -> Vec<PathBuf> {
 /// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes nothing.
 #[track_caller]
 fn mended(sandbox: &Sandbox, made: usize) {
-    // What changed within the last tick of the clock is confirmed, and so written, by a later run.
+    // Changes within the last clock tick are confirmed, and so written, by a later run.
     let settle = || std::thread::sleep(std::time::Duration::from_millis(100));
     settle();
     let run = sandbox.dpt(&["run", "p.toml"]).code(0);
@@ -92,7 +91,7 @@ fn index_forgets_what_gc_removes_before_the_first_manifest_goes() {
 }
 
 #[test]
-fn manifest_removed_by_hand_is_made_again_by_the_next_run() {
+fn result_without_manifest_is_made_again_by_the_next_run() {
     let sandbox = ran();
     fs::remove_file(&manifests(&sandbox)[1]).unwrap();
     mended(&sandbox, 1);
@@ -112,7 +111,7 @@ fn index_restored_from_a_backup_brings_back_no_removed_result() {
     let sandbox = ran();
     let index = sandbox.path().join("cache/v1/index");
     let backup = fs::read(&index).unwrap();
-    // Only the manifests go: the objects are used by an entry of another pipeline, perhaps.
+    // Remove only the manifests; the objects may belong to another pipeline.
     manifests(&sandbox)[..2].iter().for_each(|file| fs::remove_file(file).unwrap());
     sandbox.dpt(&["run", "p.toml"]).code(0);
     manifests(&sandbox)[..2].iter().for_each(|file| fs::remove_file(file).unwrap());
@@ -121,7 +120,7 @@ fn index_restored_from_a_backup_brings_back_no_removed_result() {
 }
 
 #[test]
-fn damaged_manifest_is_made_again_after_any_command_that_met_it() {
+fn damaged_manifest_is_made_again_after_any_command_that_read_it() {
     let commands: [&[&str]; 4] = [
         &["lock", "p.toml"],
         &["cache", "export", "all.tar", "--pipeline", "p.toml"],
@@ -131,7 +130,7 @@ fn damaged_manifest_is_made_again_after_any_command_that_met_it() {
     for command in commands {
         let sandbox = ran();
         let (manifest, _) = sandbox.entry("a[i=2]");
-        // In its place: no folder shows it.
+        // Overwritten in place, so no folder changes.
         let length = fs::metadata(&manifest).unwrap().len();
         fs::OpenOptions::new().write(true).open(&manifest).unwrap().set_len(length - 9).unwrap();
         sandbox.dpt(&["run", "p.toml"]).code(0);
@@ -143,15 +142,15 @@ fn damaged_manifest_is_made_again_after_any_command_that_met_it() {
 }
 
 #[test]
-fn verify_tells_of_a_lost_manifest_once_and_forgets_the_result() {
+fn verify_reports_a_lost_manifest_once_and_drops_the_result() {
     for scope in [&["verify"][..], &["verify", "p.toml"]] {
         let sandbox = ran();
         fs::remove_file(&manifests(&sandbox)[0]).unwrap();
         let told = sandbox.dpt(scope).code(0);
-        let line = "1 result is forgotten, since its manifest is missing: `dpt run` makes it again";
+        let line = "1 result was dropped because its manifest is missing (`dpt run` makes it again)";
         assert!(told.stdout.contains(line), "{}", told.stdout);
         let again = sandbox.dpt(scope).code(0);
-        assert!(!again.stdout.contains("forgotten"), "{}", again.stdout);
+        assert!(!again.stdout.contains("dropped"), "{}", again.stdout);
         mended(&sandbox, 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What files mean from outside: what a program reads counts by its bytes, what a stage of ours reads by its content; whether a
-//! file is executable; files that are not what their ending says.
+//! How files count: inputs of commands by bytes, inputs of other stages by content. Also the executable bit, and files that are
+//! not what their ending says.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use crate::quickstart::copy;
 use crate::sandbox::{Ran, Sandbox};
 
-/// The text after `prefix` of the nodes that were made, in order of their names.
+/// Returns the text after `prefix` for the nodes that were made, sorted.
 fn made(ran: &Ran) -> Vec<String> {
     let lines = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let done = lines.filter(|line| line["event"] == "node-done");
@@ -23,7 +23,7 @@ fn made(ran: &Ran) -> Vec<String> {
     nodes
 }
 
-/// Runs `p.toml`, and returns the nodes that were made.
+/// Runs `p.toml` and returns the nodes that were made.
 fn run(sandbox: &Sandbox) -> Vec<String> {
     made(&sandbox.dpt(&["run", "p.toml", "--json"]).code(0))
 }
@@ -32,7 +32,7 @@ fn executable(path: &Path) -> bool {
     fs::metadata(path).unwrap().permissions().mode() & 0o111 != 0
 }
 
-/// A command that gives `in.bin` under a name, and one that reads it.
+/// A command that outputs `in.bin` under a name, and one that reads it.
 fn given_and_read(name: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write(
@@ -57,7 +57,7 @@ outputs = {{ x = "x.bin" }}
 }
 
 #[test]
-fn command_runs_again_when_bytes_of_its_input_change_that_mean_the_same_to_us() {
+fn command_runs_again_if_only_the_bytes_of_an_input_change() {
     let json = [
         r#"{"id": 123456789012345678901, "b": 1}"#,
         r#"{"id": 123456789012345678902, "b": 1}"#,
@@ -106,7 +106,7 @@ fn write_table(path: &Path, batch: &RecordBatch, compression: Compression) {
 }
 
 #[test]
-fn stage_of_ours_runs_again_when_rows_change_and_not_when_only_their_writer_does() {
+fn builtin_stage_runs_again_only_if_the_rows_change() {
     let sandbox = Sandbox::new();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny_t5"), &sandbox.path().join("tiny_t5"));
     sandbox.write(
@@ -186,7 +186,7 @@ outputs = { t = "t.txt", copy = "copy.sh" }
 "#;
 
 #[test]
-fn executable_output_stays_executable_for_consumers_results_and_archives() {
+fn executable_output_stays_executable_everywhere() {
     let sandbox = Sandbox::new();
     sandbox.write("p.toml", TOOL);
     assert_eq!(run(&sandbox), ["build", "look", "text", "use"]);
@@ -194,13 +194,13 @@ fn executable_output_stays_executable_for_consumers_results_and_archives() {
     assert_eq!(fs::read_to_string(results.join("use/t.txt")).unwrap(), "built\n");
     assert_eq!(fs::read_to_string(results.join("look/t.txt")).unwrap(), "555\n444\n", "each has its own");
     assert!(executable(&results.join("look/copy.sh")) && !executable(&results.join("look/t.txt")));
-    // Objects are shared by both, and are never executable.
+    // Both share objects, which are never executable.
     let (_, build) = sandbox.entry("build");
     let hex = build["made"][0]["files"]["tool.sh"]["bytes"].as_str().unwrap().to_owned();
     let object = sandbox.path().join("cache/v1/objects").join(&hex[..2]).join(&hex[2..]);
     assert_eq!(fs::metadata(object).unwrap().permissions().mode() & 0o777, 0o444);
     assert!(sandbox.dpt(&["cache", "show", "build"]).code(0).stdout.contains("executable"));
-    // From an archive, and without the index.
+    // The same from an archive and without the index.
     sandbox.dpt(&["cache", "export", "a.tar.gz", "--all"]).code(0);
     fs::remove_dir_all(sandbox.path().join("cache")).unwrap();
     fs::create_dir(sandbox.path().join("cache")).unwrap();
@@ -215,7 +215,7 @@ fn executable_output_stays_executable_for_consumers_results_and_archives() {
 }
 
 #[test]
-fn changed_executable_bit_of_input_and_of_code_makes_command_run_again() {
+fn changed_executable_bit_makes_a_command_run_again() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",
@@ -256,7 +256,7 @@ outputs = { o = "o.txt" }
 }
 
 #[test]
-fn output_that_is_not_what_its_ending_says_is_kept_and_counts_by_its_bytes() {
+fn misnamed_output_counts_by_its_bytes() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",
@@ -309,7 +309,7 @@ outputs = { p = "t.parquet", s = "t.safetensors" }
     let nan = "metric `loss` is NaN";
     sandbox.write("x", "{\"loss\": NaN}");
     assert!(sandbox.dpt(&["run", "p.toml"]).code(0).stderr.contains(nan));
-    // An archive takes such a result along.
+    // Archives may have such results.
     sandbox.dpt(&["cache", "export", "a.tar", "--all"]).code(0);
     sandbox.dpt(&["cache", "import", "a.tar", "--cache", "elsewhere"]).code(0);
 }

@@ -1,4 +1,4 @@
-//! Prompt methods in the shipped pipelines: what is in a key, and what the lock file says.
+//! Prompt methods in the shipped pipelines: their keys, and the lock file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use dpt::cache::{CacheKey, FileRecord, Stored};
 use dpt::engine::graph::NodeId;
 use dpt::engine::key::{self, Producer};
 use dpt::pipeline::{self, LoadOptions, Plan};
-use dpt::repro::lockfile::{Lock, path_of};
+use dpt::repro::lockfile::{LockFile, path_of};
 
 fn quickstart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml")
@@ -18,8 +18,8 @@ fn plan(sets: &[(&str, &str)]) -> Plan {
     pipeline::load(&quickstart(), &LoadOptions { sets, ..LoadOptions::default() }).unwrap()
 }
 
-/// What the lock says that a node made, as the store would have it.
-fn stored(lock: &Lock, node: &str) -> Stored {
+/// Returns a node's result as recorded in the lock file.
+fn stored(lock: &LockFile, node: &str) -> Stored {
     let line = lock.get(node).unwrap_or_else(|| panic!("the lock has no `{node}`"));
     let record = |(name, logical): (&String, &Digest)| {
         (name.clone(), FileRecord { logical: *logical, bytes: *logical, size: 0, executable: false })
@@ -32,8 +32,8 @@ fn stored(lock: &Lock, node: &str) -> Stored {
     }
 }
 
-/// The key of a node that reads what the lock says its producers made.
-fn key_of(plan: &Plan, lock: &Lock, id: NodeId) -> CacheKey {
+/// Returns the key of a node whose inputs are those of the lock file.
+fn key_of(plan: &Plan, lock: &LockFile, id: NodeId) -> CacheKey {
     let graph = &plan.graph;
     let made: Vec<_> =
         graph.producers(id).map(|(from, port)| (from, port, stored(lock, &graph.node(from).to_string()))).collect();
@@ -43,15 +43,15 @@ fn key_of(plan: &Plan, lock: &Lock, id: NodeId) -> CacheKey {
     key::recipe(graph.node(id), &Default::default(), &[], &producers).key()
 }
 
-/// Keys of all nodes that read others, so that a key which changes is seen without running anything.
+/// Checks the keys of all nodes with inputs, so that a changed key is noticed without a run.
 #[test]
 fn keys_of_the_quickstart_lock_follow_from_the_pipeline() {
-    let (plan, lock) = (plan(&[]), Lock::required(&path_of(&quickstart())).unwrap());
+    let (plan, lock) = (plan(&[]), LockFile::required(&path_of(&quickstart())).unwrap());
     let mut checked = 0;
     for id in plan.graph.ids().filter(|id| plan.graph.producers(*id).len() > 0) {
         let name = plan.graph.node(id).to_string();
         let line = lock.get(&name).unwrap_or_else(|| panic!("the lock has no `{name}`"));
-        let params: Vec<_> = line.asks.keys().filter_map(|name| name.strip_prefix("param.")).collect();
+        let params: Vec<_> = line.request.keys().filter_map(|name| name.strip_prefix("param.")).collect();
         let recipe = key::recipe(plan.graph.node(id), &Default::default(), &[], &[]);
         let fields: Vec<_> = recipe.fields().iter().map(|field| field.name.to_string()).collect();
         let own: Vec<_> = fields.iter().filter_map(|name| name.strip_prefix("param.")).collect();
@@ -62,10 +62,10 @@ fn keys_of_the_quickstart_lock_follow_from_the_pipeline() {
     assert_eq!(checked, lock.lines().len() - 5, "all but four data sets and the backbone");
 }
 
-/// A method without a rank is not trained again when the rank of others changes.
+/// A change of `rank` does not retrain methods without a rank.
 #[test]
 fn rank_changes_the_key_of_methods_that_have_one_only() {
-    let lock = Lock::required(&path_of(&quickstart())).unwrap();
+    let lock = LockFile::required(&path_of(&quickstart())).unwrap();
     let (before, after) = (plan(&[]), plan(&[("params.rank", "6")]));
     let mut seen = [0, 0];
     for id in before.graph.ids().filter(|id| before.graph.node(*id).stage == "train") {

@@ -1,6 +1,5 @@
-//! How near this program comes to others: every comparison is checked and counted here, and written down below cargo's
-//! target folder, where `cargo xtask parity` finds it and makes the table of `docs/parity.md` of it. Used by the tests of
-//! both crates.
+//! Comparisons with other programs. Each one is checked and recorded in cargo's target folder, from which
+//! `cargo xtask parity` makes the table of `docs/parity.md`. Used by the tests of both crates.
 //!
 //! ```ignore
 //! let mut parity = Parity::new("T5", "forward");
@@ -13,7 +12,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-/// The comparisons of one test. They are written down when it is dropped, unless the test has failed.
+/// The comparisons of one test. Dropping it writes them, unless the test has failed.
 pub struct Parity {
     part: &'static str,
     test: &'static str,
@@ -26,17 +25,17 @@ struct Row {
     against: String,
     cases: u64,
     largest: f64,
-    /// The largest of its cases'; `None`: they must be the same.
+    /// The largest tolerance of its cases; `None` if they must be equal.
     tolerance: Option<f64>,
 }
 
 impl Parity {
-    /// For the comparisons of one `test` (a name of its own, of letters and `_`), under the heading `part`.
+    /// Starts the comparisons of one `test` (a unique name of letters and `_`), under the heading `part`.
     pub fn new(part: &'static str, test: &'static str) -> Self {
         Self { part, test, rows: Vec::new() }
     }
 
-    /// One case of `what`: it differs by at most `tolerance` from what `against` has. `case` is told when it does not.
+    /// Checks that one case of `what` differs by at most `tolerance` from `against`. A failure names `case`.
     pub fn within(&mut self, what: &str, against: &str, tolerance: f64, difference: f64, case: impl Display) {
         assert!(
             difference <= tolerance,
@@ -45,7 +44,7 @@ impl Parity {
         self.count(what, against, Some(tolerance), difference);
     }
 
-    /// One case of `what` that must be the same to the last bit.
+    /// Checks that one case of `what` is equal to the last bit.
     pub fn same<T: PartialEq + Debug + ?Sized>(
         &mut self,
         what: &str,

@@ -1,5 +1,4 @@
-//! A small pipeline file is checked at once, whatever it asks for: what it multiplies has limits, and each is reported with its
-//! line.
+//! Limits that keep the check of a small pipeline file fast. Each is reported with its line.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use dpt::base::diag::Diag;
 use dpt::pipeline::{LoadOptions, Plan, load_text};
 
-/// Much more than any of these takes, and much less than without its limit.
+/// Much longer than these checks take, and much shorter than without the limits.
 const SOON: Duration = Duration::from_secs(60);
 
 fn load(text: &str) -> Result<Plan, Vec<Diag>> {
@@ -18,7 +17,7 @@ fn load(text: &str) -> Result<Plan, Vec<Diag>> {
     plan
 }
 
-/// Each problem with its line.
+/// Returns each problem with its line.
 fn problems(text: &str) -> Vec<String> {
     let line = |diag: &Diag| diag.span.as_ref().map_or(0, |span| span.line_column().0);
     let all = load(text).expect_err("it has a limit");
@@ -42,10 +41,10 @@ fn chain(first: &str, n: usize, next: &str) -> String {
 const TOO_LARGE: &str = "this value becomes larger than 4.0 MB when its parameters are filled in";
 
 #[test]
-fn parameters_that_double_are_reported_where_they_become_too_large() {
+fn doubling_parameters_are_reported_where_they_get_too_large() {
     let doubled = chain("\"xxxxxxxxxx\"", 40, "\"@@\"") + &stage("\"{params.a40}\"", "");
     assert_eq!(problems(&doubled), [format!("18: {TOO_LARGE}")]);
-    // Nothing twice is nothing, but somebody has to look.
+    // Empty values double to empty values, but must still be visited.
     let empty = chain("\"\"", 40, "\"@@\"") + &stage("\"{params.a40}\"", "");
     assert_eq!(problems(&empty), [format!("18: {TOO_LARGE}")]);
     let lists = chain("[1]", 40, "[\"@\", \"@\"]") + &stage("\"x\"", "params = { p = \"{params.a40}\" }\n");
@@ -59,7 +58,7 @@ fn parameters_that_double_are_reported_where_they_become_too_large() {
     let hundred = format!("\"{}\"", "@".repeat(100));
     let wide = chain("\"x\"", 5, &hundred) + &stage("\"{params.a5}\"", "");
     assert!(problems(&wide)[0].ends_with(TOO_LARGE));
-    // Where a source, a condition, or the producer of a role refers to it.
+    // References in a source, a condition, and the producer of a role.
     let chain = || chain("\"x\"", 40, "\"@@\"");
     let source = chain() + "[source.s]\nurl = \"file:{params.a40}\"\n";
     assert!(problems(&source)[0].ends_with(TOO_LARGE));
@@ -72,8 +71,8 @@ fn parameters_that_double_are_reported_where_they_become_too_large() {
 }
 
 #[test]
-fn a_parameter_is_looked_at_once_however_many_ways_lead_to_it() {
-    // 2^60 ways, and every text is empty but for a mistake at the end.
+fn each_parameter_is_resolved_once() {
+    // 2^60 paths, where every text is empty except a mistake at the end.
     let wrong = chain("\"{nothing}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
     assert_eq!(problems(&wrong), ["3: `{nothing}` stands for nothing"]);
     let circle = chain("\"{params.a60}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
@@ -83,19 +82,19 @@ fn a_parameter_is_looked_at_once_however_many_ways_lead_to_it() {
 }
 
 #[test]
-fn large_values_and_long_chains_within_the_limits_are_good() {
+fn large_values_and_long_chains_within_the_limits_are_valid() {
     let text = "x".repeat(1_000_000);
     let large = format!("schema = 1\n[params]\na = \"{text}\"\n") + &stage("\"{params.a}{params.a}{params.a}\"", "");
     load(&large).unwrap();
     let long = chain("\"x\"", 99, "\"@y\"") + &stage("\"{params.a99}\"", "");
     load(&long).unwrap();
-    // What is written out in the file is as large as the file.
+    // Values without references are only as large as the file.
     let list = vec!["1"; 100_000].join(", ");
     load(&("schema = 1\n".to_owned() + &stage("\"x\"", &format!("params = {{ l = [{list}] }}\n")))).unwrap();
 }
 
 #[test]
-fn chains_and_nests_of_any_depth_are_reported() {
+fn too_deep_chains_and_nests_are_reported() {
     for asked in [
         "\"{params.a5000}\"".to_owned(),
         (1..=5000).map(|i| format!("\"{{params.a{i}}}\"")).collect::<Vec<_>>().join(","),
@@ -116,7 +115,7 @@ fn chains_and_nests_of_any_depth_are_reported() {
 }
 
 #[test]
-fn large_values_of_many_settings_and_instances_are_counted_together() {
+fn large_values_are_counted_over_all_settings_and_nodes() {
     let text = "x".repeat(1_000_000);
     let params = format!("schema = 1\n[params]\na = \"{text}\"\nb = \"{{params.a}}{{params.a}}{{params.a}}\"\n");
     let mut many = params.clone() + "[source.s]\nurl = \"file:x\"\n[source.s.files]\n";
@@ -133,7 +132,7 @@ fn large_values_of_many_settings_and_instances_are_counted_together() {
 }
 
 #[test]
-fn after_the_limit_of_nodes_nothing_else_is_reported() {
+fn only_the_node_limit_is_reported_when_exceeded() {
     let axes = "schema = 1\n[axes]\na = { from = 0, count = 2000 }\nb = { from = 0, count = 2000 }\n";
     let stages = stage(
         "\"{a}\"",
@@ -166,7 +165,7 @@ fn sweeps_have_limits_in_every_direction() {
     };
     assert!(problems(&ones("x").replace("50000", "500000"))[0].contains("more than 32000000 values of axes"));
     assert!(problems(&ones(&"x".repeat(200)))[0].contains("values of the axes of all instances together"));
-    // Rows and targets that are compared with every instance.
+    // Rows and targets that are compared with every node.
     let many = "schema = 1\n[axes]\nn = { from = 0, count = 200000 }\n";
     let mut exclude = many.to_owned();
     (0..600).for_each(|i| writeln!(exclude, "[[axes.exclude]]\nn = {i}").unwrap());
@@ -177,7 +176,7 @@ fn sweeps_have_limits_in_every_direction() {
     let targets: Vec<_> = (0..600).map(|i| format!("\"s[{i}]\"")).collect();
     let pipeline = format!("[pipeline]\ntargets = [{}]\n", targets.join(","));
     assert!(problems(&(many.to_owned() + &pipeline + &stage("[\"n\"]", "")))[0].contains("the targets take more than"));
-    // A gather of all by all.
+    // Every node gathers all nodes.
     let gather = "schema = 1\n[axes]\na = { from = 0, count = 20000 }\nb = { from = 0, count = 20000 }\n".to_owned()
         + &stage("[\"a\"]", "")
         + "[stage.t]\nkind = \"command\"\naxes = [\"b\"]\nneeds = { r = \"s[*]\" }\nrun = [\"echo\", \"{in.r}\"]\n\
@@ -188,7 +187,7 @@ fn sweeps_have_limits_in_every_direction() {
 }
 
 #[test]
-fn a_target_with_very_many_alternatives_is_reported() {
+fn target_with_too_many_alternatives_is_reported() {
     let axes: Vec<_> = (0..40).map(|i| format!("a{i} = [1, 2]")).collect();
     let plan = load(&format!("schema = 1\n[axes]\n{}\n{}", axes.join("\n"), stage("\"x\"", ""))).unwrap();
     let target = format!("s[{}]", ["1|2"; 40].join(","));

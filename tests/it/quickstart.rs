@@ -1,13 +1,12 @@
-//! The quickstart, cut down: one task, one method, few steps, from the kept examples to a report; then nothing to do; then a
-//! change that reaches a part of it.
+//! A reduced quickstart (one task, one method, few steps): a first run, a run without work, and a change of a part.
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::sandbox::Sandbox;
 
-/// The pipeline and what it reads, in a sandbox of their own. `None`, and a line that says so, where `dpt-worker` was not
-/// built, or from other sources than `dpt` (`cargo test -p dpt`).
+/// Returns a sandbox with the pipeline and its inputs. Returns `None`, with a message, if `dpt-worker` was not built or has other
+/// sources than `dpt` (as with `cargo test -p dpt`).
 pub fn sandbox() -> Option<Sandbox> {
     static SKIPPED: LazyLock<Option<String>> = LazyLock::new(|| {
         if !Path::new(env!("CARGO_BIN_EXE_dpt")).with_file_name("dpt-worker").exists() {
@@ -28,7 +27,7 @@ pub fn sandbox() -> Option<Sandbox> {
     Some(sandbox)
 }
 
-/// A file, or a folder with all below it.
+/// Copies a file or a folder.
 pub fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         for entry in std::fs::read_dir(from).unwrap() {
@@ -41,14 +40,14 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// `dpt run` of RTE and DPT alone, with the store `cache`.
+/// Runs only RTE with DPT, with the store `cache`.
 pub fn args<'a>(cache: &'a str, steps: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let cut = ["run", "pipelines/quickstart.toml", "--cache", cache, "--json", "--device", "cpu"];
     let sets = ["--set", "axes.task=[\"rte\"]", "--set", "axes.method=[\"dpt\"]", "--set", steps];
     cut.into_iter().chain(sets).chain(more.iter().copied()).collect()
 }
 
-/// Stages of the nodes of which `event` was told.
+/// Returns the stages of the nodes with this event.
 fn stages(stdout: &str, event: &str) -> Vec<String> {
     let lines = stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let node = |line: serde_json::Value| line["node"].as_str().unwrap().split('[').next().unwrap().to_owned();
@@ -58,7 +57,7 @@ fn stages(stdout: &str, event: &str) -> Vec<String> {
 }
 
 #[test]
-fn from_examples_to_a_report_then_nothing_then_a_part() {
+fn quickstart_runs_then_is_fresh_then_reruns_only_a_change() {
     let Some(sandbox) = sandbox() else { return };
     let all = ["data", "eval", "model", "report", "svd_init", "tokenize", "train"];
 
@@ -79,10 +78,10 @@ fn from_examples_to_a_report_then_nothing_then_a_part() {
     assert_eq!(stages(&third.stdout, "node-hit"), ["data", "model", "svd_init", "tokenize"]);
 }
 
-/// What the quickstart is for: on each of its four tasks, in each of three seeds, a trained prompt of 288 numbers stands 30 points
-/// above the majority class, and the same prompt before training does not.
+/// On each of the four tasks and for each of three seeds, a trained prompt of 288 parameters scores 30 points above the majority
+/// class, and the untrained prompt does not.
 #[test]
-fn a_trained_prompt_elicits_what_an_untrained_one_does_not() {
+fn trained_prompts_beat_the_baseline_by_30_points() {
     let Some(sandbox) = sandbox() else { return };
     let sets = ["--set", "axes.seed=[42,43,44]", "--set", "axes.method=[\"dpt\"]", "--device", "cpu"];
     let run = ["run", "pipelines/quickstart.toml", "--cache", "cache"];

@@ -1,5 +1,5 @@
-//! Files of the user's, as they are found: pipes, devices, links that lead nowhere, files that change while they are read, and
-//! files that take long to read.
+//! Unusual user files: pipes, devices, dangling links, files that change while they are read, and files that take long to
+//! read.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use crate::sandbox::{Ran, Sandbox};
 
-/// Longer than any of these commands takes, and shorter than for ever.
+/// The timeout for commands that must not hang.
 const LONG: Duration = Duration::from_secs(30);
-/// More than can be hashed in the time of a test. The file is a hole, which takes no disk.
+/// Too large to be hashed during a test. The file is sparse and takes no disk space.
 const HUGE: u64 = 200 << 30;
 
-/// Runs `dpt`, which must end by itself.
+/// Runs `dpt`. Fails if it does not end by itself.
 #[track_caller]
 fn ends(sandbox: &Sandbox, args: &[&str]) -> Ran {
     let mut command = Command::new("timeout");
@@ -29,7 +29,7 @@ fn ends(sandbox: &Sandbox, args: &[&str]) -> Ran {
     ran
 }
 
-/// It ends with an error that says this.
+/// Checks that it fails with this message.
 #[track_caller]
 fn refused(sandbox: &Sandbox, args: &[&str], why: &str) {
     let ran = ends(sandbox, args);
@@ -42,7 +42,7 @@ fn pipe(path: &Path) {
 }
 
 #[test]
-fn a_pipe_or_device_is_refused_at_once_wherever_a_file_is_read() {
+fn pipes_and_devices_are_refused_at_once() {
     let sandbox = Sandbox::new();
     let at = |name: &str| sandbox.path().join(name);
     sandbox.write("code/a.py", "print()");
@@ -109,7 +109,7 @@ format = "files"
     ends(&sandbox, &["run", "p.toml", "folder"]).code(0);
 }
 
-/// A split that may be missing.
+/// An optional split.
 const OPTIONAL: &str = r#"schema = 1
 [source.d]
 url = "file:d"
@@ -122,7 +122,7 @@ splits = { train = "train.jsonl", validation = "val.jsonl?" }
 "#;
 
 #[test]
-fn a_split_that_is_there_and_cannot_be_read_is_no_missing_split() {
+fn unreadable_split_is_not_a_missing_split() {
     let sandbox = Sandbox::new();
     sandbox.write("p.toml", OPTIONAL);
     let row = r#"{"premise": "a", "hypothesis": "b", "label": "entailment", "idx": 0}"#;
@@ -147,7 +147,7 @@ fn a_split_that_is_there_and_cannot_be_read_is_no_missing_split() {
 }
 
 #[test]
-fn a_checkpoint_with_a_dangling_link_is_refused_and_no_older_file_is_taken() {
+fn checkpoint_with_a_dangling_link_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",
@@ -171,7 +171,7 @@ fn a_checkpoint_with_a_dangling_link_is_refused_and_no_older_file_is_taken() {
 }
 
 #[test]
-fn an_editors_lock_in_a_code_folder_is_passed_over() {
+fn editor_lock_in_a_code_folder_is_ignored() {
     let sandbox = Sandbox::new();
     sandbox.write("code/a.py", "print()");
     sandbox.write(
@@ -187,13 +187,13 @@ fn an_editors_lock_in_a_code_folder_is_passed_over() {
     assert_eq!(fs::read_to_string(sandbox.path().join("cache/results/p/a/t.txt")).unwrap(), "a.py\n");
 }
 
-/// A file of this length without content.
+/// Makes a sparse file of this length.
 fn hole(path: &Path, len: u64) {
     fs::File::create(path).unwrap().set_len(len).unwrap();
 }
 
 #[test]
-fn a_source_that_is_cut_while_it_is_hashed_fails_no_other_node() {
+fn source_cut_while_it_is_hashed_fails_only_its_node() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",
@@ -216,7 +216,7 @@ outputs = { x = "x" }
     until(&mut events, "run-progress", "hashing sources");
     fs::File::options().write(true).open(&big).unwrap().set_len(10).unwrap();
     let (code, stdout) = ended(run, events);
-    // Its key is made once more after the first failure: then it is a file of ten bytes.
+    // After the first failure its key is made again, now from a file of ten bytes.
     assert!(matches!(code, Some(0 | 1)), "{code:?}\n{stdout}");
     assert!(stdout.contains(r#""node-done","node":"other""#), "{stdout}");
     assert!(code == Some(0) || stdout.contains("big.bin` changed while it was read"), "{stdout}");
@@ -226,7 +226,7 @@ fn spawn(sandbox: &Sandbox, args: &[&str]) -> Child {
     sandbox.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Reads events until there is one of this kind about this work.
+/// Reads events until one of this kind is about this work.
 fn until(events: &mut impl BufRead, kind: &str, what: &str) -> Value {
     loop {
         let mut line = String::new();
@@ -238,7 +238,7 @@ fn until(events: &mut impl BufRead, kind: &str, what: &str) -> Value {
     }
 }
 
-/// The exit code and the other events.
+/// Returns the exit code and the remaining events.
 fn ended(mut run: Child, mut events: impl Read) -> (Option<i32>, String) {
     let mut stdout = String::new();
     events.read_to_string(&mut stdout).unwrap();
@@ -248,7 +248,7 @@ fn ended(mut run: Child, mut events: impl Read) -> (Option<i32>, String) {
 }
 
 #[test]
-fn the_first_signal_ends_the_hashing_of_sources_and_of_outputs() {
+fn first_signal_stops_the_hashing_of_sources_and_outputs() {
     let sandbox = Sandbox::new();
     hole(&sandbox.path().join("big.bin"), HUGE);
     let stage = |more: &str, run: &str| {
@@ -281,7 +281,7 @@ fn the_first_signal_ends_the_hashing_of_sources_and_of_outputs() {
 }
 
 #[test]
-fn many_files_are_all_synced_before_the_first_takes_its_place_and_their_folders_after_the_last() {
+fn files_are_synced_before_their_renames_and_folders_after() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",
@@ -295,7 +295,7 @@ fn many_files_are_all_synced_before_the_first_takes_its_place_and_their_folders_
     let at =
         |name: &str| steps.lines().enumerate().filter(|(_, step)| *step == name).map(|(i, _)| i).collect::<Vec<_>>();
     let [prepare, sync, rename, folder] = ["object.prepare", "object.sync", "object.rename", "object.folder"].map(at);
-    // 300 files, one with the bytes of another, and an empty log.
+    // 300 files, two of them with equal bytes, and an empty log.
     assert_eq!((prepare.len(), sync.len(), rename.len()), (302, 301, 301));
     assert!(sync.iter().max() < rename.first() && rename.last() < folder.iter().min(), "{steps}");
     let folders = fs::read_dir(sandbox.path().join("cache/v1/objects")).unwrap().count();

@@ -1,4 +1,4 @@
-//! Every real row at hand is read and written by both templates, with its label and without.
+//! Every available real row passes both templates, with and without its label.
 
 use dpt::data::task::{self, Task};
 use dpt::data::template::{Purpose, Rendering, Template};
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::golden;
 
 #[test]
-fn every_real_row_is_read_and_written() {
+fn every_real_row_passes_both_templates() {
     let Some(dir) = golden::data("superglue_fewshot") else { return };
     for task in task::TASKS {
         for path in golden::list(&dir.join(task.folder())) {
@@ -29,7 +29,7 @@ fn every_real_row_is_read_and_written() {
     }
 }
 
-/// The same rows without labels and answers, as test splits have them.
+/// Returns the rows without labels and answers, like test splits.
 fn unlabelled(task: &dyn Task, text: &str, origin: &str) {
     fn strip(value: &mut Json) {
         match value {

@@ -1,4 +1,4 @@
-//! The copies in `results/`: nothing outside is touched, they are whole whoever else copies, and edits are kept.
+//! The copies in `results/`: nothing outside is changed, concurrent runs do not mix, and edits are kept.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,7 +22,7 @@ fn many(count: usize) -> Sandbox {
 }
 
 #[test]
-fn names_and_links_that_lead_outside_touch_nothing() {
+fn names_and_links_to_outside_change_nothing() {
     let sandbox = copies(ALL);
     let outside = sandbox.path().join("outside");
     sandbox.write("outside/precious", "mine");
@@ -44,7 +44,7 @@ fn names_and_links_that_lead_outside_touch_nothing() {
 }
 
 #[test]
-fn a_results_folder_that_is_a_link_is_refused_and_the_run_goes_on() {
+fn results_folder_that_is_a_link_is_refused_and_the_run_succeeds() {
     let sandbox = copies(ALL);
     fs::create_dir_all(sandbox.path().join("cache")).unwrap();
     fs::create_dir(sandbox.path().join("elsewhere")).unwrap();
@@ -55,7 +55,7 @@ fn a_results_folder_that_is_a_link_is_refused_and_the_run_goes_on() {
 }
 
 #[test]
-fn two_runs_at_once_leave_the_results_of_one() {
+fn concurrent_runs_do_not_mix_their_results() {
     let sandbox = many(60);
     let set = |n: usize| format!("stage.s.params.n={n}");
     for n in [1, 2] {
@@ -75,14 +75,14 @@ fn two_runs_at_once_leave_the_results_of_one() {
 }
 
 #[test]
-fn an_edited_copy_is_kept_and_told_and_a_lost_or_empty_one_comes_back() {
+fn edited_copy_is_kept_and_a_lost_or_empty_one_is_copied_again() {
     let sandbox = copies(ALL);
     sandbox.dpt(&["run", "copies.toml"]).code(0);
     let file = |name: &str| sandbox.path().join("cache/results/copies/all/files").join(name);
     fs::write(file("one.txt"), "edited").unwrap();
     fs::write(file("two.txt"), "").unwrap();
     let ran = sandbox.dpt(&["run", "copies.toml"]).code(0);
-    assert!(ran.stderr.contains("`files/one.txt` was edited since the result was copied there"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`files/one.txt` was edited after being copied"), "{}", ran.stderr);
     assert_eq!(fs::read_to_string(file("one.txt")).unwrap(), "edited");
     assert_eq!(fs::read_to_string(file("two.txt")).unwrap(), "2");
 
@@ -98,7 +98,7 @@ fn an_edited_copy_is_kept_and_told_and_a_lost_or_empty_one_comes_back() {
 }
 
 #[test]
-fn files_of_an_earlier_result_go_and_those_of_the_user_stay() {
+fn files_of_an_old_result_are_removed_and_user_files_kept() {
     let sandbox = many(3);
     sandbox.dpt(&["run", "p.toml"]).code(0);
     let folder = sandbox.path().join("cache/results/p/s/o");
@@ -112,7 +112,7 @@ fn files_of_an_earlier_result_go_and_those_of_the_user_stay() {
 }
 
 #[test]
-fn two_pipeline_files_that_want_one_folder_are_told() {
+fn two_pipeline_files_with_one_results_folder_are_noted() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.path().join("cache")).unwrap();
     for name in ["a", "b"] {
@@ -124,15 +124,15 @@ fn two_pipeline_files_that_want_one_folder_are_told() {
             ),
         );
     }
-    let told = "held the result of `a/sweep.toml`, and has that of `b/sweep.toml` now: give one of them another `name` in \
+    let told = "had the result of `a/sweep.toml` and now has that of `b/sweep.toml`: give one of them another `name` in \
                 `[pipeline]`";
     let first = sandbox.dpt(&["run", "a/sweep.toml"]).code(0);
-    assert!(!first.stderr.contains("held the result"), "{}", first.stderr);
+    assert!(!first.stderr.contains("had the result"), "{}", first.stderr);
     let second = sandbox.dpt(&["run", "b/sweep.toml"]).code(0);
     assert!(second.stderr.contains(told), "{}", second.stderr);
     fs::remove_file(sandbox.path().join("a/sweep.toml")).unwrap();
     sandbox.write("c/sweep.toml", &fs::read_to_string(sandbox.path().join("b/sweep.toml")).unwrap());
     fs::remove_file(sandbox.path().join("b/sweep.toml")).unwrap();
     let moved = sandbox.dpt(&["run", "c/sweep.toml"]).code(0);
-    assert!(!moved.stderr.contains("held the result"), "a file that was moved is no other one: {}", moved.stderr);
+    assert!(!moved.stderr.contains("had the result"), "a file that was moved is no other one: {}", moved.stderr);
 }

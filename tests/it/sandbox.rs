@@ -1,4 +1,4 @@
-//! [`Sandbox`]: a folder of its own, a cleared environment, and the built `dpt`.
+//! [`Sandbox`]: a temporary folder, a clean environment, and the built `dpt`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ pub struct Sandbox {
     dir: tempfile::TempDir,
 }
 
-/// What a run of `dpt` left. In both texts the sandbox's folder is `<DIR>` and times are `<TIME>`.
+/// The outcome of a command. In both texts the sandbox's folder is `<DIR>` and times are `<TIME>`.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code; -1 for a signal.
     pub code: i32,
-    /// Results.
+    /// Standard output.
     pub stdout: String,
-    /// Everything else.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl Sandbox {
-    /// An empty one.
+    /// Makes an empty sandbox.
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// An empty one in memory, where the machine has a place for that: for tests that sync often and do not ask how well.
+    /// Makes an empty sandbox in memory if possible, for tests that sync often and do not test syncing.
     pub fn in_memory() -> Self {
         match tempfile::tempdir_in("/dev/shm") {
             Ok(dir) => Self { dir },
@@ -47,7 +47,7 @@ impl Sandbox {
         path
     }
 
-    /// `dpt` with these words, not started yet.
+    /// Returns the command `dpt` with these arguments, not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dpt"));
         command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
@@ -55,12 +55,12 @@ impl Sandbox {
         command
     }
 
-    /// Runs `dpt` with these words.
+    /// Runs `dpt` with these arguments.
     pub fn dpt(&self, args: &[&str]) -> Ran {
         self.ran(&mut self.command(args))
     }
 
-    /// The manifest of a node's result in `cache/`: its path, and what it says. The first of several.
+    /// Returns path and content of the first manifest of a node in `cache/`.
     pub fn entry(&self, node: &str) -> (PathBuf, serde_json::Value) {
         let entries = fs::read_dir(self.path().join("cache/v1/entries")).unwrap();
         let files = entries.flat_map(|dir| fs::read_dir(dir.unwrap().path()).unwrap()).map(|file| file.unwrap().path());
@@ -72,7 +72,7 @@ impl Sandbox {
         found.into_iter().next().unwrap_or_else(|| panic!("no entry of {node}"))
     }
 
-    /// Puts another result under a node's key in `cache/`, whole by all its digests: one file has this text. The key.
+    /// Replaces one file of a node's result in `cache/` by this text, with valid digests. Returns the key.
     pub fn forge(&self, pipeline: &str, node: &str, file: &str, text: &str) -> String {
         use dpt::cache::{Claim, Entry, Store, Work};
         let (path, entry) = self.entry(node);
@@ -115,7 +115,7 @@ impl Sandbox {
 }
 
 impl Ran {
-    /// Panics with all that was printed, unless the exit code is this.
+    /// Panics with the output unless this is the exit code.
     #[track_caller]
     pub fn code(self, expected: i32) -> Self {
         assert_eq!(self.code, expected, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -130,6 +130,6 @@ fn times(text: &str) -> String {
 }
 
 #[test]
-fn times_are_redacted_and_other_numbers_are_not() {
+fn only_times_are_redacted() {
     assert_eq!(times("4 nodes in 3m 05s, 0.4 s, 12 ms; 7 MB"), "4 nodes in <TIME>, <TIME>, <TIME>; 7 MB");
 }

@@ -1,4 +1,4 @@
-//! What `docs/security.md` promises, one test a claim. Archives are in `fetch.rs`, damage of the store in `cache/attacks.rs`.
+//! The claims of `docs/security.md`, one test for each. Archives are in `fetch_archives.rs`, damage in `cache/attacks.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::support::http::{Reply, Server};
 
 const SECRET: &str = "s3cret-of-the-user";
 
-/// Every file below `folder` whose name or content has `what` in it.
+/// Returns every file below `folder` with `what` in its name or content.
 fn holding(folder: &Path, what: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -30,7 +30,7 @@ fn command(name: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_secret_of_a_command_is_in_nothing_that_is_kept_or_shown() {
+fn command_secret_is_not_stored_or_shown() {
     let sandbox = Sandbox::new();
     let good = "shell = true\nsecrets = [\"MY_SECRET\"]\noutputs = { o = \"o.txt\" }\n\
                 run = \"echo I have $MY_SECRET; echo ${#MY_SECRET} > $DPT_OUT_O\"";
@@ -52,7 +52,7 @@ fn a_secret_of_a_command_is_in_nothing_that_is_kept_or_shown() {
 }
 
 #[test]
-fn a_secret_in_an_output_a_parameter_or_env_is_refused() {
+fn secret_in_output_parameter_or_env_is_refused() {
     let sandbox = Sandbox::new();
     let cases = [
         ("run = \"echo $MY_SECRET > $DPT_OUT_O\"", "an output holds the value of the secret `MY_SECRET`", 1),
@@ -73,7 +73,7 @@ fn a_secret_in_an_output_a_parameter_or_env_is_refused() {
 }
 
 #[test]
-fn a_secret_that_is_not_set_is_told_and_nothing_is_run() {
+fn unset_secret_is_reported_and_nothing_runs() {
     let sandbox = Sandbox::new();
     let text = "run = [\"touch\", \"{out.o}\"]\nsecrets = [\"MY_SECRET\"]\noutputs = { o = \"o.txt\" }";
     sandbox.write("p.toml", &command("a", text));
@@ -84,7 +84,7 @@ fn a_secret_that_is_not_set_is_told_and_nothing_is_run() {
 }
 
 #[test]
-fn a_command_sees_no_variable_that_it_was_not_given() {
+fn command_gets_only_declared_variables() {
     let sandbox = Sandbox::new();
     sandbox.write("p.toml", &command("a", "shell = true\nrun = \"env > $DPT_OUT_O\"\noutputs = { o = \"o.txt\" }"));
     sandbox.ran(sandbox.command(&["run", "p.toml"]).env("HF_TOKEN", SECRET).env("ANYTHING", SECRET)).code(0);
@@ -92,7 +92,7 @@ fn a_command_sees_no_variable_that_it_was_not_given() {
 }
 
 #[test]
-fn the_token_for_downloads_is_shown_to_nobody_and_kept_nowhere() {
+fn download_token_is_not_shown_or_stored() {
     let server = Server::start(|_| Reply::status(404));
     let sandbox = Sandbox::new();
     let text = format!(
@@ -111,7 +111,7 @@ fn the_token_for_downloads_is_shown_to_nobody_and_kept_nowhere() {
 }
 
 #[test]
-fn an_address_with_a_secret_is_refused_and_not_repeated() {
+fn url_with_a_secret_is_refused_without_showing_it() {
     let sandbox = Sandbox::new();
     for url in [
         "https://me:s3cret-of-the-user@example.org/x",
@@ -136,11 +136,11 @@ fn an_address_with_a_secret_is_refused_and_not_repeated() {
     }
 }
 
-/// Names that would lead elsewhere, or that a terminal or a file system would take for something else.
+/// Names that lead outside, or that are special to a terminal or a file system.
 const EVIL: &[&str] = &["../x", "/etc/x", "a/../../x", "..", ".", "", "a\\u0000b", "a\\nb", "a\\u001b[2Jb", "a\\\\b"];
 
 #[test]
-fn names_in_a_pipeline_cannot_lead_out_of_the_store() {
+fn names_in_a_pipeline_cannot_leave_the_store() {
     let sandbox = Sandbox::new();
     let stage = "kind = \"command\"\nrun = [\"true\"]\noutputs = { o = \"o\" }";
     let long = "x".repeat(300);
@@ -165,7 +165,7 @@ fn names_in_a_pipeline_cannot_lead_out_of_the_store() {
 }
 
 #[test]
-fn values_of_axes_are_no_paths_and_may_have_slashes() {
+fn axis_values_are_not_paths_and_may_have_slashes() {
     let sandbox = Sandbox::new();
     let text = |value: &str| {
         format!(
@@ -185,7 +185,7 @@ fn values_of_axes_are_no_paths_and_may_have_slashes() {
 }
 
 #[test]
-fn the_name_of_a_pipeline_file_cannot_lead_out_of_the_results() {
+fn pipeline_file_name_cannot_leave_results() {
     let sandbox = Sandbox::new();
     let text = command("a", "run = [\"touch\", \"{out.o}\"]\noutputs = { o = \"o\" }");
     for name in ["...toml", "a\u{1b}[2Jb.toml", ".hidden.toml", "with blank.toml"] {
@@ -200,7 +200,7 @@ fn the_name_of_a_pipeline_file_cannot_lead_out_of_the_results() {
 }
 
 #[test]
-fn nothing_that_a_program_prints_or_writes_drives_the_terminal() {
+fn program_output_cannot_control_the_terminal() {
     let sandbox = Sandbox::new();
     let evil = "printf 'a\\033[2J\\033]0;owned\\007b\\r\\n'";
     let failing =
@@ -217,7 +217,7 @@ fn nothing_that_a_program_prints_or_writes_drives_the_terminal() {
 }
 
 #[test]
-fn an_output_is_a_file_of_its_own() {
+fn outputs_must_be_plain_files() {
     let sandbox = Sandbox::new();
     sandbox.write("victim", "kept");
     for make in ["ln -s VICTIM $DPT_OUT_O", "mkfifo $DPT_OUT_O", "mkdir $DPT_OUT_O; ln -s VICTIM $DPT_OUT_O/x"] {
@@ -226,7 +226,7 @@ fn an_output_is_a_file_of_its_own() {
         let ran = sandbox.dpt(&["run", "p.toml"]).code(1);
         assert!(ran.stderr.contains("plain file") || ran.stderr.contains("did not make"), "{}", ran.stderr);
     }
-    // A second name of a file that lies elsewhere: the store keeps a copy.
+    // A hard link to a file elsewhere is stored as a copy.
     let link = format!("ln {} $DPT_OUT_O", sandbox.path().join("victim").display());
     sandbox.write("p.toml", &command("a", &format!("shell = true\nrun = \"{link}\"\noutputs = {{ o = \"o\" }}")));
     sandbox.dpt(&["run", "p.toml"]).code(0);

@@ -1,4 +1,4 @@
-//! `--set`: a value that no pipeline may have is an error as in the file, and a number that TOML does not have is reported.
+//! `--set`: invalid values are errors as in the file, and numbers that are not TOML are reported.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn load(values: &str, sets: &[(&str, &str)]) -> Result<Plan, Vec<Diag>> {
     load_text(Path::new("p.toml"), text, &LoadOptions { sets, ..LoadOptions::default() })
 }
 
-/// The message of `--set params.x=VALUE`, an error or a note, and its help; the file has `old`.
+/// Returns the message and help of `--set params.x=VALUE`, an error or a note. The file has `old`.
 fn said(old: &str, value: &str) -> Option<String> {
     let diags = load(&format!("x = {old}"), &[("params.x", value)]).map_or_else(|diags| diags, |plan| plan.warnings);
     assert!(diags.len() <= 1, "{diags:?}");
@@ -26,11 +26,11 @@ fn said(old: &str, value: &str) -> Option<String> {
 }
 
 #[test]
-fn a_number_that_no_pipeline_may_have_is_the_same_error_as_in_the_file() {
+fn set_refuses_the_numbers_that_a_file_refuses() {
     for value in ["nan", "inf", "-inf", "+nan", "1e999", "99999999999999999999", "[1, nan]", "{ a = inf }"] {
         let file = load(&format!("x = {value}"), &[]).unwrap_err().remove(0);
         for old in ["0.3", "\"text\"", "[1]"] {
-            // One word may be meant as a text where the file has one.
+            // A single word may replace a text.
             if old == "\"text\"" && !value.starts_with(['[', '{']) {
                 continue;
             }
@@ -46,7 +46,7 @@ fn a_number_that_no_pipeline_may_have_is_the_same_error_as_in_the_file() {
 }
 
 #[test]
-fn a_number_in_another_form_is_a_text_with_a_note() {
+fn set_notes_numbers_that_are_not_toml() {
     for (typed, written) in
         [(".5", "0.5"), ("5.", "5.0"), ("1.e-5", "1e-5"), ("-.5", "-0.5"), ("01", "1"), ("-007", "-7"), ("0,5", "0.5")]
     {
@@ -68,7 +68,7 @@ fn a_number_in_another_form_is_a_text_with_a_note() {
 }
 
 #[test]
-fn what_is_meant_as_it_stands_has_no_note() {
+fn set_of_valid_values_has_no_note() {
     for (old, value) in [
         ("3", "4"),
         ("3", "0.5"),
@@ -88,7 +88,7 @@ fn what_is_meant_as_it_stands_has_no_note() {
 }
 
 #[test]
-fn a_word_that_toml_reads_as_a_number_may_take_the_place_of_a_text() {
+fn set_may_replace_a_text_by_a_word_such_as_nan() {
     let sandbox = Sandbox::new();
     sandbox.write(
         "p.toml",

@@ -1,16 +1,16 @@
-//! Every pipeline that comes with `dpt` is right, warnings included.
+//! Every shipped pipeline is valid and has no warnings.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use dpt::cli::check::Changes;
+use dpt::cli::check::ChangeArgs;
 use dpt::cli::{check, graph, render};
 use dpt::pipeline::{self, LoadOptions};
 
 use crate::sandbox::Sandbox;
 
 #[test]
-fn shipped_pipelines_load() {
+fn shipped_pipelines_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let mut problems = String::new();
     let mut seen = 0;
@@ -34,9 +34,9 @@ fn shipped_pipelines_load() {
     assert!(problems.is_empty(), "{problems}");
 }
 
-/// The cuts that the comments of `superglue_full.toml` name.
+/// The reductions in the comments of `superglue_full.toml`.
 #[test]
-fn the_full_pipeline_can_be_cut_down() {
+fn full_pipeline_can_be_reduced_as_documented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/superglue_full.toml");
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let options = LoadOptions {
@@ -56,9 +56,9 @@ fn the_full_pipeline_can_be_cut_down() {
     assert!(from.any(|(id, _)| plan.graph.node(id).stage == "random_t5"));
 }
 
-/// The example at the top of `docs/pipeline.md`, with the summary and the drawing that stand below it.
+/// The example at the top of `docs/pipeline.md`, with its summary and drawing.
 #[test]
-fn the_example_of_the_docs_is_right() {
+fn example_of_the_docs_is_valid() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pipeline.md")).unwrap();
     let block = |fence: &str| page.split(fence).nth(1).unwrap().split("```").next().unwrap().to_owned();
     let plan = pipeline::load_text(Path::new("rte_sweep.toml"), block("```toml\n"), &LoadOptions::default()).unwrap();
@@ -73,13 +73,13 @@ fn the_example_of_the_docs_is_right() {
     assert_eq!(console, shown);
 }
 
-/// `--dtype` sets it wherever prompts are trained and scored, and `--set` of one stage wins.
+/// `--dtype` sets the type for training and evaluation; `--set` for a single stage wins.
 #[test]
-fn one_word_sets_the_type_of_the_backbone() {
+fn dtype_option_sets_the_type_of_the_backbone() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.toml");
     let dtypes = |sets: &[&str]| -> BTreeSet<String> {
         let sets = sets.iter().map(|s| (*s).to_owned()).collect();
-        let changes = Changes { sets, dtype: Some("bfloat16".into()), ..Changes::default() };
+        let changes = ChangeArgs { sets, dtype: Some("bfloat16".into()), ..ChangeArgs::default() };
         let plan = pipeline::load(&path, &changes.options().unwrap()).unwrap();
         let nodes = plan.graph.ids().map(|id| plan.graph.node(id));
         nodes.filter_map(|n| Some(format!("{} {}", n.kind.name, n.params.get("dtype")?))).collect()

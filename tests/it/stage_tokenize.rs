@@ -1,5 +1,4 @@
-//! The stage `tokenize` on the real rows of all eight tasks, through the real T5 tokenizer. Skipped where they are not
-//! at hand.
+//! The stage `tokenize` on real rows of all eight tasks with the real T5 tokenizer. Skipped if they are not available.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,7 +65,7 @@ pub fn split(out: &Path, name: &str) -> Vec<Encoded> {
 }
 
 #[test]
-fn real_rows_of_every_task() {
+fn tokenize_reads_real_rows_of_every_task() {
     let (Some(rows), Some(t5)) = (data("superglue_fewshot"), data("t5-tokenizer")) else { return };
     let spiece = t5.join("spiece.model");
     for task in task::TASKS {

@@ -125,6 +125,18 @@ fn of_the_stages_the_engine_sees_the_declarations_alone() {
     }
 }
 
+/// TOML is the pipeline's: layers below it take values.
+#[test]
+fn toml_is_read_by_the_pipeline_and_above_it_only() {
+    let above = ["pipeline", "repro", "cli"].map(|folder| root().join("src").join(folder));
+    for path in files(&root().join("src")).iter().filter(|path| !above.iter().any(|folder| path.starts_with(folder))) {
+        for (number, line) in code(&fs::read_to_string(path).unwrap()) {
+            let knows = ["toml::", "toml_edit", "toml_parser"].iter().any(|name| line.contains(name));
+            assert!(!knows, "{}:{number}: {line}", short(path));
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     for path in ours() {
@@ -189,7 +201,7 @@ fn prompt_methods_are_named_in_their_own_files_only() {
     for method in METHODS {
         let value = |param: &Param| match param.ty {
             Type::Int(..) => Some(Value::Int(2)),
-            _ => param.default_value(),
+            _ => param.default.value(),
         };
         let params = method.params.iter().filter_map(|p| Some((p.name.to_owned(), value(p)?))).collect();
         let shape = method.shape(3, 4, &params).unwrap();
@@ -201,12 +213,7 @@ fn prompt_methods_are_named_in_their_own_files_only() {
         words.push(method.name);
     }
     let own = [root().join("src/adapter/methods"), root().join("torch/src/prompt")];
-    let product = ["src", "torch/src"].iter().flat_map(|folder| files(&root().join(folder)));
-    let is_test = |path: &Path| {
-        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-        stem == "sample" || stem.ends_with("tests") || path.components().any(|part| part.as_os_str() == "tests")
-    };
-    for path in product.filter(|path| !own.iter().any(|folder| path.starts_with(folder)) && !is_test(path)) {
+    for path in product().into_iter().filter(|path| !own.iter().any(|folder| path.starts_with(folder))) {
         for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
             for word in &words {
                 // The program is called `dpt` too, and so is an order of examples; `accept` is a key of stages.
@@ -216,4 +223,73 @@ fn prompt_methods_are_named_in_their_own_files_only() {
             }
         }
     }
+}
+
+/// The product's files without tests.
+fn product() -> Vec<PathBuf> {
+    let is_test = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        stem == "sample" || stem.ends_with("tests") || path.components().any(|part| part.as_os_str() == "tests")
+    };
+    let all = ["src", "torch/src"].iter().flat_map(|folder| files(&root().join(folder)));
+    all.filter(|path| !is_test(path)).collect()
+}
+
+/// Every line of code, outside of `own`, with one of `words` as a whole text.
+fn lines_with(words: &[&str], own: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in product() {
+        let (name, text) = (short(&path), fs::read_to_string(&path).unwrap());
+        for (number, line) in code(&text) {
+            for word in words.iter().filter(|word| line.contains(&format!("\"{word}\"")) && !own(&name, word)) {
+                found.push(format!("{name}:{number}: names `{word}`: {}", line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// A stage is a file on each side and its rows: what other files need of it are fields of its kind.
+#[test]
+fn stages_are_named_in_their_own_files_only() {
+    let names: Vec<&str> = dpt::stages::STAGES.iter().map(|kind| kind.name).collect();
+    let own = |file: &str, name: &str| {
+        let module = name.replace('-', "_");
+        let is_own = ["src/stages", "torch/src/stages"]
+            .iter()
+            .any(|folder| file == format!("{folder}/{module}.rs") || file.starts_with(&format!("{folder}/{module}/")));
+        // The registry of functions of a worker. And a value of `backbone.json`, which says where weights come from.
+        is_own || file == "torch/src/stages/mod.rs" || file == "src/report/records.rs" && name == "download"
+    };
+    let mut wrong = lines_with(&names, &own);
+    // Two names are splits of data, too. There, a line that means the stage says `kind` or `accepts`.
+    let is_split = |line: &String| ["names `train`", "names `pretrain`"].iter().any(|word| line.contains(word));
+    wrong.retain(|line| !is_split(line) || line.contains("kind") || line.contains("accepts"));
+    // Tests of the store, in a file without `tests` in its name.
+    wrong.retain(|line| !line.starts_with("src/cache/attacks.rs"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A task is a file and a row. A synthetic stand-in is a row of its own registry.
+#[test]
+fn tasks_are_named_in_their_own_files_only() {
+    let own =
+        |file: &str, name: &str| file == format!("src/data/task/{name}.rs") || file.starts_with("src/data/synth/");
+    let wrong = lines_with(dpt::data::task::TASK_NAMES, &own);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let listed: Vec<_> = dpt::data::task::TASKS.iter().map(|task| task.name()).collect();
+    assert_eq!(listed, dpt::data::task::TASK_NAMES);
+}
+
+/// A metric is a file and a row, and tasks say which metrics they have.
+#[test]
+fn metrics_are_named_in_their_own_files_and_by_tasks_only() {
+    let names: Vec<&str> = dpt::metrics::METRICS.iter().map(|metric| metric.name()).collect();
+    let own = |file: &str, _: &str| {
+        file.starts_with("src/metrics/") && file != "src/metrics/mod.rs" || file.starts_with("src/data/task/")
+    };
+    let mut wrong = lines_with(&names, &own);
+    // Tests of the store, in a file without `tests` in its name.
+    wrong.retain(|line| !line.starts_with("src/cache/attacks.rs"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

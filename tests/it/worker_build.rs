@@ -1,4 +1,4 @@
-//! A worker runs nodes only if it is of the same build as `dpt`.
+//! A worker is accepted only if it has the same build as `dpt`.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -18,7 +18,7 @@ fn own() -> Build {
     Build::of(&include_dir!("$CARGO_MANIFEST_DIR/torch/src"))
 }
 
-/// A sandbox with a worker in shell that says it is ready, of `build`, and then quits.
+/// A sandbox with a shell script as worker, which reports `build` and exits.
 fn sandbox(build: &Build) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("p.toml", PIPELINE);

@@ -2,7 +2,7 @@
 //! embeddings by position. Both are made of codebooks: the columns are cut into blocks, and each block of a row is a mix of that
 //! block's trained vectors. With one block a codebook is a product of two matrices.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
 use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
@@ -13,10 +13,30 @@ pub const METHOD: Method = Method {
     about: "ACCEPT: a short prompt and a matrix added to the text by position, both made of codebooks",
     params: &[
         POSITIONS,
-        Param::with_default("rank", Type::Int(1, 4096), "20", "vectors in each block of the prompt's codebook"),
-        Param::with_default("prompt_block", Type::Int(1, 65_536), "32", "columns of a block of the prompt's codebook"),
-        Param::with_default("added_rank", Type::Int(1, 4096), "20", "vectors in each block of the added codebook"),
-        Param::with_default("added_block", Type::Int(1, 65_536), "256", "columns of a block of the added codebook"),
+        Param::with_default(
+            "rank",
+            Type::Int(1, 4096),
+            Literal::Int(20),
+            "vectors in each block of the prompt's codebook",
+        ),
+        Param::with_default(
+            "prompt_block",
+            Type::Int(1, 65_536),
+            Literal::Int(32),
+            "columns of a block of the prompt's codebook",
+        ),
+        Param::with_default(
+            "added_rank",
+            Type::Int(1, 4096),
+            Literal::Int(20),
+            "vectors in each block of the added codebook",
+        ),
+        Param::with_default(
+            "added_block",
+            Type::Int(1, 65_536),
+            Literal::Int(256),
+            "columns of a block of the added codebook",
+        ),
         Param::optional(
             "init_rms",
             Type::Float(1e-9, 1e6),
@@ -27,16 +47,16 @@ pub const METHOD: Method = Method {
         Param::with_default(
             OFFSET_RATE,
             Type::Float(0.0, 1e6),
-            "1e-3",
+            Literal::Float(1e-3),
             "the highest rate of what is added to the text",
         ),
         OFFSET_DECAY,
     ],
     defaults: &[
-        ("virtual_tokens", "60"),
-        ("weight_decay", "0.0"),
-        ("warmup", "1800.0"),
-        ("frozen_dropout", "\"config\""),
+        ("virtual_tokens", Literal::Int(60)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("warmup", Literal::Float(1800.0)),
+        ("frozen_dropout", Literal::Str("config")),
     ],
     limits: &[
         Limit::Divides("prompt_block", Size::ModelWidth),

@@ -2,7 +2,7 @@
 //! the text's embeddings by position, `[P ; E(x) + α A B]` with `α = 8/√rank`. `virtual_tokens` is the length of the short
 //! prompt, `positions` the rows of `A`.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
 use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
@@ -16,24 +16,29 @@ pub const METHOD: Method = Method {
     about: "DePT: a short prompt, and a low-rank matrix added to the text's embeddings by position",
     params: &[
         POSITIONS,
-        Param::with_default("rank", Type::Int(1, 4096), "30", "inner size of the matrix that is added to the text"),
+        Param::with_default(
+            "rank",
+            Type::Int(1, 4096),
+            Literal::Int(30),
+            "inner size of the matrix that is added to the text",
+        ),
     ],
     training: &[
         Param::with_default(
             OFFSET_RATE,
             Type::Float(0.0, 1e6),
-            "5e-3",
+            Literal::Float(5e-3),
             "the highest rate of what is added to the text",
         ),
         OFFSET_DECAY,
     ],
     defaults: &[
-        ("virtual_tokens", "60"),
-        ("optimizer", "\"adamw-hf\""),
-        ("epsilon", "1e-6"),
-        ("weight_decay", "0.0"),
-        ("warmup", "500.0"),
-        ("frozen_dropout", "\"config\""),
+        ("virtual_tokens", Literal::Int(60)),
+        ("optimizer", Literal::Str("adamw-hf")),
+        ("epsilon", Literal::Float(1e-6)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("warmup", Literal::Float(500.0)),
+        ("frozen_dropout", Literal::Str("config")),
     ],
     limits: &[Limit::AtMost("rank", Size::Param("positions")), Limit::AtMost("rank", Size::ModelWidth)],
     positions: Some("positions"),

@@ -4,7 +4,7 @@
 //! Four small changes are options, of our own and off by default: a shift of all rows, a size for each row, a product for each of
 //! several blocks of columns, and some entries that are free beside the product.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::{Matrix, dot};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
@@ -20,18 +20,18 @@ pub const METHOD: Method = Method {
         Param::with_default(
             "rank",
             Type::Int(1, 4096),
-            "10",
+            Literal::Int(10),
             "inner size of the product (the paper's bottleneck)",
         ),
-        Param::with_default("shift", Type::Bool, "false", "adds one trained row to every row of the product").since(2),
-        Param::with_default("row_scale", Type::Bool, "false", "trains the norm of every row apart from its direction")
+        Param::with_default("shift", Type::Bool, Literal::Bool(false), "adds one trained row to every row of the product").since(2),
+        Param::with_default("row_scale", Type::Bool, Literal::Bool(false), "trains the norm of every row apart from its direction")
             .since(2),
-        Param::with_default("blocks", Type::Int(1, 65_536), "1", "cuts the columns into blocks, each with its own product")
+        Param::with_default("blocks", Type::Int(1, 65_536), Literal::Int(1), "cuts the columns into blocks, each with its own product")
             .since(2),
         Param::with_default(
             "sparse",
             Type::Int(0, 1 << 24),
-            "0",
+            Literal::Int(0),
             "so many entries of the prompt get a trained number of their own: those of the largest gradient at the start",
         )
         .since(2),

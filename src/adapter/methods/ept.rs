@@ -3,7 +3,7 @@
 //! and goes in front of the text, to whose embeddings a low-rank matrix is added by position as in DePT. All of it depends on
 //! trained tensors only.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
 use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
@@ -17,23 +17,38 @@ pub const METHOD: Method = Method {
     about: "EPT (reconstruction from the abstract): DePT with a prompt that is fused, projected into spaces and gated",
     params: &[
         POSITIONS,
-        Param::with_default("rank", Type::Int(1, 4096), "23", "inner size of the matrix that is added to the text"),
-        Param::with_default("fusion", Type::Int(1, 4096), "4", "inner size of the attention that fuses the prompt"),
-        Param::with_default("spaces", Type::Int(1, 256), "4", "how many spaces the prompt is projected into"),
-        Param::with_default("space_rank", Type::Int(1, 4096), "2", "inner size of each projection"),
+        Param::with_default(
+            "rank",
+            Type::Int(1, 4096),
+            Literal::Int(23),
+            "inner size of the matrix that is added to the text",
+        ),
+        Param::with_default(
+            "fusion",
+            Type::Int(1, 4096),
+            Literal::Int(4),
+            "inner size of the attention that fuses the prompt",
+        ),
+        Param::with_default(
+            "spaces",
+            Type::Int(1, 256),
+            Literal::Int(4),
+            "how many spaces the prompt is projected into",
+        ),
+        Param::with_default("space_rank", Type::Int(1, 4096), Literal::Int(2), "inner size of each projection"),
     ],
     training: &[
         Param::with_default(
             OFFSET_RATE,
             Type::Float(0.0, 1e6),
-            "5e-3",
+            Literal::Float(5e-3),
             "the highest rate of what is added to the text",
         ),
         OFFSET_DECAY,
         Param::with_default(
             "fusion_rate",
             Type::Float(0.0, 1e6),
-            "1e-3",
+            Literal::Float(1e-3),
             "the highest rate of fusion, spaces and gate",
         ),
         Param::optional(
@@ -43,10 +58,10 @@ pub const METHOD: Method = Method {
         ),
     ],
     defaults: &[
-        ("virtual_tokens", "40"),
-        ("weight_decay", "0.0"),
-        ("warmup", "500.0"),
-        ("frozen_dropout", "\"config\""),
+        ("virtual_tokens", Literal::Int(40)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("warmup", Literal::Float(500.0)),
+        ("frozen_dropout", Literal::Str("config")),
     ],
     limits: &[
         Limit::AtMost("rank", Size::Param("positions")),

@@ -2,7 +2,7 @@
 //! prompt is an initial one plus what several small networks of different sizes make of it, `P₀ + Σ relu(P₀ D + c) U + e`. It
 //! enters behind one of the encoder's blocks; the blocks before it see the text only.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec};
 use super::{BEHIND_A_BLOCK, PROMPT_LAYER};
@@ -27,14 +27,28 @@ pub const METHOD: Method = Method {
     about: "LIPT (reconstruction from the abstract): a prompt made by parallel small networks enters behind a block",
     params: &[
         PROMPT_LAYER,
-        Param::with_default("branches", Type::Ints, "[6, 12, 24]", "inner size of each network, 1 to 8 of them"),
-        Param::with_default("train_p0", Type::Bool, "true", "whether the initial prompt is trained too"),
+        Param::with_default(
+            "branches",
+            Type::Ints,
+            Literal::Ints(&[6, 12, 24]),
+            "inner size of each network, 1 to 8 of them",
+        ),
+        Param::with_default("train_p0", Type::Bool, Literal::Bool(true), "whether the initial prompt is trained too"),
     ],
     training: &[
-        Param::with_default("branch_rate", Type::Float(0.0, 1e6), "1e-3", "the highest rate of the networks"),
+        Param::with_default(
+            "branch_rate",
+            Type::Float(0.0, 1e6),
+            Literal::Float(1e-3),
+            "the highest rate of the networks",
+        ),
         Param::optional("branch_decay", Type::Float(0.0, 1.0), "weight decay of the networks; default: `weight_decay`"),
     ],
-    defaults: &[("virtual_tokens", "10"), ("weight_decay", "0.0"), ("warmup", "0.06")],
+    defaults: &[
+        ("virtual_tokens", Literal::Int(10)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("warmup", Literal::Float(0.06)),
+    ],
     limits: &[Limit::Entries("branches", MOST), Limit::Below("prompt_layer", Size::EncoderBlocks)],
     positions: None,
     tensors,

@@ -4,7 +4,7 @@
 
 use std::f64::consts::PI;
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
@@ -15,16 +15,20 @@ pub const METHOD: Method = Method {
     name: "lopt2",
     about: "LoPT-2: a frozen initial prompt goes through two trained thin matrices with a relu between them",
     params: &[
-        Param::with_default("rank", Type::Int(1, 4096), "5", "inner size of the product"),
+        Param::with_default("rank", Type::Int(1, 4096), Literal::Int(5), "inner size of the product"),
         Param::with_default(
             "activation",
             Type::Choice(&["relu", "gelu"]),
-            "\"relu\"",
+            Literal::Str("relu"),
             "what stands between the two matrices; gelu in its tanh form",
         ),
     ],
     training: &[],
-    defaults: &[("virtual_tokens", "20"), ("weight_decay", "0.0"), ("frozen_dropout", "\"config\"")],
+    defaults: &[
+        ("virtual_tokens", Literal::Int(20)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("frozen_dropout", Literal::Str("config")),
+    ],
     limits: &[Limit::AtMost("rank", Size::ModelWidth)],
     positions: None,
     tensors: |shape| {

@@ -18,7 +18,7 @@ pub mod smop;
 pub mod ulpt;
 
 use crate::base::diag::{Class, Diag};
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::base::suggest;
 use crate::base::value::Params;
 use crate::svd::matrix::{Matrix, dot};
@@ -50,7 +50,7 @@ pub const METHODS: &[&Method] = &[
 const POSITIONS: Param = Param::with_default(
     "positions",
     Type::Int(1, 65_536),
-    "256",
+    Literal::Int(256),
     "positions of a text that have numbers of their own: no text may be longer",
 );
 /// The parameter that says the rate of what a method adds to the text.
@@ -88,8 +88,8 @@ fn relu(x: Matrix) -> Matrix {
     Matrix::new(x.rows, x.cols, x.data.iter().map(|x| x.max(0.0)).collect())
 }
 
-/// The method of a stage that does not say one, as TOML text.
-pub const DEFAULT: &str = "\"dpt\"";
+/// The method of a stage that does not say one.
+pub const DEFAULT: &str = "dpt";
 
 /// Their names, for `Type::Choice`.
 pub const NAMES: &[&str] = &names();
@@ -148,7 +148,7 @@ mod tests {
 
     /// The shape with these values of whole numbers among the method's parameters, and the others at their default.
     fn shape(method: &Method, virtual_tokens: i64, d_model: i64, set: &[(&str, i64)]) -> Shape {
-        let defaults = method.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default_value()?)));
+        let defaults = method.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default.value()?)));
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), Value::Int(*value)));
         method.shape(virtual_tokens, d_model, &defaults.chain(set).collect()).unwrap()
     }
@@ -205,7 +205,7 @@ mod tests {
         let option = |set: &[(&str, Value)]| {
             let set: Params = set.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
             let params: Params =
-                dpt.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default_value()?))).collect();
+                dpt.params.iter().filter_map(|p| Some((p.name.to_owned(), p.default.value()?))).collect();
             let all: Params = params.into_iter().chain(set).collect();
             [512, 768, 1024].map(|d| dpt.parameters(&dpt.shape(100, d, &all).unwrap()))
         };
@@ -251,7 +251,7 @@ mod tests {
                 assert!(spec.numel() > 0 && specs[..i].iter().all(|other| other.name != spec.name), "{}", spec.name);
                 let trains = |param: &str| method.training.iter().any(|p| p.name == param);
                 if let Rate::Own(param) = spec.rate {
-                    let has_default = |p: &Param| p.name == param && p.default_value().is_some();
+                    let has_default = |p: &Param| p.name == param && p.default.value().is_some();
                     assert!(method.training.iter().any(has_default), "{}: rate `{param}`", method.name);
                 }
                 if let Decay::Own(param) = spec.decay {

@@ -1,7 +1,7 @@
 //! The target stage of MPT (Wang et al., ICLR 2023, arXiv 2303.02861), as Hugging Face PEFT has it for one task: a prompt times,
 //! entry by entry, a product of two thin matrices of the task, `P ⊙ (C R)`. To go on from a source stage give both as `init`.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
@@ -11,9 +11,14 @@ use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, 
 pub const METHOD: Method = Method {
     name: "mpt",
     about: "MPT's target stage: a prompt times a product of two thin matrices of the task, entry by entry",
-    params: &[Param::with_default("rank", Type::Int(1, 4096), "1", "inner size of the task's product")],
+    params: &[Param::with_default("rank", Type::Int(1, 4096), Literal::Int(1), "inner size of the task's product")],
     training: &[
-        Param::with_default("task_rate", Type::Float(0.0, 1e6), "5e-3", "the highest rate of the task's factors"),
+        Param::with_default(
+            "task_rate",
+            Type::Float(0.0, 1e6),
+            Literal::Float(5e-3),
+            "the highest rate of the task's factors",
+        ),
         Param::optional(
             "task_decay",
             Type::Float(0.0, 1.0),

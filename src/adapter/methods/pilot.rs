@@ -3,7 +3,7 @@
 //! falling count is partly built in. The other gates, a random walk of equal steps and the prompt's true singular values are
 //! there to hold it against.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
@@ -15,7 +15,7 @@ pub const METHOD: Method = Method {
     params: &[Param::with_default(
         "gate",
         Type::Choice(&["relu", "softplus", "plain"]),
-        "\"relu\"",
+        Literal::Str("relu"),
         "what the entries of sigma pass; the two others are controls without a dead end",
     )],
     training: &[],

@@ -2,7 +2,7 @@
 //! one small network with a skip connection, `P' = P + LN(relu(P Dᵀ + c) Uᵀ + e)`. `P` and the network are trained; after
 //! training the network is run once, and `P'` is all that is needed.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
@@ -15,13 +15,13 @@ pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 pub const METHOD: Method = Method {
     name: "residual",
     about: "residual prompt tuning: each row of the prompt passes a small trained network with a skip connection",
-    params: &[Param::with_default("hidden", Type::Int(1, 65_536), "400", "inner size of the network")],
+    params: &[Param::with_default("hidden", Type::Int(1, 65_536), Literal::Int(400), "inner size of the network")],
     training: &[],
     defaults: &[
-        ("optimizer", "\"adamw-hf\""),
-        ("schedule", "\"constant\""),
-        ("warmup", "0.0"),
-        ("max_grad_norm", "0.0"),
+        ("optimizer", Literal::Str("adamw-hf")),
+        ("schedule", Literal::Str("constant")),
+        ("warmup", Literal::Float(0.0)),
+        ("max_grad_norm", Literal::Float(0.0)),
     ],
     limits: &[],
     positions: None,

@@ -4,7 +4,7 @@
 //! their size; no gradient passes that move. The released code lets a row's prompt depend on the other rows
 //! of its batch when one prompt is picked; here it does not.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
 
@@ -13,23 +13,23 @@ pub const METHOD: Method = Method {
     name: "smop",
     about: "SMoP: a router picks among several short prompts, for every text its own",
     params: &[
-        Param::with_default("prompts", Type::Int(1, 4096), "4", "how many prompts there are"),
-        Param::with_default("top_k", Type::Int(1, 4096), "1", "how many of them a text takes"),
+        Param::with_default("prompts", Type::Int(1, 4096), Literal::Int(4), "how many prompts there are"),
+        Param::with_default("top_k", Type::Int(1, 4096), Literal::Int(1), "how many of them a text takes"),
         Param::with_default(
             "router_noise",
             Type::Float(0.0, 1e3),
-            "1.0",
+            Literal::Float(1.0),
             "standard deviation of the noise of the router while training: each score moves by score * noise",
         ),
     ],
     training: &[],
     defaults: &[
-        ("virtual_tokens", "5"),
-        ("optimizer", "\"adafactor\""),
-        ("learning_rate", "0.5"),
-        ("warmup", "0.06"),
-        ("max_grad_norm", "0.0"),
-        ("frozen_dropout", "\"config\""),
+        ("virtual_tokens", Literal::Int(5)),
+        ("optimizer", Literal::Str("adafactor")),
+        ("learning_rate", Literal::Float(0.5)),
+        ("warmup", Literal::Float(0.06)),
+        ("max_grad_norm", Literal::Float(0.0)),
+        ("frozen_dropout", Literal::Str("config")),
     ],
     limits: &[Limit::AtMost("top_k", Size::Param("prompts"))],
     positions: None,

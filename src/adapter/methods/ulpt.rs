@@ -1,7 +1,7 @@
 //! ULPT (arXiv 2502.04501): `P = (Z R) ⊙ s + t`, with `Z [virtual_tokens, rank]` trained, `R [rank, d_model]` drawn once and
 //! never trained, and one scale and one shift a dimension. `R` is stored with the trained tensors.
 
-use crate::base::param::{Param, Type};
+use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
@@ -11,22 +11,22 @@ pub const METHOD: Method = Method {
     name: "ulpt",
     about: "ULPT: a trained low-dimensional prompt times a frozen random matrix, with a scale and a shift a dimension",
     params: &[
-        Param::with_default("rank", Type::Int(1, 4096), "64", "columns of the trained matrix"),
+        Param::with_default("rank", Type::Int(1, 4096), Literal::Int(64), "columns of the trained matrix"),
         Param::with_default(
             "frozen_init",
             Type::Choice(&["xavier", "normal"]),
-            "\"xavier\"",
+            Literal::Str("xavier"),
             "the frozen matrix: uniform by Xavier's rule, as in the authors' code, or standard normal, as in the paper",
         ),
     ],
     training: &[],
     defaults: &[
-        ("optimizer", "\"adamw-hf\""),
-        ("epsilon", "1e-6"),
-        ("learning_rate", "0.6"),
-        ("weight_decay", "0.0"),
-        ("warmup", "500.0"),
-        ("frozen_dropout", "\"config\""),
+        ("optimizer", Literal::Str("adamw-hf")),
+        ("epsilon", Literal::Float(1e-6)),
+        ("learning_rate", Literal::Float(0.6)),
+        ("weight_decay", Literal::Float(0.0)),
+        ("warmup", Literal::Float(500.0)),
+        ("frozen_dropout", Literal::Str("config")),
     ],
     limits: &[Limit::AtMost("rank", Size::ModelWidth)],
     positions: None,

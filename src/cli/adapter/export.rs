@@ -1,4 +1,4 @@
-//! `dpt adapter export`: a trained prompt as an adapter that PEFT loads.
+//! `dpt adapter export`: writes a trained prompt as an adapter that PEFT can load.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::look;
 use crate::cache::{Store, Stored};
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs, shown};
 use crate::cli::exit::Exit;
 
 use crate::cli::render;
-use crate::cli::standing::brief;
+use crate::cli::status_table::brief;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunOptions;
@@ -30,89 +30,91 @@ use crate::worker::device::Wanted;
 
 use super::place::fill;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub(super) const EXAMPLES: &str = "\
-What is written is the prompt that the method's tensors give, such as the product of two factors. In Python:
+The exported prompt is computed from the method's tensors, such as the product of two factors. In Python:
   model = AutoModelForSeq2SeqLM.from_pretrained(NAME)
   model = PeftModel.from_pretrained(model, DIR)
 
 Examples:
   dpt adapter export pipelines/superglue_full.toml 'train[rte,dpt,42]' --to rte-prompt
-      what that node has trained, from the store
+      export the prompt of that node from the store
   dpt adapter export pipelines/quickstart.toml 'train[rte,dpt,42]' --to p --base-model me/tiny-t5
   dpt adapter export adapters/mine --to p --model ../t5-base
-      a folder with adapter.json and adapter.safetensors";
+      export a folder with adapter.json and adapter.safetensors";
 
-/// Its arguments.
+/// The arguments of `dpt adapter export`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A pipeline file, or a folder with `adapter.json` and `adapter.safetensors`
     #[arg(value_name = "FROM")]
     from: PathBuf,
-    /// Of a pipeline: the node that trained the prompt, such as `train[rte,dpt,42]`
+    /// If FROM is a pipeline: the node that trained the prompt, such as `train[rte,dpt,42]`
     #[arg(value_name = "NODE")]
     node: Option<String>,
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// What PEFT shall call the base model: its name at the hub, or a path [default: where the pipeline has it from]
+    /// The base model's name at the hub or its path, for PEFT [default: the pipeline's source]
     #[arg(long, value_name = "NAME")]
     base_model: Option<String>,
-    /// Of a folder: the folder of the base model, whose layers and heads the adapter's config names
+    /// If FROM is a folder: the folder of the base model, to write its layers and heads to the adapter's config
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Replace an adapter that is there
+    /// Replace an existing adapter
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// An adapter, and what is known of it.
-struct Found {
+/// An adapter to export.
+struct FoundAdapter {
     info: AdapterInfo,
     tensors: PathBuf,
     /// `config.json` of the base model.
     config: Option<PathBuf>,
-    /// What `backbone.json` says of where the base model is from.
+    /// The source of the base model, from `backbone.json`.
     source: Option<String>,
     /// How it was made, for `dpt.json`.
     made: serde_json::Value,
 }
 
-/// Does it.
+/// Exports the adapter.
 ///
 /// # Errors
-/// No adapter there, one that is more than a prompt, a node that is not done, a folder that is there.
-pub(super) fn run(args: &Args) -> Outcome {
+/// Fails if there is no adapter, if it is more than a prompt, if the node is not up to date, or if the folder exists.
+pub(super) fn run(args: &Args) -> CommandResult {
     let found = match (&args.node, args.from.is_dir()) {
         (Some(node), false) => from_store(args, node)?,
         (None, true) => from_folder(args).map_err(|diag| vec![diag])?,
         (Some(_), true) => {
-            let diag = Diag::error(Class::Usage, format!("`{}` is a folder, which has no nodes", args.from.display()));
-            return Err(vec![diag.help("leave the node out, or name the pipeline file instead of the folder")]);
+            let diag = Diag::error(Class::Usage, format!("`{}` is a folder and has no nodes", args.from.display()));
+            return Err(vec![diag.help("leave out the node, or name the pipeline file instead of the folder")]);
         }
         (None, false) => {
-            let diag = Diag::error(Class::Usage, "of a pipeline one node must be named");
+            let diag = Diag::error(Class::Usage, "a node is needed to export from a pipeline");
             let command = format!("dpt adapter export {} 'train[…]' --to …", args.from.display());
-            return Err(vec![diag.help(format!("say which, as in `{command}`; `dpt status` lists them"))]);
+            return Err(vec![diag.help(format!("name one, as in `{command}`; `dpt status --nodes` lists them"))]);
         }
     };
     export(args, &found).map_err(|diag| vec![diag])?;
     Ok(Exit::Done)
 }
 
-fn export(args: &Args, found: &Found) -> Result<(), Diag> {
-    let Found { info, .. } = found;
+fn export(args: &Args, found: &FoundAdapter) -> Result<(), Diag> {
+    let FoundAdapter { info, .. } = found;
     let prompt = adapter::prompt(info, &Tensors::open(&found.tensors)?)?;
     let mut base = found.source.as_deref().map(at_hub).unwrap_or_default();
     if let Some(path) = &found.config {
         let config = T5Config::parse(&fs::read_to_string(path)?, "config.json")?;
         if config.d_model != info.d_model {
-            let message = format!("the prompt has width {}, the model d_model {}", info.d_model, config.d_model);
-            return Err(Diag::error(Class::Usage, message).help("name the model that it was trained on with `--model`"));
+            let message =
+                format!("the prompt has width {}, but the model has d_model {}", info.d_model, config.d_model);
+            let help = "with `--model`, name the model that the prompt was trained on";
+            return Err(Diag::error(Class::Usage, message).help(help));
         }
         (base.layers, base.heads) = (Some(config.num_layers), Some(config.num_heads));
     }
@@ -133,12 +135,12 @@ fn export(args: &Args, found: &Found) -> Result<(), Diag> {
     let name = base.name.as_deref().unwrap_or("none");
     render::err(&format!("exported {}; its base model is `{name}`\n", info.describe()));
     if args.base_model.is_none() && base.revision.is_none() {
-        render::err("that is how the pipeline calls it: `--base-model` sets a name or path that PEFT can load\n");
+        render::err("this is its name in the pipeline: with `--base-model`, name one that PEFT can load\n");
     }
     Ok(())
 }
 
-/// The model that a URL of the hub is of: `https://huggingface.co/OWNER/NAME/resolve/REVISION`.
+/// Returns the model of a hub URL such as `https://huggingface.co/OWNER/NAME/resolve/REVISION`.
 fn at_hub(source: &str) -> BaseModel {
     let path = source.strip_prefix("https://huggingface.co/").unwrap_or_default();
     match path.trim_end_matches('/').split_once("/resolve/") {
@@ -149,7 +151,7 @@ fn at_hub(source: &str) -> BaseModel {
     }
 }
 
-/// The page that a hub shows.
+/// Returns the model card that a hub shows.
 fn card(info: &AdapterInfo, base: &BaseModel) -> String {
     let base_model = base
         .name
@@ -170,19 +172,19 @@ fn card(info: &AdapterInfo, base: &BaseModel) -> String {
     )
 }
 
-fn from_folder(args: &Args) -> Result<Found, Diag> {
+fn from_folder(args: &Args) -> Result<FoundAdapter, Diag> {
     let folder = &args.from;
     let path = folder.join(adapter::INFO);
     if !look::is_file(&path)? {
         let diag = Diag::error(Class::Usage, format!("`{}` has no `{}`", folder.display(), adapter::INFO));
         return Err(if folder.join(peft::CONFIG).is_file() {
-            diag.note("it is an adapter of PEFT already")
+            diag.note("it is already a PEFT adapter")
         } else {
-            diag.note("expected the files of an adapter, as `train` and `dpt adapter import` write them")
+            diag.note("expected the files that `train` or `dpt adapter import` write")
         });
     }
     let config = args.model.as_ref().map(|model| model.join("config.json"));
-    Ok(Found {
+    Ok(FoundAdapter {
         info: adapter::read_info(&path)?,
         tensors: folder.join(adapter::TENSORS),
         config,
@@ -191,7 +193,7 @@ fn from_folder(args: &Args) -> Result<Found, Diag> {
     })
 }
 
-fn from_store(args: &Args, target: &str) -> Result<Found, Vec<Diag>> {
+fn from_store(args: &Args, target: &str) -> Result<FoundAdapter, Vec<Diag>> {
     let plan = args.changes.load(&args.from)?;
     let id = one_node(&plan, target)?;
     let store = args.store.open(&args.from)?;
@@ -224,9 +226,9 @@ fn one_node(plan: &Plan, target: &str) -> Result<NodeId, Vec<Diag>> {
         ref many => {
             let names: Vec<_> = many.iter().take(4).map(|id| format!("`{}`", plan.graph.node(*id).short())).collect();
             let more = if many.len() > 4 { ", …" } else { "" };
-            let diag = Diag::error(Class::Usage, format!("`{target}` names {} nodes", many.len()))
+            let diag = Diag::error(Class::Usage, format!("`{target}` matches {} nodes", many.len()))
                 .note(format!("{}{more}", names.join(", ")));
-            Err(vec![diag.help("an adapter is the result of one: name one")])
+            Err(vec![diag.help("name a single node")])
         }
     }
 }
@@ -234,7 +236,7 @@ fn one_node(plan: &Plan, target: &str) -> Result<NodeId, Vec<Diag>> {
 fn not_done(args: &Args, plan: &Plan, id: NodeId, how: Option<&Freshness>) -> Diag {
     let node = plan.graph.node(id).short();
     let pipeline = shown(&args.from);
-    let diag = Diag::error(Class::Usage, format!("`{node}` is not in the store as the pipeline has it"));
+    let diag = Diag::error(Class::Usage, format!("`{node}` is not up to date"));
     let diag = match how {
         Some(Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. }) => diag.note(brief(reasons)),
         Some(Freshness::Blocked { by }) => {
@@ -254,12 +256,12 @@ fn found(
     store: &Store,
     stored: &Stored,
     model: Option<&Stored>,
-) -> Result<Found, Diag> {
+) -> Result<FoundAdapter, Diag> {
     let node = plan.graph.node(id);
     let mut files = store.paths(stored);
     let (Some(info), Some(tensors)) = (files.remove(adapter::INFO), files.remove(adapter::TENSORS)) else {
-        return Err(Diag::error(Class::Usage, format!("`{}` makes no adapter", node.short()))
-            .note(format!("it is of kind `{}`; `train` makes adapters", node.kind.name)));
+        return Err(Diag::error(Class::Usage, format!("the result of `{}` is not an adapter", node.short()))
+            .note(format!("its kind is `{}`; `train` makes adapters", node.kind.name)));
     };
     let mut of_model: BTreeMap<String, PathBuf> = model.map(|model| store.paths(model)).unwrap_or_default();
     let config = of_model.remove("config.json").or_else(|| args.model.as_ref().map(|dir| dir.join("config.json")));
@@ -272,7 +274,7 @@ fn found(
         "key": stored.key.hex(),
         "metrics": making.map(|made| &made.metrics),
     });
-    Ok(Found { info: adapter::read_info(&info)?, tensors, config, source, made })
+    Ok(FoundAdapter { info: adapter::read_info(&info)?, tensors, config, source, made })
 }
 
 fn origin(backbone: &Path) -> Result<Option<String>, Diag> {
@@ -288,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_model_of_a_url() {
+    fn hub_url_names_model_and_revision() {
         let found = at_hub("https://huggingface.co/google-t5/t5-base/resolve/a9723ea");
         assert_eq!((found.name.as_deref(), found.revision.as_deref()), (Some("google-t5/t5-base"), Some("a9723ea")));
         for other in ["local files", "https://example.org/t5/resolve/main", "https://huggingface.co/t5-base"] {

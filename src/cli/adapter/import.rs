@@ -1,4 +1,4 @@
-//! `dpt adapter import`: a PEFT adapter as an adapter of dpt.
+//! `dpt adapter import`: converts a PEFT adapter to an adapter of dpt.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::adapter::{self, AdapterInfo, peft};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::base::look;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::shown;
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -15,14 +15,14 @@ use crate::model::config::T5Config;
 
 use super::place::fill;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   dpt adapter import ../my-adapter
       write adapters/my-adapter
   dpt adapter import ../my-adapter --to prompts/mine --task rte
 
-In a pipeline, a source and a download bring it in, imported or as PEFT wrote it, from a folder or from the hub:
+A pipeline can also download an adapter from a folder or from the hub, imported or in PEFT's format:
   [source.mine]
   url = \"file:../my-adapter\"
   [stage.mine]
@@ -31,31 +31,31 @@ In a pipeline, a source and a download bring it in, imported or as PEFT wrote it
   format = \"adapter\"
 and `eval` reads it with `needs = { adapter = \"mine\", … }`.";
 
-/// Its arguments.
+/// The arguments of `dpt adapter import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A folder with `adapter_config.json` and `adapter_model.safetensors` (or `.bin`)
     #[arg(value_name = "DIR")]
     from: PathBuf,
-    /// The folder to write [default: `adapters/` and the name of DIR]
+    /// The folder to write [default: `adapters/` followed by the name of DIR]
     #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
-    /// The task that it was trained for, such as `rte`: `eval` then holds it against the data
+    /// The task that it was trained for, such as `rte`; `eval` then checks that its data is of this task
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
-    /// The folder of its base model, to compare the two [default: what the adapter names, where that is a folder]
+    /// The folder of its base model, to check that they fit [default: the model that the adapter names, if it is a folder]
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
-    /// Replace an adapter that is there
+    /// Replace an existing adapter
     #[arg(long)]
     force: bool,
 }
 
-/// Does it.
+/// Imports the adapter.
 ///
 /// # Errors
-/// No adapter of that kind, one that does not fit its base model, a folder that is there.
-pub(super) fn run(args: &Args) -> Outcome {
+/// Fails if the adapter is of another kind, does not fit its base model, or the folder to write exists.
+pub(super) fn run(args: &Args) -> CommandResult {
     import(args).map_err(|diag| vec![diag])
 }
 
@@ -85,18 +85,20 @@ fn import(args: &Args) -> Result<Exit, Diag> {
     render::out(&format!("{}\n", to.display()));
     render::err(&format!("imported {}\n", info.describe()));
     render::err(&match (&model, &prompt.base_model) {
-        (Some(model), _) => format!("it fits the model in {}\n", shown(model)),
-        (None, Some(name)) => format!("its base model `{name}` is not at hand: not compared; `--model` can name it\n"),
-        (None, None) => "it names no base model; `--model` can name one to compare it with\n".to_owned(),
+        (Some(model), _) => format!("its width fits the model in {}\n", shown(model)),
+        (None, Some(name)) => {
+            format!("not checked: does it fit its base model `{name}`? `--model DIR` checks the width\n")
+        }
+        (None, None) => "not checked: it names no base model; `--model DIR` checks the width\n".to_owned(),
     });
     Ok(Exit::Done)
 }
 
-/// The last part of the folder's path, also of `.`.
+/// Returns the last component of the folder's absolute path.
 fn name_of(folder: &Path) -> Result<std::ffi::OsString, Diag> {
     let whole = folder.canonicalize().map_err(fs::on("read", folder))?;
     whole.file_name().map(ToOwned::to_owned).ok_or_else(|| {
-        Diag::error(Class::Usage, "the folder has no name").help("say where to write with `--to FOLDER`")
+        Diag::error(Class::Usage, "the folder has no name").help("name the folder to write with `--to FOLDER`")
     })
 }
 
@@ -106,9 +108,13 @@ fn compare(model: &Path, d_model: usize) -> Result<(), Diag> {
     if config.d_model != d_model as i64 {
         return Err(Diag::error(
             Class::Usage,
-            format!("the prompt has width {d_model}, the model in `{}` d_model {}", model.display(), config.d_model),
+            format!(
+                "the prompt has width {d_model}, but the model in `{}` has d_model {}",
+                model.display(),
+                config.d_model
+            ),
         )
-        .help("name the model that it was trained on with `--model`"));
+        .help("with `--model`, name the model that the prompt was trained on"));
     }
     Ok(())
 }

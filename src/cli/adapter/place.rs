@@ -1,16 +1,16 @@
-//! Where a folder of results goes: there whole or not at all, and never over what is there unasked.
+//! [`fill`]: writes a folder completely or not at all, and overwrites nothing without `--force`.
 
 use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 
-/// Makes the folder `to` of the files that `write` writes into the folder given to it. A folder that is not there yet (or is
-/// empty) appears whole. With `force` the files replace those of the same names in a folder that is there, one by one, the
-/// one called `last` last: it is taken away first, so that a folder without it is not whole. Other files there stay.
+/// Fills the folder `to` with the files that `write` writes to a temporary folder. If `to` is missing or empty, it appears
+/// by one rename. Else, with `force`, the files replace those with the same names one by one. The file `last` is removed
+/// first and written last, so a folder without it is incomplete. Other files stay.
 ///
 /// # Errors
-/// When `to` has something in it and `force` is not set; when something cannot be written.
+/// Fails if `to` is not empty and `force` is not set, or if a file cannot be written.
 pub(super) fn fill(
     to: &Path,
     force: bool,
@@ -20,11 +20,11 @@ pub(super) fn fill(
     let there = to.symlink_metadata().is_ok();
     let full = there && (!to.is_dir() || std::fs::read_dir(to).map_err(on("read", to))?.next().is_some());
     if full && !(force && to.is_dir()) {
-        let diag = Diag::error(Class::Usage, format!("`{}` is there already", to.display()));
+        let diag = Diag::error(Class::Usage, format!("`{}` already exists", to.display()));
         return Err(if to.is_dir() {
             diag.help("name another folder with `--to`, or add `--force` to replace the adapter in it")
         } else {
-            diag.note("it is no folder").help("name a folder with `--to`")
+            diag.note("it is not a folder").help("name a folder with `--to`")
         });
     }
     let beside = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -39,7 +39,7 @@ pub(super) fn fill(
         fs::open(&made.path().join(name))?.sync_all().map_err(on("write", to))?;
     }
     if !full {
-        // A temporary folder is its maker's alone; this one is for whoever may read beside it.
+        // A temporary folder is private; give it normal permissions.
         #[cfg(unix)]
         std::fs::set_permissions(made.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(on("write", to))?;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_or_not_at_all_and_never_over_other_things() {
+    fn fill_is_atomic_and_overwrites_only_with_force() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("a/b");
         let write = |text: &'static str| {
@@ -84,7 +84,7 @@ mod tests {
         fill(&to, false, "config", write("one")).unwrap();
         std::fs::write(to.join("mine"), "mine").unwrap();
         let error = fill(&to, false, "config", write("two")).unwrap_err();
-        assert!(error.message.ends_with("is there already") && error.help.unwrap().contains("--force"));
+        assert!(error.message.ends_with("already exists") && error.help.unwrap().contains("--force"));
         assert!(fill(&to, true, "config", fails).is_err());
         assert_eq!(std::fs::read_to_string(to.join("config")).unwrap(), "one");
         fill(&to, true, "config", write("two")).unwrap();

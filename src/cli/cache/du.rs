@@ -1,4 +1,4 @@
-//! `dpt cache du`: what takes how much space.
+//! `dpt cache du`: the disk space that results use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use serde::Serialize;
 use crate::base::diag::Diag;
 use crate::cache::census::{Census, below};
 use crate::cache::{Entry, Store};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 use crate::engine::reach;
 
-/// Its arguments.
+/// The arguments of `dpt cache du`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// By `stage` kind, or by `pipeline` (as the journals of runs tell).
+    /// Group by `stage` kind, or by `pipeline` as recorded in the journals of runs
     #[arg(long, value_name = "BY", default_value = "stage", value_parser = ["stage", "pipeline"])]
     by: String,
-    /// One JSON object a line: for programs.
+    /// Print one JSON object for each line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -34,11 +34,11 @@ struct Line {
     bytes: u64,
 }
 
-/// Does it.
+/// Prints the table.
 ///
 /// # Errors
-/// A store that is not there or cannot be read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if there is no store or it cannot be read.
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let (groups, rest) = measure(&store, args.by == "pipeline").map_err(|diag| vec![diag])?;
     if args.json {
@@ -51,12 +51,12 @@ pub fn run(args: &Args) -> Outcome {
     let mut rows = vec![[args.by.as_str(), "entries", "size"].map(|title| paint(BOLD, title)).to_vec()];
     rows.extend(groups.iter().map(row));
     rows.push(vec![]);
-    rows.push(["beside them", "files", "size"].map(|title| paint(BOLD, title)).to_vec());
+    rows.push(["other", "files", "size"].map(|title| paint(BOLD, title)).to_vec());
     rows.extend(rest.iter().map(row));
     render::out(&render::table(&rows, &[Align::Left, Align::Right, Align::Right]));
     let total: u64 = groups.iter().chain(&rest).map(|line| line.bytes).sum();
-    let note = "files that several results share are counted once";
-    render::err(&paint(DIM, format!("{} in all; {note}\n", render::bytes(total))));
+    let note = "files that results share are counted once";
+    render::err(&paint(DIM, format!("{} in total; {note}\n", render::bytes(total))));
     Ok(Exit::Done)
 }
 
@@ -66,10 +66,10 @@ fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), D
     let line = |what: &str, count, bytes| Line { what: what.to_owned(), count, bytes };
     let used: BTreeSet<_> = census.entries.iter().flat_map(|entry| entry.objects().into_keys()).collect();
     let orphans: Vec<_> = census.objects.iter().filter(|(object, _)| !used.contains(object)).collect();
-    let mut rest = vec![line("objects of no entry", orphans.len(), orphans.iter().map(|(_, o)| o.size).sum())];
+    let mut rest = vec![line("unused objects", orphans.len(), orphans.iter().map(|(_, o)| o.size).sum())];
     let inside = [
         ("manifests", "entries"),
-        ("working folders", "work"),
+        ("working directories", "work"),
         ("quarantine", "quarantine"),
         ("journals and logs", "runs"),
         ("index", "index"),
@@ -80,13 +80,13 @@ fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), D
     }
     if let Some(cache) = store.root().parent() {
         let (files, bytes, _) = below(&cache.join("results"))?;
-        rest.push(line("copied out to results/", files, bytes));
+        rest.push(line("copies in results/", files, bytes));
     }
     let groups = groups.into_iter().map(|(what, (count, bytes))| Line { what, count, bytes });
     Ok((groups.collect(), rest))
 }
 
-/// Each entry goes to the first pipeline, in the order of names, whose runs name it.
+/// Assigns each entry to the first pipeline, in alphabetical order, whose runs used it.
 fn pipelines(store: &Store, census: &Census) -> Result<BTreeMap<String, (usize, u64)>, Diag> {
     let mut reached: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
     for run in reach::runs(&store.runs())? {

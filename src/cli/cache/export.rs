@@ -1,11 +1,11 @@
-//! `dpt cache export`: results with their files in one archive, for another store.
+//! `dpt cache export`: writes results with their files to an archive, for another store.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Counting, Work};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
@@ -13,30 +13,30 @@ use crate::cli::render;
 
 use super::{pick, roots};
 
-/// Its arguments.
+/// The arguments of `dpt cache export`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The archive: a tar file, gzipped where the name ends in `.gz`.
+    /// The archive to write: a tar file, compressed with gzip if the name ends in `.gz`
     #[arg(value_name = "FILE")]
     archive: PathBuf,
-    /// Which entries: nodes, or how keys begin.
+    /// Results to export: nodes, or the first digits of keys
     #[arg(value_name = "NODE|KEY", required_unless_present_any = ["pipeline", "all"])]
     which: Vec<String>,
-    /// All results that the nodes of these pipelines have.
+    /// Export the current results of these pipelines
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pipeline: Vec<PathBuf>,
-    /// Everything.
+    /// Export every result in the store
     #[arg(long, conflicts_with_all = ["which", "pipeline"])]
     all: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it.
+/// Writes the archive.
 ///
 /// # Errors
-/// A selection that means nothing, an invalid pipeline, a damaged result, an archive that cannot be written.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if nothing is selected, a pipeline is invalid, a result is damaged, or the archive cannot be written.
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let one = |diag: Diag| vec![diag];
     let mut keys = BTreeSet::new();
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Outcome {
         let (reached, nodes) = roots::of_pipeline(file, &store, false)?;
         if reached.len() < nodes {
             let missing = render::count(nodes - reached.len(), "node");
-            render::err(&format!("{}: {missing} without a result of its own\n", shown(file)));
+            render::err(&format!("{}: {missing} without a result\n", shown(file)));
         }
         keys.extend(reached);
     }
@@ -54,15 +54,15 @@ pub fn run(args: &Args) -> Outcome {
         let meant: Vec<_> = census.entries.iter().filter(|entry| pick::means(text, entry)).collect();
         keys.extend(meant.iter().map(|entry| entry.key));
         if keys.len() == before && meant.is_empty() {
-            let diag = Diag::error(Class::Usage, format!("no entry of the store is meant by `{text}`"));
-            return Err(vec![diag.help("`dpt cache ls` lists all, with their nodes and keys")]);
+            let diag = Diag::error(Class::Usage, format!("no stored result matches `{text}`"));
+            return Err(vec![diag.help("`dpt cache ls` lists all results with their nodes and keys")]);
         }
     }
     if args.all {
         keys.extend(census.entries.iter().map(|entry| entry.key));
     }
     if keys.is_empty() {
-        return Err(vec![Diag::error(Class::Usage, "there is nothing to export").help("`dpt run` makes results")]);
+        return Err(vec![Diag::error(Class::Usage, "there is nothing to export").help("make results with `dpt run`")]);
     }
     let cancel = cancel_on_ctrl_c()?;
     let bar = Bar::new();

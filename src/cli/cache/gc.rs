@@ -1,4 +1,4 @@
-//! `dpt cache gc`: removes what nothing reaches any more. Tells first.
+//! `dpt cache gc`: removes results that are no longer used. Lists them before it removes any.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,67 +10,66 @@ use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::gc::{Leftover, Limits, Sweep};
 use crate::cache::lock::InUse;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
 use crate::cli::exit::Exit;
-use crate::cli::progress::time;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
-use crate::repro::lockfile::Lock;
+use crate::repro::lockfile::LockFile;
 
-use super::roots::{Roots, of_pipeline};
+use super::roots::{GcRoots, of_pipeline};
 use super::units;
 
-/// Its arguments.
+/// The arguments of `dpt cache gc`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Keep the results that the nodes of these pipelines have, and those that they had before they were edited.
+    /// Keep the current results of these pipelines, and the last ones from before they were edited
     #[arg(long, value_name = "FILE", num_args = 1..)]
     keep_pipeline: Vec<PathBuf>,
-    /// Keep the results that these lock files name.
+    /// Keep the results in these lock files
     #[arg(long, value_name = "FILE", num_args = 1..)]
     keep_lock: Vec<PathBuf>,
-    /// Keep what the last N runs made or found that changed anything.
+    /// Keep the results that the last N runs made or used; runs that changed nothing do not count
     #[arg(long, value_name = "N")]
     keep_runs: Option<usize>,
-    /// Of what nothing keeps, remove only what was made longer ago than this, such as `30d`.
+    /// Remove only results that are older than this, such as `30d`
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     older_than: Option<Duration>,
-    /// Of what nothing keeps, remove only as much as it takes to bring the store below this size, such as `20GiB`: first what is
-    /// quickest to make again for each byte.
+    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make again
+    /// for their size
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
-    /// Remove nothing that is younger.
+    /// Remove nothing that is younger than this
     #[arg(long, value_name = "TIME", value_parser = units::time, default_value = "1h")]
     grace: Duration,
-    /// Remove quarantine, and checkpoints of runs that died, when they are older.
+    /// Remove quarantined files, and checkpoints of killed runs, that are older than this
     #[arg(long, value_name = "TIME", value_parser = units::time, default_value = "7d")]
     leftovers_older_than: Duration,
-    /// Do it, without asking.
+    /// Remove without asking
     #[arg(long, short = 'y')]
     yes: bool,
-    /// Wait until no run uses the store, rather than give up.
+    /// Wait until no run uses the store instead of failing
     #[arg(long)]
     wait: bool,
-    /// List every entry that would go.
+    /// List every result that would be removed
     #[arg(long, short = 'l')]
     list: bool,
-    /// One JSON object: for programs.
+    /// Print one JSON object; removes nothing without `--yes`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// How many runs are kept unless the user says otherwise.
+/// The number of runs whose results are kept by default.
 const KEPT_RUNS: usize = 10;
-/// How often a wait looks whether the store is free.
+/// How often `--wait` checks if the store is free.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Does it.
+/// Lists what can be removed, and removes it if the user agrees.
 ///
 /// # Errors
-/// A pipeline that is wrong (nothing is removed then), a store that is in use, something that cannot be removed.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if a pipeline is invalid (nothing is removed then), the store is in use, or a file cannot be removed.
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let roots = roots(args, &store)?;
     let limits = Limits {
@@ -83,38 +82,39 @@ pub fn run(args: &Args) -> Outcome {
     let one = |diag: Diag| vec![diag];
     let plan = store.plan_gc(&keep, limits).map_err(one)?;
     if !args.json {
-        tell(args, &plan, &roots);
+        report(args, &plan, &roots);
     }
-    let go = !plan.is_empty() && (args.yes || (!args.json && asked()));
+    let go = !plan.is_empty() && (args.yes || (!args.json && confirmed()));
     let done = if go {
-        let alone = alone(args, &store)?;
-        // A run may have ended since, and what it found stays.
+        let exclusive = lock_exclusively(args, &store)?;
+        // A run may have ended meanwhile; the results that it used are kept.
         let store = super::open(&args.store)?;
         let keys = self::roots(args, &store)?.keys;
-        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &alone).map_err(one)?)
+        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
     } else {
         None
     };
     if args.json {
         render::out(&(json(done.as_ref().unwrap_or(&plan), done.is_some()) + "\n"));
     } else if let Some(done) = done {
-        render::err(&format!("removed: {} freed\n", render::bytes(done.bytes())));
+        render::err(&format!("freed {}\n", render::bytes(done.bytes())));
     } else if !plan.is_empty() {
-        render::err("nothing was removed; `--yes` does it\n");
+        render::err("nothing was removed; `--yes` removes it\n");
     }
     Ok(Exit::Done)
 }
 
-/// What the user says, else what is safe: what every node was last found or made under, and the last runs.
-fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
-    let mut roots = Roots::default();
+/// Returns the keys to keep: those that the user names, else the last result of every node and the results of the last
+/// runs.
+fn roots(args: &Args, store: &Store) -> Result<GcRoots, Vec<Diag>> {
+    let mut roots = GcRoots::default();
     for file in &args.keep_pipeline {
         let (keys, _) = of_pipeline(file, store, true)?;
-        roots.add(keys, format!("what `{}` reaches", shown(file)));
+        roots.add(keys, format!("results of `{}`", shown(file)));
     }
     for file in &args.keep_lock {
-        let lock = Lock::required(file)?;
-        roots.add(lock.lines().map(|line| line.key), format!("what `{}` names", shown(file)));
+        let lock = LockFile::required(file)?;
+        roots.add(lock.lines().map(|line| line.key), format!("results in `{}`", shown(file)));
     }
     if let Some(n) = args.keep_runs {
         roots.add_runs(store, n).map_err(|diag| vec![diag])?;
@@ -122,47 +122,48 @@ fn roots(args: &Args, store: &Store) -> Result<Roots, Vec<Diag>> {
     if roots.why.is_empty() {
         let last = store.last_keys();
         let known = !last.is_empty();
-        roots.add(last, "what every node was last made or found as".to_owned());
+        roots.add(last, "the last result of every node".to_owned());
         roots.add_runs(store, KEPT_RUNS).map_err(|diag| vec![diag])?;
         if !known {
-            let text = "this store does not remember what its pipelines last used: its index is gone";
-            let help = "say what to keep: `--keep-pipeline FILE…`, `--keep-lock FILE…` or `--keep-runs N`";
+            let text = "cannot tell which results are in use: the store's index is missing";
+            let help = "name what to keep: `--keep-pipeline FILE…`, `--keep-lock FILE…` or `--keep-runs N`";
             return Err(vec![Diag::error(Class::Usage, text).note("nothing was removed").help(help)]);
         }
     }
     Ok(roots)
 }
 
-/// Keeps all others away from the store, once nobody uses it.
-fn alone(args: &Args, store: &Store) -> Result<InUse, Vec<Diag>> {
-    let mut told = false;
+/// Locks the store exclusively. Fails if a run uses it, or waits for the run with `--wait`.
+fn lock_exclusively(args: &Args, store: &Store) -> Result<InUse, Vec<Diag>> {
+    let mut waiting = false;
     loop {
-        if let Some(alone) = store.alone().map_err(|diag| vec![diag])? {
-            return Ok(alone);
+        if let Some(exclusive) = store.alone().map_err(|diag| vec![diag])? {
+            return Ok(exclusive);
         }
         if !args.wait {
-            let diag = Diag::error(Class::Environment, "a run uses the store: nothing was removed");
-            return Err(vec![diag.help("`--wait` waits for its end")]);
+            let diag = Diag::error(Class::Environment, "a run uses the store; nothing was removed");
+            return Err(vec![diag.help("`--wait` waits until the run has ended")]);
         }
-        if !std::mem::replace(&mut told, true) {
-            render::err("a run uses the store: waiting for its end\n");
+        if !std::mem::replace(&mut waiting, true) {
+            render::err("a run uses the store; waiting until it ends\n");
         }
         std::thread::sleep(TICK);
     }
 }
 
-/// Asks a person who is there.
-fn asked() -> bool {
+/// Asks the user at the terminal. Returns `false` if there is none.
+fn confirmed() -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;
     }
-    render::err("remove this? [y/N] ");
+    render::err("remove these? [y/N] ");
     let _ = std::io::stderr().flush();
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
 }
 
-fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
+/// Prints what would be removed and what is kept.
+fn report(args: &Args, plan: &Sweep, roots: &GcRoots) {
     let mut kinds: Vec<(&str, usize, u64, f64)> = Vec::new();
     for gone in &plan.entries {
         let at = kinds.iter().position(|(kind, ..)| *kind == gone.kind).unwrap_or_else(|| {
@@ -173,9 +174,9 @@ fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
         (kind.1, kind.2, kind.3) = (kind.1 + 1, kind.2 + gone.bytes, kind.3 + gone.seconds);
     }
     kinds.sort_by(|a, b| a.0.cmp(b.0));
-    let mut rows = vec![["to go", "number", "frees", "took"].map(|title| paint(BOLD, title)).to_vec()];
+    let mut rows = vec![["to remove", "count", "frees", "took"].map(|title| paint(BOLD, title)).to_vec()];
     for (kind, count, bytes, seconds) in kinds {
-        rows.push(vec![kind.to_owned(), count.to_string(), render::bytes(bytes), time(seconds)]);
+        rows.push(vec![kind.to_owned(), count.to_string(), render::bytes(bytes), render::seconds(seconds)]);
     }
     for (what, list) in leftovers(plan) {
         if !list.is_empty() {
@@ -198,24 +199,24 @@ fn tell(args: &Args, plan: &Sweep, roots: &Roots) {
     }
     let (go, stay) = (render::bytes(plan.bytes()), render::bytes(plan.kept_bytes));
     let kept = super::entries(plan.kept);
-    render::err(&format!("{go} would be freed; {kept} with {stay} stay: {}", roots.why.join("; ")));
+    render::err(&format!("would free {go} and keep {kept} with {stay}: {}", roots.why.join("; ")));
     let also = match (args.older_than, args.max_size) {
-        (None, None) => "; what is younger than the grace period",
-        _ => "; what the limits leave",
+        (None, None) => "; anything younger than `--grace`",
+        _ => "; anything within the limits",
     };
     render::err(&format!("{}\n", paint(DIM, also)));
     if plan.unreadable > 0 {
         let manifests = render::count(plan.unreadable, "manifest");
-        render::err(&format!("{manifests} cannot be read: objects that no entry refers to stay\n"));
+        render::err(&format!("{manifests} cannot be read, so unused objects are kept\n"));
     }
 }
 
 fn leftovers(plan: &Sweep) -> [(&'static str, &[Leftover]); 4] {
     [
-        ("objects of no entry", &plan.orphans),
-        ("working folders of dead runs", &plan.work),
+        ("unused objects", &plan.orphans),
+        ("working directories of dead runs", &plan.work),
         ("quarantine", &plan.quarantine),
-        ("files of killed writers", &plan.temporary),
+        ("unfinished files", &plan.temporary),
     ]
 }
 

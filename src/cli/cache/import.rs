@@ -1,32 +1,32 @@
-//! `dpt cache import`: takes in the results of archives.
+//! `dpt cache import`: adds the results of archives to the store.
 
 use std::path::{Path, PathBuf};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::look;
 use crate::base::watch::{Counting, Work};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render;
 
-/// Its arguments.
+/// The arguments of `dpt cache import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Archives that `dpt cache export` made. Import only what you trust: that a recipe gives these files cannot be checked
-    /// without running it.
+    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives these
+    /// files without running it
     #[arg(value_name = "FILE", required = true)]
     archives: Vec<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it, all archives that are right.
+/// Imports every valid archive.
 ///
 /// # Errors
-/// What is wrong with the others.
-pub fn run(args: &Args) -> Outcome {
+/// Returns the errors of the others.
+pub fn run(args: &Args) -> CommandResult {
     let store = args.store.open(Path::new("."))?;
     let cancel = cancel_on_ctrl_c()?;
     let mut wrong: Vec<Diag> = Vec::new();
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Outcome {
         match unpacked {
             Ok(done) => {
                 let new = done.packed.entries - done.known - done.busy.len();
-                let known = if done.known > 0 { format!(", {} known already", done.known) } else { String::new() };
+                let known = if done.known > 0 { format!(", {} already there", done.known) } else { String::new() };
                 render::err(&format!(
                     "{}: {} new of {}, {} of {}{known}\n",
                     shown(archive),
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Outcome {
                     done.packed.objects,
                 ));
                 for key in done.busy {
-                    render::err(&format!("{key} is being made by another process, and was left to it\n"));
+                    render::err(&format!("skipped {key}: another process is making it\n"));
                 }
             }
             Err(diag) if diag.class == Class::Interrupted => return Err(vec![diag]),

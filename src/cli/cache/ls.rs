@@ -1,4 +1,4 @@
-//! `dpt cache ls`: the entries of the store.
+//! `dpt cache ls`: lists the results in the store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,40 +6,41 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Entry;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
-use crate::cli::progress::{figure, time};
+use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 
 use super::{pick, units};
 
-/// Its arguments.
+/// The arguments of `dpt cache ls`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Which entries: a node such as `train`, `train[rte,dpt,42]` or `train[task=rte]`, or how a key begins [default: all].
+    /// Results to list: a node such as `train`, `train[rte,dpt,42]` or `train[task=rte]`, or the first digits of a key
+    /// [default: all]
     #[arg(value_name = "NODE|KEY")]
     which: Vec<String>,
-    /// Only those of this stage kind.
+    /// Only results of this stage kind
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Only those that were made longer ago than this, such as `30d`.
+    /// Only results that are older than this, such as `30d`
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     older_than: Option<Duration>,
-    /// Only those with more bytes than this, such as `10MB`.
+    /// Only results that are larger than this, such as `10MB`
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     larger_than: Option<u64>,
-    /// By what: `age` (latest last), `size`, `time` (that it took) or `node`.
+    /// Sort by `age` (newest last), `size`, `time` (how long it took) or `node`
     #[arg(long, value_name = "BY", default_value = "age", value_parser = ["age", "size", "time", "node"])]
     sort: String,
-    /// One JSON object an entry: for programs.
+    /// Print one JSON object for each result
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// One entry for a program.
+/// A result as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     key: String,
@@ -57,11 +58,11 @@ fn size(entry: &Entry) -> u64 {
     entry.objects().values().sum()
 }
 
-/// Does it. Exit code 0 also where there is nothing to list.
+/// Prints the list. The exit code is 0 even if the list is empty.
 ///
 /// # Errors
-/// A store that is not there or cannot be read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if there is no store or it cannot be read.
+pub fn run(args: &Args) -> CommandResult {
     let store = super::open(&args.store)?;
     let census = store.census().map_err(|diag| vec![diag])?;
     let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
         "size" => entries.sort_by_key(|entry| size(entry)),
         "time" => entries.sort_by(|a, b| a.seconds().total_cmp(&b.seconds())),
         "node" => entries.sort_by(|a, b| a.made[0].node.cmp(&b.made[0].node)),
-        // As the census gives them.
+        // The census is sorted by age.
         _ => {}
     }
     if args.json {
@@ -93,7 +94,7 @@ fn wanted(args: &Args, entry: &Entry) -> bool {
 }
 
 fn json(entry: &Entry) -> String {
-    let made = entry.made.last().expect("an entry has a making");
+    let made = entry.made.last().expect("an entry has a record");
     let line = Line {
         key: entry.key.hex(),
         node: &made.node,
@@ -109,10 +110,10 @@ fn json(entry: &Entry) -> String {
 }
 
 fn table(entries: &[&Entry]) -> String {
-    let head = ["key", "node", "size", "age", "took", "figures"];
+    let head = ["key", "node", "size", "age", "took", "metrics"];
     let mut rows = vec![head.map(|title| paint(BOLD, title)).to_vec()];
     for entry in entries {
-        let made = entry.made.last().expect("an entry has a making");
+        let made = entry.made.last().expect("an entry has a record");
         let figures: Vec<_> =
             made.metrics.iter().take(3).map(|(name, value)| format!("{name} {}", figure(*value))).collect();
         rows.push(vec![
@@ -120,7 +121,7 @@ fn table(entries: &[&Entry]) -> String {
             made.node.clone(),
             render::bytes(size(entry)),
             units::age(units::since(entry.at())),
-            time(made.seconds),
+            render::seconds(made.seconds),
             paint(DIM, figures.join("  ")),
         ]);
     }

@@ -1,4 +1,4 @@
-//! `dpt cache`: looks into the store, clears it up, carries results away and takes them in.
+//! `dpt cache`: inspects and cleans the store, exports and imports results.
 
 mod du;
 mod export;
@@ -17,66 +17,66 @@ use clap::Subcommand;
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::store::LAYOUT;
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt cache ls 'train[rte]' --sort size
   dpt cache show 'train[rte,dpt,42]'
-      recipe, files, figures
+      show recipe, files and metrics of a result
   dpt cache gc
-      what could go, and why the rest stays; `--yes` removes it
+      show what could be removed, then ask; `--yes` removes it without asking
   dpt cache gc --keep-pipeline pipelines/*.toml --max-size 20GiB
   dpt cache export results.tar --pipeline pipelines/quickstart.toml
   dpt cache import results.tar";
 
-/// Its arguments.
+/// The arguments of `dpt cache`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
-    what: What,
+    command: CacheCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum What {
-    /// List entries: stage kind, node, key, size, age, how long it took, figures
+enum CacheCommand {
+    /// List stored results with key, node, size, age, run time and metrics
     Ls(ls::Args),
-    /// Show one entry: recipe, files with digests, numerics, figures
+    /// Show one stored result: recipe, files with digests, numerics, metrics
     Show(show::Args),
-    /// Show what takes how much space
+    /// Show how much space stages or pipelines use
     Du(du::Args),
-    /// Remove what nothing reaches any more; tells first, and does nothing without `--yes`
+    /// Remove results that are no longer used; lists them first, and asks unless `--yes` is given
     Gc(gc::Args),
-    /// Write results with their files to one archive
+    /// Write results with their files to an archive
     Export(export::Args),
-    /// Take in the results of an archive, after checking all of it
+    /// Check an archive and add its results to the store
     Import(import::Args),
 }
 
-/// Does it.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// A store that is not there or cannot be read or written; what each part says.
-pub fn run(args: &Args) -> Outcome {
-    match &args.what {
-        What::Ls(args) => ls::run(args),
-        What::Show(args) => show::run(args),
-        What::Du(args) => du::run(args),
-        What::Gc(args) => gc::run(args),
-        What::Export(args) => export::run(args),
-        What::Import(args) => import::run(args),
+/// Fails if there is no store, or if it cannot be read or written.
+pub fn run(args: &Args) -> CommandResult {
+    match &args.command {
+        CacheCommand::Ls(args) => ls::run(args),
+        CacheCommand::Show(args) => show::run(args),
+        CacheCommand::Du(args) => du::run(args),
+        CacheCommand::Gc(args) => gc::run(args),
+        CacheCommand::Export(args) => export::run(args),
+        CacheCommand::Import(args) => import::run(args),
     }
 }
 
-/// The store from here, which must be there.
+/// Opens the store for the current directory. Fails if there is none.
 fn open(args: &StoreArgs) -> Result<Store, Vec<Diag>> {
     let folder = args.folder(Path::new("."));
     if !folder.join(LAYOUT).is_dir() {
         let diag = Diag::error(Class::Usage, format!("there is no store in `{}`", shown(&folder)));
-        return Err(vec![diag.help("name another with `--cache DIR`; `dpt run` makes one")]);
+        return Err(vec![diag.help("name another folder with `--cache DIR`; `dpt run` creates the store")]);
     }
     args.open(Path::new("."))
 }

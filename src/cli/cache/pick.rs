@@ -1,20 +1,21 @@
-//! Which entries are meant: by a key's first digits, or by the node that they were made for.
+//! Matches entries by the first digits of their key, or by the node that they were made for.
 
 use crate::base::glob;
 use crate::cache::Entry;
 
-/// Whether `text` means this entry.
+/// Returns `true` if `text` matches the entry.
 pub fn means(text: &str, entry: &Entry) -> bool {
     is_key(text, entry) || entry.made.iter().any(|made| is_node(text, &made.node))
 }
 
-/// Whether `text` begins the entry's key, with or without `b3:`, by at least four digits.
+/// Returns `true` if the entry's key begins with `text`: at least four digits, with or without `b3:`.
 pub fn is_key(text: &str, entry: &Entry) -> bool {
     let hex = text.strip_prefix("b3:").unwrap_or(text);
     hex.len() >= 4 && entry.key.hex().starts_with(hex)
 }
 
-/// Whether `text` means the node called `name`: `train`, `train[rte,dpt,42]`, `train[task=rte]`, `train[*,dpt,*]`.
+/// Returns `true` if a pattern such as `train`, `train[rte,dpt,42]`, `train[task=rte]` or `train[*,dpt,*]` matches the node
+/// called `name`.
 fn is_node(text: &str, name: &str) -> bool {
     let split = |text: &str| -> Option<(String, Vec<String>)> {
         let Some((stage, axes)) = text.split_once('[') else { return Some((text.to_owned(), vec![])) };
@@ -26,7 +27,7 @@ fn is_node(text: &str, name: &str) -> bool {
     glob::matches(&stage, &own)
         && match (wanted.is_empty(), all_by_place) {
             (true, _) => true,
-            // As many as there are axes, or one that any of them has.
+            // One value for each axis, or a single value of any axis.
             (_, true) if wanted.len() == axes.len() => {
                 wanted.iter().zip(&axes).all(|(wanted, axis)| glob::matches(wanted, &value(axis)))
             }
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_by_stage_place_and_axis() {
+    fn nodes_match_by_stage_position_and_axis() {
         let name = "train[task=rte,method=dpt,seed=42]";
         for text in
             ["train", "tr*", name, "train[rte,dpt,42]", "train[*,dpt,*]", "train[seed=42,task=rte]", "train[rte]"]

@@ -1,36 +1,36 @@
-//! What is to be kept: the keys that pipelines, runs and nodes reach.
+//! The keys that `dpt cache gc` keeps: those of pipelines, lock files, runs and nodes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Store};
-use crate::cli::check::Changes;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common;
 use crate::engine::reach;
 use crate::engine::run::RunOptions;
 use crate::worker::device::Wanted;
 
-/// Keys, and why they count.
+/// The keys to keep, with reasons.
 #[derive(Debug, Default)]
-pub struct Roots {
+pub struct GcRoots {
     /// The keys.
     pub keys: BTreeSet<CacheKey>,
-    /// For people: `the last 10 runs`.
+    /// The reasons, such as `the last 10 runs`.
     pub why: Vec<String>,
 }
 
-impl Roots {
-    /// Adds keys and why.
+impl GcRoots {
+    /// Adds keys with a reason.
     pub fn add(&mut self, keys: impl IntoIterator<Item = CacheKey>, why: String) {
         self.keys.extend(keys);
         self.why.push(why);
     }
 
-    /// Adds what the last `n` runs made or found that left a journal.
+    /// Adds the results that the last `n` runs with a journal made or used.
     ///
     /// # Errors
-    /// When a journal cannot be read.
+    /// Fails if a journal cannot be read.
     pub fn add_runs(&mut self, store: &Store, n: usize) -> Result<(), Diag> {
         let runs = reach::runs(&store.runs())?;
         let found = runs.len().min(n);
@@ -39,10 +39,10 @@ impl Roots {
                 (run.broken.as_deref().unwrap_or_default(), store.runs().join(format!("{}.jsonl", run.run)));
             let text = format!("the journal `{}` cannot be read: {why}", common::shown(&path));
             return Err(Diag::error(Class::Store, text)
-                .note("what that run made and found is not known, so nothing was removed")
+                .note("the results of that run are unknown, so nothing was removed")
                 .help(
-                    "say what to keep without journals (`--keep-pipeline FILE…` or `--keep-lock FILE…`), or remove the \
-                     journal if nothing of that run is to be kept",
+                    "name what to keep with `--keep-pipeline FILE…` or `--keep-lock FILE…`, or delete the journal if you do \
+                     not need the results of that run",
                 ));
         }
         let keys = runs.into_iter().take(n).flat_map(|run| run.keys);
@@ -51,13 +51,13 @@ impl Roots {
     }
 }
 
-/// The results that the nodes of a pipeline have, and how many nodes it has. With `before` also what each had before it was
-/// edited.
+/// Returns the keys of a pipeline's results and the number of its nodes. With `before`, also the last key of each node from
+/// before the pipeline was edited.
 ///
 /// # Errors
-/// Every problem of the file; a node of which it cannot be told.
+/// Returns every problem of the file. Fails if the key of a node cannot be made.
 pub fn of_pipeline(file: &Path, store: &Store, before: bool) -> Result<(BTreeSet<CacheKey>, usize), Vec<Diag>> {
-    let plan = Changes::default().load(file)?;
+    let plan = ChangeArgs::default().load(file)?;
     let store = &store.again_for(file).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
     let executor = common::local(Wanted::Auto, 1, store, &plan.name);

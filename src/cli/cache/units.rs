@@ -1,4 +1,4 @@
-//! Times and sizes as typed and as shown: `30d`, `20GiB`; `3 days`.
+//! Parses times and sizes such as `30d` and `20GiB`, and formats ages such as `3 days`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,24 +26,27 @@ fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     (product.is_finite() && product < u64::MAX as f64).then_some(product as u64)
 }
 
-/// `30d`.
+/// Parses a time such as `30d`.
 pub fn time(text: &str) -> Result<Duration, String> {
-    let seconds = number(text, TIMES).ok_or("expected a number and `s`, `m`, `h`, `d` or `w`, such as `30d`")?;
+    let seconds =
+        number(text, TIMES).ok_or("expected a number with the unit `s`, `m`, `h`, `d` or `w`, such as `30d`")?;
     Ok(Duration::from_secs(seconds))
 }
 
-/// `20GiB`.
+/// Parses a size such as `20GiB`.
 pub fn size(text: &str) -> Result<u64, String> {
-    number(text, SIZES).ok_or_else(|| "expected a number and `MB`, `GB`, `MiB` or `GiB`, such as `20GiB`".to_owned())
+    number(text, SIZES).ok_or_else(|| {
+        "expected a number with a unit such as `MB`, `GB`, `MiB` or `GiB`, for example `20GiB`".to_owned()
+    })
 }
 
-/// How long ago that was, in seconds since 1970; nothing, if it lies in the future.
+/// Returns the time since `at`, in seconds since 1970. Returns zero if it is in the future.
 pub fn since(at: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(Duration::from_secs(at))
 }
 
-/// `45 s`, `2h 03m`, `3 days`.
+/// Formats an age: `45 s`, `2h 03m`, `3 days`.
 pub fn age(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{} s", seconds.max(1)),
@@ -57,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_as_typed() {
+    fn times_and_sizes_are_parsed() {
         assert_eq!(time("30d"), Ok(Duration::from_secs(30 * 86_400)));
         assert_eq!(time("1.5h"), Ok(Duration::from_secs(5400)));
         assert_eq!([size("20GiB"), size("1 kB"), size("0B")], [Ok(20 << 30), Ok(1000), Ok(0)]);
@@ -68,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_future_has_no_age() {
+    fn future_time_has_age_zero() {
         assert_eq!(since(u64::MAX), Duration::ZERO);
         assert_eq!(age(since(u64::MAX)), "1 s");
         assert_eq!(age(Duration::from_secs(259_200)), "3 days");

@@ -1,109 +1,111 @@
-//! [`Diff`]: what differs between two sides, sweeps folded.
+//! [`Diff`]: the differences between two sides, with the nodes of sweeps grouped into patterns.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use crate::base::value::{Params, Value};
-use crate::cli::fold::Names;
+use crate::cli::patterns::Names;
 use crate::cli::values::leaves;
+use crate::stages;
+use crate::stages::stage::SCORES;
 
-use super::side::{Item, Side};
+use super::side::{Side, SideNode};
 
 /// A parameter that differs in the same way for some nodes of a stage.
 #[derive(Clone, Debug, Serialize)]
-pub struct Param {
-    /// The nodes, folded.
+pub struct ParamChange {
+    /// The nodes, as patterns.
     pub nodes: Vec<String>,
-    /// How many.
+    /// The number of nodes.
     pub count: usize,
     /// The parameter.
     pub name: String,
-    /// What it was; `None`: it was not there.
+    /// The old value; `None` if it was not set.
     pub old: Option<Value>,
-    /// What it is; `None`: it is not there.
+    /// The new value; `None` if it is not set.
     pub new: Option<Value>,
-    /// Whether it counts in the key.
+    /// The parameter is in the key.
     pub in_key: bool,
 }
 
-/// A figure of some nodes that differ in the axis of the mean alone.
+/// A metric of the nodes that differ only in the axis of the mean.
 #[derive(Clone, Debug, Serialize)]
-pub struct Metric {
+pub struct MetricChange {
     /// The stage.
     pub stage: String,
     /// The axes without that of the mean.
     pub axes: Vec<(String, String)>,
     /// Its name.
     pub name: String,
-    /// Before.
-    pub old: Option<Stat>,
-    /// Now.
-    pub new: Option<Stat>,
-    /// Whether every single value is the same.
+    /// The old values.
+    pub old: Option<MeanSd>,
+    /// The new values.
+    pub new: Option<MeanSd>,
+    /// Every single value is unchanged.
     pub same: bool,
 }
 
 /// Mean and standard deviation of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Stat {
+pub struct MeanSd {
     /// The mean.
     pub mean: f64,
     /// The standard deviation of a sample; `None` for one value.
     pub sd: Option<f64>,
-    /// How many values.
+    /// The number of values.
     pub n: usize,
 }
 
-/// The one figure of an evaluation that is what it is for; the others are baselines and other ways to decode.
+/// The main metric of an evaluation. The others are baselines and other decodings.
 const SCORE: &str = "score";
 
-/// What differs.
+/// The differences between two sides.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Diff {
-    /// Parameters.
-    pub params: Vec<Param>,
-    /// Nodes that came, folded.
+    /// Changed parameters.
+    pub params: Vec<ParamChange>,
+    /// New nodes, as patterns.
     pub added: Vec<String>,
-    /// Nodes that went, folded.
+    /// Removed nodes, as patterns.
     pub removed: Vec<String>,
-    /// Nodes with another key, folded.
+    /// Nodes with a new key, as patterns.
     pub rekeyed: Vec<String>,
-    /// Nodes that failed on the new side alone, folded.
+    /// Nodes that failed only on the new side, as patterns.
     pub failed: Vec<String>,
-    /// How many nodes have the same key.
+    /// The number of nodes with the same key.
     pub same_key: usize,
-    /// How many nodes are on both sides and have no key on one of them.
+    /// The number of nodes on both sides whose key is unknown on one side.
     pub no_key: usize,
     /// The axis of the means.
     pub over: String,
-    /// Figures.
-    pub metrics: Vec<Metric>,
-    /// How many figures were left out because they are the same.
+    /// Changed metrics.
+    pub metrics: Vec<MetricChange>,
+    /// The number of unchanged metrics that were left out.
     pub same_metrics: usize,
-    /// How many were left out because one side alone has them.
+    /// The number of metrics on one side only that were left out.
     pub lone_metrics: usize,
 }
 
 impl Diff {
-    /// What differs between two sides; with `all`, also figures that are the same, and those of every stage.
+    /// Compares two sides. With `all`, includes unchanged metrics and those of every stage.
     pub fn of(old: &Side, new: &Side, over: &str, all: bool) -> Self {
-        let mut both: BTreeMap<&str, (Option<&Item>, Option<&Item>)> = BTreeMap::new();
+        let mut both: BTreeMap<&str, (Option<&SideNode>, Option<&SideNode>)> = BTreeMap::new();
         for (name, item) in &new.nodes {
             both.entry(name).or_default().1 = Some(item);
         }
         for (name, item) in &old.nodes {
             both.entry(name).or_default().0 = Some(item);
         }
-        let nodes: Vec<(Option<&Item>, Option<&Item>)> = both.into_values().collect();
+        let nodes: Vec<(Option<&SideNode>, Option<&SideNode>)> = both.into_values().collect();
         let names = Names::new(nodes.iter().map(|(old, new)| {
             let item = new.or(*old).expect("on one side");
             (item.stage.as_str(), item.axes.as_slice())
         }));
-        let pick = |keep: &dyn Fn(Option<&Item>, Option<&Item>) -> bool| -> Vec<usize> {
+        let pick = |keep: &dyn Fn(Option<&SideNode>, Option<&SideNode>) -> bool| -> Vec<usize> {
             (0..nodes.len()).filter(|i| keep(nodes[*i].0, nodes[*i].1)).collect()
         };
-        let keys = |old: Option<&Item>, new: Option<&Item>| Some((old?.key, new?.key));
+        let keys = |old: Option<&SideNode>, new: Option<&SideNode>| Some((old?.key, new?.key));
         let mut diff = Self { over: over.to_owned(), ..Self::default() };
         diff.added = names.patterns(&pick(&|old, _| old.is_none()));
         diff.removed = names.patterns(&pick(&|_, new| new.is_none()));
@@ -115,7 +117,7 @@ impl Diff {
         diff.no_key = pick(&|old, new| matches!(keys(old, new), Some((None, _) | (_, None)))).len();
         diff.params = params(&nodes, &names);
         diff.metrics = metrics(&nodes, over, all);
-        let lone = |metric: &Metric| metric.old.is_none() || metric.new.is_none();
+        let lone = |metric: &MetricChange| metric.old.is_none() || metric.new.is_none();
         if !all {
             diff.same_metrics = diff.metrics.iter().filter(|metric| metric.same).count();
             diff.lone_metrics = diff.metrics.iter().filter(|metric| lone(metric)).count();
@@ -124,17 +126,18 @@ impl Diff {
         diff
     }
 
-    /// Whether nothing differs.
+    /// Returns `true` if nothing differs.
     pub fn is_empty(&self) -> bool {
         let nodes = [&self.added, &self.removed, &self.rekeyed, &self.failed];
         self.params.is_empty() && nodes.iter().all(|n| n.is_empty()) && self.metrics.iter().all(|m| m.same)
     }
 }
 
-/// How a parameter differs: stage, name, before, now. Values by their text, which tells types apart.
+/// A change of a parameter: stage, name, old and new value as texts (which differ for different types), and if it is in
+/// the key.
 type Change = (String, String, Option<String>, Option<String>, bool);
 
-fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param> {
+fn params(nodes: &[(Option<&SideNode>, Option<&SideNode>)], names: &Names) -> Vec<ParamChange> {
     let mut order: Vec<(Change, Vec<usize>, Option<Value>, Option<Value>)> = Vec::new();
     let mut at: HashMap<Change, usize> = HashMap::new();
     for (i, (old, new)) in nodes.iter().enumerate() {
@@ -165,7 +168,7 @@ fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param>
         }
     }
     let param = |((_, name, _, _, in_key), nodes, old, new): (Change, Vec<usize>, Option<Value>, Option<Value>)| {
-        Param { nodes: names.patterns(&nodes), count: nodes.len(), name, old, new, in_key }
+        ParamChange { nodes: names.patterns(&nodes), count: nodes.len(), name, old, new, in_key }
     };
     order.into_iter().map(param).collect()
 }
@@ -173,8 +176,9 @@ fn params(nodes: &[(Option<&Item>, Option<&Item>)], names: &Names) -> Vec<Param>
 /// Values by the axis of the mean.
 type Values = BTreeMap<String, f64>;
 
-fn metrics(nodes: &[(Option<&Item>, Option<&Item>)], over: &str, all: bool) -> Vec<Metric> {
-    let is_eval = |item: &Item| item.kind.as_deref() == Some("eval");
+fn metrics(nodes: &[(Option<&SideNode>, Option<&SideNode>)], over: &str, all: bool) -> Vec<MetricChange> {
+    let scores = |kind: &str| stages::find(kind).is_some_and(|kind| kind.may_provide(SCORES));
+    let is_eval = |item: &SideNode| item.kind.as_deref().is_some_and(scores);
     let items = || nodes.iter().flat_map(|(old, new)| [old, new]).flatten();
     let eval_only = !all && items().any(|item| is_eval(item));
     let mut order: Vec<(String, Vec<(String, String)>, String, [Values; 2])> = Vec::new();
@@ -198,19 +202,19 @@ fn metrics(nodes: &[(Option<&Item>, Option<&Item>)], over: &str, all: bool) -> V
             }
         }
     }
-    let metric = |(stage, axes, name, [old, new]): (String, Vec<(String, String)>, String, [Values; 2])| Metric {
+    let metric = |(stage, axes, name, [old, new]): (String, Vec<(String, String)>, String, [Values; 2])| MetricChange {
         stage,
         axes,
         name,
         same: old == new,
-        old: Stat::of(old.into_values()),
-        new: Stat::of(new.into_values()),
+        old: MeanSd::of(old.into_values()),
+        new: MeanSd::of(new.into_values()),
     };
     order.into_iter().map(metric).collect()
 }
 
-impl Stat {
-    /// `None` of nothing.
+impl MeanSd {
+    /// Returns the mean of the values, or `None` if there are none.
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.collect();
         let n = values.len();
@@ -223,8 +227,8 @@ impl Stat {
     }
 }
 
-/// `0.7710 ± 0.0040 (3)`.
-impl std::fmt::Display for Stat {
+/// Formats as `0.7710 ± 0.0040 (3)`.
+impl std::fmt::Display for MeanSd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.4}", self.mean)?;
         match self.sd {
@@ -238,15 +242,15 @@ impl std::fmt::Display for Stat {
 mod tests {
     use super::*;
 
-    fn item(task: &str, seed: &str, rate: f64, score: f64) -> (String, Item) {
+    fn item(task: &str, seed: &str, rate: f64, score: f64) -> (String, SideNode) {
         let axes = vec![("task".to_owned(), task.to_owned()), ("seed".to_owned(), seed.to_owned())];
-        let item = Item {
+        let item = SideNode {
             stage: "eval".into(),
             kind: Some("eval".into()),
             axes,
             params: Some([("rate".to_owned(), Value::Float(rate))].into()),
             metrics: [("score".to_owned(), score)].into(),
-            ..Item::default()
+            ..SideNode::default()
         };
         (format!("eval[task={task},seed={seed}]"), item)
     }
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_are_folded_and_means_taken() {
+    fn diff_groups_nodes_and_averages_metrics() {
         let old = side(&[("rte", "1", 0.3, 0.7), ("rte", "2", 0.3, 0.9), ("cb", "1", 0.3, 0.5)]);
         let new =
             side(&[("rte", "1", 0.1, 0.8), ("rte", "2", 0.1, 0.9), ("cb", "1", 0.3, 0.5), ("wic", "1", 0.3, 0.1)]);
@@ -265,7 +269,7 @@ mod tests {
         assert_eq!((&diff.params[0].nodes[..], diff.params[0].count), (&["eval[rte,*]".to_owned()][..], 2));
         assert_eq!(diff.added, ["eval[wic,*]"]);
         assert_eq!(diff.no_key, 3);
-        let row = |m: &Metric| {
+        let row = |m: &MetricChange| {
             format!("{} {} -> {}", m.axes[0].1, m.old.map(|s| s.to_string()).unwrap_or_default(), m.new.unwrap())
         };
         let rows: Vec<_> = diff.metrics.iter().map(row).collect();
@@ -275,19 +279,19 @@ mod tests {
         assert!(Diff::of(&old, &old, "seed", true).is_empty());
     }
 
-    /// A side of nodes with these stages, axes, parameters and figures, under the names that such nodes have.
+    /// Makes a side of nodes with these stages and axes. The numbers set parameters and metrics.
     fn drawn(nodes: &[(String, Vec<(String, String)>, i64)]) -> Side {
         let node = |(stage, axes, number): &(String, Vec<(String, String)>, i64)| {
             let values: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
             let name = if axes.is_empty() { stage.clone() } else { format!("{stage}[{}]", values.join(",")) };
-            let item = Item {
+            let item = SideNode {
                 stage: stage.clone(),
                 axes: axes.clone(),
                 kind: (number % 3 > 0).then(|| "eval".to_owned()),
                 params: (number % 5 > 0).then(|| [("rate".to_owned(), Value::Int(*number))].into()),
                 metrics: [("score".to_owned(), *number as f64)].into(),
                 failed: number % 7 == 0,
-                ..Item::default()
+                ..SideNode::default()
             };
             (name, item)
         };
@@ -300,9 +304,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Two sides may be of any two pipelines.
+        /// The sides may be of any two pipelines.
         #[test]
-        fn any_two_sides_are_compared(old in drawn_nodes(), new in drawn_nodes(), all in proptest::bool::ANY) {
+        fn any_two_sides_can_be_compared(old in drawn_nodes(), new in drawn_nodes(), all in proptest::bool::ANY) {
             let (old, new) = (drawn(&old), drawn(&new));
             let diff = Diff::of(&old, &new, "x", all);
             for shown in [super::super::show::text, super::super::show::markdown, super::super::show::json] {

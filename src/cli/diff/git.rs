@@ -1,17 +1,17 @@
-//! A file at a git revision, by the `git` program.
+//! Reads a file at a git revision with the `git` program.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::base::diag::{Class, Diag};
 
-/// The text of the file at `path` as it was at `revision`.
+/// Returns the text of the file at `path` at a revision.
 ///
 /// # Errors
-/// There is no `git`, no repository, no such revision, or no such file in it.
+/// Fails if there is no `git`, no repository, no such revision, or no such file in it.
 pub fn show(path: &Path, revision: &str) -> Result<String, Diag> {
     if revision.starts_with('-') || revision.is_empty() {
-        return Err(Diag::error(Class::Usage, format!("`{revision}` is no git revision")));
+        return Err(Diag::error(Class::Usage, format!("`{revision}` is not a git revision")));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -23,7 +23,7 @@ pub fn show(path: &Path, revision: &str) -> Result<String, Diag> {
         .output()
         .map_err(|error| {
             Diag::error(Class::Environment, format!("cannot start `git`: {error}"))
-                .help("revisions of a pipeline are read with it: install it, or compare two files")
+                .help("`dpt` reads revisions with `git`: install it, or compare two files")
         })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -31,7 +31,7 @@ pub fn show(path: &Path, revision: &str) -> Result<String, Diag> {
         return Err(Diag::error(Class::Usage, format!("`{}` cannot be read at revision `{revision}`", path.display()))
             .note(format!("git says: {said}"))
             .help(
-                "after a pipeline file come git revisions; two runs are compared without one: `dpt diff last~1 last`",
+                "arguments after a pipeline file are git revisions; to compare runs, leave it out: `dpt diff last~1 last`",
             ));
     }
     String::from_utf8(output.stdout)

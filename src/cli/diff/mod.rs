@@ -1,5 +1,5 @@
-//! `dpt diff`: two runs, two journals, two pipelines or two revisions of one: which parameters, nodes and metrics differ.
-//! Runs nothing, writes nothing.
+//! `dpt diff`: compares parameters, nodes and metrics of two runs, journals, pipelines or revisions of a pipeline. Runs
+//! nothing and writes nothing.
 
 mod compare;
 mod git;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -21,55 +21,55 @@ use crate::pipeline;
 use compare::Diff;
 use side::Side;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt diff last~1 last
-      the run before the last, and the last
+      compare the last two runs
   dpt diff 20261123-171158 last --all
-      with what is the same
+      list unchanged metrics too
   dpt diff cache/v1/runs/A.jsonl there/B.jsonl
-      two journals
+      compare two journals
   dpt diff pipelines/quickstart.toml HEAD~1
-      a revision of a pipeline, and the file as it is; a second revision compares the two
+      compare a revision of a pipeline with the working tree, or with a second revision
   dpt diff pipelines/quickstart.toml origin/main --format markdown
-      for a comment on a pull request";
+      write a comment for a pull request";
 
-/// Its arguments.
+/// The arguments of `dpt diff`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Two runs (an id or its beginning, `last`, `last~1`, a journal's path), two pipeline files, or a pipeline file and
-    /// one or two git revisions. What is left out is `last`, or the file as it is.
+    /// Two runs (an id or its first digits, `last`, `last~1`, or the path of a journal), two pipeline files, or a pipeline
+    /// file and one or two git revisions. The second defaults to `last`, or to the file in the working tree
     #[arg(value_name = "A B", required = true, num_args = 1..=3)]
     what: Vec<String>,
-    /// The axis over which means are taken.
+    /// The axis to average metrics over
     #[arg(long, value_name = "AXIS", default_value = "seed")]
     over: String,
-    /// Print every figure: also what is the same or on one side alone, and those of all stages, not scores alone.
+    /// Print every metric of every stage, also if it is unchanged or on one side only [default: changed scores]
     #[arg(long)]
     all: bool,
-    /// How to print it.
+    /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "markdown"])]
     format: String,
-    /// One JSON object: for programs.
+    /// Print one JSON object
     #[arg(long, conflicts_with = "format")]
     json: bool,
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// Does it.
+/// Prints the differences.
 ///
 /// # Errors
-/// A run or a revision that is not there, an invalid pipeline, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if a run or revision does not exist, a pipeline is invalid, or the store cannot be read.
+pub fn run(args: &Args) -> CommandResult {
     let (mut old, new) = sides(args)?;
     if old.pipeline != new.pipeline {
         old.notes.push(format!(
-            "these are two pipelines, `{}` and `{}`: nodes that have the same name in both are compared, the others are \
-             added or removed",
+            "these are two pipelines, `{}` and `{}`: only nodes with the same name in both are compared, the others count \
+             as added or removed",
             old.pipeline, new.pipeline
         ));
     }
@@ -86,8 +86,8 @@ fn sides(args: &Args) -> Result<(Side, Side), Vec<Diag>> {
     let is_pipeline = |text: &String| text.ends_with(".toml");
     let changed = !(args.changes.sets.is_empty() && args.changes.mirrors.is_empty());
     if changed && !is_pipeline(&args.what[0]) {
-        let diag = Diag::error(Class::Usage, "`--set` and `--mirror` change pipelines, and these are runs");
-        return Err(vec![diag.help("leave them out: what a run did is over")]);
+        let diag = Diag::error(Class::Usage, "`--set` and `--mirror` apply to pipelines, not to runs");
+        return Err(vec![diag.help("leave them out, or compare pipeline files")]);
     }
     match &args.what[..] {
         [a, b] if is_pipeline(a) && is_pipeline(b) => Ok((file(args, Path::new(a))?, file(args, Path::new(b))?)),
@@ -97,19 +97,19 @@ fn sides(args: &Args) -> Result<(Side, Side), Vec<Diag>> {
         [a] => Ok((journal(args, a)?, journal(args, "last")?)),
         [a, b] => Ok((journal(args, a)?, journal(args, b)?)),
         _ => {
-            let diag = Diag::error(Class::Usage, "three arguments are a pipeline file and two git revisions");
+            let diag = Diag::error(Class::Usage, "three arguments must be a pipeline file and two git revisions");
             Err(vec![diag.help("write `dpt diff PIPELINE.toml REV REV`, or name two runs")])
         }
     }
 }
 
-/// A pipeline as it is.
+/// Returns the side of a pipeline file in the working tree.
 fn file(args: &Args, path: &Path) -> Result<Side, Vec<Diag>> {
     let plan = args.changes.load(path)?;
     Side::of_plan(path.display().to_string(), &plan, &args.store.peek(path)?)
 }
 
-/// A pipeline at one revision, and at another or as it is.
+/// Returns the sides of a pipeline at one revision, and at another one or in the working tree.
 fn revisions(args: &Args, path: &Path, old: &str, new: Option<&String>) -> Result<(Side, Side), Vec<Diag>> {
     let at = |revision: &str| -> Result<Side, Vec<Diag>> {
         let text = git::show(path, revision).map_err(|diag| vec![diag])?;
@@ -127,16 +127,16 @@ fn revisions(args: &Args, path: &Path, old: &str, new: Option<&String>) -> Resul
     Ok((at(old)?, new))
 }
 
-/// A run: by its journal's path, else by its name in the store.
+/// Returns the side of a run, named by the path of its journal or by its id in the store.
 fn journal(args: &Args, text: &str) -> Result<Side, Vec<Diag>> {
     let one = |diag: Diag| vec![diag];
     let path = PathBuf::from(text);
     if text.ends_with(".jsonl") {
         let run = Run::read(&path).map_err(|diag| {
             let diag = Diag { class: Class::Usage, ..diag };
-            vec![diag.help("a journal lies in `cache/v1/runs/` of the store that its run used")]
+            vec![diag.help("journals are in `cache/v1/runs/` of the store that the run used")]
         })?;
-        // The store that it lies in has its entries.
+        // The results of the run are in the store that has its journal.
         let own = std::path::absolute(&path).ok().and_then(|path| path.ancestors().nth(3).map(Path::to_path_buf));
         let own = own.filter(|folder| folder.join("v1").join("entries").is_dir());
         let store = own.map_or_else(|| args.store.peek(Path::new(".")), |folder| Store::peek(&folder).map_err(one))?;
@@ -146,11 +146,11 @@ fn journal(args: &Args, text: &str) -> Result<Side, Vec<Diag>> {
     let history = History::of(&store.runs());
     let run = history.find(text, None).map_err(|diag| {
         let help = match text.starts_with(|c: char| c.is_ascii_digit()) || text.starts_with("last") {
-            true => format!("the store is `{}`; another is named with `--cache DIR`", store.root().display()),
-            false => "a git revision comes after its pipeline: `dpt diff PIPELINE.toml HEAD~1 HEAD`".to_owned(),
+            true => format!("the store is `{}`; name another one with `--cache DIR`", store.root().display()),
+            false => "name the pipeline before a git revision: `dpt diff PIPELINE.toml HEAD~1 HEAD`".to_owned(),
         };
         vec![if diag.help.is_none() { diag.help(help) } else { diag }]
     })?;
-    common::tell_unreadable(&history);
+    common::warn_unreadable(&history);
     Side::of_run(run, &store).map_err(one)
 }

@@ -1,19 +1,19 @@
-//! A [`Diff`] as text, as Markdown and as JSON.
+//! Formats a [`Diff`] as text, Markdown or JSON.
 
 use serde_json::json;
 
 use crate::base::value::Value;
-use crate::cli::fold::few;
+use crate::cli::patterns::few;
 use crate::cli::render::{self, Align, BOLD, DIM, count, paint};
 use crate::cli::values::apart;
 
-use super::compare::{Diff, Stat};
+use super::compare::{Diff, MeanSd};
 use super::side::Side;
 
-/// Patterns of nodes in one line.
+/// The number of node patterns in one line.
 const PATTERNS: usize = 4;
 
-/// A part of what is told: a heading, column titles (none: a list), rows, and a line below.
+/// A section of the output: a title, column heads, rows, and a line below.
 struct Section {
     title: String,
     head: Vec<String>,
@@ -39,17 +39,13 @@ fn sections(diff: &Diff) -> Vec<Section> {
         let head = words(&["nodes", "parameter", "change", ""]);
         all.push(Section { title: title.to_owned(), head, align, rows, below: None });
     }
-    let nodes = [
-        ("added", &diff.added),
-        ("removed", &diff.removed),
-        ("other key", &diff.rekeyed),
-        ("now failed", &diff.failed),
-    ];
+    let nodes =
+        [("added", &diff.added), ("removed", &diff.removed), ("new key", &diff.rekeyed), ("now fails", &diff.failed)];
     let rows = nodes.iter().filter(|(_, patterns)| !patterns.is_empty());
     let rows: Vec<_> = rows.map(|(what, patterns)| vec![(*what).to_owned(), few(patterns, 2 * PATTERNS)]).collect();
     let mut below = vec![format!("{} with the same key", count(diff.same_key, "node"))];
     if diff.no_key > 0 {
-        below.push(format!("{} without a known key on one side", diff.no_key));
+        below.push(format!("{} whose key is not known on one side", diff.no_key));
     }
     let below = Some(below.join(", "));
     let (align, head) = (vec![Align::Left; 2], words(&["what", "nodes"]));
@@ -65,8 +61,8 @@ fn metrics(diff: &Diff) -> Section {
             axes.push(axis);
         }
     }
-    let shown = |stat: Option<Stat>| stat.map_or_else(|| "–".to_owned(), |s| s.to_string());
-    let row = |m: &super::compare::Metric| {
+    let shown = |stat: Option<MeanSd>| stat.map_or_else(|| "–".to_owned(), |s| s.to_string());
+    let row = |m: &super::compare::MetricChange| {
         let mut row = vec![m.stage.clone()];
         let value = |axis: &&str| m.axes.iter().find(|(a, _)| a == axis).map(|(_, v)| v.clone()).unwrap_or_default();
         row.extend(axes.iter().map(value));
@@ -84,10 +80,10 @@ fn metrics(diff: &Diff) -> Section {
     head.extend(["metric", "before", "now", "change"].map(str::to_owned));
     let mut align = vec![Align::Left; axes.len() + 2];
     align.extend([Align::Right; 3]);
-    let title = format!("metrics, mean ± standard deviation over {} (how many)", diff.over);
-    let more = [(diff.same_metrics, "the same"), (diff.lone_metrics, "on one side alone")];
+    let title = format!("metrics: mean ± standard deviation over {} (number of values)", diff.over);
+    let more = [(diff.same_metrics, "unchanged"), (diff.lone_metrics, "on one side only")];
     let more: Vec<_> = more.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    let below = (!more.is_empty()).then(|| format!("and {}: `--all` has them", more.join(", ")));
+    let below = (!more.is_empty()).then(|| format!("and {}; `--all` lists them", more.join(", ")));
     Section { title, head, align, rows, below }
 }
 

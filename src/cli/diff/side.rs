@@ -1,4 +1,4 @@
-//! [`Side`]: one of two things that are compared: its nodes with parameters, keys and metrics.
+//! [`Side`]: one side of a comparison, with the parameters, keys and metrics of its nodes.
 
 use std::collections::BTreeMap;
 
@@ -14,52 +14,52 @@ use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 
-/// A node.
+/// A node of one side.
 #[derive(Clone, Debug, Default)]
-pub struct Item {
+pub struct SideNode {
     /// Its stage.
     pub stage: String,
-    /// Its stage's kind; `None` where it is not known.
+    /// The kind of its stage; `None` if unknown.
     pub kind: Option<String>,
     /// Its axis values.
     pub axes: Vec<(String, String)>,
-    /// Its key, where it is known.
+    /// Its key; `None` if unknown.
     pub key: Option<CacheKey>,
-    /// What counts in the key; `None`: not known.
+    /// The parameters in its key; `None` if unknown.
     pub params: Option<Params>,
-    /// What does not count.
+    /// The parameters that are not in its key.
     pub loose: Params,
-    /// Its figures; empty without a result.
+    /// Its metrics; empty without a result.
     pub metrics: BTreeMap<String, f64>,
-    /// Whether it failed or did not get its turn.
+    /// It failed or was skipped.
     pub failed: bool,
 }
 
-/// What is compared.
+/// One side of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// What to call it.
+    /// Its title.
     pub title: String,
     /// The pipeline's name.
     pub pipeline: String,
-    /// By full name.
-    pub nodes: BTreeMap<String, Item>,
-    /// What is not known of it.
+    /// Its nodes by full name.
+    pub nodes: BTreeMap<String, SideNode>,
+    /// Notes about missing information.
     pub notes: Vec<String>,
 }
 
 impl Side {
-    /// A run: its journal, and what the store has under its keys.
+    /// Makes the side of a run from its journal and the results in the store.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub fn of_run(run: &Run, store: &Store) -> Result<Self, Diag> {
         let title = format!("run {} of {}, {}", run.id, run.pipeline, date(run.at));
         let mut side = Self { title, pipeline: run.pipeline.clone(), ..Self::default() };
         let mut lost = 0;
         for (name, seen) in &run.nodes {
             let (stage, axes) = parts(name);
-            let mut item = Item { stage, axes, key: seen.key, ..Item::default() };
+            let mut item = SideNode { stage, axes, key: seen.key, ..SideNode::default() };
             item.failed = matches!(seen.fate, Fate::Failed(_) | Fate::Skipped(_) | Fate::Begun);
             let entry = seen.key.map(|key| store.entry(key)).transpose()?.flatten();
             match &entry {
@@ -80,18 +80,18 @@ impl Side {
         }
         if lost > 0 {
             side.notes.push(format!(
-                "of run {}, {lost} of {} entries are not in the store: their parameters are not known",
-                run.id,
-                run.nodes.len()
+                "{lost} of the {} results of run {} are not in the store, so their parameters are unknown",
+                run.nodes.len(),
+                run.id
             ));
         }
         Ok(side)
     }
 
-    /// A pipeline: its nodes, and what the store has of them. Files are those of the working tree.
+    /// Makes the side of a pipeline from its nodes and their results in the store. Uses the files of the working tree.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub fn of_plan(title: String, plan: &Plan, store: &Store) -> Result<Self, Vec<Diag>> {
         let options = RunOptions {
             pipeline: plan.name.clone(),
@@ -106,13 +106,13 @@ impl Side {
             let variant = node.kind.variant(&node.params);
             let counts = |name: &str| node.kind.param(variant, name).is_some_and(|param| param.in_key);
             let (params, loose) = Params::clone(&node.params).into_iter().partition(|(name, _)| counts(name));
-            let mut item = Item {
+            let mut item = SideNode {
                 stage: node.stage.clone(),
                 kind: Some(node.kind.name.to_owned()),
                 axes: node.axes.clone(),
                 params: Some(params),
                 loose,
-                ..Item::default()
+                ..SideNode::default()
             };
             let resources = &node.resources;
             let mut free = |name: &str, value: i64| item.loose.insert(format!("resources.{name}"), Value::Int(value));
@@ -136,7 +136,7 @@ impl Side {
     }
 }
 
-/// Stage and axes of a node's full name.
+/// Splits the full name of a node into stage and axes.
 fn parts(name: &str) -> (String, Vec<(String, String)>) {
     let Some((stage, inner)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) else {
         return (name.to_owned(), Vec::new());
@@ -145,7 +145,7 @@ fn parts(name: &str) -> (String, Vec<(String, String)>) {
     for part in inner.split(',') {
         match (part.split_once('='), axes.last_mut()) {
             (Some((axis, value)), _) => axes.push((axis.to_owned(), value.to_owned())),
-            // A value with a comma of its own.
+            // A value that contains a comma.
             (None, Some((_, value))) => *value = format!("{value},{part}"),
             (None, None) => {}
         }
@@ -160,7 +160,7 @@ fn kind(recipe: &Recipe) -> Option<String> {
     }
 }
 
-/// What of a recipe the pipeline and the working tree say: all but the inputs.
+/// Returns the fields of a recipe that come from the pipeline and the working tree: all but the inputs.
 fn params(recipe: &Recipe) -> Params {
     let mut params = Params::new();
     for field in recipe.fields() {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_back() {
+    fn node_names_are_split_into_stage_and_axes() {
         let axes = |name: &str| parts(name).1.into_iter().map(|(a, v)| format!("{a}:{v}")).collect::<Vec<_>>();
         assert_eq!(parts("report").0, "report");
         assert_eq!(parts("train[task=rte,seed=42]").0, "train");

@@ -1,19 +1,19 @@
-//! What `explain` says to a program: one object.
+//! The output of `dpt explain --json`: one object.
 
 use serde_json::{Map, Value, json};
 
-use super::Told;
+use super::Explained;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Content, Name};
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 use crate::engine::explain::{Change, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
 use crate::engine::history::Fate;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Told) -> String {
-    let Told { plan, node, .. } = told;
+pub(super) fn text(told: &Explained) -> String {
+    let Explained { plan, node, .. } = told;
     let it = plan.graph.node(node.id);
     let mut value = one(plan, node);
     value["schema"] = json!(1);
@@ -60,7 +60,7 @@ pub(super) fn text(told: &Told) -> String {
 fn one(plan: &Plan, node: &Explanation) -> Value {
     let mut value = json!({
         "node": plan.graph.node(node.id).to_string(),
-        "status": State::of(&node.freshness).word(),
+        "status": StatusKind::of(&node.freshness).word(),
         "key": node.key.map(|key| key.hex()),
         "old_key": node.old.as_ref().map(|(key, _)| key.hex()),
         "changes": changes(plan, node.id, &node.changes),

@@ -1,15 +1,15 @@
-//! `dpt explain`: one node: how it stands, and why, field by field, followed to the first cause. Runs nothing, writes
-//! nothing.
+//! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs nothing
+//! and writes nothing.
 
 mod json;
 mod text;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Store};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
-use crate::cli::fold::few;
+use crate::cli::patterns::few;
 use crate::cli::render;
 use crate::engine::explain::{Against, Explanation, explain};
 use crate::engine::freshness::Freshness;
@@ -19,55 +19,56 @@ use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
 use crate::worker::device::Wanted;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]'
-      how it stands, and what has changed since it was last made
+      show its status and what has changed since its last result
   dpt explain pipelines/quickstart.toml report --set stage.train.learning_rate=0.1
-      what would follow from a change
+      show the effects of a change
   dpt explain pipelines/quickstart.toml 'train[rte,dpt,42]' --against last~1
-      what is other than in the run before the last";
+      compare with the run before the last";
 
-/// Its arguments.
+/// The arguments of `dpt explain`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// The node: `train[rte,dpt,42]`, `train[task=rte,method=dpt,seed=42]`, `report`.
+    /// The node to explain: `train[rte,dpt,42]`, `train[task=rte,method=dpt,seed=42]`, `report`
     #[arg(value_name = "NODE")]
     node: String,
-    /// Compare with a run (its id, `last`, `last~1`) or with an entry of the store (`b3:4f0c91…`) [default: what the
-    /// node was when it was last made or found].
+    /// Compare with a run (its id, `last`, `last~1`) or with a stored result (`b3:4f0c91…`) [default: the node's last
+    /// result]
     #[arg(long, value_name = "RUN|KEY")]
     against: Option<String>,
-    /// Print every field of the recipe, also what is the same.
+    /// Print every field of the recipe, even if unchanged
     #[arg(long)]
     recipe: bool,
-    /// One JSON object: for programs.
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-/// All that is told.
-struct Told<'a> {
+/// Everything that is printed.
+struct Explained<'a> {
     plan: &'a Plan,
     node: &'a Explanation,
     against: &'a Against<'a>,
-    /// The last run that has the node, and what became of it there.
+    /// The last run with this node, and the node's fate in it.
     last: Option<(&'a Run, &'a Seen)>,
-    /// The run that made its result.
+    /// The run that made the node's result.
     made: Option<(&'a Run, &'a Seen)>,
     recipe: bool,
 }
 
-/// Does it.
+/// Prints the explanation.
 ///
 /// # Errors
-/// An invalid pipeline, a name that is not one node's, a run that is not there, a store that cannot be read.
-pub fn run(args: &Args) -> Outcome {
+/// Fails if the pipeline is invalid, the name does not match exactly one node, the run does not exist, or the store cannot
+/// be read.
+pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let id = one(&plan, &args.node)?;
     let store = args.store.peek(&args.pipeline.pipeline)?;
@@ -82,9 +83,9 @@ pub fn run(args: &Args) -> Outcome {
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
     let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
-    let told = Told { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
+    let told = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
     render::out(&if args.json { json::text(&told) } else { text::text(&told) });
-    common::tell_unreadable(&history);
+    common::warn_unreadable(&history);
     match node.freshness {
         Freshness::Broken { error } if !args.json => Err(vec![error]),
         Freshness::Broken { error } => Ok(Exit::of([&error])),
@@ -92,14 +93,16 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-/// The one node that `text` names.
+/// Returns the only node that `text` matches.
 fn one(plan: &Plan, text: &str) -> Result<NodeId, Vec<Diag>> {
     match plan.select_from("node", &[text.to_owned()])?[..] {
         [id] => Ok(id),
         ref ids => {
             let names: Vec<_> = ids.iter().map(|id| plan.graph.node(*id).short()).collect();
-            let diag = Diag::error(Class::Usage, format!("`{text}` names {} nodes, and one is explained", ids.len()));
-            Err(vec![diag.note(format!("they are {}", few(&names, 8))).help("name one of them; `dpt status` has all")])
+            let diag =
+                Diag::error(Class::Usage, format!("`{text}` matches {} nodes, but `explain` takes one", ids.len()));
+            let help = "name one of them; `dpt status --nodes` lists all";
+            Err(vec![diag.note(format!("they are {}", few(&names, 8))).help(help)])
         }
     }
 }
@@ -114,11 +117,11 @@ fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a Hist
     }
 }
 
-/// The key of the one entry that begins with `hex`.
+/// Returns the key of the only entry that begins with `hex`.
 fn key(hex: &str, store: &Store) -> Result<CacheKey, Diag> {
-    let wrong = |what: String| Diag::error(Class::Usage, what).help("`dpt status --json` and journals have whole keys");
+    let wrong = |what: String| Diag::error(Class::Usage, what).help("`dpt status --json` and journals have full keys");
     if hex.len() < 4 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(wrong(format!("`b3:{hex}` is no key: at least four hex digits follow `b3:`")));
+        return Err(wrong(format!("`b3:{hex}` is not a key: write at least four hex digits after `b3:`")));
     }
     let (folder, rest) = hex.split_at(2);
     let entries = std::fs::read_dir(store.root().join("entries").join(folder)).into_iter().flatten().flatten();
@@ -127,8 +130,8 @@ fn key(hex: &str, store: &Store) -> Result<CacheKey, Diag> {
     let found: Vec<_> = found.into_iter().filter(|name| name.starts_with(rest)).collect();
     match &found[..] {
         [one] => serde_json::from_value(serde_json::Value::String(format!("{folder}{one}")))
-            .map_err(|error| wrong(format!("`b3:{hex}` is no key: {error}"))),
-        [] => Err(wrong(format!("there is no entry `b3:{hex}` in the store"))),
-        _ => Err(wrong(format!("`b3:{hex}` is the beginning of {} keys", found.len()))),
+            .map_err(|error| wrong(format!("`b3:{hex}` is not a key: {error}"))),
+        [] => Err(wrong(format!("the store has no result with the key `b3:{hex}`"))),
+        _ => Err(wrong(format!("`b3:{hex}` matches {} keys", found.len()))),
     }
 }

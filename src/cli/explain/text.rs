@@ -1,15 +1,16 @@
-//! What `explain` says to a person.
+//! The output of `dpt explain` as text.
 
 use std::fmt::Write as _;
 
-use super::Told;
+use super::Explained;
 use crate::base::value::Value;
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Content, Field, Name};
-use crate::cli::fold::{Names, few};
+use crate::cli::patterns::{Names, few};
 use crate::cli::progress::figure;
 use crate::cli::render::{self, BOLD, DIM, count, paint};
-use crate::cli::standing::{self, State, brief, seconds};
+use crate::cli::status_kind::StatusKind;
+use crate::cli::status_table::{self, brief};
 use crate::cli::values::{self, cut};
 use crate::engine::explain::{Against, Cause, Change, Explanation};
 use crate::engine::freshness::Freshness;
@@ -18,9 +19,9 @@ use crate::engine::history::Fate;
 use crate::engine::journal::date;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Told) -> String {
-    let Told { plan, node, .. } = told;
-    let state = State::of(&node.freshness);
+pub(super) fn text(told: &Explained) -> String {
+    let Explained { plan, node, .. } = told;
+    let state = StatusKind::of(&node.freshness);
     let name = plan.graph.node(node.id).short();
     let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(told));
     let mut rows = vec![];
@@ -43,39 +44,42 @@ pub(super) fn text(told: &Told) -> String {
     out
 }
 
-/// Label and text, one below the other.
+/// Formats rows of a label and a text.
 fn labelled(rows: &[Vec<String>]) -> String {
     let below = format!("\n{:14}", "");
     rows.iter().map(|row| format!("  {:<12}{}\n", row[0], row[1].replace('\n', &below))).collect()
 }
 
-/// What a run would do with it.
-fn sentence(told: &Told) -> String {
+/// Says in a sentence what a run would do with the node.
+fn sentence(told: &Explained) -> String {
     let node = told.node;
     match &node.freshness {
-        Freshness::Fresh { .. } => "its recipe has a result in the store; a run takes that".to_owned(),
-        Freshness::Stale { .. } => match State::of(&node.freshness) {
-            State::Missing => {
-                format!("{}; a run makes it", node.changes.first().map_or_else(String::new, |c| c.reason.to_string()))
+        Freshness::Fresh { .. } => "the store has a result for its recipe, which a run will use".to_owned(),
+        Freshness::Stale { .. } => match StatusKind::of(&node.freshness) {
+            StatusKind::Missing => {
+                format!(
+                    "{}; the next run makes it",
+                    node.changes.first().map_or_else(String::new, |c| c.reason.to_string())
+                )
             }
-            _ => "a run makes it again".to_owned(),
+            _ => "the next run makes it again".to_owned(),
         },
-        Freshness::Damaged { .. } => "a run sets its result aside and makes it again".to_owned(),
+        Freshness::Damaged { .. } => "the next run moves its result to quarantine and makes it again".to_owned(),
         Freshness::Broken { .. } => "its key cannot be made".to_owned(),
         Freshness::Blocked { by } => {
             let by: Vec<_> = by.iter().map(|id| id.index()).collect();
             let by = Names::of(&told.plan.graph).line(&by);
             let then = match (&node.old, node.changes.is_empty()) {
-                (Some((_, Some(_))), true) => "if what these make is the same as before, it need not run",
-                (Some((_, Some(_))), false) => "it will run whatever these make: its own recipe has changed",
-                _ => "it was never made, so it will run after these",
+                (Some((_, Some(_))), true) => "it runs again only if their results change",
+                (Some((_, Some(_))), false) => "it will run in any case, since its own recipe has changed",
+                _ => "it has no result, so it will run after them",
             };
             format!("by {by}; {then}")
         }
     }
 }
 
-fn keys(told: &Told) -> Vec<Vec<String>> {
+fn keys(told: &Explained) -> Vec<Vec<String>> {
     let node = told.node;
     let row = |label: &str, text: String| vec![label.to_owned(), text];
     let now = node.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
@@ -84,7 +88,7 @@ fn keys(told: &Told) -> Vec<Vec<String>> {
         _ => row("key", now),
     }];
     match (&node.old, told.against) {
-        (Some((_, None)), _) => rows.push(row("old", "what it was is no longer in the store".to_owned())),
+        (Some((_, None)), _) => rows.push(row("old", "no longer in the store".to_owned())),
         (Some((_, Some(entry))), against) => {
             let made = &entry.made[0];
             let what = match against {
@@ -92,11 +96,14 @@ fn keys(told: &Told) -> Vec<Vec<String>> {
                 Against::Key(_) => "the entry".to_owned(),
                 Against::Last => "the last result".to_owned(),
             };
-            rows.push(row("against", format!("{what}, made {} in {}", date(made.at as f64), seconds(made.seconds))));
+            rows.push(row(
+                "against",
+                format!("{what}, made {} in {}", date(made.at as f64), render::seconds(made.seconds)),
+            ));
         }
         (None, Against::Run(run)) => {
             let had = run.nodes.contains_key(&told.plan.graph.node(node.id).to_string());
-            let why = if had { "in which it did not come so far" } else { "which did not ask for this node" };
+            let why = if had { "in which the node got no key" } else { "which did not include this node" };
             rows.push(row("against", format!("run {}, {why}", run.id)));
         }
         (None, _) => {}
@@ -104,8 +111,8 @@ fn keys(told: &Told) -> Vec<Vec<String>> {
     rows
 }
 
-/// Of a fresh node: when, where and why its result was made.
-fn made(told: &Told) -> Vec<Vec<String>> {
+/// For a fresh node, returns when, where and why its result was made.
+fn made(told: &Explained) -> Vec<Vec<String>> {
     let node = told.node;
     let (Freshness::Fresh { stored }, Some(entry)) = (&node.freshness, &node.entry) else { return vec![] };
     let made = entry.made.iter().find(|made| made.numerics == stored.numerics).unwrap_or(&entry.made[0]);
@@ -115,8 +122,10 @@ fn made(told: &Told) -> Vec<Vec<String>> {
     } else {
         format!(" for {}", made.node)
     };
-    let mut rows =
-        vec![row("made", format!("{} in {}, by run {}{whose}", date(made.at as f64), seconds(made.seconds), made.run))];
+    let mut rows = vec![row(
+        "made",
+        format!("{} in {}, by run {}{whose}", date(made.at as f64), render::seconds(made.seconds), made.run),
+    )];
     if let Some((_, seen)) = told.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
         rows.push(row("because", brief(&seen.reasons)));
     }
@@ -129,12 +138,12 @@ fn made(told: &Told) -> Vec<Vec<String>> {
     rows.push(row("files", format!("{} in {}: {}", size, count(files.len(), "file"), few(&files, 6))));
     if !made.metrics.is_empty() {
         let figures: Vec<_> = made.metrics.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect();
-        rows.push(row("figures", few(&figures, 6)));
+        rows.push(row("metrics", few(&figures, 6)));
     }
     rows
 }
 
-/// A row a difference; below it where a changed input comes from.
+/// Formats a row for each difference. Below a changed input, it shows where the change comes from.
 fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
     let mut out = String::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -159,7 +168,7 @@ fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
     out + &render::table(&rows, &[])
 }
 
-/// The field that a reason is about.
+/// Returns the field of a reason.
 fn field(reason: &StaleReason) -> Option<&Name> {
     match reason {
         StaleReason::Changed { field, .. } | StaleReason::Added { field, .. } | StaleReason::Dropped { field, .. } => {
@@ -169,7 +178,7 @@ fn field(reason: &StaleReason) -> Option<&Name> {
     }
 }
 
-/// Name, old -> new, and the place in the pipeline file; a row for each part of a table that differs.
+/// Returns rows of name, `old -> new`, and place in the pipeline file. A table has a row for each key that differs.
 fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>> {
     let (name, place) = match field(reason) {
         Some(Name::Param(param)) => {
@@ -192,12 +201,12 @@ fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>
         }
         StaleReason::Changed { old, new, .. } => vec![vec![name, format!("{old} -> {new}"), place]],
         StaleReason::Added { new, .. } => vec![vec![name, format!("is new: {}", cut(&new.to_string())), place]],
-        StaleReason::Dropped { old, .. } => vec![vec![name, format!("is gone: was {}", cut(&old.to_string())), place]],
+        StaleReason::Dropped { old, .. } => vec![vec![name, format!("was removed: {}", cut(&old.to_string())), place]],
         _ => vec![vec![reason.to_string()]],
     }
 }
 
-/// One role: what differs in it, and the producers' own changes.
+/// Formats the differences of one role, and the causes in its producers.
 fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
     let files: Vec<_> =
         changes.iter().filter(|c| matches!(c.reason, StaleReason::Changed { field: Name::Input { .. }, .. })).collect();
@@ -216,13 +225,13 @@ fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
         .collect();
     rows.extend(others.iter().take(4).map(|c| vec![format!("input {role}"), c.reason.to_string()]));
     if others.len() > 4 {
-        rows.push(vec![format!("input {role}"), format!("and {} more such", others.len() - 4)]);
+        rows.push(vec![format!("input {role}"), format!("and {} more", others.len() - 4)]);
     }
     let causes: Vec<&Cause> = changes.iter().flat_map(|c| &c.causes).collect();
     render::table(&rows, &[]) + &indented(&all_causes(plan, &causes), 2)
 }
 
-/// Producers that changed alike are told once, with the first one's causes.
+/// Formats the causes. Producers with the same changes are grouped, with the causes of the first one.
 fn all_causes(plan: &Plan, causes: &[&Cause]) -> String {
     let mut groups: Vec<(String, Vec<&Cause>)> = Vec::new();
     for cause in causes {
@@ -242,21 +251,22 @@ fn all_causes(plan: &Plan, causes: &[&Cause]) -> String {
         let many = if ids.len() == 1 { String::new() } else { format!(" ({})", count(ids.len(), "node")) };
         let who = names.line(&ids) + &many;
         let _ = match (&first.changes[..], first.same_key) {
-            ([], true) => writeln!(out, "<- {who} was made again under the same key, and came out different{run}"),
-            ([], false) => writeln!(out, "<- {who} was made anew; what it was before is no longer in the store{run}"),
-            _ => writeln!(out, "<- {who} was made anew{run}"),
+            ([], true) => writeln!(out, "<- {who} ran again with the same key and gave a different result{run}"),
+            ([], false) => writeln!(out, "<- {who} ran again; its old result is no longer in the store{run}"),
+            _ => writeln!(out, "<- {who} ran again{run}"),
         };
         out += &indented(&changes(plan, first.id, &first.changes), 3);
     }
     out
 }
 
-/// What a blocked node waits for in the end.
+/// Formats the first causes of a blocked node.
 fn first(plan: &Plan, first: &[Explanation]) -> String {
     let mut groups: Vec<(String, Vec<&Explanation>)> = Vec::new();
     for one in first {
         let reasons: Vec<_> = one.changes.iter().map(|c| c.reason.clone()).collect();
-        let alike = format!("{} {:?} {}", plan.graph.node(one.id).stage, State::of(&one.freshness), brief(&reasons));
+        let alike =
+            format!("{} {:?} {}", plan.graph.node(one.id).stage, StatusKind::of(&one.freshness), brief(&reasons));
         match groups.iter_mut().find(|(other, _)| *other == alike) {
             Some((_, group)) => group.push(one),
             None => groups.push((alike, vec![one])),
@@ -266,13 +276,13 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
     let mut out = String::new();
     for (_, group) in groups {
         let one = group[0];
-        let state = State::of(&one.freshness);
+        let state = StatusKind::of(&one.freshness);
         let ids: Vec<_> = group.iter().map(|one| one.id.index()).collect();
         let many = if ids.len() == 1 { String::new() } else { format!(" ({})", count(ids.len(), "node")) };
         let _ = write!(out, "<- {}{many} is {}", names.line(&ids), state.painted(state.word()));
         match &one.freshness {
             Freshness::Broken { error } => drop(writeln!(out, ": {}", error.message)),
-            _ if state == State::Missing => drop(writeln!(out, ": {}", standing::why(plan, &one.freshness))),
+            _ if state == StatusKind::Missing => drop(writeln!(out, ": {}", status_table::why(plan, &one.freshness))),
             _ => {
                 out.push('\n');
                 out += &indented(&changes(plan, one.id, &one.changes), 3);
@@ -282,9 +292,9 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
     out
 }
 
-/// What is the same, what does not count, what became of it last.
-fn rest(told: &Told) -> Vec<Vec<String>> {
-    let Told { plan, node, last, .. } = told;
+/// Returns the last rows: unchanged fields, values that are not in the key, and the last attempt.
+fn rest(told: &Explained) -> Vec<Vec<String>> {
+    let Explained { plan, node, last, .. } = told;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |label: &str, text: String| rows.push(vec![label.to_owned(), text]);
     if let (Some((_, Some(old))), Some(now)) = (&node.old, &node.recipe) {
@@ -305,7 +315,7 @@ fn rest(told: &Told) -> Vec<Vec<String>> {
                 _ => {}
             }
         }
-        row("the same", few(&names, 6));
+        row("unchanged", few(&names, 6));
     }
     let it = plan.graph.node(node.id);
     let loose = it.kind.all_params().into_iter().filter(|param| !param.in_key);
@@ -324,8 +334,13 @@ fn rest(told: &Told) -> Vec<Vec<String>> {
                 error.notes.iter().for_each(|note| row("", format!("note: {note}")));
                 error.help.iter().for_each(|help| row("", format!("help: {help}")));
             }
-            Fate::Begun => row("last try", format!("was begun, and the run ended before it did  ({when})")),
-            Fate::Skipped(because) => row("last try", format!("did not get its turn, because of {because}  ({when})")),
+            Fate::Begun => row("last try", format!("the run ended before the node did  ({when})")),
+            Fate::Skipped(because) => {
+                // Either a sentence on how the run stopped, or the name of the node that failed.
+                let sentence = because.starts_with('`') || because.starts_with("the run ");
+                let cause = if sentence { because.clone() } else { format!("`{because}` failed") };
+                row("last try", format!("ended without a result, because {cause}  ({when})"));
+            }
             Fate::Hit(_) | Fate::Made { .. } => {}
         }
     }

@@ -1,14 +1,14 @@
-//! Boxes and arrows as text for other programs: DOT (Graphviz) and Mermaid.
+//! The drawing as DOT (Graphviz) and as Mermaid.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 
 use super::states::look;
 use super::view::{Link, Unit, View};
 
-/// The lines of a box: name, axes, and how it stands.
+/// Returns the lines of a box: name, axes and status.
 fn label(view: &View, unit: &Unit) -> Vec<String> {
     let group = &view.folded.groups[unit.group];
     let mut lines = match unit.node {
@@ -20,7 +20,7 @@ fn label(view: &View, unit: &Unit) -> Vec<String> {
     lines
 }
 
-fn state(view: &View, unit: &Unit) -> Option<State> {
+fn state(view: &View, unit: &Unit) -> Option<StatusKind> {
     view.states.as_ref().map(|states| states.worst(view.ids(unit)))
 }
 
@@ -57,8 +57,11 @@ pub(super) fn dot(view: &View) -> String {
             let lines: Vec<String> = label(view, unit).iter().map(|line| dot_escape(line)).collect();
             let _ = write!(text, "{indent}n{number} [label = \"{}\"", lines.join("\\n"));
             if let Some(state) = state(view, unit) {
-                let font =
-                    if matches!(state, State::Fresh | State::Damaged | State::Unknown) { "white" } else { "black" };
+                let font = if matches!(state, StatusKind::Fresh | StatusKind::Damaged | StatusKind::Unknown) {
+                    "white"
+                } else {
+                    "black"
+                };
                 let tooltip = quoted(&view.tooltip(unit.group, view.ids(unit)));
                 let (fill, line) = (look(state).fill[0], look(state).line[0]);
                 let _ = write!(
@@ -112,7 +115,7 @@ fn dot_escape(text: &str) -> String {
 pub(super) fn mermaid(view: &View) -> String {
     let (units, links) = view.units(&view.open);
     let mut text = String::from("flowchart LR\n");
-    let mut used: BTreeSet<State> = BTreeSet::new();
+    let mut used: BTreeSet<StatusKind> = BTreeSet::new();
     for (number, (name, members)) in clusters(view, &units).into_iter().enumerate() {
         let indent = if name.is_some() { "    " } else { "  " };
         if let Some(name) = &name {
@@ -142,7 +145,11 @@ pub(super) fn mermaid(view: &View) -> String {
     }
     for state in used {
         let look = look(state);
-        let ink = if matches!(state, State::Fresh | State::Damaged | State::Unknown) { "#fff" } else { "#111" };
+        let ink = if matches!(state, StatusKind::Fresh | StatusKind::Damaged | StatusKind::Unknown) {
+            "#fff"
+        } else {
+            "#111"
+        };
         let _ = writeln!(text, "  classDef {} fill:{},stroke:{},color:{ink}", look.word, look.fill[0], look.line[0]);
     }
     text

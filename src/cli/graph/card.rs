@@ -1,4 +1,4 @@
-//! [`Card`]: what stands in a box of a picture, and how large that is.
+//! [`Card`]: the content and size of a box in a picture.
 
 use super::grid::{GAP, Grid};
 use super::measure::{cut, width};
@@ -7,9 +7,9 @@ use super::view::{Unit, View};
 /// The sizes of the name, and of all other lines.
 pub(super) const NAME: f64 = 13.0;
 pub(super) const SMALL: f64 = 10.5;
-/// From the border to what stands inside.
+/// The padding inside the border.
 pub(super) const PAD: f64 = 13.0;
-/// How high the bar is that stands for cells which are not drawn.
+/// The height of the bar that replaces cells.
 pub(super) const BAR: f64 = 10.0;
 /// How much wider bold letters are.
 pub(super) const BOLD: f64 = 1.07;
@@ -39,7 +39,7 @@ pub(super) struct Card {
     /// The axes, else the kind; may be empty.
     pub(super) sub: String,
     pub(super) body: Body,
-    /// How it stands; empty without states.
+    /// The counts by status; empty without `--status`.
     pub(super) footer: String,
     pub(super) size: (f64, f64),
 }

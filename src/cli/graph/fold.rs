@@ -33,7 +33,7 @@ impl Group {
 pub(super) struct Bundle {
     pub(super) from: usize,
     pub(super) to: usize,
-    pub(super) role: &'static str,
+    pub(super) role: String,
     pub(super) edges: usize,
     /// How many consumers have one.
     consumers: usize,
@@ -47,7 +47,7 @@ impl Bundle {
 }
 
 /// Role, edges and consumers of a bundle that is still being counted.
-type Strand = (&'static str, usize, BTreeSet<NodeId>);
+type Strand = (String, usize, BTreeSet<NodeId>);
 
 /// The graph with one group a stage.
 pub(super) struct Folded {
@@ -72,7 +72,8 @@ impl Folded {
                 // Roles in the order in which the kind lists them.
                 let rank = plan.graph.node(*id).kind.inputs.iter().position(|p| p.role == port.role).unwrap_or(0);
                 let key = (to, rank, group_of[&producer]);
-                let (_, edges, consumers) = bundles.entry(key).or_insert((port.role, 0, BTreeSet::new()));
+                let (_, edges, consumers) =
+                    bundles.entry(key).or_insert_with(|| (port.role.clone(), 0, BTreeSet::new()));
                 *edges += 1;
                 consumers.insert(*id);
             }

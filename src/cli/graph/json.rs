@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::base::value::Params;
+use crate::engine::graph::EdgePort;
 
 use super::view::View;
 
@@ -53,14 +54,14 @@ struct Node<'a> {
     kind: &'a str,
     axes: BTreeMap<&'a str, &'a str>,
     params: &'a Params,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'a>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     standing: Option<Standing<'a>>,
 }
 
 #[derive(Serialize)]
-struct Input {
-    role: &'static str,
+struct Input<'a> {
+    role: &'a str,
     node: String,
 }
 
@@ -82,7 +83,7 @@ struct File {
     digest: String,
 }
 
-pub(super) fn json(view: &View) -> String {
+pub(super) fn json<'a>(view: &'a View) -> String {
     let graph = &view.plan.graph;
     let folded = &view.folded;
     let stages = folded.groups.iter().map(|group| Stage {
@@ -98,15 +99,13 @@ pub(super) fn json(view: &View) -> String {
     let edges = folded.bundles.iter().map(|b| Edge {
         from: &folded.groups[b.from].stage,
         to: &folded.groups[b.to].stage,
-        role: b.role,
+        role: &b.role,
         edges: b.edges,
     });
     let nodes = view.nodes.iter().map(|id| {
         let node = graph.node(*id);
-        let input = |(producer, port): (_, &'static crate::stages::stage::Port)| Input {
-            role: port.role,
-            node: graph.node(producer).to_string(),
-        };
+        let input =
+            |(producer, port): (_, &'a EdgePort)| Input { role: &port.role, node: graph.node(producer).to_string() };
         Node {
             name: node.to_string(),
             short: node.short(),

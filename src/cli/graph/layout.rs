@@ -9,9 +9,9 @@ use super::measure::width;
 use super::place::{BETWEEN, Placed, place};
 use super::view::{Link, Unit, View};
 
-/// More boxes than this are no picture any more.
+/// The maximum number of boxes in a picture.
 pub(super) const MOST_BOXES: usize = 1000;
-/// More arrows than this take long to lay out: the time grows with their square.
+/// The maximum number of arrows in a picture. The layout takes quadratic time.
 pub(super) const MOST_ARROWS: usize = 2000;
 /// More cells than this are drawn as a bar, unless the stage is opened in an interactive page.
 pub(super) const MOST_CELLS: usize = 400;
@@ -30,12 +30,12 @@ impl Layout {
     /// `cells`: whether the cells of a group are drawn.
     ///
     /// # Errors
-    /// When there are more boxes or arrows than a picture holds.
+    /// Fails if there are too many boxes or arrows.
     pub(super) fn new(view: &View, open: &[bool], cells: impl Fn(usize) -> bool) -> Result<Self, Vec<Diag>> {
         let (units, links) = view.units(open);
         if let Some(many) = too_many(&units, &links) {
             return Err(vec![Diag::error(Class::Usage, many).help(
-                "draw targets, such as `train[task=rte]`, or take `--format dot` or `json`, which hold any number",
+                "draw only some targets, such as `train[task=rte]`, or use `--format dot` or `json`, which have no limit",
             )]);
         }
         let mut cards: Vec<Card> = units.iter().map(|unit| Card::new(view, unit, cells(unit.group))).collect();
@@ -68,10 +68,11 @@ impl Layout {
     }
 }
 
-/// What there is more of than a picture holds.
+/// Returns what exceeds the limits of a picture, or `None`.
 pub(super) fn too_many(units: &[Unit], links: &[Link]) -> Option<String> {
-    let more =
-        |n: usize, what, most| (n > most).then(|| format!("{n} {what} are more than the {most} that a picture holds"));
+    let more = |n: usize, what, most| {
+        (n > most).then(|| format!("{n} {what} are too many for a picture, which has at most {most}"))
+    };
     more(units.len(), "boxes", MOST_BOXES).or_else(|| more(links.len(), "arrows", MOST_ARROWS))
 }
 
@@ -100,6 +101,6 @@ pub(super) fn role_text(view: &View, from: &Unit, to: &Unit, link: &Link) -> Str
         return String::new();
     }
     let stage = &view.folded.groups[from.group].stage;
-    let told: Vec<&str> = link.roles.iter().copied().filter(|role| role != stage).collect();
-    told.join(", ")
+    let roles: Vec<&str> = link.roles.iter().map(String::as_str).filter(|role| role != stage).collect();
+    roles.join(", ")
 }

@@ -1,6 +1,6 @@
-//! `dpt graph`: what a pipeline is made of, who reads whom and, on demand, how all of it stands: in the terminal, as a
-//! picture, as an interactive page, or for other programs. Stages are drawn once, whatever they sweep over, unless
-//! `--expand` asks for their instances. Runs nothing.
+//! `dpt graph`: draws the stages of a pipeline, their inputs and, with `--status`, their status: in the terminal, as a
+//! picture, as an interactive page, or for other programs. A stage is one box, unless `--expand` draws its nodes. Runs
+//! nothing.
 
 mod boxes;
 mod card;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::cache::Store;
-use crate::cli::check::Changes;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, DIM, paint};
@@ -37,7 +37,7 @@ pub use text::Terminal;
 use text::faint;
 use view::View;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt graph pipelines/quickstart.toml
@@ -46,26 +46,26 @@ Examples:
   dpt graph pipelines/quickstart.toml --expand=train 'train[task=rte]'
   dpt graph pipelines/quickstart.toml --format dot | dot -Tpdf > graph.pdf";
 
-/// Draw the pipeline: its stages, how many instances each has, and who reads whom.
+/// The arguments of `dpt graph`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline file (TOML)
     #[arg(value_name = "PIPELINE")]
     pub pipeline: PathBuf,
 
-    /// Draw these and what they need, instead of the pipeline's own targets: `train`, `eval[task=rte]`
+    /// Stages or nodes to draw, with what they need: `train`, `eval[task=rte]` [default: the pipeline's targets]
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 
-    /// How to draw it [default: as the ending of FILE says, else text]
+    /// Output format [default: by the ending of FILE, else text]
     #[arg(long, short = 'f', value_enum)]
     pub format: Option<Format>,
 
-    /// Write it to a file instead of stdout; its ending says the format: .svg .html .dot .gv .mmd .json .txt
+    /// Write to a file instead of stdout; its ending sets the format: .svg .html .dot .gv .mmd .json .txt
     #[arg(long, short = 'o', value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Draw every instance, or those of some stages: `--expand`, `--expand=train,eval`
+    /// Draw every node, or the nodes of some stages: `--expand`, `--expand=train,eval`
     #[arg(
         long,
         value_name = "STAGE",
@@ -76,28 +76,28 @@ pub struct Args {
     )]
     pub expand: Vec<String>,
 
-    /// Show how each node stands: fresh, stale, missing, blocked, damaged or unknown. Runs nothing
+    /// Show the status of each node: fresh, stale, missing, blocked, damaged or unknown
     #[arg(long, short = 's')]
     pub status: bool,
 
-    /// The store, for `--status`
+    /// The store, for `--status`.
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// What to change in it first
+    /// Changes to the pipeline.
     #[command(flatten)]
-    pub changes: Changes,
+    pub changes: ChangeArgs,
 }
 
-/// How to draw it.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Lines and letters
+    /// Lines of text
     #[default]
     Text,
-    /// A picture
+    /// A vector image
     Svg,
-    /// One interactive page that needs nothing else
+    /// One self-contained interactive page
     Html,
     /// For Graphviz
     Dot,
@@ -107,7 +107,7 @@ pub enum Format {
     Json,
 }
 
-/// The endings of files, and their formats.
+/// File endings and their formats.
 const ENDINGS: &[(&str, Format)] = &[
     ("svg", Format::Svg),
     ("html", Format::Html),
@@ -121,7 +121,7 @@ const ENDINGS: &[(&str, Format)] = &[
 ];
 
 impl Args {
-    /// The words of a command that runs this pipeline, changed as here, with this store.
+    /// Returns the words of the `dpt run` command for this pipeline, with the same changes and store.
     fn command(&self) -> Vec<String> {
         let mut words = vec!["dpt".to_owned(), "run".to_owned(), self.pipeline.display().to_string()];
         let mut add = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
@@ -143,9 +143,9 @@ impl Args {
         let known = ENDINGS.iter().find(|(known, _)| *known == ending);
         known.map(|(_, format)| *format).ok_or_else(|| {
             let endings: Vec<_> = ENDINGS.iter().map(|(ending, _)| format!("`.{ending}`")).collect();
-            let message = format!("the ending of `{}` names no format", output.display());
+            let message = format!("`{}` has no known ending", output.display());
             let diag = Diag::error(Class::Usage, message).note(format!("known endings are {}", endings.join(", ")));
-            vec![diag.help("name it, such as `graph.svg`, or say which with `--format`")]
+            vec![diag.help("write a name such as `graph.svg`, or set the format with `--format`")]
         })
     }
 }
@@ -153,8 +153,8 @@ impl Args {
 /// Prints or writes the drawing.
 ///
 /// # Errors
-/// Every problem of the pipeline, of the targets and of the options; a store that cannot be read; a file that cannot be
-/// written.
+/// Returns every problem of the pipeline, the targets and the options. Fails if the store cannot be read or the file cannot
+/// be written.
 pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     let format = args.format()?;
     let plan = args.changes.load(&args.pipeline)?;
@@ -172,9 +172,9 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
         Some(path) => write(path, &drawing)?,
     }
     if let Some(why) = (format == Format::Svg).then(|| svg::folds(&view)).flatten() {
-        let told =
-            format!("{why}: each node is a cell in the box of its stage; targets or `--expand=STAGE` draw fewer\n");
-        render::err(&paint(DIM, told).to_string());
+        let note =
+            format!("{why}, so nodes are cells in the box of their stage; draw fewer by targets or `--expand=STAGE`\n");
+        render::err(&paint(DIM, note).to_string());
     }
     let rest = unneeded(&plan.graph, &nodes);
     if format == Format::Text && args.output.is_none() && args.targets.is_empty() && !rest.is_empty() {
@@ -183,7 +183,7 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     Ok(Exit::Done)
 }
 
-/// Writes the file, and says so.
+/// Writes the file and prints its name.
 fn write(path: &Path, drawing: &str) -> Result<(), Vec<Diag>> {
     let plain = anstream::adapter::strip_str(drawing).to_string();
     fs::write_atomic(path, plain.as_bytes()).map_err(|error| {
@@ -196,7 +196,7 @@ fn write(path: &Path, drawing: &str) -> Result<(), Vec<Diag>> {
     Ok(())
 }
 
-/// `targets` and all that they read, in graph order.
+/// Returns `targets` and all nodes that they need, in graph order.
 fn needed(graph: &Graph, targets: Vec<NodeId>) -> Vec<NodeId> {
     let mut found: BTreeSet<NodeId> = BTreeSet::new();
     let mut open = targets;
@@ -208,7 +208,7 @@ fn needed(graph: &Graph, targets: Vec<NodeId>) -> Vec<NodeId> {
     found.into_iter().collect()
 }
 
-/// The stages that have instances, but none in `nodes`.
+/// Returns the stages without a node in `nodes`.
 fn unneeded(graph: &Graph, nodes: &[NodeId]) -> Vec<String> {
     let drawn: BTreeSet<&str> = nodes.iter().map(|id| graph.node(*id).stage.as_str()).collect();
     let mut rest: Vec<String> = graph.ids().map(|id| graph.node(id).stage.clone()).collect();
@@ -217,10 +217,11 @@ fn unneeded(graph: &Graph, nodes: &[NodeId]) -> Vec<String> {
     rest
 }
 
-/// The drawing of `nodes`, which hold what they read, without states; `expand` names the stages to open (`*`: all).
+/// Draws `nodes` without their status. `nodes` must include all their producers. `expand` names the stages to expand, `*`
+/// all of them.
 ///
 /// # Errors
-/// A stage that is not there; more stages than a picture holds.
+/// Fails if a stage to expand does not exist, or if there are too many stages for a picture.
 pub fn draw(plan: &Plan, nodes: &[NodeId], format: Format, expand: &[String]) -> Result<String, Vec<Diag>> {
     let folded = Folded::new(plan, nodes);
     let open = view::open(&folded, expand)?;

@@ -1,5 +1,5 @@
-//! [`Placed`]: where boxes and arrows go. `dagre` layers them from left to right; arrows then run level past the boxes of
-//! a column, and bend between columns alone.
+//! [`Placed`]: the places of boxes and arrows. `dagre` layers boxes from left to right. Arrows run horizontally past the
+//! boxes of a column and bend only between columns.
 
 use dagre::graph::{Graph, GraphOptions};
 use dagre::{EdgeLabel, LayoutOptions, NodeLabel, RankDir};

@@ -1,4 +1,4 @@
-//! [`Rails`]: the lines at the left of the terminal drawing. Knows stages by number alone.
+//! [`Rails`]: the lines at the left of the terminal drawing. Knows stages only by number.
 
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::base::diag::Diag;
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 
 use super::card::{BAR, BOLD, Body, Card, PAD, SMALL};
 use super::grid::{GAP, HEAD, ROW};
@@ -20,7 +20,7 @@ const MARGIN: f64 = 22.0;
 const HEADING: f64 = 46.0;
 const LEGEND: f64 = 34.0;
 
-/// Why instances that were to be boxes are cells of their stages' boxes: so many boxes or arrows would be no picture.
+/// Returns why nodes that should be boxes are drawn as cells: there would be too many boxes or arrows.
 pub(super) fn folds(view: &View) -> Option<String> {
     let (units, links) = view.units(&view.open);
     too_many(&units, &links).filter(|_| view.open.contains(&true))
@@ -29,7 +29,7 @@ pub(super) fn folds(view: &View) -> Option<String> {
 /// The whole file.
 ///
 /// # Errors
-/// When there are more stages than a picture holds.
+/// Fails if there are too many stages for a picture.
 pub(super) fn svg(view: &View) -> Result<String, Vec<Diag>> {
     let few = |group: usize| view.folded.groups[group].ids.len() <= MOST_CELLS;
     let layout = match folds(view) {
@@ -89,7 +89,7 @@ pub(super) fn heading(view: &View) -> String {
     format!("{} in {}", count(view.nodes.len(), "node"), count(view.folded.groups.len(), "stage"))
 }
 
-/// The drawing in words, for those who do not see it.
+/// Returns a description of the drawing for screen readers.
 fn described(view: &View) -> String {
     let folded = &view.folded;
     let stage = |number: usize| {
@@ -255,17 +255,17 @@ fn cells(text: &mut String, view: &View, card: &Card, unit: &Unit) {
 }
 
 /// A sign for states that ask for a look, readable without colour.
-fn mark(state: State, x: f64, y: f64) -> Option<String> {
+fn mark(state: StatusKind, x: f64, y: f64) -> Option<String> {
     match state {
-        State::Fresh | State::Blocked | State::Missing => None,
-        State::Stale => Some(format!("M{} {}h6", n(x - 3.0), n(y))),
-        State::Damaged => Some(format!("M{} {}l6 6m0 -6l-6 6", n(x - 3.0), n(y - 3.0))),
-        State::Unknown => Some(format!("M{} {}v4m0 1.5v1", n(x), n(y - 3.0))),
+        StatusKind::Fresh | StatusKind::Blocked | StatusKind::Missing => None,
+        StatusKind::Stale => Some(format!("M{} {}h6", n(x - 3.0), n(y))),
+        StatusKind::Damaged => Some(format!("M{} {}l6 6m0 -6l-6 6", n(x - 3.0), n(y - 3.0))),
+        StatusKind::Unknown => Some(format!("M{} {}v4m0 1.5v1", n(x), n(y - 3.0))),
     }
 }
 
 /// The states that occur, and how wide that is.
-fn legend(counts: &[(State, usize)]) -> (String, f64) {
+fn legend(counts: &[(StatusKind, usize)]) -> (String, f64) {
     let mut text = String::new();
     let mut at = 0.0;
     for (state, count) in counts {
@@ -285,7 +285,7 @@ fn legend(counts: &[(State, usize)]) -> (String, f64) {
     (text, (at - 22.0).max(0.0))
 }
 
-/// A text for SVG: no letter of it means anything, and none is one that XML does not have.
+/// Escapes a text for SVG and replaces characters that XML does not allow.
 pub(super) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::states::{Standing, States};
 use super::*;
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 use crate::pipeline::{LoadOptions, load_text};
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::{Arity, Param, Port, Runs, StageKind, StageResult, Type};
@@ -15,23 +15,11 @@ fn nothing(_: &Ctx) -> StageResult {
 
 const NOTE: &[Param] = &[Param::optional("note", Type::Str, "anything")];
 
-const fn kind(name: &'static str, inputs: &'static [Port]) -> StageKind {
-    StageKind {
-        name,
-        version: 1,
-        about: "a stub",
-        params: NOTE,
-        variants: None,
-        inputs,
-        provides: &[],
-        outputs: &[],
-        runs: Runs::Here(nothing),
-        identity: None,
-        check: None,
-    }
+const fn kind(name: &'static str, inputs: &'static [Port<'static>]) -> StageKind {
+    StageKind { name, about: "a stub", params: NOTE, inputs, runs: Runs::Here(nothing), ..StageKind::BASE }
 }
 
-const fn port(role: &'static str, arity: Arity) -> Port {
+const fn port(role: &'static str, arity: Arity) -> Port<'static> {
     Port { role, accepts: &[], files: &["*"], arity, doc: "" }
 }
 
@@ -105,11 +93,11 @@ fn with_states(format: Format, expand: &[&str], terminal: Terminal) -> String {
     let nodes: Vec<_> = plan.graph.ids().collect();
     let standing = |id: NodeId| {
         let (state, why) = match plan.graph.node(id).short().as_str() {
-            "train[rte,pt]" => (State::Stale, "learning_rate 0.3 -> 0.5"),
-            "train[cb,dpt]" => (State::Missing, "never made before"),
-            "train[cb,pt]" => (State::Damaged, "damaged: `x` is not what was stored"),
-            name if name.starts_with("eval") || name == "report" => (State::Blocked, "for train"),
-            _ => (State::Fresh, "took 1 s"),
+            "train[rte,pt]" => (StatusKind::Stale, "learning_rate 0.3 -> 0.5"),
+            "train[cb,dpt]" => (StatusKind::Missing, "never made before"),
+            "train[cb,pt]" => (StatusKind::Damaged, "damaged: `x` is not what was stored"),
+            name if name.starts_with("eval") || name == "report" => (StatusKind::Blocked, "for train"),
+            _ => (StatusKind::Fresh, "took 1 s"),
         };
         (id, Standing { state, why: why.to_owned(), key: None, stored: None })
     };
@@ -342,7 +330,7 @@ fn the_picture_has_a_cell_for_each_instance_with_its_reason() {
     // Stages of one node have no cells.
     assert_eq!(["fresh", "blocked", "missing", "stale", "damaged"].map(cells), [2 + 2 + 1, 4, 1, 1, 1]);
     assert!(svg.contains("<title>train[task=rte,method=pt]\nstale: learning_rate 0.3 -&gt; 0.5</title>"), "{svg}");
-    assert!(svg.contains(">1 damaged: its result is not what was stored</text>"), "{svg}");
+    assert!(svg.contains(">1 damaged: its stored files were changed or lost</text>"), "{svg}");
 }
 
 #[test]
@@ -454,8 +442,8 @@ fn a_picture_of_too_many_boxes_or_arrows_has_cells_in_their_place() {
     };
     for (count, why) in [
         (3, None),
-        (60, Some("3600 arrows are more than the 2000 that a picture holds")),
-        (600, Some("1200 boxes are more than the 1000 that a picture holds")),
+        (60, Some("3600 arrows are too many for a picture, which has at most 2000")),
+        (600, Some("1200 boxes are too many for a picture, which has at most 1000")),
     ] {
         let plan = many(count);
         let nodes: Vec<_> = plan.graph.ids().collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
-use crate::cli::standing::State;
+use crate::cli::status_kind::StatusKind;
 use crate::engine::graph::NodeId;
 
 use super::rails::Rails;
@@ -138,7 +138,7 @@ fn reads(view: &View, id: NodeId) -> String {
         let name = graph.node(producer).short();
         match reads.last_mut() {
             Some((role, names)) if *role == port.role => names.push(name),
-            _ => reads.push((port.role, vec![name])),
+            _ => reads.push((&port.role, vec![name])),
         }
     }
     let read = |(role, names): &(&str, Vec<String>)| match names.len() {
@@ -150,7 +150,7 @@ fn reads(view: &View, id: NodeId) -> String {
 
 /// `6 fresh · 2 stale`, each in its colour.
 fn coloured(states: &States, ids: &[NodeId]) -> String {
-    let one = |(state, n): (State, usize)| {
+    let one = |(state, n): (StatusKind, usize)| {
         let word = state.word();
         state.painted(if ids.len() == 1 { word.to_owned() } else { format!("{n} {word}") })
     };

@@ -49,7 +49,7 @@ pub(super) struct Link {
     pub(super) from: usize,
     pub(super) to: usize,
     /// In the order in which the kind lists them.
-    pub(super) roles: Vec<&'static str>,
+    pub(super) roles: Vec<String>,
     /// Whether an instance reads several.
     pub(super) gathers: bool,
     /// Whether some instances read none.
@@ -75,21 +75,21 @@ impl View<'_> {
         }
         let unit = |id: NodeId| of_node.get(&id).copied().unwrap_or_else(|| of_group[&self.folded.group_of[&id]]);
         // By reader and producer; roles by their place in the kind.
-        let mut found: BTreeMap<(usize, usize), BTreeMap<usize, &'static str>> = BTreeMap::new();
+        let mut found: BTreeMap<(usize, usize), BTreeMap<usize, &str>> = BTreeMap::new();
         for id in self.nodes {
             let ports = self.plan.graph.node(*id).kind.inputs;
             for (producer, port) in self.plan.graph.producers(*id) {
                 let rank = ports.iter().position(|p| p.role == port.role).unwrap_or(0);
-                found.entry((unit(*id), unit(producer))).or_default().insert(rank, port.role);
+                found.entry((unit(*id), unit(producer))).or_default().insert(rank, &port.role);
             }
         }
-        let link = |((to, from), roles): ((usize, usize), BTreeMap<usize, &'static str>)| {
+        let link = |((to, from), roles): ((usize, usize), BTreeMap<usize, &str>)| {
             let ends = (units[from].group, units[to].group);
             let mut bundles = self.folded.bundles.iter().filter(|b| (b.from, b.to) == ends);
             let single = units[from].node.is_some();
             let gathers = !single && bundles.clone().any(|b| b.gathers());
             let optional = units[to].node.is_none() && bundles.all(|b| self.folded.is_optional(b));
-            Link { from, to, roles: roles.into_values().collect(), gathers, optional }
+            Link { from, to, roles: roles.into_values().map(str::to_owned).collect(), gathers, optional }
         };
         let links = found.into_iter().map(link).collect();
         (units, links)

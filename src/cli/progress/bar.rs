@@ -1,5 +1,4 @@
-//! [`Bar`]: one line on the terminal for what a command itself reads or writes: how much, of how much, how fast. Nothing where
-//! stderr is no terminal.
+//! [`Bar`]: a progress line for files that a command itself reads or writes. Draws nothing if stderr is not a terminal.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Meter;
 use crate::base::watch::Amount;
 
-/// The line. Dropped, it goes from the screen.
+/// The progress line. Dropping it clears the line.
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
@@ -18,7 +17,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Nothing is drawn until something is shown.
+    /// Draws nothing until the first [`Self::show`].
     pub fn new() -> Self {
         let bar = match std::io::stderr().is_terminal() {
             false => ProgressBar::hidden(),
@@ -28,7 +27,7 @@ impl Bar {
         Self { bar, meter: Mutex::new(Meter::new()) }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub fn show(&self, amount: Amount) {
         let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! One JSON object a line on stdout: the events themselves, each with the wall time, as in the journal. A node's
-//! progress at most once a second.
+//! Prints events to stdout as JSON, one object a line with the wall time, as in the journal. Prints the progress of a node
+//! at most once a second.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -12,10 +12,11 @@ use crate::engine::event::{Event, Sink};
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The sink.
+/// The sink that prints JSON lines.
 #[derive(Debug, Default)]
-pub struct Json {
-    told: Mutex<HashMap<String, Instant>>,
+pub struct JsonSink {
+    /// The time of the last progress line of each node.
+    printed: Mutex<HashMap<String, Instant>>,
 }
 
 #[derive(Serialize)]
@@ -26,27 +27,27 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-impl Sink for Json {
+impl Sink for JsonSink {
     fn event(&self, event: &Event) {
-        // Held while writing, so that lines come out whole and in order.
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held while writing, so that lines are not mixed.
+        let mut printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
         let of = match event {
             Event::NodeProgress { node, .. } => Some(node.as_str()),
-            // No node is called so.
+            // No node has an empty name.
             Event::RunProgress { .. } => Some(""),
             _ => None,
         };
         if let Some(node) = of {
             let now = Instant::now();
-            if told.get(node).is_some_and(|last| now.duration_since(*last) < EVERY) {
+            if printed.get(node).is_some_and(|last| now.duration_since(*last) < EVERY) {
                 return;
             }
-            told.insert(node.to_owned(), now);
+            printed.insert(node.to_owned(), now);
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         let mut line = serde_json::to_vec(&Line { at, event }).expect("an event is JSON");
         line.push(b'\n');
-        // A reader that has gone is no reason to stop the run.
+        // A closed pipe does not stop the run.
         let mut stdout = std::io::stdout().lock();
         let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
     }

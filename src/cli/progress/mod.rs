@@ -1,5 +1,5 @@
-//! What a person (or a program) sees of a run while it runs: sinks of the engine's events. [`plain`] prints lines,
-//! [`tty`] bars, [`json`] one object a line. What they say is decided here, once; how it is drawn, there.
+//! Sinks that show the events of a run while it runs. [`plain`] prints lines, [`tty`] draws bars, [`json`] prints one
+//! object a line. This module has the texts that they share.
 
 mod bar;
 pub mod json;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use crate::cache::StaleReason;
 use crate::cache::recipe::Name;
 use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
-use crate::cli::standing::brief;
+use crate::cli::status_table::brief;
 use crate::engine::event::{Event, Totals};
 use crate::stages::ctx::{Unit, Update};
 use crate::worker::protocol::WireDiag;
 
-/// How fast something goes: kept a running node.
+/// Measures the progress and speed of a running node.
 #[derive(Debug)]
 pub struct Meter {
     what: String,
@@ -30,12 +30,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A node that starts now and has told nothing yet.
+    /// Starts without any update.
     pub fn new() -> Self {
         Self { what: String::new(), began: Instant::now(), first: 0, last: None }
     }
 
-    /// Takes an update; a change of subject starts the clock anew.
+    /// Takes an update. The clock starts again if the update is about something else.
     pub fn take(&mut self, update: &Update, now: Instant) {
         if self.what != update.what || update.done < self.first {
             (self.what, self.began, self.first) = (update.what.clone(), now, update.done);
@@ -43,7 +43,7 @@ impl Meter {
         self.last = Some(update.clone());
     }
 
-    /// `training 120/1000 steps  loss 0.341  12.4 steps/s  1m 13s left`.
+    /// Returns a line such as `training 120/1000 steps  loss 0.341  12.4 steps/s  1m 13s left`.
     pub fn line(&self, now: Instant) -> String {
         let Some(update) = &self.last else { return String::new() };
         let seconds = now.saturating_duration_since(self.began).as_secs_f64();
@@ -68,7 +68,7 @@ impl Default for Meter {
     }
 }
 
-/// `120/1000 steps`, `1.2 of 540 MB`.
+/// Formats an amount: `120/1000 steps`, `1.2 MB of 540 MB`.
 fn amount(update: &Update) -> String {
     match (update.unit, update.total) {
         (Unit::Bytes, Some(total)) => format!("{} of {}", render::bytes(update.done), render::bytes(total)),
@@ -95,12 +95,12 @@ fn speed(rate: f64, unit: Unit) -> String {
     }
 }
 
-/// The lines that an event is worth, whatever the sink. Progress, and nodes that need not or cannot run, are worth none:
-/// the last line counts them.
+/// Returns the lines for an event, the same for every sink. Progress, fresh and skipped nodes have none; the last line of
+/// the run counts them.
 pub fn lines(event: &Event) -> Option<String> {
     Some(match event {
         Event::NodeDone { node, seconds, metrics, .. } => {
-            let mut line = format!("{} {node}  {}", paint(GOOD, "done"), time(*seconds));
+            let mut line = format!("{} {node}  {}", paint(GOOD, "done"), render::seconds(*seconds));
             for (name, value) in metrics.iter().take(3) {
                 line += &format!("  {}", paint(DIM, format!("{} {}", plain(name), figure(*value))));
             }
@@ -108,9 +108,9 @@ pub fn lines(event: &Event) -> Option<String> {
         }
         Event::NodeFailed { node, error } => failure(node, error),
         Event::NodeRetry { node, attempt, error, after } => {
-            let when = if *after > 0.0 { format!(" in {}", time(*after)) } else { String::new() };
+            let when = if *after > 0.0 { format!(" in {}", render::seconds(*after)) } else { String::new() };
             format!(
-                "{} {node}  try {attempt} failed ({}), trying again{when}",
+                "{} {node}  attempt {attempt} failed ({}), retrying{when}",
                 paint(WARN, "retry"),
                 plain(&error.message)
             )
@@ -118,13 +118,13 @@ pub fn lines(event: &Event) -> Option<String> {
         Event::NodeNote { node, text } => format!("{} {node}  {}", paint(BOLD, "note"), plain(text)),
         Event::NodeDamaged { node, what, note } => {
             let more = note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-            format!("{} {node}  damaged: {what}{more}; set aside, and made again", paint(WARN, "warning"))
+            format!("{} {node}  damaged: {what}{more}; moved to quarantine, will be made again", paint(WARN, "warning"))
         }
         Event::NodeElsewhere { node, holder } => {
             format!("{} {node}  {} is making it", paint(BOLD, "wait"), plain(holder))
         }
         Event::NodeQueued { node, reasons, .. } => {
-            // Of a node that was never made there is nothing to explain, and what follows from others needs no word.
+            // Nodes without a result, and nodes that follow from other changes, need no explanation.
             let own = |r: &&StaleReason| !matches!(r, StaleReason::NeverMade) && !follows(r);
             let own: Vec<_> = reasons.iter().filter(own).cloned().collect();
             let stage = node.split('[').next().unwrap_or(node);
@@ -152,7 +152,7 @@ pub fn lines(event: &Event) -> Option<String> {
     })
 }
 
-/// Whether a node is stale because of what another made.
+/// Returns `true` if the reason is a change in a producer's result.
 fn follows(reason: &StaleReason) -> bool {
     let input = |field: &Name| matches!(field, Name::Input { .. } | Name::Producer { .. } | Name::Named { .. });
     match reason {
@@ -163,12 +163,12 @@ fn follows(reason: &StaleReason) -> bool {
     }
 }
 
-/// Lines that many nodes of a stage share are printed once.
+/// Prints lines that many nodes of a stage share only once.
 #[derive(Debug, Default)]
-pub struct Once(HashSet<String>);
+pub struct SharedLines(HashSet<String>);
 
-impl Once {
-    /// What an event is worth, unless it was said already.
+impl SharedLines {
+    /// Returns the lines for an event, unless the same ones were printed before.
     pub fn lines(&mut self, event: &Event) -> Option<String> {
         let lines = lines(event)?;
         let shared = matches!(event, Event::NodeQueued { .. });
@@ -176,14 +176,14 @@ impl Once {
     }
 }
 
-/// Names, at most three of them.
+/// Joins at most three names.
 pub fn some(names: &[String]) -> String {
     let more = names.len().saturating_sub(3);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     names.iter().take(3).cloned().collect::<Vec<_>>().join(", ") + &tail
 }
 
-/// A failed node as a message, which names the node.
+/// Returns the message for a failed node, which names the node.
 fn failure(node: &str, error: &WireDiag) -> String {
     let mut diag = crate::base::diag::Diag::from(error.clone());
     if !diag.message.contains(node) {
@@ -192,19 +192,14 @@ fn failure(node: &str, error: &WireDiag) -> String {
     render::diag(&diag).trim_end().to_owned()
 }
 
-/// A figure as people read it: whole numbers as such, others to four places.
+/// Formats a metric: whole numbers without decimals, others with four.
 pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.4}") }
 }
 
-/// A number of seconds as a time.
-pub fn time(seconds: f64) -> String {
-    render::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// The last line of a run: `quickstart: 12 done, 4 fresh, 1 failed, 3 skipped in 1m 31s`.
+/// Returns the last line of a run: `quickstart: 12 done, 4 fresh, 1 failed, 3 skipped in 1m 31s`.
 pub fn summary(pipeline: &str, totals: &Totals) -> String {
-    let took = time(totals.seconds);
+    let took = render::seconds(totals.seconds);
     if totals.would_run + totals.may_run > 0 {
         let fresh = totals.fresh + totals.cut_off + totals.shared;
         let counts = match (totals.would_run, totals.may_run) {
@@ -220,7 +215,7 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
     let counts = [
         (totals.made, GOOD, "done"),
         (totals.fresh, DIM, "fresh"),
-        (totals.cut_off, DIM, "fresh because their inputs came out the same"),
+        (totals.cut_off, DIM, "fresh because their inputs did not change"),
         (totals.shared, DIM, "made elsewhere"),
         (totals.failed, BAD, "failed"),
         (totals.skipped, WARN, "skipped"),
@@ -232,10 +227,14 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
     format!("{pipeline}: {parts}{stopped}{took}{}", saved(totals))
 }
 
-/// `; 24 s of work and 1.9 MB reused`: what hits took when they were made. Empty where that is next to nothing.
+/// Returns what cache hits saved: `; 24 s of work and 1.9 MB reused`. Empty below 0.1 seconds.
 fn saved(totals: &Totals) -> String {
     match totals.seconds_saved >= 0.1 {
-        true => format!("; {} of work and {} reused", time(totals.seconds_saved), render::bytes(totals.bytes_saved)),
+        true => format!(
+            "; {} of work and {} reused",
+            render::seconds(totals.seconds_saved),
+            render::bytes(totals.bytes_saved)
+        ),
         false => String::new(),
     }
 }
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_meter_tells_rate_and_time_left() {
+    fn meter_shows_rate_and_time_left() {
         let mut meter = Meter::new();
         let start = Instant::now();
         assert_eq!(meter.line(start), "");
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_sizes() {
+    fn meter_shows_bytes_as_sizes() {
         let mut meter = Meter::new();
         let start = Instant::now();
         meter.take(&update("downloading a.zip", 0, Some(4_000_000), Unit::Bytes, ""), start);
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_tells_what_became_of_the_nodes() {
+    fn last_line_counts_nodes_by_outcome() {
         let totals = |change: &dyn Fn(&mut Totals)| {
             let mut totals = Totals { nodes: 7, seconds: 0.012, ..Totals::default() };
             change(&mut totals);
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_node() {
+    fn failure_names_its_node() {
         let error = WireDiag {
             class: crate::base::diag::Class::Stage,
             message: "the loss became NaN".into(),
@@ -311,12 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_that_a_stage_shares_is_told_once_and_what_follows_is_not() {
+    fn shared_reason_is_printed_once_and_following_nodes_are_not() {
         let queued = |node: &str, reasons: Vec<StaleReason>| {
             let key = crate::cache::Recipe::new("train", 1).key();
             Event::NodeQueued { node: node.into(), key, reasons }
         };
-        let mut once = Once::default();
+        let mut once = SharedLines::default();
         let said = once.lines(&queued("train[seed=1]", vec![StaleReason::Forced])).unwrap();
         assert_eq!(plain(&said), "stale train  forced");
         assert_eq!(once.lines(&queued("train[seed=2]", vec![StaleReason::Forced])), None);

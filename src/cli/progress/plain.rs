@@ -1,29 +1,29 @@
-//! Lines on stderr, for logs and pipes: each running node tells how far it is, less and less often.
+//! Prints lines to stderr, for logs and pipes. Progress of a running node is printed less and less often.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Meter, Once};
+use super::{Meter, SharedLines};
 use crate::cli::render::{self, BOLD, paint};
 use crate::engine::event::{Event, HitNode, Sink};
 
-/// Between the first two lines of one node; after each, twice as long, up to [`LONGEST`].
+/// The time between the first two lines of a node. It doubles after each line, up to [`LONGEST`].
 const EVERY: Duration = Duration::from_secs(5);
-/// Between two lines of a node that runs for long.
+/// The longest time between two lines of a node.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Before the first: what is over soon needs no line.
+/// The time before the first line of a node. Short nodes print none.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The sink.
+/// The sink that prints plain lines.
 #[derive(Debug, Default)]
-pub struct Plain {
+pub struct PlainSink {
     running: Mutex<HashMap<String, (Meter, Instant, Duration)>>,
-    once: Mutex<Once>,
+    once: Mutex<SharedLines>,
 }
 
-impl Sink for Plain {
-    /// The last line counts them.
+impl Sink for PlainSink {
+    /// Prints nothing: the last line of the run counts hits.
     fn hit(&self, _: &HitNode) {}
 
     fn event(&self, event: &Event) {

@@ -1,5 +1,5 @@
-//! Bars on a terminal: one for the run, one line for each running node, and the lasting lines above them. Nothing is
-//! drawn in the first half second, so that a short run leaves only its lines.
+//! Draws progress on a terminal: a bar for the run, a line for each running node, and lasting lines above them. Draws no
+//! bars in the first half second, so that a short run prints only its lasting lines.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Meter, Once};
+use super::{Meter, SharedLines};
 use crate::cli::render;
 use crate::engine::event::{Event, HitNode, Sink};
 
 const DELAY: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
-/// What is read for no single node is shown until this long after it was last told.
+/// Progress that belongs to no node is shown for this long after its last update.
 const STAYS: Duration = Duration::from_secs(1);
-/// Lines for running nodes; more would push the rest off the screen.
+/// The maximum number of lines for running nodes.
 const MOST: usize = 12;
 
-/// The sink. Dropped, it takes its bars off the screen.
+/// The sink that draws bars. Dropping it clears them.
 #[derive(Debug)]
-pub struct Tty {
+pub struct TtySink {
     shared: Arc<Shared>,
     ticker: Option<JoinHandle<()>>,
 }
@@ -39,11 +39,11 @@ struct State {
     nodes: usize,
     over: usize,
     running: Vec<Running>,
-    /// What is read for no single node, and when that was last told.
+    /// Progress that belongs to no node, and the time of its last update.
     reading: Option<(Running, Instant)>,
-    /// The run's bar, once drawn.
+    /// The bar of the run, once it is drawn.
     bar: Option<ProgressBar>,
-    once: Once,
+    once: SharedLines,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Running {
     line: Option<ProgressBar>,
 }
 
-impl Tty {
+impl TtySink {
     /// Draws on stderr.
     pub fn new() -> Self {
         let state = State {
@@ -64,7 +64,7 @@ impl Tty {
             running: Vec::new(),
             reading: None,
             bar: None,
-            once: Once::default(),
+            once: SharedLines::default(),
         };
         let shared = Arc::new(Shared {
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
@@ -82,21 +82,21 @@ impl Tty {
     }
 }
 
-impl Default for Tty {
+impl Default for TtySink {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Tty {
+impl Drop for TtySink {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         if let Some(ticker) = self.ticker.take() {
             ticker.thread().unpark();
-            // Its only panic would be one of drawing: nothing to do about it here.
+            // A panic in the ticker could only come from drawing. Ignore it.
             let _ = ticker.join();
         }
-        // A screen that cannot be written to needs no clearing.
+        // Ignore a terminal that cannot be written.
         let _ = self.shared.screen.clear();
     }
 }
@@ -146,7 +146,7 @@ impl Shared {
     }
 }
 
-/// A node in few letters, so that there is room for how far it is: `train[rte,dpt,42]`, and no more than so many of them.
+/// Shortens the name of a node to leave room for its progress: `train[rte,dpt,42]`, at most 40 characters.
 fn short(node: &str) -> String {
     const MOST: usize = 40;
     let value = |part: &str| part.split_once('=').map_or(part, |(_, value)| value).to_owned();
@@ -160,7 +160,7 @@ fn short(node: &str) -> String {
     }
 }
 
-impl Sink for Tty {
+impl Sink for TtySink {
     fn hit(&self, _: &HitNode) {
         self.shared.state().over += 1;
     }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_its_node_in_few_letters() {
+    fn node_names_are_shortened() {
         assert_eq!(short("train[task=rte,method=dpt,seed=42]"), "train[rte,dpt,42]");
         assert_eq!(short("report"), "report");
         let long = short(&format!("make[word={}]", "ä".repeat(60)));

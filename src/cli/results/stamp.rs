@@ -1,4 +1,4 @@
-//! [`Stamp`]: which result a folder below `results/` holds, and what its files looked like when they were copied.
+//! [`Stamp`]: records which result a folder in `results/` has, and the size and time of each copied file.
 
 use std::io::{Read, Write};
 
@@ -8,19 +8,19 @@ use crate::base::fs::on;
 use crate::base::name::is_relative_file;
 use crate::cache::Stored;
 
-/// Its file.
+/// The name of the stamp's file.
 pub const STAMP: &str = ".key";
-/// The first line. A stamp of another layout counts only for the names that it lists.
+/// The first line. From a stamp of another layout, only the file names are used.
 const LAYOUT: &str = "dpt results 2";
-/// No stamp of ours is larger.
+/// The maximum size that is read, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// What the stamp says.
+/// A stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// The key of the result, in hex; empty in a stamp of another layout.
     pub key: String,
-    /// The pipeline file that the result is of, from the project's folder on.
+    /// The pipeline file of the result, relative to the project.
     pub pipeline: String,
     /// The copied files.
     pub files: Vec<StampedFile>,
@@ -29,25 +29,25 @@ pub struct Stamp {
 /// A copied file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StampedFile {
-    /// A relative path of plain components.
+    /// A relative path without `..`.
     pub name: String,
-    /// The blake3 of its bytes and of whether it is executable, in hex.
+    /// The blake3 digest of its bytes and its executable bit, in hex.
     pub digest: String,
-    /// Its size when it was copied, in bytes.
+    /// Its size after copying, in bytes.
     pub size: u64,
-    /// When it was written: nanoseconds since 1970.
+    /// Its modification time after copying, in nanoseconds since 1970.
     pub mtime: i64,
 }
 
 impl Stamp {
-    /// Returns whether it is of this very result: the same key may stand for new bytes after a repair.
+    /// Returns `true` if the stamp belongs to this result. The key alone is not enough: after a repair it may have new bytes.
     pub fn is_of(&self, stored: &Stored) -> bool {
         let digests = stored.files.iter().map(|(name, file)| (name.to_string(), file.for_programs().hex()));
         let ours = self.files.iter().map(|file| (file.name.clone(), file.digest.clone()));
         self.key == stored.key.hex() && digests.eq(ours)
     }
 
-    /// Reads the stamp of a folder. Names that lead elsewhere are left out, as nobody but a stranger writes them.
+    /// Reads the stamp of a folder. Ignores names that lead outside the folder, which `dpt` never writes.
     ///
     /// # Errors
     /// Fails if the file cannot be read.
@@ -78,7 +78,7 @@ impl Stamp {
         stamp
     }
 
-    /// Writes it beside, synced, and renames it: now the folder counts as complete.
+    /// Writes the stamp, synced and by a rename. From then on the folder counts as complete.
     ///
     /// # Errors
     /// Fails if it cannot be written.
@@ -104,7 +104,7 @@ impl StampedFile {
     }
 }
 
-/// Returns whether a stamp of ours can list a file of this name.
+/// Returns `true` if a stamp may list this file name.
 fn is_ours(name: &str) -> bool {
     is_relative_file(name) && name != STAMP
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn stamp_reads_back_as_written() {
         let temp = tempfile::tempdir().unwrap();
         let folder = ClosedDir::create(&temp.path().join("r")).unwrap();
         assert_eq!(Stamp::read(&folder).unwrap(), None);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_are_left_out() {
+    fn names_outside_the_folder_are_ignored() {
         for text in [
             "00\n00 ../x\n00 /etc/x\n00 ok.txt\n00 .key\n",
             "dpt results 2\nkey 00\nfile aa 1 2 ../x\nfile aa 1 2 /etc/x\nfile aa 1 2 ok.txt\nfile aa 1 ok.txt\nrubbish\n",

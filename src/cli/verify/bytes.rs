@@ -1,4 +1,4 @@
-//! `dpt verify` without `--rerun`: every byte of the store, of what a pipeline reaches, or of what a lock names.
+//! `dpt verify` without `--rerun`: hashes the files of the store, of a pipeline's results, or of a lock file's results.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::base::diag::{Class, Diag};
 use crate::cache::verify::{Aside, Scope, Verified};
 use crate::cache::{CacheKey, Store, Stored};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
 use crate::cli::render;
@@ -19,22 +19,22 @@ use crate::engine::executor::Executor;
 use crate::engine::graph::NodeId;
 use crate::engine::prepare::prepare;
 use crate::pipeline::Plan;
-use crate::repro::compare::Facts;
-use crate::repro::locked::reached;
-use crate::repro::lockfile::Lock;
+use crate::repro::compare::ResultFacts;
+use crate::repro::lock_check::reached;
+use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
 use crate::worker::device::Wanted;
 
 use super::{Args, damage};
 
-/// Does it.
+/// Hashes the files and prints the outcome.
 ///
 /// # Errors
-/// Damage, one message each; a lock that cannot be read.
-pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
+/// Fails if the store or the lock file cannot be read.
+pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> CommandResult {
     let lock = match &args.lock {
         None => None,
-        Some(path) => Some(Lock::required(path)?),
+        Some(path) => Some(LockFile::required(path)?),
     };
     let (scope, waiting) = match (plan, &lock) {
         (_, Some(lock)) => (Scope::Keys(lock.lines().map(|line| line.key).collect()), 0),
@@ -59,7 +59,7 @@ pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
         let of = lock.as_ref().map_or(0, |lock| lock.lines().len());
         let verb = if unlike.len() == 1 { "is" } else { "are" };
         let what =
-            format!("{} of the lock's {} {verb} not in the store as locked", unlike.len(), render::count(of, "node"));
+            format!("{} of the lock's {} {verb} not in the store as recorded", unlike.len(), render::count(of, "node"));
         let diag = Diag::error(Class::Store, what);
         let rows: Vec<String> = unlike.iter().take(12).map(|(node, why)| format!("{node}  {why}")).collect();
         let more = unlike.len().saturating_sub(rows.len());
@@ -75,14 +75,14 @@ pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> Outcome {
     Ok(if damaged { Exit::StoreDamaged } else { Exit::Mismatch })
 }
 
-fn nodes_are(n: usize) -> String {
-    format!("{} {}", render::count(n, "node"), if n == 1 { "is" } else { "are" })
+fn nodes_have(n: usize) -> String {
+    format!("{} {}", render::count(n, "node"), if n == 1 { "has" } else { "have" })
 }
 
-/// Hashes, with a bar on a terminal; what was learnt is kept.
+/// Hashes the files, with a progress bar on a terminal, and saves the digests in the index.
 ///
 /// # Errors
-/// When the store cannot be read.
+/// Fails if the store cannot be read.
 pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Verified, Vec<Diag>> {
     let bar = match std::io::stderr().is_terminal() {
         false => ProgressBar::hidden(),
@@ -93,12 +93,13 @@ pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Ve
     };
     let verified = store.verify(scope, &|bytes| bar.inc(bytes), &|| cancel.asked());
     bar.finish_and_clear();
-    // A store that cannot be written to is verified again next time.
+    // If the index cannot be written, the next verification hashes again.
     let _ = store.flush();
     verified.map_err(|diag| vec![diag])
 }
 
-/// The keys that the pipeline reaches, from manifests alone; how many nodes have none, since what they read is not made.
+/// Returns the keys of the pipeline's results, using only manifests, and the number of nodes without a key because an input
+/// has no result.
 fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<Diag>> {
     let targets = common::select(plan, &args.nodes)?;
     let executor = common::local(Wanted::Auto, 1, store, &plan.name);
@@ -130,14 +131,14 @@ fn recorded(
     Ok((prepared.key, made.map(|made| Arc::new(Stored::of(prepared.key, &made)))))
 }
 
-/// The nodes of a lock that the store has not, or has with other digests.
-fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Diag> {
+/// Returns the nodes of a lock file that are missing in the store or have other digests, with the reason.
+fn unlike(store: &Store, lock: &LockFile) -> Result<Vec<(String, &'static str)>, Diag> {
     let mut unlike = Vec::new();
     for line in lock.lines() {
         let why = match store.entry(line.key)? {
             None => "is not in the store",
             Some(entry) => {
-                if entry.made.iter().any(|made| Facts::of(made).files == line.files) {
+                if entry.made.iter().any(|made| ResultFacts::of(made).files == line.files) {
                     continue;
                 }
                 "has other digests than the lock"
@@ -148,7 +149,7 @@ fn unlike(store: &Store, lock: &Lock) -> Result<Vec<(String, &'static str)>, Dia
     Ok(unlike)
 }
 
-/// `checked 27 entries, 112 objects, 3.0 MB in 12 ms: all as stored`.
+/// Returns the summary: `checked 27 entries, 112 objects, 3.0 MB in 12 ms: no damage`.
 fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> String {
     let Verified { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
     let size = render::bytes(*bytes);
@@ -156,22 +157,22 @@ fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> Stri
     let took = render::duration(took);
     let mut line = format!("checked {entries}, {}, {size} in {took}", render::count(*objects, "object"));
     line += &match broken.len() {
-        0 => ": all as stored".to_owned(),
+        0 => ": no damage".to_owned(),
         n => format!(": {n} damaged"),
     };
-    // Those of a lock are told one by one.
+    // Missing results of a lock file are listed one by one.
     if waiting + absent.len() > 0 && !lock {
-        line += &format!("; {} not made yet", nodes_are(waiting + absent.len()));
+        line += &format!("; {} no result yet", nodes_have(waiting + absent.len()));
     }
     if !forgotten.is_empty() {
         let (results, them) = match forgotten.len() {
-            1 => ("1 result is forgotten, since its manifest is".to_owned(), "it"),
-            n => (format!("{n} results are forgotten, since their manifests are"), "them"),
+            1 => ("1 result was dropped because its manifest is".to_owned(), "it"),
+            n => (format!("{n} results were dropped because their manifests are"), "them"),
         };
-        line += &format!("; {results} missing: `dpt run` makes {them} again");
+        line += &format!("; {results} missing (`dpt run` makes {them} again)");
     }
     if *unnamed > 0 {
-        line += &format!("; {} that no entry names", render::count(*unnamed, "object"));
+        line += &format!("; {}", render::count(*unnamed, "unused object"));
     }
     line
 }

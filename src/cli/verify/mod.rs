@@ -1,4 +1,4 @@
-//! `dpt verify`: is the store what it says it is ([`bytes`]), and do nodes give the same again ([`rerun`])?
+//! `dpt verify`: checks the files in the store ([`bytes`]), or runs nodes again and compares the results ([`rerun`]).
 
 pub mod bytes;
 pub mod rerun;
@@ -8,82 +8,82 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
 use crate::cache::store::LAYOUT;
-use crate::cli::Outcome;
-use crate::cli::check::Changes;
+use crate::cli::CommandResult;
+use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::repro::sample::Sample;
 
-/// For the end of the help text.
+/// The end of the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   dpt verify
-      hash everything in the store; what is damaged is set aside, and told (exit code 5)
+      hash all files in the store; move damaged ones to quarantine (exit code 5)
   dpt verify pipelines/quickstart.toml
-      the same, of what this pipeline reaches
+      check only the results of this pipeline
   dpt verify --lock pipelines/quickstart.lock
-      is all of this lock in the store, with these digests? (exit code 4 where not)
+      check that the store has all results of the lock file, with its digests (exit code 4 if not)
   dpt verify pipelines/quickstart.toml --rerun 'train[rte,dpt,42]'
-      run this node again, beside the store, and compare (exit code 4 where it gives something else)
+      run this node again, without changing the store, and compare (exit code 4 if it differs)
   dpt verify pipelines/superglue_full.toml --rerun --sample 5% --seed 1 --statement verified.json
-      the same of one node in twenty, with a statement for others to read";
+      run one node in twenty again, and write an attestation";
 
-/// Its arguments.
+/// The arguments of `dpt verify`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// What the pipeline file reaches [default: the whole store].
+    /// Check only the results of this pipeline [default: the whole store]
     #[arg(value_name = "PIPELINE")]
     pipeline: Option<PathBuf>,
-    /// Which nodes: `train[rte,dpt,42]`, `eval[task=boolq]` [default: all that the pipeline's targets need].
+    /// Nodes to check: `train[rte,dpt,42]`, `eval[task=boolq]` [default: all that the pipeline's targets need]
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     #[command(flatten)]
-    changes: Changes,
-    /// Compare what the store has with this lock file.
+    changes: ChangeArgs,
+    /// Compare the store with this lock file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["pipeline", "rerun"])]
     lock: Option<PathBuf>,
-    /// Run nodes again, into a store of their own, and compare: every digest on a machine of the same kind, metrics within their
-    /// tolerance elsewhere.
+    /// Run nodes again in a scratch store and compare: digests on a machine of the same kind, metrics within their
+    /// tolerance elsewhere
     #[arg(long, requires = "pipeline")]
     rerun: bool,
-    /// Run only some of the nodes again: so many, or a part, such as `5%`.
+    /// Run only a sample of the nodes again: a number, or a percentage such as `5%`
     #[arg(long, value_name = "N|N%", requires = "rerun")]
     sample: Option<Sample>,
-    /// Which sample: the same number draws the same nodes.
+    /// Seed of the sample; the same seed draws the same nodes
     #[arg(long, value_name = "NUMBER", default_value = "0")]
     seed: u64,
-    /// How far a metric may be from the recorded one where the numerics differ: `score=0.05`, `best_step=any`, or a number for all
-    /// [default: as the pipeline says, else 0.02].
+    /// How much a metric may differ from a result made on other hardware: `score=0.05`, `best_step=any`, or a number for all
+    /// metrics [default: the pipeline's `[tolerance]`, else 0.02]
     #[arg(long, value_name = "METRIC=NUMBER", requires = "rerun")]
     tolerance: Vec<String>,
-    /// Write what was shown, with hardware and library versions, to this file (JSON).
+    /// Write the outcome, with hardware and library versions, to this file (JSON)
     #[arg(long, value_name = "FILE", requires = "rerun")]
     statement: Option<PathBuf>,
-    /// Keep what was made again and differs in this folder.
+    /// Keep new results that differ in this folder
     #[arg(long, value_name = "DIR", requires = "rerun")]
     keep: Option<PathBuf>,
-    /// How many CPUs to use [default: all].
+    /// Number of CPUs to use [default: all]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// JSON on stdout: for programs.
+    /// Print JSON to stdout
     #[arg(long)]
     json: bool,
 }
 
-/// Does it.
+/// Checks the store or runs nodes again.
 ///
 /// # Errors
-/// Damage (class `Store`), one message each; a wrong pipeline or command line.
-pub fn run(args: &Args) -> Outcome {
+/// Returns an error of class `Store` for each damaged file. Fails if the pipeline or the command line is invalid.
+pub fn run(args: &Args) -> CommandResult {
     let beside = args.lock.as_deref().or(args.pipeline.as_deref()).unwrap_or(Path::new("."));
     let folder = args.store.folder(beside);
     if !folder.join(LAYOUT).is_dir() {
         let message = format!("there is no store at `{}`", common::shown(&folder));
         let diag = Diag::error(Class::Usage, message);
-        return Err(vec![diag.help("name the store with `--cache DIR`; `dpt run` makes one")]);
+        return Err(vec![diag.help("name the store with `--cache DIR`; `dpt run` creates one")]);
     }
     let store = args.store.open(beside)?;
     let _in_use = store.in_use().map_err(|diag| vec![diag])?;
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Outcome {
     }
 }
 
-/// What is broken as messages; empty where nothing is.
+/// Returns an error for each damaged file.
 fn damage(store: &Store, verified: &crate::cache::verify::Verified, pipeline: Option<&Path>) -> Vec<Diag> {
     use crate::cache::verify::Aside;
     let quarantine = common::shown(&store.root().join("quarantine"));
@@ -116,8 +116,8 @@ fn damage(store: &Store, verified: &crate::cache::verify::Verified, pipeline: Op
         }
         match &broken.aside {
             Aside::Missing => diag.help(format!("{again} makes it again")),
-            Aside::Moved => diag.note(format!("set aside in {quarantine}")).help(format!("{again} makes it again")),
-            Aside::Stays(why) => diag.note(format!("could not be set aside: {why}")),
+            Aside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
+            Aside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
         }
     };
     verified.broken.iter().map(one).collect()

@@ -1,4 +1,4 @@
-//! `dpt verify --rerun`: runs nodes again beside the store, and says whether they give what was recorded.
+//! `dpt verify --rerun`: runs nodes again without changing the store, and compares with the recorded results.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -10,32 +10,32 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::cache::verify::{SCRATCH, Scope};
 use crate::cache::{Store, Stored};
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
+use crate::cli::check_lock::{tolerance, warn_unused};
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
-use crate::cli::locked::{tolerance, warn_unused};
 use crate::cli::render::{self, BAD, GOOD, WARN, paint};
 use crate::cli::run::choose;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
 use crate::engine::run::RunOptions;
 use crate::pipeline::Plan;
+use crate::repro::attestation::{Attestation, NodeChoice};
 use crate::repro::compare::Verdict;
-use crate::repro::locked::reached;
-use crate::repro::rerun::{Ran, Rerun, rerun};
-use crate::repro::statement::{Chosen, Statement};
+use crate::repro::lock_check::reached;
+use crate::repro::rerun::{RerunNode, RerunOptions, rerun};
 
 use super::{Args, bytes, damage};
 
-/// Does it.
+/// Runs nodes again and prints the comparison.
 ///
 /// # Errors
-/// Nodes that are not in the store, or whose inputs are damaged.
-pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
+/// Fails if a node has no result in the store, or if a result or an input is damaged.
+pub fn run(args: &Args, plan: &Plan, store: &Store) -> CommandResult {
     let tolerance = tolerance(plan, &args.tolerance)?;
     let targets = common::select(plan, &args.nodes)?;
     let mut all = if args.nodes.is_empty() { reached(plan, &targets) } else { targets.clone() };
-    // As the pipeline file has them.
+    // Keep the order of the pipeline file.
     all.sort();
     let jobs = args.jobs.map_or_else(common::cpus, usize::from);
     let executor = common::local(args.device.device, jobs, store, &plan.name);
@@ -53,12 +53,12 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     }
     let of = if args.nodes.is_empty() { all.len() } else { plan.graph.len() };
     let (mut nodes, how) = choose_nodes(args, plan, all);
-    // Two nodes with one key are one result.
+    // Nodes with the same key share a result, so run only one of them.
     let mut seen = HashSet::new();
     nodes.retain(|id| results[id.index()].as_ref().is_none_or(|stored| seen.insert(stored.key)));
     let cancel = cancel_on_ctrl_c()?;
 
-    // What is compared with, and what is read, must itself be right.
+    // Recorded results and inputs must not be damaged.
     let keys = needed(plan, &nodes, &results);
     let verified = bytes::verify(store, &Scope::Keys(keys), cancel)?;
     if cancel.asked() {
@@ -77,10 +77,18 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     let folder = scratch(store)?;
     let second = Store::open(folder.path()).map_err(|diag| vec![diag])?;
     let sink = choose(args.json);
-    let how_to =
-        Rerun { plan, store, scratch: &second, executor: &executor, jobs, tolerance: &tolerance, sink: &*sink, cancel };
+    let how_to = RerunOptions {
+        plan,
+        store,
+        scratch: &second,
+        executor: &executor,
+        jobs,
+        tolerance: &tolerance,
+        sink: &*sink,
+        cancel,
+    };
     let ran = rerun(how_to, &nodes, &results).map_err(|diag| vec![diag])?;
-    // Bars are taken off the screen before the table.
+    // Remove the progress bars before the table.
     drop(sink);
     if cancel.asked() {
         return Ok(Exit::Interrupted);
@@ -89,12 +97,12 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
         keep_different(&second, &ran, keep).map_err(|diag| vec![diag])?;
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let statement = Statement::new(&plan.name, at, &Chosen { of, how }, &tolerance, &ran);
+    let statement = Attestation::new(&plan.name, at, &NodeChoice { of, how }, &tolerance, &ran);
     if let Some(path) = &args.statement {
         let text = json::to_text(&statement).expect("a statement is JSON") + "\n";
         fs::write_atomic(path, text.as_bytes()).map_err(|error| vec![error.into()])?;
     }
-    let metrics = |ran: &Ran| {
+    let metrics = |ran: &RerunNode| {
         let stage = &plan.graph.node(ran.id).stage;
         let names = ran.result.iter().flat_map(|compared| compared.again.metrics.keys());
         names.map(|name| (stage.clone(), name.clone())).collect::<Vec<_>>()
@@ -109,11 +117,11 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> Outcome {
     } else {
         render::out(&table(&statement));
     }
-    render::out(&if args.json { String::new() } else { statement.words() + "\n" });
+    render::out(&if args.json { String::new() } else { statement.summary() + "\n" });
     Ok(exit(&ran))
 }
 
-/// Which nodes run, and in words how they were chosen.
+/// Returns the nodes to run, and how they were chosen, in words.
 fn choose_nodes(args: &Args, plan: &Plan, all: Vec<NodeId>) -> (Vec<NodeId>, String) {
     let how = match (&args.sample, args.nodes.is_empty()) {
         (Some(sample), _) => format!("sample {sample}, seed {}", args.seed),
@@ -127,7 +135,7 @@ fn choose_nodes(args: &Args, plan: &Plan, all: Vec<NodeId>) -> (Vec<NodeId>, Str
     (nodes, how)
 }
 
-/// The keys of the nodes and of what they read.
+/// Returns the keys of the nodes and of their inputs.
 fn needed(plan: &Plan, nodes: &[NodeId], results: &[Option<Arc<Stored>>]) -> BTreeSet<crate::cache::CacheKey> {
     let read = nodes.iter().flat_map(|id| plan.graph.producers(*id)).map(|(from, _)| from);
     let ids: HashSet<NodeId> = nodes.iter().copied().chain(read).collect();
@@ -138,17 +146,21 @@ fn missing(plan: &Plan, open: &[String], damaged: &[NodeId]) -> Diag {
     let run = format!("`dpt run {}`", common::typed(&plan.path));
     let names = super::super::progress::some(open);
     if damaged.is_empty() {
-        return Diag::error(Class::Usage, format!("nothing is recorded to compare with: {names}"))
-            .note("not up to date in this store")
+        return Diag::error(Class::Usage, format!("no results to compare with: {names}"))
+            .note("these nodes are not up to date in the store")
             .help(format!("{run} first"));
     }
     let which: Vec<_> = damaged.iter().map(|id| plan.graph.node(*id).short()).collect();
     Diag::error(Class::Store, format!("the store is damaged: {}", super::super::progress::some(&which)))
-        .note(format!("so there is nothing to compare with: {names}"))
-        .help(format!("`dpt verify {}` sets the damage aside, {run} makes it again", common::typed(&plan.path)))
+        .note(format!("no results to compare with: {names}"))
+        .help(format!(
+            "`dpt verify {}` moves damaged files to quarantine, {run} makes them again",
+            common::typed(&plan.path)
+        ))
 }
 
-/// A folder for what is made again: in the store, where there is room for such files; where that cannot be written, elsewhere.
+/// Makes a folder for the scratch store: inside the store, which has room for such files, or in the system's temporary
+/// folder if the store is read-only.
 fn scratch(store: &Store) -> Result<tempfile::TempDir, Vec<Diag>> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(SCRATCH);
@@ -159,8 +171,8 @@ fn scratch(store: &Store) -> Result<tempfile::TempDir, Vec<Diag>> {
         .map_err(|error| vec![Diag::from(fs::on("create", &std::env::temp_dir())(error))])
 }
 
-/// Copies what was made again and differs to `DIR/NODE/`.
-fn keep_different(scratch: &Store, ran: &[Ran], keep: &Path) -> Result<(), Diag> {
+/// Copies new results that differ to `DIR/NODE/`.
+fn keep_different(scratch: &Store, ran: &[RerunNode], keep: &Path) -> Result<(), Diag> {
     for one in ran {
         if let Ok(compared) = &one.result
             && compared.verdict != Verdict::Identical
@@ -171,8 +183,9 @@ fn keep_different(scratch: &Store, ran: &[Ran], keep: &Path) -> Result<(), Diag>
     Ok(())
 }
 
-/// A line for each node, and below it what differs. Under which other numerics comes first, once for all that share them.
-fn table(statement: &Statement) -> String {
+/// Returns a line for each node, with its differences below. Different numerics come first, once for all nodes that share
+/// them.
+fn table(statement: &Attestation) -> String {
     let style = |verdict| match verdict {
         "identical" => GOOD,
         "close" => WARN,
@@ -180,7 +193,7 @@ fn table(statement: &Statement) -> String {
     };
     let others: BTreeSet<String> = statement.nodes().iter().filter_map(|node| node.other_numerics()).collect();
     let mut out: String =
-        others.iter().map(|other| format!("made with other numerics than recorded: {other}\n")).collect();
+        others.iter().map(|other| format!("numerics differ from the recorded ones: {other}\n")).collect();
     for node in statement.nodes() {
         let pad = " ".repeat("identical".len() - node.verdict.len());
         out += &format!("{}{pad}  {}\n", paint(style(node.verdict), node.verdict), node.name());
@@ -190,8 +203,9 @@ fn table(statement: &Statement) -> String {
     out
 }
 
-fn exit(ran: &[Ran]) -> Exit {
-    let differs = |one: &Ran| matches!(&one.result, Ok(compared) if matches!(compared.verdict, Verdict::Differs(_)));
+fn exit(ran: &[RerunNode]) -> Exit {
+    let differs =
+        |one: &RerunNode| matches!(&one.result, Ok(compared) if matches!(compared.verdict, Verdict::Differs(_)));
     match Exit::of(ran.iter().filter_map(|one| one.result.as_ref().err())) {
         Exit::Done if ran.iter().any(differs) => Exit::Mismatch,
         other => other,

@@ -3,12 +3,15 @@
 use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "boolq";
+
 /// See the module.
 pub struct BoolQ;
 
 impl Task for BoolQ {
     fn name(&self) -> &'static str {
-        "boolq"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

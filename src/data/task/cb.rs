@@ -3,12 +3,15 @@
 use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "cb";
+
 /// See the module.
 pub struct Cb;
 
 impl Task for Cb {
     fn name(&self) -> &'static str {
-        "cb"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -5,12 +5,15 @@ use serde_json::{Value as Json, json};
 use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row, Task};
 use crate::data::template::{Example, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "copa";
+
 /// See the module.
 pub struct Copa;
 
 impl Task for Copa {
     fn name(&self) -> &'static str {
-        "copa"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -49,6 +49,19 @@ pub trait Task: Sync {
     /// The target text of each class in `template`, in class order; empty where targets are free text.
     fn verbalizer(&self, template: Template) -> &'static [&'static str];
 
+    /// Returns whether it is one of the eight tasks whose mean is the SuperGLUE score.
+    fn is_superglue(&self) -> bool {
+        true
+    }
+
+    /// Checks that the metrics of `mode` can score what the task writes in `template`.
+    ///
+    /// # Errors
+    /// Fails if they cannot; no error by default.
+    fn check(&self, _template: Template, _mode: MetricMode) -> Result<(), Diag> {
+        Ok(())
+    }
+
     /// Writes a row as one example or several.
     fn render(&self, row: &Row, how: &Rendering) -> Vec<Example>;
 
@@ -111,12 +124,18 @@ pub struct Prediction<'a> {
     pub text: &'a str,
 }
 
-/// Every task, in SuperGLUE's order.
-pub const TASKS: &[&dyn Task] =
-    &[&boolq::BoolQ, &cb::Cb, &copa::Copa, &multirc::MultiRc, &record::Record, &rte::Rte, &wic::WiC, &wsc::Wsc];
+/// Makes the registry: each row is the module of a task, and the task.
+macro_rules! tasks {
+    ($($module:ident::$task:ident),* $(,)?) => {
+        /// Every task; those of SuperGLUE in its order.
+        pub const TASKS: &[&dyn Task] = &[$(&$module::$task),*];
 
-/// The names of all tasks, for parameter types.
-pub const TASK_NAMES: &[&str] = &["boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"];
+        /// The names of all tasks, for parameter types.
+        pub const TASK_NAMES: &[&str] = &[$($module::NAME),*];
+    };
+}
+
+tasks![boolq::BoolQ, cb::Cb, copa::Copa, multirc::MultiRc, record::Record, rte::Rte, wic::WiC, wsc::Wsc,];
 
 /// The task called `name`.
 ///

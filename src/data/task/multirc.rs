@@ -10,12 +10,15 @@ use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row,
 use crate::base::diag::Diag;
 use crate::data::template::{Example, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "multirc";
+
 /// See the module.
 pub struct MultiRc;
 
 impl Task for MultiRc {
     fn name(&self) -> &'static str {
-        "multirc"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -9,12 +9,15 @@ use super::{Cell, Column, Fields, MetricMode, Prediction, Row, Task, foreign_id,
 use crate::base::diag::Diag;
 use crate::data::template::{Example, Purpose, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "record";
+
 /// See the module.
 pub struct Record;
 
 impl Task for Record {
     fn name(&self) -> &'static str {
-        "record"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -3,12 +3,15 @@
 use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, RteFields, Template};
 
+/// Its name.
+pub const NAME: &str = "rte";
+
 /// See the module.
 pub struct Rte;
 
 impl Task for Rte {
     fn name(&self) -> &'static str {
-        "rte"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -3,12 +3,15 @@
 use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Row, Task};
 use crate::data::template::{Example, Rendering, Template};
 
+/// Its name.
+pub const NAME: &str = "wic";
+
 /// See the module.
 pub struct WiC;
 
 impl Task for WiC {
     fn name(&self) -> &'static str {
-        "wic"
+        NAME
     }
 
     fn folder(&self) -> &'static str {

@@ -8,14 +8,18 @@ use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row, Task};
+use crate::base::diag::{Class, Diag};
 use crate::data::template::{Example, Rendering, Template};
+
+/// Its name.
+pub const NAME: &str = "wsc";
 
 /// See the module.
 pub struct Wsc;
 
 impl Task for Wsc {
     fn name(&self) -> &'static str {
-        "wsc"
+        NAME
     }
 
     fn folder(&self) -> &'static str {
@@ -73,6 +77,15 @@ impl Task for Wsc {
             Template::Plain => &["false", "true"],
             Template::DptPaper => &[],
         }
+    }
+
+    fn check(&self, template: Template, mode: MetricMode) -> Result<(), Diag> {
+        if template != Template::DptPaper || mode != MetricMode::Official {
+            return Ok(());
+        }
+        let message = "template `dpt-paper` makes `wsc` write nouns, which the official metric cannot score";
+        Err(Diag::error(Class::Usage, message)
+            .help("take `template = \"plain\"` for SuperGLUE's two-class task, or `metric_mode = \"dpt-paper\"`"))
     }
 
     fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {

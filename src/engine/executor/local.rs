@@ -52,7 +52,7 @@ impl Local {
 impl Executor for Local {
     fn run(&self, job: &Job, kind: &'static StageKind, progress: &dyn Progress, cancel: &Cancel) -> StageResult {
         match kind.runs {
-            Runs::Here(stage) => stage(&Ctx { job, progress, cancel }),
+            Runs::Here(stage) | Runs::Program(stage) => stage(&Ctx { job, progress, cancel }),
             Runs::Worker => self.workers()?.run(job, progress, cancel),
         }
     }

@@ -55,7 +55,7 @@ impl Held {
     /// The device on which a stage of this kind runs.
     pub fn device<'a>(&'a self, kind: &StageKind, executor: &'a dyn Executor) -> &'a str {
         let otherwise = match kind.runs {
-            Runs::Here(_) => "cpu",
+            Runs::Here(_) | Runs::Program(_) => "cpu",
             Runs::Worker => executor.device(),
         };
         self.gpus.first().map_or(otherwise, String::as_str)
@@ -69,10 +69,9 @@ impl Slots {
         Self { cpus, free_cpus: cpus, has_gpus: !gpus.is_empty(), free_gpus: gpus.iter().rev().cloned().collect() }
     }
 
-    /// Takes what `node` asks for, if it is free. Our own stages without libtorch have no use for a device; a command may.
+    /// Takes what `node` asks for, if it is free. A node whose kind has no use for a GPU gets none.
     pub fn take_for(&mut self, node: &Node) -> Option<Held> {
-        let uses = matches!(node.kind.runs, Runs::Worker) || node.kind.writes_anything();
-        self.take(node.resources.cpu, if uses { node.resources.gpu } else { 0 })
+        self.take(node.resources.cpu, if node.kind.may_use_gpu() { node.resources.gpu } else { 0 })
     }
 
     /// Takes so much, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,

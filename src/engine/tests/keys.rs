@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::digest::Digest;
 use crate::cache::{CacheKey, FileRecord, Stored};
+use crate::engine::graph::EdgePort;
 use crate::engine::key::{Producer, recipe, sort};
 use crate::stages::stage::Identity;
 
@@ -29,10 +30,11 @@ fn stored(files: &[(&str, &str)]) -> Stored {
 }
 
 /// The key of a node that reads `producers`: port, axes, files.
-fn reads(producers: &[(&'static Port, &[(&str, &str)], &[(&str, &str)])]) -> CacheKey {
+fn reads(producers: &[(&'static Port<'static>, &[(&str, &str)], &[(&str, &str)])]) -> CacheKey {
     let made: Vec<_> = producers.iter().map(|(_, axes, files)| (node(&TOUCH, axes, &[]), stored(files))).collect();
+    let ports: Vec<EdgePort> = producers.iter().map(|(port, ..)| (*port).into()).collect();
     let mut producers: Vec<_> =
-        producers.iter().zip(&made).map(|((port, ..), (node, stored))| Producer { node, port, stored }).collect();
+        ports.iter().zip(&made).map(|(port, (node, stored))| Producer { node, port, stored }).collect();
     sort(&mut producers);
     recipe(&node(&TOUCH, &[], &[]), &Identity::default(), &[], &producers).key()
 }
@@ -110,9 +112,9 @@ fn coordinates_change_key_in_a_gather_alone() {
 
 #[test]
 fn stage_of_a_gathered_producer_changes_key() {
-    let named = |port, stage: &str| {
+    let named = |port: &Port, stage: &str| {
         let (made, from) = (stored(&[("out.json", "x")]), Node { stage: stage.into(), ..node(&TOUCH, &[], &[]) });
-        let producers = [Producer { node: &from, port, stored: &made }];
+        let producers = [Producer { node: &from, port: &port.into(), stored: &made }];
         recipe(&node(&TOUCH, &[], &[]), &Identity::default(), &[], &producers).key()
     };
     assert_ne!(named(&MANY, "eval"), named(&MANY, "score"));
@@ -121,11 +123,11 @@ fn stage_of_a_gathered_producer_changes_key() {
 
 #[test]
 fn order_of_producers_and_of_axes_keeps_key() {
-    let a: (&'static Port, &[(&str, &str)], &[(&str, &str)]) =
+    let a: (&'static Port<'static>, &[(&str, &str)], &[(&str, &str)]) =
         (&MANY, &[("task", "rte"), ("seed", "9")], &[("a.json", "x")]);
-    let b: (&'static Port, &[(&str, &str)], &[(&str, &str)]) =
+    let b: (&'static Port<'static>, &[(&str, &str)], &[(&str, &str)]) =
         (&MANY, &[("task", "cb"), ("seed", "10")], &[("a.json", "y")]);
-    let c: (&'static Port, &[(&str, &str)], &[(&str, &str)]) =
+    let c: (&'static Port<'static>, &[(&str, &str)], &[(&str, &str)]) =
         (&MANY, &[("seed", "10"), ("task", "cb")], &[("a.json", "y")]);
     assert_eq!(reads(&[a, b]), reads(&[b, a]));
     assert_eq!(reads(&[a, b]), reads(&[a, c]));
@@ -142,7 +144,8 @@ fn coordinates_cannot_be_shifted() {
 fn seeds_are_gathered_as_numbers() {
     let nodes = ["10", "9", "b", "1"].map(|seed| node(&TOUCH, &[("seed", seed)], &[]));
     let made = stored(&[]);
-    let mut producers: Vec<_> = nodes.iter().map(|node| Producer { node, port: &MANY, stored: &made }).collect();
+    let port = EdgePort::from(&MANY);
+    let mut producers: Vec<_> = nodes.iter().map(|node| Producer { node, port: &port, stored: &made }).collect();
     sort(&mut producers);
     let order: Vec<_> = producers.iter().map(|p| p.node.axes[0].1.as_str()).collect();
     assert_eq!(order, ["1", "9", "10", "b"]);

@@ -14,7 +14,7 @@ use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::cache::Store;
 use crate::stages::ctx::{Cancel, Job, Outcome, Progress};
-use crate::stages::stage::{Arity, Output, Param, Port, Runs, StageKind, StageResult, Type};
+use crate::stages::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind, StageResult, Type};
 
 use super::event::{Event, Sink};
 use super::executor::Executor;
@@ -27,24 +27,20 @@ pub const MANY: Port = Port { role: "all", accepts: &[], files: &["*.json"], ari
 /// Writes what it was given and what it read.
 pub const TOUCH: StageKind = StageKind {
     name: "touch",
-    version: 1,
     about: "writes what it reads",
     params: &[
-        Param::with_default("text", Type::Str, "\"\"", "what to write"),
+        Param::with_default("text", Type::Str, Literal::Str(""), "what to write"),
         Param::optional("rate", Type::Float(0.0, 1.0), "a float"),
         Param::optional("every", Type::Int(0, 9), "how often").not_in_key(),
-        Param { since: 2, ..Param::with_default("late", Type::Float(0.0, 9.0), "2", "came later") },
+        Param { since: 2, ..Param::with_default("late", Type::Float(0.0, 9.0), Literal::Float(2.0), "came later") },
     ],
-    variants: None,
     inputs: &[ONE, MANY],
-    provides: &[],
     outputs: &[
         Output { name: "out.json", required: true, doc: "the text and what was read" },
         Output { name: "more*.txt", required: false, doc: "anything else" },
     ],
     runs: Runs::Worker,
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 
 /// A graph being built.
@@ -76,7 +72,8 @@ impl Plan {
 
     /// `from` → `to`, each through `MANY`.
     pub fn edge(&mut self, from: NodeId, to: NodeId) {
-        self.0.connect(from, to, &MANY);
+        let port = self.0.port((&MANY).into());
+        self.0.connect(from, to, port);
     }
 
     /// Nodes `n0 → n1 → …`, each with its own text.

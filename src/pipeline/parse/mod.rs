@@ -1,5 +1,5 @@
 //! Document → [`Spec`], and every problem of its shape: unknown keys, wrong types, malformed names. What a name refers to
-//! is looked up later (`expand.rs`, `edges.rs`, `plan.rs`).
+//! is looked up later (`expand.rs`, `edges/`, `plan.rs`).
 
 mod axes;
 mod shape;

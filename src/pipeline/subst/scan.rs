@@ -8,7 +8,7 @@ use crate::base::suggest::nearest;
 use crate::pipeline::doc::{Item, Node};
 use crate::pipeline::source::{Diags, place, suggest, wrong};
 
-use super::{MOST_FILLED, Piece, Scan, Scope, Texts, has_braces, is_own, leaves, pieces};
+use super::{MOST_FILLED, Piece, Scan, Scope, Texts, has_braces, leaves, pieces};
 
 /// What one part of a value costs besides its text: an item of a list, a field of a table, a reference.
 pub const PART: u64 = 64;
@@ -136,7 +136,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
                 let start = Found { bytes: text.len() as u64, ..Found::FIXED };
                 pieces.iter().fold(start, |so_far, piece| match piece {
                     Piece::Text(_) => so_far,
-                    Piece::Reference(name) if self.texts == Texts::Arguments && is_own(name) => so_far,
+                    Piece::Reference(name) if self.texts.keeps(name) => so_far,
                     Piece::Reference(name) => so_far.and(self.reference(item, name, alone)),
                 })
             }

@@ -6,11 +6,14 @@ use super::collect::{distinct, in_a_row};
 use super::method_parameters::MethodParameters;
 use super::runs::ScoredRun;
 use crate::base::diag::{Class, Diag};
+use crate::data::task::TASKS;
 use crate::report::records::EvalRecord;
 use crate::report::stats::Sample;
 
-/// The tasks whose mean is the SuperGLUE score, in its order.
-pub const SUPERGLUE: [&str; 8] = ["boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"];
+/// Returns the tasks whose mean is the SuperGLUE score, in its order.
+pub fn superglue() -> Vec<&'static str> {
+    TASKS.iter().filter(|task| task.is_superglue()).map(|task| task.name()).collect()
+}
 
 /// A row of the main table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +64,8 @@ pub struct ScoreCell {
 /// Returns a row for each task: SuperGLUE's tasks in its order, then others by name.
 pub fn task_rows(runs: &[ScoredRun]) -> Vec<TaskRow> {
     let mut tasks = distinct(runs.iter().map(|r| r.record.task.clone()));
-    tasks.sort_by_key(|t| (SUPERGLUE.iter().position(|s| s == t).unwrap_or(SUPERGLUE.len()), t.clone()));
+    let first = superglue();
+    tasks.sort_by_key(|t| (first.iter().position(|s| s == t).unwrap_or(first.len()), t.clone()));
     tasks
         .into_iter()
         .map(|task| {

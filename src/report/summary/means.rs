@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::collect::in_a_row;
-use super::grid::{SUPERGLUE, ScoreCell, TaskRow};
+use super::grid::{ScoreCell, TaskRow, superglue};
 use super::runs::ScoredRun;
 use crate::report::stats::Sample;
 
@@ -59,17 +59,17 @@ pub fn task_mean(
         score: per_value(&|r| Some(r.score)),
         untrained: per_value(&ScoredRun::untrained_score),
         majority: majorities.filter(|m| !m.is_empty()).map(|m| m.iter().sum::<f64>() / m.len() as f64),
-        superglue: has.len() == 8 && has.iter().zip(SUPERGLUE).all(|(t, s)| t.task == s),
+        superglue: has.iter().map(|t| t.task.as_str()).eq(superglue()),
     }
 }
 
 /// Returns the name of the row of `means`, and what a reader must know of it. `tasks` is the number of rows above it.
 pub fn mean_row(means: &[TaskMean], tasks: usize) -> (String, Option<String>) {
     let first = means.first();
-    if first.is_some_and(|m| m.superglue) && means.iter().all(|m| m.superglue) && tasks == 8 {
+    if first.is_some_and(|m| m.superglue) && means.iter().all(|m| m.superglue) && tasks == superglue().len() {
         return (
             "SuperGLUE".into(),
-            Some(format!("The SuperGLUE row is the unweighted mean of {}.", in_a_row(&SUPERGLUE))),
+            Some(format!("The SuperGLUE row is the unweighted mean of {}.", in_a_row(&superglue()))),
         );
     }
     let same = means.iter().all(|m| Some(&m.tasks) == first.map(|f| &f.tasks));

@@ -5,7 +5,7 @@ use super::sample::{evaluated, inputs, options, origin};
 use crate::base::digest::Digest;
 use crate::report::inputs::Inputs;
 use crate::report::render::{RENDERERS, render};
-use crate::report::summary::grid::SUPERGLUE;
+use crate::report::summary::grid::superglue;
 use crate::report::summary::{ReportOptions, Summary};
 
 /// A report's name, what it is made of, and what is asked of it.
@@ -29,7 +29,7 @@ fn gaps() -> Inputs {
 /// Eight tasks and four columns.
 pub fn wide() -> Inputs {
     let mut runs = Vec::new();
-    for (i, task) in SUPERGLUE.iter().enumerate() {
+    for (i, task) in superglue().iter().enumerate() {
         for (j, (method, rank)) in
             [("dpt", "4"), ("dpt", "10"), ("dpt", "64"), ("prompt-tuning", "10")].iter().enumerate()
         {

@@ -3,7 +3,7 @@
 use super::sample::{evaluated, inputs, options, origin};
 use crate::base::diag::Diag;
 use crate::report::inputs::{Evaluated, Inputs};
-use crate::report::summary::grid::SUPERGLUE;
+use crate::report::summary::grid::superglue;
 use crate::report::summary::{ReportOptions, Summary};
 
 fn of(runs: Vec<Evaluated>, complete: bool) -> Result<Summary, Diag> {
@@ -38,7 +38,7 @@ fn cells_and_means_by_hand() {
 
 #[test]
 fn mean_of_eight_tasks_is_the_superglue_score() {
-    let runs = SUPERGLUE.iter().map(|t| evaluated(t, "dpt", 1, 0.5)).collect();
+    let runs = superglue().iter().map(|t| evaluated(t, "dpt", 1, 0.5)).collect();
     let s = of(runs, true).unwrap();
     assert_eq!(s.mean_row().0, "SuperGLUE");
 }

@@ -7,16 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::process::{self, how};
-use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
-
-use super::settings::{Settings, usage};
 
 /// Where programs are looked for when `dpt` itself has no PATH.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What a command always gets, and who sets it.
-const GIVEN: &[&str] = &["HOME", "TMPDIR", "PWD", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"];
+pub const GIVEN: &[&str] = &["HOME", "TMPDIR", "PWD", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"];
 
 /// `DPT_IN_RUNS`: the folder of a role.
 pub fn input(role: &str) -> String {
@@ -26,49 +23,6 @@ pub fn input(role: &str) -> String {
 /// `DPT_OUT_PNG`, `DPT_PARAM_LR`: upper case, `_` for `-`.
 pub fn variable(kind: &str, name: &str) -> String {
     format!("DPT_{kind}_{}", name.replace('-', "_").to_uppercase())
-}
-
-/// That `env` and `secrets` name variables, and do not name what they must not.
-pub fn check(settings: &Settings) -> Result<(), Diag> {
-    for (param, names) in [("env", &settings.env), ("secrets", &settings.secrets)] {
-        for name in names {
-            let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits) {
-                return Err(usage(format!(
-                    "`{param}` names `{}`, which is no name of a variable",
-                    name.escape_debug()
-                ))
-                .help("write the name alone; its value is taken from the environment of `dpt`"));
-            }
-            if name.starts_with("DPT_") || GIVEN.contains(&name.as_str()) {
-                return Err(usage(format!("`{param}` names `{name}`, which `dpt` itself sets for a command")));
-            }
-        }
-    }
-    if let Some(both) = settings.env.iter().find(|name| settings.secrets.contains(name)) {
-        return Err(usage(format!("`{both}` is in `env` and in `secrets`"))
-            .help("leave it in `secrets`, where it is kept out of keys and logs"));
-    }
-    if let Some(name) = settings.env.iter().find(|name| is_secret_name(name)) {
-        return Err(usage(format!("`env` names `{name}`, whose value looks like a secret"))
-            .note("what `env` names is written into keys, and shown when it changes")
-            .help(format!("write `secrets = [\"{name}\"]`")));
-    }
-    for (param, kind, names) in [
-        ("outputs", "OUT", settings.outputs.keys().collect::<Vec<_>>()),
-        ("params", "PARAM", settings.params.keys().collect()),
-        ("files", "FILES", settings.files.keys().collect()),
-    ] {
-        let mut seen = BTreeMap::new();
-        // One alone clashes with none.
-        for name in if names.len() > 1 { names } else { Vec::new() } {
-            if let Some(other) = seen.insert(variable(kind, name), name) {
-                let message = format!("`{other}` and `{name}` of `{param}` would be the same variable");
-                return Err(usage(message).note(format!("it is called `{}`", variable(kind, name))));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The variables of `env` that are set, with their values: what counts.

@@ -76,7 +76,8 @@ pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) ->
             return Err(refused(secret));
         }
         let to = out.join(name);
-        if let Some(above) = to.parent() {
+        // `out` itself is there.
+        if let Some(above) = to.parent().filter(|above| *above != out) {
             fs::create_dir_all(above)?;
         }
         let folder = folder.enter(file.path.parent().unwrap_or(Path::new(""))).map_err(on("read", &file.path))?;
@@ -98,7 +99,12 @@ fn open(room: &Room) -> Result<OwnedFd, Diag> {
     let (root, out) = (room.root(), room.out());
     let above = root.parent().unwrap_or(&root);
     let mut opened = walk::open(above).map_err(on("read", above))?;
-    for part in out.strip_prefix(above).expect("it is in the room").iter() {
+    let way = out.strip_prefix(above).expect("it is in the room");
+    if let Some(opened) = walk::open_below(&opened, way) {
+        return Ok(opened);
+    }
+    // Part by part, to say which of them is wrong.
+    for part in way {
         opened = walk::open_at(&opened, part).map_err(|error| {
             let part = part.to_string_lossy();
             let (what, why) = match Errno::from_io_error(&error) {

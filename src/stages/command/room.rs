@@ -186,8 +186,10 @@ impl Room {
         for (name, gives) in &settings.outputs {
             let place = format!("out/{}", gives.path());
             match gives {
-                super::Gives::File(_) => self.folder(place.rsplit_once('/').map_or("out", |(above, _)| above))?,
-                super::Gives::Folder(_) => self.folder(place.trim_end_matches('/'))?,
+                super::settings::Gives::File(_) => {
+                    self.folder(place.rsplit_once('/').map_or("out", |(above, _)| above))?
+                }
+                super::settings::Gives::Folder(_) => self.folder(place.trim_end_matches('/'))?,
             }
             self.meanings.outputs.insert(name.clone(), place);
         }

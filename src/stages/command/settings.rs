@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::name::{is_name, is_relative_file};
+use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
 use crate::stages::stage::LOG;
+
+pub use crate::stages::stage::NamedOutput as Gives;
 
 use super::environment;
 use super::template::{self, Piece, pieces};
@@ -72,53 +75,6 @@ pub enum Run {
     Shell(String),
 }
 
-/// What stands under a name of `outputs`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gives {
-    /// One file.
-    File(String),
-    /// A folder, kept with all files in it; without the `/` at its end.
-    Folder(String),
-}
-
-impl Gives {
-    /// Its path.
-    pub fn path(&self) -> &str {
-        match self {
-            Gives::File(path) | Gives::Folder(path) => path,
-        }
-    }
-
-    /// What it makes, as a person reads it.
-    pub fn shown(&self) -> String {
-        match self {
-            Gives::File(path) => format!("`{path}`"),
-            Gives::Folder(path) => format!("`{path}/`"),
-        }
-    }
-
-    /// What the names of its files match.
-    pub fn pattern(&self) -> String {
-        match self {
-            Gives::File(path) => path.clone(),
-            Gives::Folder(path) => format!("{path}/*"),
-        }
-    }
-
-    /// Whether a port that reads files of this pattern may find one.
-    pub fn may_fit(&self, pattern: &str) -> bool {
-        match self {
-            Gives::File(path) => crate::base::glob::matches(pattern, path),
-            Gives::Folder(path) => crate::base::glob::meet(pattern, &format!("{path}/*")),
-        }
-    }
-
-    /// What a command with these parameters makes.
-    pub fn of(params: &Params) -> Vec<Gives> {
-        Settings::read(params).map(|s| s.outputs.into_values().collect()).unwrap_or_default()
-    }
-}
-
 pub fn usage(message: impl Into<String>) -> Diag {
     Diag::error(Class::Usage, message)
 }
@@ -136,13 +92,56 @@ impl Settings {
         for name in settings.params.keys() {
             named("params", name)?;
         }
-        environment::check(&settings)?;
+        settings.check_variables()?;
         settings.check_code()?;
         settings.check_references()?;
         if settings.version.as_ref().is_some_and(Vec::is_empty) {
             return Err(usage("`version` names no program").help("write `version = [\"python3\", \"--version\"]`"));
         }
         Ok(settings)
+    }
+
+    /// Checks that `env` and `secrets` name variables, and only those that they may name.
+    fn check_variables(&self) -> Result<(), Diag> {
+        for (param, names) in [("env", &self.env), ("secrets", &self.secrets)] {
+            for name in names {
+                let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits) {
+                    return Err(usage(format!(
+                        "`{param}` names `{}`, which is no name of a variable",
+                        name.escape_debug()
+                    ))
+                    .help("write the name alone; its value is taken from the environment of `dpt`"));
+                }
+                if name.starts_with("DPT_") || environment::GIVEN.contains(&name.as_str()) {
+                    return Err(usage(format!("`{param}` names `{name}`, which `dpt` itself sets for a command")));
+                }
+            }
+        }
+        if let Some(both) = self.env.iter().find(|name| self.secrets.contains(name)) {
+            return Err(usage(format!("`{both}` is in `env` and in `secrets`"))
+                .help("leave it in `secrets`, where it is kept out of keys and logs"));
+        }
+        if let Some(name) = self.env.iter().find(|name| is_secret_name(name)) {
+            return Err(usage(format!("`env` names `{name}`, whose value looks like a secret"))
+                .note("what `env` names is written into keys, and shown when it changes")
+                .help(format!("write `secrets = [\"{name}\"]`")));
+        }
+        for (param, kind, names) in [
+            ("outputs", "OUT", self.outputs.keys().collect::<Vec<_>>()),
+            ("params", "PARAM", self.params.keys().collect()),
+            ("files", "FILES", self.files.keys().collect()),
+        ] {
+            let mut seen = BTreeMap::new();
+            // One alone clashes with none.
+            for name in if names.len() > 1 { names } else { Vec::new() } {
+                if let Some(other) = seen.insert(environment::variable(kind, name), name) {
+                    let message = format!("`{other}` and `{name}` of `{param}` would be the same variable");
+                    return Err(usage(message).note(format!("it is called `{}`", environment::variable(kind, name))));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_code(&self) -> Result<(), Diag> {
@@ -231,8 +230,8 @@ fn shell_text(text: &str) -> Result<Run, Diag> {
     if text.trim().is_empty() || text.contains('\0') {
         return Err(usage("`run` is no text for a shell: it is empty, or has a NUL character in it"));
     }
-    for head in template::HEADS {
-        let Some(at) = text.find(&format!("{{{head}.")) else { continue };
+    for head in template::REFERENCES.iter().filter(|head| head.ends_with('.')) {
+        let Some(at) = text.find(&format!("{{{head}")) else { continue };
         let reference = &text[at..text[at..].find('}').map_or(text.len(), |end| at + end + 1)];
         if let Ok(cut) = pieces(reference)
             && let [piece] = &cut[..]
@@ -322,7 +321,7 @@ fn named(param: &str, name: &str) -> Result<(), Diag> {
         .help("names are ASCII letters, digits, `_` and `-`, begin with a letter, and have at most 64 characters"))
 }
 
-fn texts(params: &Params, name: &str) -> Vec<String> {
+pub(super) fn texts(params: &Params, name: &str) -> Vec<String> {
     match params.get(name) {
         Some(Value::List(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),

@@ -28,8 +28,16 @@ pub enum Piece {
     Params,
 }
 
-/// What references may begin with.
-pub const HEADS: &[&str] = &["in", "out", "param", "files"];
+/// The references of a command's own: whole, or what they begin with.
+pub const REFERENCES: &[&str] = &["in.", "out.", "param.", "files.", "params"];
+
+/// Returns the reference to a role, or to a file of its producers.
+pub fn reference_to(role: &str, file: Option<&str>) -> String {
+    match file {
+        None => format!("{{in.{role}}}"),
+        Some(file) => format!("{{in.{role}/{file}}}"),
+    }
+}
 
 /// What is wrong with a reference: the message, and what to do.
 pub type Wrong = (String, String);

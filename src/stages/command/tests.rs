@@ -444,10 +444,10 @@ fn nothing_is_pasted_into_a_text_for_the_shell() {
 }
 
 #[test]
-fn a_port_reads_what_the_arguments_name() {
+fn a_role_reads_the_files_to_which_run_refers() {
     let of = |run: &[&str]| params(&[("run", texts(run))]);
-    assert_eq!(port("r", Arity::One, &of(&["x", "{in.r/a.json}"])).files, ["a.json"]);
-    assert_eq!(port("r", Arity::One, &of(&["x", "{in.r}"])).files, ["*"]);
-    assert_eq!(port("r", Arity::One, &shell("x")).files, ["*"]);
-    assert_eq!(roles_named(&of(&["{in.b}", "{in.a/x}", "{in.a.manifest}"])), ["a", "b"]);
+    assert_eq!(files_read(&of(&["x", "{in.r/a.json}"]), "r"), ["a.json"]);
+    assert_eq!(files_read(&of(&["x", "{in.r}"]), "r"), ["*"]);
+    assert_eq!(files_read(&shell("x"), "r"), ["*"]);
+    assert_eq!(roles_referred(&of(&["{in.b}", "{in.a/x}", "{in.a.manifest}"])), ["a", "b"]);
 }

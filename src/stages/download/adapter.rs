@@ -8,9 +8,9 @@ use crate::artifact::json;
 use crate::artifact::tensors::Tensors;
 use crate::base::diag::{Class, Diag};
 
-use super::Found;
 use super::checkpoint::{Kind, gather};
-use super::run::Fetch;
+use super::fetch::Fetch;
+use super::spec::Found;
 
 /// Fetches what `found` says and writes it as an adapter for `task`, where that is said.
 pub(super) fn run(fetch: &mut Fetch, task: Option<&str>, found: Found) -> Result<(), Diag> {

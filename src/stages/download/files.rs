@@ -8,8 +8,8 @@ use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
 use crate::fetch::source::{At, Item, Place, below};
 
-use super::run::Fetch;
-use super::{Found, Spec, usage};
+use super::fetch::Fetch;
+use super::spec::{Found, Spec, usage};
 
 /// A folder with more files than this is taken for a slip.
 const MOST: usize = 10_000;

@@ -14,8 +14,8 @@ use crate::fetch::archive;
 use crate::fetch::hash::Sha256;
 use crate::fetch::source::{At, Item, Place, Source, below};
 
-use super::run::Fetch;
-use super::{Found, Spec, Split, usage};
+use super::fetch::Fetch;
+use super::spec::{Found, Spec, Split, usage};
 
 /// `data.json`.
 #[derive(Serialize)]

@@ -1,8 +1,8 @@
-//! A pipeline that copies two files of a local folder, which needs no libtorch, and one of three stages in a row.
+//! Two pipelines without libtorch: one copies two files of a local folder, the other is a chain of three stages.
 
 use crate::sandbox::Sandbox;
 
-/// One download a file. Other stages may stand below.
+/// One download for each file. More stages may be appended.
 pub const COPIES: &str = r#"
 schema = 1
 
@@ -23,7 +23,7 @@ format = "files"
 file = ["{part}.txt"]
 "#;
 
-/// Both files in one.
+/// One download of both files.
 pub const ALL: &str = r#"
 [stage.all]
 kind = "download"

@@ -1,4 +1,4 @@
-//! A small HTTP server that can misbehave: what it answers is a function of the request.
+//! A small HTTP server that can misbehave. A function maps each request to its response.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A request, as it came.
+/// A request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// `/v2/BoolQ.zip`, with the query.
@@ -20,17 +20,17 @@ pub struct Request {
     pub number: usize,
 }
 
-/// What to answer.
+/// A response.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Ends the connection after so many bytes of the body.
+    /// Closes the connection after this many bytes of the body.
     pub cut_at: Option<usize>,
     /// Waits before each 4096 bytes of the body.
     pub pause: Duration,
-    /// Says no `Content-Length`.
+    /// Sends no `Content-Length`.
     pub unsized_body: bool,
 }
 
@@ -53,7 +53,7 @@ impl Reply {
         self
     }
 
-    /// As a well-behaved server answers `request` for `body`: whole, or from where it is asked for on.
+    /// Returns the response of a well-behaved server: the whole body or the requested range.
     pub fn file(request: &Request, body: &[u8], etag: &str) -> Self {
         let same = request.if_range.as_deref().is_none_or(|e| e == etag);
         match request.from.filter(|_| same) {
@@ -70,7 +70,7 @@ impl Reply {
     }
 }
 
-/// The server: ends when it is dropped.
+/// The server. Dropping it stops it.
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
     pub url: String,

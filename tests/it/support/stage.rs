@@ -10,12 +10,12 @@ use dpt::base::value::{Params, Value};
 use dpt::stages::ctx::{Cancel, Ctx, Job, Outcome, Progress, Update};
 use dpt::stages::stage::{Identity, Outside, Runs, StageKind};
 
-/// Keeps what a stage says.
+/// Records the progress and notes of a stage.
 #[derive(Default)]
 pub struct Said {
     pub notes: Mutex<Vec<String>>,
     pub updates: Mutex<Vec<Update>>,
-    /// Asked to end at the first progress of at least so many bytes.
+    /// Interrupts at the first progress of at least this many bytes.
     pub end_at: Option<u64>,
     pub cancel: Cancel,
 }
@@ -39,7 +39,7 @@ pub struct Bench {
     pub kind: &'static StageKind,
     pub params: Params,
     pub mirrors: BTreeMap<String, PathBuf>,
-    /// What its key counts.
+    /// The files that are in its key.
     pub sources: BTreeMap<PathBuf, Counted>,
     pub said: Said,
 }

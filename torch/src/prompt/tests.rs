@@ -15,7 +15,7 @@ fn params(method: &Method, set: &[(&str, Value)]) -> Params {
     let value = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let small = |ty: &Type| if matches!(ty, Type::Int(..)) { Some(Value::Int(2)) } else { None };
     let all = method.params.iter().filter_map(|param| {
-        Some((param.name.to_owned(), value(param.name).or_else(|| small(&param.ty)).or_else(|| param.default_value())?))
+        Some((param.name.to_owned(), value(param.name).or_else(|| small(&param.ty)).or_else(|| param.default.value())?))
     });
     all.collect()
 }

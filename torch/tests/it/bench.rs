@@ -8,7 +8,7 @@ use dpt::base::diag::Diag;
 use dpt::base::digest::Digest;
 use dpt::base::value::{Params, Value};
 use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
-use dpt::stages::stage::{Param, Runs};
+use dpt::stages::stage::Runs;
 
 struct Quiet;
 
@@ -83,13 +83,8 @@ impl Bench {
         let set: toml::Table = set.parse().unwrap();
         let variants = kind.variants.map_or(&[][..], |variants| variants.rows);
         let mut params = Params::new();
-        let put = |params: &mut Params, name: &str, text: &str| {
-            let parsed: toml::Table = format!("x = {text}").parse().unwrap();
-            params.insert(name.to_owned(), value(&parsed["x"]));
-        };
-        let default = |param: &Param| param.default.filter(|text| !text.is_empty());
-        for (param, text) in kind.params.iter().filter_map(|p| Some((p, default(p)?))) {
-            put(&mut params, param.name, text);
+        for param in kind.params {
+            params.extend(param.default.value().map(|value| (param.name.to_owned(), value)));
         }
         let variant = kind.variants.and_then(|of| {
             let default = params.get(of.of).and_then(Value::as_str);
@@ -97,10 +92,9 @@ impl Bench {
             of.rows.iter().find(|row| Some(row.word) == word.as_deref())
         });
         if let Some(row) = variant {
-            let own = row.params().filter_map(|p| Some((p.name, default(p)?)));
-            for (name, text) in own.chain(row.defaults.iter().copied()) {
-                put(&mut params, name, text);
-            }
+            let own = row.params().filter_map(|p| Some((p.name, p.default.value()?)));
+            let others = row.defaults.iter().map(|(name, value)| (*name, value.to_value()));
+            params.extend(own.chain(others).map(|(name, value)| (name.to_owned(), value)));
         }
         for (name, set) in set {
             // A parameter of other methods does not count, as in a pipeline that goes over several.
@@ -135,7 +129,7 @@ impl Bench {
         };
         let ctx = Ctx { job: &job, progress, cancel: &Cancel::new() };
         let outcome = match kind.runs {
-            Runs::Here(run) => run(&ctx)?,
+            Runs::Here(run) | Runs::Program(run) => run(&ctx)?,
             Runs::Worker => dpt_torch::stages::runner(kind.name).unwrap()(&ctx)?,
         };
         for output in kind.outputs.iter().filter(|o| o.required && !o.name.contains('*')) {

@@ -216,7 +216,7 @@ impl Reference {
             let value = match field {
                 Some(field) => Some(of_field(&param.ty, &self.run.json[field])),
                 None if param.name.ends_with("_noise") && self.noise().is_none() => Some(Setting::Float(0.0)),
-                None => param.default_value(),
+                None => param.default.value(),
             };
             if let Some(value) = value {
                 params.insert(param.name.to_owned(), value);

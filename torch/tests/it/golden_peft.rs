@@ -129,7 +129,7 @@ fn a_prompt_without_libtorch_is_the_same_prompt() {
         let method = forward.method();
         let value = |param: &Param| match param.ty {
             Type::Int(..) => Some(Value::Int(2)),
-            _ => param.default_value(),
+            _ => param.default.value(),
         };
         let params: Params = method.params.iter().filter_map(|p| Some((p.name.to_owned(), value(p)?))).collect();
         let shape = method.shape(7, 10, &params).unwrap();

@@ -164,14 +164,7 @@ impl Bench {
     ) -> (Result<Outcome, Diag>, Vec<String>) {
         let mut params = Params::new();
         for param in train::KIND.params {
-            if let Some(text) = param.default.filter(|text| !text.is_empty()) {
-                let value: toml::Table = format!("x = {text}").parse().unwrap();
-                let value = match &value["x"] {
-                    toml::Value::String(s) => Value::Str(s.clone()),
-                    toml::Value::Integer(i) => Value::Int(*i),
-                    toml::Value::Float(f) => Value::Float(*f),
-                    other => panic!("{other}"),
-                };
+            if let Some(value) = param.default.value() {
                 params.insert(param.name.to_owned(), value);
             }
         }

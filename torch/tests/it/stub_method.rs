@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dpt::adapter::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec};
 use dpt::base::diag::Diag;
-use dpt::base::param::{Param, Type};
+use dpt::base::param::{Literal, Param, Type};
 use dpt::base::value::{Params, Value};
 use dpt_torch::learn::batch::{Batch, BatchSource};
 use dpt_torch::learn::fit::{Evaluator, FitOptions, Score, Unwatched, fit};
@@ -19,8 +19,8 @@ use tch::{Device, Kind, Tensor};
 static STUB: Method = Method {
     name: "stub",
     about: "an offset a position, and a prompt behind the first block",
-    params: &[Param::with_default("positions", Type::Int(1, 99), "6", "positions that have an offset")],
-    training: &[Param::with_default("offset_rate", Type::Float(0.0, 9.0), "0.5", "rate of the offset")],
+    params: &[Param::with_default("positions", Type::Int(1, 99), Literal::Int(6), "positions that have an offset")],
+    training: &[Param::with_default("offset_rate", Type::Float(0.0, 9.0), Literal::Float(0.5), "rate of the offset")],
     defaults: &[],
     limits: &[],
     positions: None,

@@ -75,7 +75,7 @@ struct Edge {
     from: usize,
     to: usize,
     role: String,
-    roles: Vec<&'static str>,
+    roles: Vec<String>,
     gathers: bool,
     optional: bool,
     leaves: f64,
@@ -91,7 +91,7 @@ struct Node<'a> {
     /// Its values on the stage's axes.
     v: Vec<&'a str>,
     /// Role and nodes.
-    i: Vec<(&'static str, Vec<usize>)>,
+    i: Vec<(&'a str, Vec<usize>)>,
     /// Its recipe: numbers of texts.
     r: Vec<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,11 +227,11 @@ fn node<'a>(
     texts: &mut Texts,
 ) -> Result<Node<'a>, Diag> {
     let node = view.plan.graph.node(id);
-    let mut inputs: Vec<(&'static str, Vec<usize>)> = Vec::new();
+    let mut inputs: Vec<(&str, Vec<usize>)> = Vec::new();
     for (producer, port) in view.plan.graph.producers(id) {
         match inputs.iter_mut().find(|(role, _)| *role == port.role) {
             Some((_, list)) => list.push(numbers[&producer]),
-            None => inputs.push((port.role, vec![numbers[&producer]])),
+            None => inputs.push((&port.role, vec![numbers[&producer]])),
         }
     }
     let standing = view.states.as_ref().map(|states| states.of(id));

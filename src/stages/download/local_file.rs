@@ -1,6 +1,6 @@
-//! [`Here`]: a file of this machine while it is read, held to what the key counts of it. What was hashed for the key is not
-//! hashed again as long as the file's signature says that it is the same; where nothing speaks for it, what was read is hashed
-//! and compared. Knows no pins and no record.
+//! [`LocalFile`]: a file of this machine while it is read, compared with what the key counts. What was hashed for the key is not
+//! hashed again as long as the file's signature says that it is the same. Otherwise what was read is hashed and compared. Knows
+//! no pins and no record.
 
 use std::path::Path;
 
@@ -11,39 +11,39 @@ use crate::fetch::Watch;
 use crate::fetch::hash::{Hashes, Sha256, Summary, Wants, sha256_of_file};
 use crate::stages::ctx::Ctx;
 
-/// A file of this machine, from before it is read on.
-pub(super) struct Here<'a> {
+/// A file of this machine, from before it is read.
+pub(super) struct LocalFile<'a> {
     path: &'a Path,
     label: &'a str,
     counted: Option<&'a Counted>,
     before: Option<Signature>,
 }
 
-/// What was read of it.
+/// What was read.
 #[derive(Clone, Copy)]
-pub(super) enum Got<'g> {
-    /// All, to this file, which may be the file itself.
+pub(super) enum ReadContent<'g> {
+    /// The content of this file: a copy, or the file itself.
     File(&'g Path),
-    /// All.
+    /// These bytes.
     Bytes(&'g [u8]),
 }
 
-impl<'a> Here<'a> {
-    /// Looks at the file, before it is read. `label` names it in progress.
+impl<'a> LocalFile<'a> {
+    /// Notes the signature of the file before it is read. `label` names it in progress.
     pub(super) fn begin(ctx: &'a Ctx, path: &'a Path, label: &'a str) -> Result<Self, Diag> {
         Ok(Self { path, label, counted: ctx.job.sources.get(path), before: Signature::at(path)? })
     }
 
-    /// How many bytes it had before it was read.
+    /// Returns how many bytes it had before it was read.
     pub(super) fn size(&self) -> u64 {
         self.before.map_or(0, |signature| signature.size)
     }
 
-    /// What is known of what was read, with its SHA-256 if that is wanted.
+    /// Returns the digests of what was read, with its SHA-256 if `sha256`.
     ///
     /// # Errors
-    /// When it is not what the key counts; when `watch` ends it.
-    pub(super) fn end(&self, got: Got, sha256: bool, watch: &dyn Watch) -> Result<Summary, Diag> {
+    /// Fails if it is not what the key counts, or if `watch` ends it.
+    pub(super) fn end(&self, got: ReadContent, sha256: bool, watch: &dyn Watch) -> Result<Summary, Diag> {
         if let Some((counted, bytes)) = self.same()? {
             let known = counted.sha256.map(Sha256);
             let sha256 = match sha256 {
@@ -64,18 +64,18 @@ impl<'a> Here<'a> {
         }
     }
 
-    /// What the key counts, and the size, if the file was that all the while.
+    /// Returns what the key counts, and the size, if the file did not change since it was counted.
     fn same(&self) -> Result<Option<(&Counted, u64)>, Diag> {
         let Some((counted, signature)) = self.counted.and_then(|c| Some((c, c.signature?))) else { return Ok(None) };
         let held = self.before == Some(signature) && Signature::at(self.path)? == Some(signature);
         Ok(held.then_some((counted, signature.size)))
     }
 
-    fn hash(&self, got: Got, sha256: bool, watch: &dyn Watch) -> Result<Summary, Diag> {
+    fn hash(&self, got: ReadContent, sha256: bool, watch: &dyn Watch) -> Result<Summary, Diag> {
         let wants = Wants { sha256, tensors: self.label.ends_with(".safetensors") };
         match got {
-            Got::File(path) => Hashes::of_file(path, wants, |done| self.tell(done, watch)),
-            Got::Bytes(bytes) => {
+            ReadContent::File(path) => Hashes::of_file(path, wants, |done| self.tell(done, watch)),
+            ReadContent::Bytes(bytes) => {
                 let mut hashes = Hashes::new(wants);
                 hashes.update(bytes);
                 Ok(hashes.finish())
@@ -83,10 +83,10 @@ impl<'a> Here<'a> {
         }
     }
 
-    fn sha256(&self, got: Got, watch: &dyn Watch) -> Result<Sha256, Diag> {
+    fn sha256(&self, got: ReadContent, watch: &dyn Watch) -> Result<Sha256, Diag> {
         match got {
-            Got::File(path) => sha256_of_file(path, |done| self.tell(done, watch)),
-            Got::Bytes(bytes) => Ok(Sha256::of(bytes)),
+            ReadContent::File(path) => sha256_of_file(path, |done| self.tell(done, watch)),
+            ReadContent::Bytes(bytes) => Ok(Sha256::of(bytes)),
         }
     }
 

@@ -1,7 +1,6 @@
-//! How nodes stand, for a person: the words, why, and a table with a row a stage. `status` shows it, and so does a dry run.
+//! The table of `dpt status` and `dpt run -n`, with one row a stage, and the reasons why nodes are stale.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::cache::StaleReason;
 use crate::cache::recipe::{Content, Name};
@@ -9,75 +8,17 @@ use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::NodeId;
 use crate::pipeline::Plan;
 
-use super::fold::{Names, few};
 use super::forecast::Forecast;
-use super::render::{self, Align, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
+use super::patterns::{Names, few};
+use super::render::{self, Align, BOLD, DIM, paint, plain};
+use super::status_kind::StatusKind;
 use super::values;
 
-/// The ways to stand, in the order of the table's columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// Its result is in the store.
-    Fresh,
-    /// There was a result, and something that counts has changed.
-    Stale,
-    /// There is no result, and none is known of.
-    Missing,
-    /// It waits for a producer that is not fresh.
-    Blocked,
-    /// Its result is not what was stored.
-    Damaged,
-    /// Something outside the store that its key depends on cannot be read.
-    Unknown,
-}
-
-impl State {
-    const ALL: [State; 6] =
-        [State::Fresh, State::Stale, State::Missing, State::Blocked, State::Damaged, State::Unknown];
-
-    /// Of a node.
-    pub fn of(freshness: &Freshness) -> Self {
-        match freshness {
-            Freshness::Fresh { .. } => State::Fresh,
-            Freshness::Stale { reasons, .. } => match reasons[..] {
-                [StaleReason::NeverMade | StaleReason::Removed] => State::Missing,
-                _ => State::Stale,
-            },
-            Freshness::Blocked { .. } => State::Blocked,
-            Freshness::Damaged { .. } => State::Damaged,
-            Freshness::Broken { .. } => State::Unknown,
-        }
-    }
-
-    /// In one word, the same for people and programs.
-    pub const fn word(self) -> &'static str {
-        match self {
-            State::Fresh => "fresh",
-            State::Stale => "stale",
-            State::Missing => "missing",
-            State::Blocked => "blocked",
-            State::Damaged => "damaged",
-            State::Unknown => "unknown",
-        }
-    }
-
-    /// With its colour.
-    pub fn painted(self, text: impl std::fmt::Display) -> String {
-        let style = match self {
-            State::Fresh => GOOD,
-            State::Stale | State::Missing => WARN,
-            State::Blocked => DIM,
-            State::Damaged | State::Unknown => BAD,
-        };
-        paint(style, text)
-    }
-}
-
-/// Nodes of one stage that stand alike, for the same reason.
+/// Nodes of one stage with the same status for the same reason.
 struct Group {
-    state: State,
+    state: StatusKind,
     why: String,
-    /// Of blocked nodes: what blocks them.
+    /// For blocked nodes: the nodes that block them.
     by: Vec<NodeId>,
     nodes: Vec<usize>,
 }
@@ -89,19 +30,19 @@ struct Row<'a> {
     groups: Vec<Group>,
 }
 
-/// How many groups of a stage are shown.
+/// The number of groups shown for each stage.
 const SHOWN: usize = 3;
 
-/// A table with a row a stage, in pipeline order: how many nodes stand how, and why. With a store, also how long the
-/// nodes that are not fresh took before.
+/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons. With
+/// a forecast, it has a time column.
 pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) -> String {
     let names = Names::of(&plan.graph);
     let rows = rows(plan, statuses);
     let count =
         |row: &Row, state| -> usize { row.groups.iter().filter(|g| g.state == state).map(|g| g.nodes.len()).sum() };
-    let columns: Vec<State> = State::ALL
+    let columns: Vec<StatusKind> = StatusKind::ALL
         .into_iter()
-        .filter(|state| *state == State::Fresh || rows.iter().any(|row| count(row, *state) > 0))
+        .filter(|state| *state == StatusKind::Fresh || rows.iter().any(|row| count(row, *state) > 0))
         .collect();
     let mut head: Vec<_> = ["stage", "nodes"].into_iter().chain(columns.iter().map(|s| s.word())).collect();
     head.extend(forecast.map(|_| "time"));
@@ -115,10 +56,10 @@ pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) 
         if let Some(forecast) = forecast {
             line.push(forecast.of_stage(row.stage));
         }
-        let told: Vec<_> = row.groups.iter().filter(|g| g.state != State::Fresh).collect();
-        let mut whys: Vec<_> = told.iter().take(SHOWN).map(|g| g.line(row, &names)).collect();
-        if told.len() > SHOWN {
-            whys.push(format!("and {} more reasons: `--nodes` has them all", told.len() - SHOWN));
+        let not_fresh: Vec<_> = row.groups.iter().filter(|g| g.state != StatusKind::Fresh).collect();
+        let mut whys: Vec<_> = not_fresh.iter().take(SHOWN).map(|g| g.line(row, &names)).collect();
+        if not_fresh.len() > SHOWN {
+            whys.push(format!("and {} more reasons: `dpt status --nodes` lists them", not_fresh.len() - SHOWN));
         }
         let indent = line.len();
         let mut whys = whys.into_iter().map(|why| paint(DIM, why));
@@ -135,7 +76,7 @@ pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) 
 impl Group {
     fn line(&self, row: &Row, names: &Names) -> String {
         let why = match self.state {
-            State::Blocked => {
+            StatusKind::Blocked => {
                 let by: Vec<_> = self.by.iter().map(|id| id.index()).collect();
                 format!("by {}", names.line(&by))
             }
@@ -151,7 +92,7 @@ impl Group {
 fn rows<'a>(plan: &'a Plan, statuses: &[NodeStatus]) -> Vec<Row<'a>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut row_of: HashMap<&str, usize> = HashMap::new();
-    let mut group_of: HashMap<(usize, State, String), usize> = HashMap::new();
+    let mut group_of: HashMap<(usize, StatusKind, String), usize> = HashMap::new();
     for status in statuses {
         let stage = plan.graph.node(status.id).stage.as_str();
         let at = *row_of.entry(stage).or_insert_with(|| {
@@ -160,7 +101,7 @@ fn rows<'a>(plan: &'a Plan, statuses: &[NodeStatus]) -> Vec<Row<'a>> {
         });
         let row = &mut rows[at];
         row.nodes += 1;
-        let state = State::of(&status.freshness);
+        let state = StatusKind::of(&status.freshness);
         let (why, by) = match &status.freshness {
             Freshness::Fresh { .. } => (String::new(), &[][..]),
             Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } => (brief(reasons), &[][..]),
@@ -185,7 +126,7 @@ fn rows<'a>(plan: &'a Plan, statuses: &[NodeStatus]) -> Vec<Row<'a>> {
     rows
 }
 
-/// Reasons in one line, without digests: `learning_rate 0.3 -> 0.5; input data changed`, at most three of them.
+/// Returns at most three reasons in one line, without digests: `learning_rate 0.3 -> 0.5; input data changed`.
 pub fn brief(reasons: &[StaleReason]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for reason in reasons {
@@ -200,8 +141,8 @@ pub fn brief(reasons: &[StaleReason]) -> String {
                 parts.map(|(name, old, new)| format!("{name} {old} -> {new}")).collect::<Vec<_>>().join("; ")
             }
             StaleReason::Changed { field: Name::Producer { role, .. }, .. } => format!("input {role} changed"),
-            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more"),
-            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer"),
+            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more nodes"),
+            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer nodes"),
             _ => reason.to_string(),
         };
         if !texts.contains(&text) {
@@ -214,10 +155,12 @@ pub fn brief(reasons: &[StaleReason]) -> String {
     plain(&texts.join("; ")) + &tail
 }
 
-/// Why one node is as it is.
+/// Returns why a node has its status, in one line.
 pub fn why(plan: &Plan, freshness: &Freshness) -> String {
     match freshness {
-        Freshness::Fresh { stored } => format!("took {}, {}", seconds(stored.seconds), render::bytes(stored.size())),
+        Freshness::Fresh { stored } => {
+            format!("took {}, {}", render::seconds(stored.seconds), render::bytes(stored.size()))
+        }
         Freshness::Stale { reasons, .. } | Freshness::Damaged { reasons, .. } => brief(reasons),
         Freshness::Blocked { by } => {
             let names: Vec<_> = by.iter().map(|id| plan.graph.node(*id).short()).collect();
@@ -227,16 +170,11 @@ pub fn why(plan: &Plan, freshness: &Freshness) -> String {
     }
 }
 
-/// `12 s`.
-pub fn seconds(seconds: f64) -> String {
-    render::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// `1 fresh, 2 stale`: those that there are.
+/// Returns the number of nodes of each status that occurs: `1 fresh, 2 stale`.
 pub fn counts(statuses: &[NodeStatus]) -> String {
-    let count = |state| statuses.iter().filter(|s| State::of(&s.freshness) == state).count();
-    let some = |state: State| (count(state) > 0).then(|| format!("{} {}", count(state), state.word()));
-    State::ALL.into_iter().filter_map(some).collect::<Vec<_>>().join(", ")
+    let count = |state| statuses.iter().filter(|s| StatusKind::of(&s.freshness) == state).count();
+    let some = |state: StatusKind| (count(state) > 0).then(|| format!("{} {}", count(state), state.word()));
+    StatusKind::ALL.into_iter().filter_map(some).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -245,7 +183,7 @@ mod tests {
     use crate::base::digest::Digest;
 
     #[test]
-    fn digests_are_left_out_and_files_of_one_input_are_one() {
+    fn brief_leaves_out_digests_and_repeats() {
         let changed = |field, old: &[u8], new: &[u8]| StaleReason::Changed {
             field,
             old: Content::Digest(Digest::of(old)),

@@ -1,4 +1,4 @@
-//! `dpt run -n` and `--check`, for a person: what would run and why, folded like `status`, and how long that may take.
+//! `dpt run -n` and `--check` as text: what would run and why, as a table like that of `dpt status`, and a time estimate.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -12,22 +12,23 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, not_selected};
 use crate::pipeline::Plan;
 
-use super::Outcome;
+use super::CommandResult;
 use super::exit::Exit;
 use super::forecast::Forecast;
 use super::progress;
 use super::render::{self, DIM, paint};
-use super::standing::{self, State};
+use super::status_kind::StatusKind;
+use super::status_table;
 
-/// Tells it. With `check`, the exit code says whether anything would run.
+/// Prints what would run. With `check`, the exit code is 3 if anything would.
 ///
 /// # Errors
-/// A node that is needed and not selected has no result; something that a key depends on cannot be read.
-pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Executor, check: bool) -> Outcome {
+/// Fails if a needed node is neither selected nor fresh, or if something that a key depends on cannot be read.
+pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Executor, check: bool) -> CommandResult {
     let began = Instant::now();
     let mut nodes = status(&plan.graph, store, options, executor);
     nodes.sort_by_key(|node| node.id);
-    // What was learnt of files is kept for the next look; without it that is slower and no different.
+    // Keeps the digests of hashed files for the next run. A failure only makes that run slower.
     let _ = store.flush();
     let only: HashSet<NodeId> = options.only.iter().copied().collect();
     let selected = |id: &NodeId| only.is_empty() || only.contains(id);
@@ -49,7 +50,7 @@ pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Exec
             Freshness::Broken { error } => errors.push(error.clone()),
         }
     }
-    // The first stands for all.
+    // Report the first one and count the others.
     let more = needed.len().saturating_sub(1);
     if let Some(first) = needed.into_iter().next() {
         errors.push(if more > 0 { first.note(format!("and {more} more")) } else { first });
@@ -57,8 +58,8 @@ pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Exec
     let shown: Vec<NodeStatus> = nodes.into_iter().filter(|node| selected(&node.id)).collect();
     let slots = (options.jobs, executor.gpus());
     let forecast = Forecast::new(plan, store, &shown, &options.targets, slots);
-    if shown.iter().any(|node| State::of(&node.freshness) != State::Fresh) {
-        render::out(&standing::table(plan, &shown, Some(&forecast)));
+    if shown.iter().any(|node| StatusKind::of(&node.freshness) != StatusKind::Fresh) {
+        render::out(&status_table::table(plan, &shown, Some(&forecast)));
     }
     totals.seconds = began.elapsed().as_secs_f64();
     let line = forecast.line();

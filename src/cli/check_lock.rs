@@ -1,4 +1,4 @@
-//! `dpt run --locked`: the run against the pipeline's lock, before anything runs and afterwards.
+//! `dpt run --locked`: compares the run with the pipeline's lock file, before anything runs and afterwards.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,87 +15,87 @@ use crate::engine::graph::NodeId;
 use crate::engine::run::{RunOptions, RunSummary};
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
-use crate::repro::locked::{Check, Checked, check};
-use crate::repro::lockfile::{self, Lock};
+use crate::repro::lock_check::{LockCheck, LockReport, check};
+use crate::repro::lockfile::{self, LockFile};
 
-/// Rows of a report on the terminal.
+/// The number of rows of the report on the terminal.
 const MOST: usize = 20;
-/// Of which so many of one node.
+/// The number of rows for one node.
 const MOST_OF_A_NODE: usize = 3;
 
-/// Its arguments, as part of a run's.
+/// The arguments of `dpt run` that concern the lock file.
 #[derive(clap::Args, Debug)]
 pub struct LockedArgs {
-    /// Hold the run against the lock file beside the pipeline (`dpt lock` writes it), and exit with 3 where anything differs:
-    /// before running, where other things are asked for; afterwards, where results differ.
+    /// Compare with the lock file beside the pipeline, which `dpt lock` writes. Exit with code 3 if anything differs:
+    /// parameters or inputs before the run, results after it
     #[arg(long)]
     locked: bool,
-    /// How far a metric may be from the lock's where the lock was made on other hardware: `score=0.05`, `best_step=any`, or a
-    /// number for all [default: as the pipeline says, else 0.02].
+    /// How much a metric may differ from a lock made on other hardware: `score=0.05`, `best_step=any`, or a number for all
+    /// metrics [default: the pipeline's `[tolerance]`, else 0.02]
     #[arg(long = "tolerance", value_name = "METRIC=NUMBER", requires = "locked")]
     tolerance: Vec<String>,
 }
 
-/// A lock that a run is held against.
-pub struct Guard {
-    lock: Lock,
+/// The lock file that a run is compared with.
+pub struct LockedRun {
+    lock: LockFile,
     path: PathBuf,
     tolerance: Tolerance,
     whole: bool,
     json: bool,
 }
 
-/// The pipeline's tolerance, with what the command line says.
+/// Returns the pipeline's tolerance, changed by the command line.
 ///
 /// # Errors
-/// Every argument that is of another form.
+/// Returns an error for each invalid argument.
 pub fn tolerance(plan: &Plan, texts: &[String]) -> Result<Tolerance, Vec<Diag>> {
     let mut tolerance = plan.tolerance.clone();
     let wrong: Vec<Diag> = texts.iter().filter_map(|text| tolerance.set(text).err()).collect();
     if wrong.is_empty() { Ok(tolerance) } else { Err(wrong) }
 }
 
-/// A warning for each tolerance that names no metric of these.
+/// Prints a warning for each tolerance that matches none of the metrics.
 pub fn warn_unused(tolerance: &Tolerance, metrics: &[(String, String)]) {
     let seen: Vec<_> = metrics.iter().map(|(stage, metric)| (stage.as_str(), metric.as_str())).collect();
     for name in tolerance.unused(&seen) {
         let mut known: Vec<_> = metrics.iter().map(|(_, metric)| metric.as_str()).collect();
         known.sort_unstable();
         known.dedup();
-        let diag = Diag::warning(format!("the tolerance of `{name}` is used for no metric"));
+        let diag = Diag::warning(format!("the tolerance of `{name}` matches no metric"));
         let known: Vec<_> = known.iter().map(|metric| format!("`{metric}`")).collect();
         render::err(&render::diag(&diag.note(format!("the metrics are {}", known.join(", ")))));
     }
 }
 
 impl LockedArgs {
-    /// The guard, if one is asked for. `whole`: the run has no targets of its own.
+    /// Reads the lock file if `--locked` is given. `whole`: the run has no targets on the command line.
     ///
     /// # Errors
-    /// When there is no lock, or it cannot be read.
-    pub fn guard(&self, plan: &Plan, whole: bool, json: bool) -> Result<Option<Guard>, Vec<Diag>> {
+    /// Fails if there is no lock file or it cannot be read.
+    pub fn read(&self, plan: &Plan, whole: bool, json: bool) -> Result<Option<LockedRun>, Vec<Diag>> {
         if !self.locked {
             return Ok(None);
         }
         let tolerance = tolerance(plan, &self.tolerance)?;
         let path = lockfile::path_of(&plan.path);
-        let Some(lock) = Lock::read(&path)? else {
+        let Some(lock) = LockFile::read(&path)? else {
             let pipeline = common::typed(&plan.path);
-            let message = format!("`--locked`, and there is no lock file `{}`", common::shown(&path));
+            let message = format!("`--locked` needs the lock file `{}`, which does not exist", common::shown(&path));
             return Err(vec![
                 Diag::error(Class::Usage, message)
-                    .help(format!("`dpt run {pipeline}`, then `dpt lock {pipeline}` writes it")),
+                    .help(format!("write it with `dpt run {pipeline}`, then `dpt lock {pipeline}`")),
             ]);
         };
-        Ok(Some(Guard { lock, path, tolerance, whole, json }))
+        Ok(Some(LockedRun { lock, path, tolerance, whole, json }))
     }
 }
 
-impl Guard {
-    /// Before the run: what the nodes ask for, and what is there already. Some exit code where anything differs.
+impl LockedRun {
+    /// Compares requests and stored results before the run. Returns an exit code if anything differs.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub fn before(
         &self,
         plan: &Plan,
@@ -105,7 +105,7 @@ impl Guard {
     ) -> Result<Option<Exit>, Vec<Diag>> {
         let mut results = vec![None; plan.graph.len()];
         for node in status(&plan.graph, store, options, executor) {
-            // What is forced to run again, a rerun shall show.
+            // A node that `--force` runs again is compared after the run.
             if let Freshness::Fresh { stored } = node.freshness {
                 results[node.id.index()] = Some(stored);
             }
@@ -119,16 +119,16 @@ impl Guard {
             let path = common::shown(&self.path);
             let nodes = render::count(there + open, "node");
             render::err(&format!(
-                "{path}: {nodes} ask for what is locked; {there} made, as locked, and {open} not yet\n"
+                "{path}: {nodes} unchanged; {there} have the locked results, {open} have no result yet\n"
             ));
         }
         Ok(None)
     }
 
-    /// After a run that ended well.
+    /// Compares the results after a successful run.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub fn after(
         &self,
         plan: &Plan,
@@ -143,10 +143,11 @@ impl Guard {
         warn_unused(&self.tolerance, &checked.metrics);
         if !self.json {
             let nodes = render::count(checked.identical + checked.close, "node");
-            let mut line = format!("{}: {nodes} as locked, {} identical", common::shown(&self.path), checked.identical);
+            let agree = if checked.identical + checked.close == 1 { "agrees" } else { "agree" };
+            let mut line = format!("{}: {nodes} {agree}, {} identical", common::shown(&self.path), checked.identical);
             if checked.close > 0 {
                 let limits = self.tolerance.told();
-                line += &format!(", {} made with other numerics and within tolerance ({limits})", checked.close);
+                line += &format!(", {} within tolerance ({limits}) under other numerics", checked.close);
             }
             render::err(&(line + "\n"));
         }
@@ -159,14 +160,14 @@ impl Guard {
         targets: &[NodeId],
         store: &Store,
         results: &[Option<std::sync::Arc<crate::cache::Stored>>],
-    ) -> Result<Checked, Vec<Diag>> {
+    ) -> Result<LockReport, Vec<Diag>> {
         let Self { lock, tolerance, whole, .. } = self;
         let whole = *whole;
-        check(Check { plan, targets, whole, lock, store, tolerance }, results).map_err(|diag| vec![diag])
+        check(LockCheck { plan, targets, whole, lock, store, tolerance }, results).map_err(|diag| vec![diag])
     }
 
-    /// Tells what differs.
-    fn report(&self, plan: &Plan, checked: &Checked, then: &str) -> Exit {
+    /// Reports the differences.
+    fn report(&self, plan: &Plan, checked: &LockReport, then: &str) -> Exit {
         if self.json {
             let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             for m in &checked.mismatches {
@@ -190,14 +191,14 @@ impl Guard {
         let mut note = render::table(&rows, &[]);
         let shown = rows.len() - 1;
         if checked.mismatches.len() > shown {
-            note += &format!("and {} more, listed with `--json`", checked.mismatches.len() - shown);
+            note += &format!("and {} more; `--json` lists all", checked.mismatches.len() - shown);
         }
         let follow = match checked.following {
             0 => String::new(),
             n => format!(
-                "; {} that read{} from them not compared",
+                "; {} downstream {} not compared",
                 render::count(n, "node"),
-                if n == 1 { "s" } else { "" }
+                if n == 1 { "was" } else { "were" }
             ),
         };
         let of = render::count(checked.differing, "node");
@@ -207,8 +208,8 @@ impl Guard {
         let diag = Diag::error(Class::Stage, format!("{of} {verb} from `{lock}`{follow}; {then}"))
             .note(note.trim_end())
             .help(format!(
-                "if that is meant: `dpt run {pipeline}`, then `dpt lock {pipeline}`. If it is not: `dpt explain` tells what \
-                 changed, `dpt verify {pipeline} --rerun NODE` whether a node gives the same twice"
+                "if the change is intended, run `dpt run {pipeline}`, then `dpt lock {pipeline}`. If not, `dpt explain` \
+                 shows what changed, and `dpt verify {pipeline} --rerun NODE` shows if a node is reproducible"
             ));
         render::err(&render::diag(&diag));
         Exit::Found

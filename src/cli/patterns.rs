@@ -1,22 +1,22 @@
-//! [`Names`]: many nodes as few patterns, `train[*,dpt,42]`, so that a sweep can be read. Patterns without a count of values
-//! can be typed as targets.
+//! [`Names`]: describes many nodes by few patterns such as `train[*,dpt,42]`. A pattern without a count of values can be
+//! typed as a target.
 //!
-//! A stage may have nodes with different axes, where nodes of two pipelines are compared: `tokenize` of one, and
-//! `tokenize[task=rte]` of the other. Nodes with the same axes are folded together, and their patterns name the axes.
+//! When two pipelines are compared, a stage may have nodes with different axes: `tokenize` of one and `tokenize[task=rte]`
+//! of the other. Each set of axes then gets patterns of its own, which name the axes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::engine::graph::Graph;
 
-/// More values than these of one axis are counted instead of listed.
+/// Up to this many values of an axis are listed; more are counted.
 const LISTED: usize = 4;
 
-/// All nodes that there are: what a `*` stands for.
+/// The names of all nodes, over which `*` ranges.
 #[derive(Debug, Default)]
 pub struct Names<'a> {
     nodes: Vec<Node<'a>>,
-    /// The nodes of each shape: those of one stage with the same axes.
+    /// The nodes of each shape. A shape is a stage with one set of axes.
     shapes: Vec<Vec<usize>>,
     by_stage: HashMap<&'a str, Stage>,
 }
@@ -28,14 +28,14 @@ struct Node<'a> {
     shape: usize,
 }
 
-/// How many nodes and how many shapes a stage has.
+/// The number of nodes and of shapes of a stage.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stage {
     nodes: usize,
     shapes: usize,
 }
 
-/// What a pattern says of one axis.
+/// The part of a pattern for one axis.
 #[derive(Clone, Debug, PartialEq)]
 enum Part<'a> {
     All,
@@ -43,7 +43,7 @@ enum Part<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// From stage and axes of each node.
+    /// Takes the stage and axes of each node.
     pub fn new(nodes: impl IntoIterator<Item = (&'a str, &'a [(String, String)])>) -> Self {
         let mut names = Self::default();
         let mut known: HashMap<(&str, Vec<&str>), usize> = HashMap::new();
@@ -62,7 +62,7 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// Of a graph; numbers are those of its nodes.
+    /// Takes the nodes of a graph, numbered by `NodeId::index`.
     pub fn of(graph: &'a Graph) -> Self {
         Self::new(graph.ids().map(|id| {
             let node = graph.node(id);
@@ -70,7 +70,7 @@ impl<'a> Names<'a> {
         }))
     }
 
-    /// The patterns of `some` nodes, stage by stage in the order of their first nodes.
+    /// Returns patterns that match exactly `some` of the nodes, stage by stage in the order of their first nodes.
     pub fn patterns(&self, some: &[usize]) -> Vec<String> {
         let mut patterns = Vec::new();
         for (stage, some) in grouped(some, |node| self.nodes[node].stage) {
@@ -93,12 +93,12 @@ impl<'a> Names<'a> {
         patterns
     }
 
-    /// As [`Self::patterns`], at most three of them in one line.
+    /// Returns at most three patterns in one line.
     pub fn line(&self, some: &[usize]) -> String {
         few(&self.patterns(some), 3)
     }
 
-    /// What distinguishes `some` from `all`, from axis number `axis` on.
+    /// Returns patterns, from axis number `axis` on, that match `some` and no others of `all`.
     fn split(&self, all: &[usize], some: &[usize], axis: usize) -> Vec<Vec<Part<'a>>> {
         let axes = self.nodes[some[0]].axes.len();
         if axis >= axes {
@@ -108,7 +108,7 @@ impl<'a> Names<'a> {
             return vec![vec![Part::All; axes - axis]];
         }
         let (all, some) = (self.by_value(all, axis), self.by_value(some, axis));
-        // Values with the same rest belong together.
+        // Values with the same rest share a pattern.
         let mut rests: Vec<(Vec<&'a str>, Vec<Vec<Part<'a>>>)> = Vec::new();
         let known: HashMap<&str, &Vec<usize>> = all.iter().map(|(value, nodes)| (*value, nodes)).collect();
         for (value, nodes) in &some {
@@ -126,13 +126,13 @@ impl<'a> Names<'a> {
         found
     }
 
-    /// Nodes by their value of an axis, in order of appearance.
+    /// Groups nodes by their value of an axis, in order of appearance.
     fn by_value(&self, nodes: &[usize], axis: usize) -> Vec<(&'a str, Vec<usize>)> {
         grouped(nodes, |node| self.nodes[node].axes[axis].1.as_str())
     }
 }
 
-/// Nodes by what `key` says of them, in order of appearance.
+/// Groups nodes by `key`, in order of appearance.
 fn grouped<K: Copy + Eq + Hash>(nodes: &[usize], key: impl Fn(usize) -> K) -> Vec<(K, Vec<usize>)> {
     let mut found: Vec<(K, Vec<usize>)> = Vec::new();
     let mut at: HashMap<K, usize> = HashMap::new();
@@ -147,7 +147,7 @@ fn grouped<K: Copy + Eq + Hash>(nodes: &[usize], key: impl Fn(usize) -> K) -> Ve
     found
 }
 
-/// A pattern; with `named`, each part with the name of its axis.
+/// Returns a pattern as text; with `named`, each part has the name of its axis.
 fn text(stage: &str, parts: &[Part], axes: &[(String, String)], named: bool) -> String {
     let part = |(part, (axis, _)): (&Part, &(String, String))| {
         let values = match part {
@@ -160,7 +160,7 @@ fn text(stage: &str, parts: &[Part], axes: &[(String, String)], named: bool) -> 
     format!("{stage}[{}]", parts.iter().zip(axes).map(part).collect::<Vec<_>>().join(","))
 }
 
-/// At most `most` texts in one line.
+/// Joins at most `most` texts: `a, b and 1 more`.
 pub fn few(texts: &[String], most: usize) -> String {
     let shown = texts.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
     match texts.len().saturating_sub(most) {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_one_pattern() {
+    fn product_of_axes_is_one_pattern() {
         assert_eq!(folded(|_, _| true), ["train", "report"]);
         assert_eq!(folded(|_, a| a.len() == 3 && a[1].1 == "dpt"), ["train[*,dpt,*]"]);
         assert_eq!(folded(|_, a| a.len() == 3 && a[2].1 == "2"), ["train[*,*,2]"]);
@@ -206,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_product_is_several() {
+    fn other_sets_are_several_patterns() {
         let odd = |_: &str, a: &Axes| a.len() == 3 && (a[0].1 == "cb" || (a[1].1 == "pt" && a[2].1 == "1"));
         assert_eq!(folded(odd), ["train[boolq|rte,pt,1]", "train[cb,*,*]"]);
         assert_eq!(folded(|_, _| false), [""; 0]);
     }
 
     #[test]
-    fn nodes_of_one_stage_with_other_axes_are_folded_apart() {
+    fn nodes_of_one_stage_with_different_axes_get_separate_patterns() {
         let axes = |pairs: &[(&str, &str)]| -> Axes {
             pairs.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect()
         };
@@ -236,9 +236,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Any nodes, some of them: no panic, and no pattern without a node.
+        /// For any nodes there is no panic, and no pattern without a node.
         #[test]
-        fn any_nodes_are_folded(
+        fn any_nodes_have_patterns(
             nodes in proptest::collection::vec(
                 ("[ab]", proptest::collection::vec(("[xyz]", "[12]"), 0..4), proptest::bool::ANY),
                 0..24,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn many_are_cut() {
+    fn few_counts_the_texts_that_it_leaves_out() {
         let texts = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(few(&texts, 2), "a, b and 1 more");
         assert_eq!(few(&texts, 3), "a, b, c");

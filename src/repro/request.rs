@@ -1,5 +1,5 @@
-//! [`asks`]: what a node itself asks for, without the content of its inputs. Two runs on different hardware have different keys
-//! behind the first stage that rounds; this stays the same, and it is known before anything runs.
+//! [`request`]: the recipe of a node without the content of its inputs. On different hardware, keys differ after the first
+//! stage that computes with floating-point numbers. Requests do not, and they are known before anything runs.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use crate::engine::key;
 use crate::engine::prepare::sources;
 use crate::stages::stage::Outside;
 
-/// Kind, version, parameters, digests of files of the working tree, and for each input its role and coordinates: by the name that
-/// a recipe has for them, as text. Values of different types differ as text too.
+/// Returns the request of a node: kind, version, parameters, digests of working-tree files, and the role and axis values of
+/// each input. Names are those of the recipe's fields. Values are texts, which differ for values of different types.
 ///
 /// # Errors
-/// When a file of the working tree cannot be read.
-pub fn asks(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Result<BTreeMap<String, String>, Diag> {
+/// Fails if a file of the working tree cannot be read.
+pub fn request(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Result<BTreeMap<String, String>, Diag> {
     let node = graph.node(id);
     let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
     let sources = sources(node, &identity, store)?;
     let recipe = key::recipe(node, &identity, &sources, &[]);
-    let mut asks: BTreeMap<String, String> = recipe
+    let mut request: BTreeMap<String, String> = recipe
         .fields()
         .iter()
         .map(|field| {
@@ -38,7 +38,7 @@ pub fn asks(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Resu
         let mut axes = graph.node(from).axes.clone();
         axes.sort();
         let at: Vec<_> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
-        inputs.entry(port.role).or_default().push(at.join(","));
+        inputs.entry(&port.role).or_default().push(at.join(","));
     }
     for (role, mut producers) in inputs {
         producers.sort();
@@ -52,7 +52,7 @@ pub fn asks(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> Resu
                 format!("{} nodes {}", many.len(), h.finish())
             }
         };
-        asks.insert(format!("input.{role}"), text);
+        request.insert(format!("input.{role}"), text);
     }
-    Ok(asks)
+    Ok(request)
 }

@@ -1,5 +1,5 @@
-//! [`Statement`]: what a rerun showed, for others to read: what ran, on which hardware and libraries, by which rule it was
-//! compared, and how far it was apart.
+//! [`Attestation`]: the outcome of a rerun as a document for others: what ran, on which hardware and libraries, by which
+//! rule results were compared, and how much they differ.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use crate::cache::CacheKey;
 use crate::pipeline::tolerance::Tolerance;
 
 use super::compare::{Difference, Verdict};
-use super::rerun::Ran;
+use super::rerun::RerunNode;
 
-/// The version of the form.
+/// The version of the format.
 const SCHEMA: u32 = 1;
 
-/// The whole.
+/// The outcome of a rerun.
 #[derive(Debug, Serialize)]
-pub struct Statement {
+pub struct Attestation {
     schema: u32,
     dpt: &'static str,
     pipeline: String,
     /// Seconds since 1970.
     at: u64,
     machine: Machine,
-    /// How many nodes there were to choose from, and how those that ran were chosen.
+    /// The number of nodes to choose from, and how those that ran were chosen.
     nodes_in_all: usize,
     chosen: String,
-    /// By which metrics were compared where numerics differ.
+    /// The tolerance for metrics where numerics differ.
     tolerance: String,
-    /// Whether every node gave what was recorded.
+    /// Every node gave the recorded result.
     reproduced: bool,
     identical: usize,
     close: usize,
     differing: usize,
     failed: usize,
-    nodes: Vec<Node>,
+    nodes: Vec<AttestedNode>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,13 +45,13 @@ struct Machine {
     cpu: String,
     cpu_kind: String,
     gpu: String,
-    /// As the stages that use it recorded it; empty where none ran.
+    /// The version that the stages recorded; empty if no stage used it.
     libtorch: String,
 }
 
-/// One node.
+/// The outcome of one node.
 #[derive(Debug, Serialize)]
-pub struct Node {
+pub struct AttestedNode {
     node: String,
     key: Option<CacheKey>,
     /// `identical`, `close`, `differs` or `failed`.
@@ -71,24 +71,24 @@ struct Apart {
     what: String,
     recorded: Option<String>,
     found: Option<String>,
-    /// How far files are apart, in words; the tolerance of a metric.
+    /// For a file, how it differs, in words; for a metric, its tolerance.
     gap: Option<String>,
     max_abs: Option<f64>,
 }
 
-/// From what the nodes that ran were chosen, and how.
+/// How the nodes of a rerun were chosen.
 #[derive(Clone, Debug)]
-pub struct Chosen {
-    /// How many there were.
+pub struct NodeChoice {
+    /// The number of nodes to choose from.
     pub of: usize,
     /// `all`, `named`, `sample 5%, seed 1`.
     pub how: String,
 }
 
-impl Statement {
-    /// Of what ran. `at`: seconds since 1970.
-    pub fn new(pipeline: &str, at: u64, chosen: &Chosen, tolerance: &Tolerance, ran: &[Ran]) -> Self {
-        let nodes: Vec<Node> = ran.iter().map(node).collect();
+impl Attestation {
+    /// Describes the nodes that ran. `at`: seconds since 1970.
+    pub fn new(pipeline: &str, at: u64, chosen: &NodeChoice, tolerance: &Tolerance, ran: &[RerunNode]) -> Self {
+        let nodes: Vec<AttestedNode> = ran.iter().map(node).collect();
         let count = |verdict: &str| nodes.iter().filter(|node| node.verdict == verdict).count();
         let libtorch = nodes.iter().find_map(|node| node.numerics.get("libtorch").cloned());
         let (identical, close) = (count("identical"), count("close"));
@@ -118,8 +118,8 @@ impl Statement {
         }
     }
 
-    /// The last line: all of it in one sentence.
-    pub fn words(&self) -> String {
+    /// Returns a summary in one line.
+    pub fn summary(&self) -> String {
         let ran = self.nodes.len();
         let mut parts = vec![format!("{} identical", self.identical)];
         let more = [
@@ -145,17 +145,17 @@ impl Statement {
         )
     }
 
-    /// The nodes.
-    pub fn nodes(&self) -> &[Node] {
+    /// Returns the outcome of each node.
+    pub fn nodes(&self) -> &[AttestedNode] {
         &self.nodes
     }
 }
 
-fn node(ran: &Ran) -> Node {
+fn node(ran: &RerunNode) -> AttestedNode {
     let compared = match &ran.result {
         Ok(compared) => compared,
         Err(error) => {
-            return Node {
+            return AttestedNode {
                 node: ran.node.clone(),
                 key: None,
                 verdict: "failed",
@@ -175,13 +175,13 @@ fn node(ran: &Ran) -> Node {
     };
     let apart = |difference: &Difference| match difference {
         Difference::File { name, recorded, found } => {
-            let gap = compared.gaps.iter().find(|(file, _)| file == name).map(|(_, gap)| gap);
+            let diff = compared.gaps.iter().find(|(file, _)| file == name).map(|(_, gap)| gap);
             Apart {
                 what: name.clone(),
                 recorded: recorded.map(|digest| digest.to_string()),
                 found: found.map(|digest| digest.to_string()),
-                gap: gap.map(|gap| gap.words.clone()),
-                max_abs: gap.and_then(|gap| gap.max_abs),
+                gap: diff.map(|diff| diff.words.clone()),
+                max_abs: diff.and_then(|diff| diff.max_abs),
             }
         }
         Difference::Metric { name, recorded, found, limit } => Apart {
@@ -192,7 +192,7 @@ fn node(ran: &Ran) -> Node {
             max_abs: recorded.zip(*found).map(|(a, b)| (a - b).abs()),
         },
     };
-    Node {
+    AttestedNode {
         node: ran.node.clone(),
         key: Some(compared.stored.key),
         verdict,
@@ -205,34 +205,34 @@ fn node(ran: &Ran) -> Node {
     }
 }
 
-impl Node {
-    /// Its name.
+impl AttestedNode {
+    /// Returns the node's name.
     pub fn name(&self) -> &str {
         &self.node
     }
 
-    /// What differs, a line each: what, recorded and found, how far apart. Of a node that is close, only what says how far: the
-    /// digests of files that may differ tell a person nothing.
+    /// Returns a row for each difference: what, recorded and new value, and how much they differ. For a node that is within
+    /// tolerance, files without a measured difference share one row without digests.
     pub fn details(&self) -> Vec<[String; 3]> {
         let close = self.verdict == "close";
-        let told = |apart: &&Apart| !close || apart.max_abs.is_some();
+        let measured = |apart: &&Apart| !close || apart.max_abs.is_some();
         let row = |apart: &Apart| {
-            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "not there".to_owned());
+            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "missing".to_owned());
             let sides = format!("{} -> {}", side(&apart.recorded), side(&apart.found));
             [apart.what.clone(), sides, apart.gap.clone().unwrap_or_default()]
         };
-        let mut rows: Vec<_> = self.differences.iter().filter(told).map(row).collect();
-        let rest = self.differences.iter().filter(|apart| !told(apart));
+        let mut rows: Vec<_> = self.differences.iter().filter(measured).map(row).collect();
+        let rest = self.differences.iter().filter(|apart| !measured(apart));
         let rest: Vec<_> = rest.map(|apart| apart.what.as_str()).collect();
         if !rest.is_empty() {
-            rows.push([rest.join(", "), "other bits".to_owned(), String::new()]);
+            rows.push([rest.join(", "), "different bits".to_owned(), String::new()]);
         }
         let error = self.error.as_ref().and_then(|error| error.lines().next());
         rows.extend(error.map(|error| [error.to_owned(), String::new(), String::new()]));
         rows
     }
 
-    /// The numerics that are not those under which it was recorded: `cpu A -> B`.
+    /// Returns the numerics that differ from the recorded ones, as `cpu A -> B`; `None` if there are none.
     pub fn other_numerics(&self) -> Option<String> {
         let other = self.numerics.iter().filter(|(name, value)| self.recorded_numerics.get(*name) != Some(value));
         let shown = other.map(|(name, value)| {

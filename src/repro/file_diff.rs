@@ -1,5 +1,5 @@
-//! [`gap`]: how far two files are apart, in a phrase: the largest difference of tensors, the first differing values of JSON, the
-//! number of rows of a table.
+//! [`file_diff`]: describes in a phrase how two files differ: the largest difference of tensors, the first values that
+//! differ in JSON, or the number of rows that differ in a table.
 
 use std::path::Path;
 
@@ -9,29 +9,29 @@ use serde_json::Value;
 use crate::artifact::{json, kind_of, table, tensors::Tensors};
 use crate::base::diag::Diag;
 
-/// How `found` differs from `recorded`; both are the file `name`, and their digests differ. A file that cannot be read as
-/// what it should be says so.
-pub fn gap(name: &str, recorded: &Path, found: &Path) -> Gap {
-    let told = match kind_of(name).name {
+/// Describes how `found` differs from `recorded`. Both are versions of the file `name`, whose ending decides how they are
+/// compared. If one of them cannot be read, the description is the error message.
+pub fn file_diff(name: &str, recorded: &Path, found: &Path) -> FileDiff {
+    let diff = match kind_of(name).name {
         "tensors" => tensors(recorded, found),
         "json" => values(recorded, found),
         "table" => rows(recorded, found),
-        _ => Ok(Gap::told(sizes(recorded, found))),
+        _ => Ok(FileDiff::of_words(sizes(recorded, found))),
     };
-    told.unwrap_or_else(|error| Gap::told(error.message))
+    diff.unwrap_or_else(|error| FileDiff::of_words(error.message))
 }
 
-/// The distance of two files.
+/// The difference between two files.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gap {
-    /// In words.
+pub struct FileDiff {
+    /// A phrase for people.
     pub words: String,
-    /// The largest difference between two elements, of tensors of equal shape.
+    /// For tensors of equal shape: the largest absolute difference between two elements.
     pub max_abs: Option<f64>,
 }
 
-impl Gap {
-    fn told(words: String) -> Self {
+impl FileDiff {
+    fn of_words(words: String) -> Self {
         Self { words, max_abs: None }
     }
 }
@@ -41,24 +41,24 @@ fn sizes(a: &Path, b: &Path) -> String {
     format!("{} and {} bytes", size(a), size(b))
 }
 
-fn tensors(recorded: &Path, found: &Path) -> Result<Gap, Diag> {
+fn tensors(recorded: &Path, found: &Path) -> Result<FileDiff, Diag> {
     let (a, b) = (Tensors::open(recorded)?, Tensors::open(found)?);
     if a.names() != b.names() {
-        return Ok(Gap::told("other tensors".to_owned()));
+        return Ok(FileDiff::of_words("different tensor names".to_owned()));
     }
     let mut worst: Option<(f64, String)> = None;
     for name in a.names() {
         let (x, y) = (a.require(&name)?, b.require(&name)?);
         if (x.dtype, &x.shape) != (y.dtype, &y.shape) {
-            return Ok(Gap::told(format!("`{name}` has another type or shape")));
+            return Ok(FileDiff::of_words(format!("`{name}` has a different dtype or shape")));
         }
         if x.bytes == y.bytes {
             continue;
         }
         let Some((p, q)) = floats(x.dtype, &x.bytes).zip(floats(y.dtype, &y.bytes)) else {
-            return Ok(Gap::told(format!("`{name}` has other values")));
+            return Ok(FileDiff::of_words(format!("`{name}` has different values")));
         };
-        // A NaN on one side alone is as far as can be.
+        // A NaN on only one side counts as an infinite difference.
         let far = |(p, q): (f64, f64)| if (p - q).is_nan() { f64::INFINITY } else { (p - q).abs() };
         let most = p.into_iter().zip(q).filter(|(p, q)| p.to_bits() != q.to_bits()).map(far).fold(0.0, f64::max);
         if worst.as_ref().is_none_or(|(so_far, _)| most > *so_far) {
@@ -66,12 +66,12 @@ fn tensors(recorded: &Path, found: &Path) -> Result<Gap, Diag> {
         }
     }
     Ok(match worst {
-        Some((most, name)) => Gap { words: format!("max |Δ| {most:.1e} in `{name}`"), max_abs: Some(most) },
-        None => Gap::told("equal tensors in another form".to_owned()),
+        Some((most, name)) => FileDiff { words: format!("max |Δ| {most:.1e} in `{name}`"), max_abs: Some(most) },
+        None => FileDiff::of_words("equal tensors, stored differently".to_owned()),
     })
 }
 
-/// Elements as `f64`; `None` for types that are no floats.
+/// Returns the elements as `f64`, or `None` if the dtype is not f64, f32 or bf16.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     let wide = |bits: u32| f64::from(f32::from_bits(bits));
     Some(match dtype {
@@ -82,14 +82,14 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
     })
 }
 
-fn values(recorded: &Path, found: &Path) -> Result<Gap, Diag> {
+fn values(recorded: &Path, found: &Path) -> Result<FileDiff, Diag> {
     let (a, b): (Value, Value) = (json::read(recorded)?, json::read(found)?);
     let mut found = Vec::new();
     walk(&a, &b, String::new(), &mut found);
     let more = found.len().saturating_sub(3);
     let tail = if more > 0 { format!(", and {more} more") } else { String::new() };
     found.truncate(3);
-    Ok(Gap::told(format!("{}{tail}", found.join(", "))))
+    Ok(FileDiff::of_words(format!("{}{tail}", found.join(", "))))
 }
 
 fn walk(a: &Value, b: &Value, at: String, found: &mut Vec<String>) {
@@ -114,17 +114,17 @@ fn short(value: &Value) -> String {
     if text.chars().count() <= 24 { text } else { text.chars().take(23).chain(['…']).collect() }
 }
 
-fn rows(recorded: &Path, found: &Path) -> Result<Gap, Diag> {
+fn rows(recorded: &Path, found: &Path) -> Result<FileDiff, Diag> {
     let (a, b) = (table::read(recorded)?, table::read(found)?);
     if a.schema() != b.schema() {
-        return Ok(Gap::told("other columns".to_owned()));
+        return Ok(FileDiff::of_words("different columns".to_owned()));
     }
     if a.num_rows() != b.num_rows() {
-        return Ok(Gap::told(format!("{} and {} rows", a.num_rows(), b.num_rows())));
+        return Ok(FileDiff::of_words(format!("{} and {} rows", a.num_rows(), b.num_rows())));
     }
     let differs = |row: &usize| a.slice(*row, 1) != b.slice(*row, 1);
     let differing = (0..a.num_rows()).filter(differs).count();
-    Ok(Gap::told(format!("{differing} of {} rows", a.num_rows())))
+    Ok(FileDiff::of_words(format!("{differing} of {} rows differ", a.num_rows())))
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     use crate::artifact::tensors::{Tensor, f32_bytes, write};
 
     #[test]
-    fn tensors_are_as_far_apart_as_their_worst_element() {
+    fn tensors_differ_by_their_largest_element_difference() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, values: &[f32]| {
             let path = dir.path().join(name);
@@ -142,16 +142,16 @@ mod tests {
             path
         };
         let (a, b) = (file("a", &[1.0, 2.0]), file("b", &[1.0, 2.5]));
-        let gap = |a: &Path, b: &Path| super::gap("adapter.safetensors", a, b);
-        assert_eq!(gap(&a, &b), Gap { words: "max |Δ| 5.0e-1 in `p`".into(), max_abs: Some(0.5) });
-        assert_eq!(gap(&a, &file("c", &[1.0])).words, "`p` has another type or shape");
-        assert_eq!(gap(&a, &file("d", &[1.0, f32::NAN])).max_abs, Some(f64::INFINITY));
+        let diff = |a: &Path, b: &Path| super::file_diff("adapter.safetensors", a, b);
+        assert_eq!(diff(&a, &b), FileDiff { words: "max |Δ| 5.0e-1 in `p`".into(), max_abs: Some(0.5) });
+        assert_eq!(diff(&a, &file("c", &[1.0])).words, "`p` has a different dtype or shape");
+        assert_eq!(diff(&a, &file("d", &[1.0, f32::NAN])).max_abs, Some(f64::INFINITY));
         std::fs::write(dir.path().join("e"), "x").unwrap();
-        assert!(gap(&a, &dir.path().join("e")).words.contains("is not a safetensors file"));
+        assert!(diff(&a, &dir.path().join("e")).words.contains("is not a safetensors file"));
     }
 
     #[test]
-    fn json_tells_the_first_values_that_differ() {
+    fn json_diff_lists_the_first_differing_values() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             std::fs::write(dir.path().join(name), text).unwrap();
@@ -159,7 +159,7 @@ mod tests {
         };
         let a = file("a", r#"{"score":0.5,"rows":[1,2],"same":1}"#);
         let b = file("b", r#"{"score":0.25,"rows":[1,3],"same":1}"#);
-        assert_eq!(gap("x.json", &a, &b).words, "rows.1 2 -> 3, score 0.5 -> 0.25");
-        assert_eq!(gap("x.txt", &a, &b).words, "35 and 36 bytes");
+        assert_eq!(file_diff("x.json", &a, &b).words, "rows.1 2 -> 3, score 0.5 -> 0.25");
+        assert_eq!(file_diff("x.txt", &a, &b).words, "35 and 36 bytes");
     }
 }

@@ -7,7 +7,7 @@ use crate::base::value::{Params, Value};
 use crate::engine::key;
 use crate::pipeline::{LoadOptions, Plan, load_text};
 use crate::stages::ctx::{Ctx, Outcome};
-use crate::stages::stage::{Param, Runs, StageKind, StageResult, Type, Variant, Variants};
+use crate::stages::stage::{Literal, Param, Runs, StageKind, StageResult, Type, Variant, Variants};
 
 fn nothing(_: &Ctx) -> StageResult {
     Ok(Outcome::default())
@@ -17,12 +17,11 @@ fn nothing(_: &Ctx) -> StageResult {
 /// and another default of `schedule`.
 static TUNE: StageKind = StageKind {
     name: "tune",
-    version: 1,
     about: "a stub",
     params: &[
-        Param::with_default("seed", Type::Int(0, 99), "1", "seed"),
+        Param::with_default("seed", Type::Int(0, 99), Literal::Int(1), "seed"),
         Param::required("method", Type::Choice(&["low", "full", "net"]), "which method"),
-        Param::with_default("schedule", Type::Choice(&["falls", "stays"]), "\"falls\"", "how the rate goes"),
+        Param::with_default("schedule", Type::Choice(&["falls", "stays"]), Literal::Str("falls"), "how the rate goes"),
     ],
     variants: Some(Variants {
         of: "method",
@@ -30,7 +29,7 @@ static TUNE: StageKind = StageKind {
             Variant {
                 word: "low",
                 params: [
-                    &[Param::with_default("rank", Type::Int(1, 99), "10", "inner size")],
+                    &[Param::with_default("rank", Type::Int(1, 99), Literal::Int(10), "inner size")],
                     &[Param::required("width", Type::Int(1, 99), "a width")],
                 ],
                 defaults: &[],
@@ -38,17 +37,13 @@ static TUNE: StageKind = StageKind {
             Variant { word: "full", params: [&[], &[]], defaults: &[] },
             Variant {
                 word: "net",
-                params: [&[Param::with_default("hidden", Type::Int(1, 999), "400", "units")], &[]],
-                defaults: &[("schedule", "\"stays\"")],
+                params: [&[Param::with_default("hidden", Type::Int(1, 999), Literal::Int(400), "units")], &[]],
+                defaults: &[("schedule", Literal::Str("stays"))],
             },
         ],
     }),
-    inputs: &[],
-    provides: &[],
-    outputs: &[],
     runs: Runs::Here(nothing),
-    identity: None,
-    check: None,
+    ..StageKind::BASE
 };
 static STUBS: &[&StageKind] = &[&TUNE];
 
