@@ -506,10 +506,12 @@ fn check(parity: &mut Parity, known: &Known, reference: &Reference) {
     let bench = Bench::empty();
     run.lay_out(&bench);
     let t5 = T5::load(&golden::checkpoint(&bench.path("model")), Device::Cpu, Kind::Float).unwrap();
+    let held = prompt::find(known.ours).unwrap().draws().then(crate::bench::generator);
     let ours = match reference.noise() {
         Some(noise) => reference.train_with_noise(&bench, known, &t5, noise),
         None => reference.train(&bench, known),
     };
+    drop(held);
     let (start, last) = (&ours.start, &ours.last);
     let from = [("adapter", "train"), ("data", "data"), ("model", "model")];
     bench.run("eval", "eval", "greedy = false\nbaseline_untrained = false\n", &from).unwrap();
