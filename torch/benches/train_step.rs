@@ -69,6 +69,7 @@ fn main() {
             learning_rate: 0.3,
             own_rates: Default::default(),
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,

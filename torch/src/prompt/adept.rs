@@ -21,12 +21,13 @@ impl Forward for Adept {
     /// Noise that is given is the mask of the dropout, `[B, S, rank]`, divided by the share that is kept.
     fn enter(&self, _: &T5, shape: &Shape, parts: &[Tensor], mut text: Text) -> EncoderInput {
         let [prompt, w1, b1, w2, b2] = parts else { unreachable!("`fold` gives five parts") };
-        let mut inner = text.embeddings.matmul(w1) + b1;
+        let inner = text.embeddings.matmul(w1) + b1;
         let rate = shape.float("offset_dropout");
         let draw = || inner.ones_like().dropout(rate, true);
-        if let Some(keep) = text.step.noise(&inner.size(), inner.device(), draw) {
-            inner = inner * keep;
-        }
+        let inner = match text.step.noise(&inner.size(), inner.device(), draw) {
+            Some(keep) => inner * keep,
+            None => inner,
+        };
         text.embeddings = &text.embeddings + (inner.relu().matmul(w2) + b2).to_kind(Kind::Float);
         text.behind(prompt)
     }

@@ -29,7 +29,7 @@ impl Forward for Dpt {
             prompt = prompt / norms.clamp_min(methods::dpt::LEAST_NORM) * t.get("row_scale").unsqueeze(1);
         }
         if t.shape.flag("shift") {
-            prompt = prompt + t.get("shift");
+            prompt = prompt.g_add(t.get("shift"));
         }
         if t.shape.int("sparse") > 0 {
             let index = t.get("sparse_index").to_kind(Kind::Int64);
