@@ -1,5 +1,6 @@
 //! Tells the crate what it is built from: the digest of its own sources and of the versions that it is built with, as
 //! `DPT_SOURCES`. Runs again only when one of them has changed, and then the crate is compiled anyway.
+#![allow(clippy::disallowed_methods, reason = "a build script is built before the library")]
 
 use std::path::{Path, PathBuf};
 

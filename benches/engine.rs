@@ -1,5 +1,11 @@
 //! `cargo bench --bench engine [-- NODES]`: what the engine itself costs: a first run of trivial nodes, a run without
 //! work, a status, a run after one change. Chains of six nodes, each node one small file. Asserts nothing.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,13 +78,13 @@ impl Sink for Silent {
     fn event(&self, _: &Event) {}
 }
 
-/// How long the main thread has run: steadier than the clock on a busy machine. 0 where the system does not tell.
+/// How long the main thread has run: steadier than the clock on a busy machine. 0 if the system does not say.
 fn main_thread_ms() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
 }
 
-/// The most memory that this process ever had, in MB. 0 where the system does not tell.
+/// The most memory that this process ever had, in MB. 0 if the system does not say.
 fn peak_mb() -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,10 @@
 //! `cargo bench --bench hash [-- MIB]`: how fast files and recipes are hashed. Prints rates; asserts nothing.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -7,7 +13,7 @@ use dpt::artifact::tensors::{self, Dtype, Tensor};
 use dpt::artifact::{byte_digest, logical_digest};
 use dpt::base::digest::Digest;
 use dpt::base::value::Value;
-use dpt::cache::recipe::{Content, Name, Recipe};
+use dpt::cache::recipe::{FieldContent, FieldName, Recipe};
 
 fn main() {
     let mib: usize = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(256);
@@ -40,13 +46,14 @@ fn main() {
 
 /// About what a `train` node has.
 fn recipe(seed: i64) -> Recipe {
-    let mut recipe = Recipe::new("train", 1).with(Name::Param("seed".into()), Content::Value(Value::Int(seed)));
+    let mut recipe =
+        Recipe::new("train", 1).with(FieldName::Param("seed".into()), FieldContent::Value(Value::Int(seed)));
     for i in 0..20 {
-        recipe.push(Name::Param(format!("parameter_{i}")), Content::Value(Value::Float(0.3)));
+        recipe.push(FieldName::Param(format!("parameter_{i}")), FieldContent::Value(Value::Float(0.3)));
     }
     for i in 0..6 {
-        let name = Name::Input { role: "data".into(), at: String::new(), file: format!("file-{i}.parquet") };
-        recipe.push(name, Content::Digest(Digest::of(&[i])));
+        let name = FieldName::Input { role: "data".into(), at: String::new(), file: format!("file-{i}.parquet") };
+        recipe.push(name, FieldContent::Digest(Digest::of(&[i])));
     }
     recipe
 }

@@ -1,5 +1,11 @@
 //! How fast text becomes ids: `cargo bench --bench tokenize -- FOLDER`, where `FOLDER` holds a `spiece.model` or a
 //! `tokenizer.json` (a T5 checkpoint will do). Prints examples and ids a second, by number of threads.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints its figures"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! Shows the synthetic language: `cargo run --example synth` prints a row of each task, `cargo run --example synth -- rte 5`
 //! five rows of one. The files under `examples/data` are made by stage `generate`, see `pipelines/tiny_t5.toml`.
+#![allow(clippy::print_stdout, reason = "an example prints its rows")]
 
 use dpt::data::synth::{self, Split};
 

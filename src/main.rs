@@ -1,11 +1,11 @@
-//! `dpt`, the engine.
+//! The program `dpt`.
 
 use std::process::ExitCode;
 
 use dpt::worker::build::Build;
 use include_dir::{Dir, include_dir};
 
-/// The sources of `dpt-torch`. The crate itself does not have them, so that a change there compiles this file alone.
+/// The sources of `dpt-torch`. They are not in the library, so that a change there recompiles only this file.
 static TORCH: Dir = include_dir!("$CARGO_MANIFEST_DIR/torch/src");
 
 fn main() -> ExitCode {

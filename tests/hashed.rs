@@ -1,5 +1,11 @@
-//! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global to the
-//! process.
+//! Counts how often the bytes of a large checkpoint are hashed. This binary has one test, because the counter is global
+//! to the process.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests write and read files of their own"
+)]
 
 #[path = "it/support/http.rs"]
 mod http;
@@ -12,7 +18,8 @@ use dpt::artifact::tensors::{self, Dtype, Tensor};
 use dpt::cache::Store;
 use dpt::engine::event::{Event, Sink};
 use dpt::engine::executor::local::Local;
-use dpt::engine::run::{RunOptions, run};
+use dpt::engine::options::RunOptions;
+use dpt::engine::run::run;
 use dpt::fetch::hash::Sha256;
 use dpt::pipeline::{self, LoadOptions};
 use dpt::stages::ctx::Cancel;

@@ -1,5 +1,6 @@
 //! Lets the binaries find libtorch by themselves: a run path to the folder that they were linked against, and to the
 //! one beside `target/<profile>`, so that a moved checkout still runs.
+#![allow(clippy::disallowed_methods, reason = "a build script has no library to use")]
 
 use std::path::Path;
 

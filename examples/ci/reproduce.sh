@@ -1,18 +1,18 @@
 #!/bin/sh
-# Does a pipeline still give what its lock file says? For CI, and by hand:
+# Checks that a pipeline still gives the results in its lock file. For CI and for people:
 #
 #   examples/ci/reproduce.sh [PIPELINE]        (default: pipelines/quickstart.toml)
 #
-# 1. `dpt run --locked`: nothing else is asked for than what was locked, and nothing else comes out. What the store has
-#    already need not run again: in CI, keep the store from one job to the next, or start from nothing.
-# 2. `dpt verify`: the store's bytes are what was stored.
-# 3. `dpt verify --rerun`: a sample runs once more and is compared with what the store has.
+# 1. `dpt run --locked`: parameters, inputs and results agree with the lock file. Fresh nodes do not run again: in CI, keep
+#    the store between jobs, or start from nothing.
+# 2. `dpt verify`: the files in the store are undamaged.
+# 3. `dpt verify --rerun`: a sample of nodes runs again and gives the stored results.
 #
-# The exit code is dpt's: 3 other than the lock, 4 a node does not give the same twice, 5 the store is damaged.
+# The exit code is that of dpt: 3 the lock differs, 4 a node gives another result, 5 the store is damaged.
 #
-# What may be set: DPT, the program (default: target/release/dpt, built if need be). DPT_CACHE, the store. SAMPLE, how much runs
-# again (default 10%), and SEED, which part of it (default: the number of the CI run, so that in time all of it does).
-# DEVICE (default cpu). STATEMENT, a file for what was shown.
+# Variables: DPT, the program (default: target/release/dpt, built if needed). DPT_CACHE, the store. SAMPLE, how much runs again
+# (default 10%). SEED, the seed of the sample (default: the number of the CI run, so that in time all nodes run again).
+# DEVICE (default cpu). STATEMENT, a file for the attestation.
 set -eu
 
 cd "$(dirname "$0")/../.."

@@ -1,6 +1,6 @@
 //! [`Method`]: what a prompt method *is*, as data and without libtorch: its parameters, its tensors and how they start,
-//! and the soft prompt that comes of them. How the encoder's input is computed while it is trained is in the crate `dpt-torch`,
-//! in a file of the same name below `torch/src/prompt/`.
+//! and the soft prompt that comes of them. How the encoder's input is computed while it is trained is in the crate
+//! `dpt-torch`, in a file of the same name below `torch/src/prompt/`.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ pub struct Method {
     pub name: &'static str,
     /// One line for help texts.
     pub about: &'static str,
-    /// Parameters that its tensors and its forward pass depend on. Stages that take a method have them when they are given
-    /// this one, and `adapter.json` keeps their values.
+    /// Parameters that its tensors and its forward pass depend on. Stages that take a method have them when they are
+    /// given this one, and `adapter.json` keeps their values.
     pub params: &'static [Param],
-    /// Parameters that only training reads: learning rates and weight decay of groups of their own.
+    /// Parameters that only training reads: the learning rates and the weight decay of groups of tensors.
     pub training: &'static [Param],
     /// Parameters of `train` that have another default for this method, with that default.
     pub defaults: &'static [(&'static str, Literal)],
@@ -30,12 +30,12 @@ pub struct Method {
     pub positions: Option<&'static str>,
     /// The tensors, in the order in which the reference code draws their initial values.
     pub tensors: fn(&Shape) -> Vec<TensorSpec>,
-    /// What of them can be made of a matrix `[virtual_tokens, d_model]`.
+    /// The tensors that can be made of a matrix `[virtual_tokens, d_model]`.
     pub from_matrix: FromMatrix,
-    /// The soft prompt `[virtual_tokens, d_model]` of trained tensors, in f64. `None`: what the method does cannot be said by
-    /// one prompt.
+    /// The soft prompt `[virtual_tokens, d_model]` of trained tensors, in f64. `None`: what the method does cannot be
+    /// said by one prompt.
     pub prompt: Option<fn(&Shape, &Values) -> Matrix>,
-    /// Whether a prompt-tuning adapter of PEFT can hold the result.
+    /// `true` if a prompt-tuning adapter of PEFT can hold the result.
     pub peft: Peft,
 }
 
@@ -109,7 +109,7 @@ fn int(params: &Params, name: &str) -> Option<i64> {
     }
 }
 
-/// Whether PEFT can hold what a method gives.
+/// Says if PEFT can hold an adapter of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peft {
     /// Yes: the result is a prompt in front of the encoder's input, and nothing else.
@@ -118,7 +118,7 @@ pub enum Peft {
     Refuses(&'static str),
 }
 
-/// What of a method's tensors is made of a given matrix: a trained prompt, rows of the vocabulary, a decomposition.
+/// The tensors of a method that are made of a given matrix: a trained prompt, rows of the vocabulary, a decomposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromMatrix {
     /// Two factors, whose product is as near to it as the parameter `rank` allows.
@@ -134,7 +134,7 @@ pub enum FromMatrix {
     Whole {
         /// `[virtual_tokens, d_model]`.
         tensor: &'static str,
-        /// Whether the prompt is then that matrix.
+        /// `true` if the prompt is then that matrix.
         exact: bool,
     },
     /// Nothing.
@@ -161,13 +161,13 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
     /// Its initial values in the method's reference code.
     pub start: Start,
-    /// Whether the parameter `init` of `train` may give it another start.
+    /// `true` if the parameter `init` of `train` may give it another start.
     pub chosen: bool,
     /// Which learning rate it has.
     pub rate: Rate,
     /// Which weight decay it has.
     pub decay: Decay,
-    /// Whether it is trained. One that is not keeps its initial values; it is stored with the others.
+    /// `true` if it is trained. One that is not keeps its initial values; it is stored with the others.
     pub trained: bool,
 }
 
@@ -184,8 +184,8 @@ pub enum Start {
     Zeros,
     /// Every entry is 1.
     Ones,
-    /// Uniform within ±1/√n, as PyTorch's `Linear` of `n` inputs starts its weight and its bias, and as its Kaiming-uniform rule
-    /// with a = √5 does.
+    /// Uniform within ±1/√n, as PyTorch's `Linear` of `n` inputs starts its weight and its bias, and as its
+    /// Kaiming-uniform rule with a = √5 does.
     FanIn(i64),
     /// Uniform from this to that.
     Between(f64, f64),
@@ -315,8 +315,8 @@ impl Shape {
 }
 
 impl Method {
-    /// The shape with these sizes, its parameters taken out of `params`. Parameters that are younger than the method may be
-    /// missing there: they take their default.
+    /// The shape with these sizes, its parameters taken out of `params`. Parameters that are younger than the method
+    /// may be missing there: they take their default.
     ///
     /// # Errors
     /// A parameter that is missing, whose value is not of its type, or that does not fit the other sizes.
@@ -339,8 +339,8 @@ impl Method {
         Ok(Shape { virtual_tokens, d_model, params: own })
     }
 
-    /// The parameters of a shape as files record them: without those that are younger than the method and at their default, so
-    /// that equal adapters have equal files whichever version wrote them.
+    /// The parameters of a shape as files record them: without those that are younger than the method and at their
+    /// default, so that equal adapters have equal files whichever version wrote them.
     pub fn recorded(&self, shape: &Shape) -> Params {
         let mut params = shape.params.clone();
         for param in self.params.iter().filter(|param| param.since > 1) {
@@ -426,7 +426,7 @@ impl Method {
         (self.tensors)(shape).iter().map(TensorSpec::numel).sum()
     }
 
-    /// What keeps tensors of these names, shapes and types from being those of this method; nothing when they are.
+    /// Returns the reasons why tensors of these names, shapes and types are not those of this method; none if they are.
     pub fn misfits<'a>(&self, shape: &Shape, given: impl IntoIterator<Item = Given<'a>>) -> Vec<String> {
         let given: BTreeMap<&str, Given> = given.into_iter().map(|tensor| (tensor.name, tensor)).collect();
         let wanted = (self.tensors)(shape);

@@ -1,6 +1,6 @@
-//! L2: adapters, the trained tensors of one run: the prompt methods that they are of ([`method`], [`methods`]), what a folder of
-//! ours says of them ([`AdapterInfo`]), the soft prompt that comes of them ([`prompt`]), and the same as Hugging Face PEFT has it
-//! ([`peft`]). Knows no training and no libtorch.
+//! L2: adapters, the trained tensors of one run: the prompt methods that they are of ([`method`], [`methods`]), what a
+//! folder of ours says of them ([`AdapterInfo`]), the soft prompt that comes of them ([`prompt`]), and the same as
+//! Hugging Face PEFT has it ([`peft`]). Knows no training and no libtorch.
 
 pub mod method;
 pub mod methods;
@@ -27,7 +27,8 @@ pub const TENSORS: &str = "adapter.safetensors";
 pub const INITIAL: &str = "initial.safetensors";
 
 choice! {
-    /// How the trained tensors start, as a pipeline names it. Tensors that a method always starts alike are not affected.
+    /// How the trained tensors start, as a pipeline names it. Tensors that a method always starts alike are not
+    /// affected.
     pub enum InitKind {
         /// As the method's reference code starts them.
         Reference = "reference",
@@ -42,7 +43,7 @@ choice! {
     }
 }
 
-/// What `adapter.json` says beside the tensors.
+/// The content of `adapter.json`, which describes the tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct AdapterInfo {
@@ -76,8 +77,8 @@ pub struct AdapterInfo {
     pub select_metric: Option<String>,
 }
 
-/// `adapter.json`. The parameter `rank` has had a field of its own since there were two methods, `null` where the method has
-/// none: it stays there, so that the same adapter has the same digest.
+/// `adapter.json`. The parameter `rank` has had a field of its own since there were two methods, `null` where the
+/// method has none: it stays there, so that the same adapter has the same digest.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     method: String,
@@ -197,7 +198,7 @@ impl AdapterInfo {
     /// Its method, and the shape of its tensors.
     ///
     /// # Errors
-    /// A method that is not known; a parameter of it that is missing or of another type.
+    /// Fails if the method is unknown, or one of its parameters is missing or has another type.
     pub fn method(&self) -> Result<(&'static Method, Shape), Diag> {
         let method = methods::find(&self.method)?;
         let shape = method.shape(self.virtual_tokens, self.d_model, &self.params);
@@ -205,8 +206,8 @@ impl AdapterInfo {
     }
 }
 
-/// The soft prompt `[virtual_tokens, d_model]` of an adapter: what report, export and `svd-init` call the prompt of a run.
-/// `None` when the method's result cannot be said by one prompt.
+/// The soft prompt `[virtual_tokens, d_model]` of an adapter: what report, export and `svd-init` call the prompt of a
+/// run. `None` when the method's result cannot be said by one prompt.
 ///
 /// # Errors
 /// An unknown method; tensors that are not those that `info` says.
@@ -285,7 +286,8 @@ mod tests {
         info.method = "nothing".into();
         assert_eq!(prompt(&info, &factors).unwrap_err().message, "there is no prompt method `nothing`");
 
-        // One row [1, 2], hidden 1: relu(1·1 + 2·1 − 1) = 2, up gives [2 + 1, 2 − 1], which the norm makes [1, −1] nearly.
+        // One row [1, 2], hidden 1: relu(1·1 + 2·1 − 1) = 2, up gives [2 + 1, 2 − 1], which the norm makes [1, −1]
+        // nearly.
         let residual = save(&[
             put("prompt", &[1, 2], &[1.0, 2.0]),
             put("down.weight", &[1, 2], &[1.0, 1.0]),

@@ -1,8 +1,9 @@
 //! Prompt-tuning adapters of Hugging Face PEFT: a folder with `adapter_config.json` and `adapter_model.safetensors` (or
 //! `adapter_model.bin`), whose only tensor is `prompt_embeddings`.
 //!
-//! PEFT's default for encoder-decoders is two submodules: the tensor then has `2 · num_virtual_tokens` rows, of which the
-//! model uses the first half alone, in front of the encoder's input. The other half is neither read nor written here.
+//! PEFT's default for encoder-decoders is two submodules: the tensor then has `2 · num_virtual_tokens` rows, of which
+//! the model uses only the first half, in front of the encoder's input. The other half is neither read nor written
+//! here.
 
 use std::path::Path;
 
@@ -132,7 +133,7 @@ pub fn read_files(config: &Path, name: &str, weights: &Path) -> Result<PeftPromp
         let found = config.num_virtual_tokens.map_or("no".to_owned(), |n| n.to_string());
         refuse(format!("`{CONFIG}` has {found} `num_virtual_tokens`")).note(format!("expected 1 to {MOST_TOKENS}"))
     })?;
-    // What PEFT takes for an encoder-decoder when the field is empty.
+    // The value that PEFT assumes for an encoder-decoder when the field is empty.
     let submodules = config.num_transformer_submodules.unwrap_or(2);
     if ![1, 2].contains(&submodules) {
         return Err(refuse(format!("the adapter has `num_transformer_submodules` = {submodules}"))

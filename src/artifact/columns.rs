@@ -1,4 +1,5 @@
-//! What the columns of a table mean, whoever wrote it: the plain type that each is read as, and the digest of its values.
+//! The meaning of a table's columns, whoever wrote it: the plain type that each is read as, and the digest of its
+//! values.
 //!
 //! | written as                                            | read and counted as                           |
 //! |-------------------------------------------------------|-----------------------------------------------|
@@ -60,8 +61,8 @@ pub fn plain_batch(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatc
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
-/// The name of a plain type in digests, for types without parts. `None`: a type that has no digest. These names must never
-/// change, so they are written here rather than taken from a library.
+/// The name of a plain type in digests, for types without parts. `None`: a type that has no digest. These names must
+/// never change, so they are written here rather than taken from a library.
 fn type_name(ty: &DataType) -> Option<String> {
     use DataType::*;
     let unit = |unit: &TimeUnit| match unit {

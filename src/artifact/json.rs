@@ -15,7 +15,9 @@ use crate::base::diag::Diag;
 use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs::{self, on};
 
-use super::{CUT_SHORT, Unfit, loose, malformed, replace, unwritable};
+use super::loose;
+use super::unfit::{CUT_SHORT, Unfit, malformed};
+use super::write::{replace, unwritable};
 
 /// Writes `value`, canonically: keys sorted, two spaces of indentation. JSON has no NaN: a float that is not finite is
 /// written as `null`, so use `Option<f64>` where that can be.
@@ -36,8 +38,8 @@ pub fn to_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&Sorted(&serde_json::to_value(value)?))
 }
 
-/// Reads a value. It is read by way of what the [`logical_digest`] covers, so that two files with one digest give one value:
-/// of equal keys the last counts, and a number is read as 64 bits hold it.
+/// Reads a value. It is read by way of what the [`logical_digest`] covers, so that two files with one digest give one
+/// value: of equal keys the last counts, and a number is read as 64 bits hold it.
 ///
 /// # Errors
 /// When the file cannot be read, is not JSON, or lacks what `T` needs: names file, line and column.
@@ -79,8 +81,8 @@ fn parse(bytes: &[u8]) -> Result<Value, Unfit> {
     value.map_err(|error| unfit(bytes, &error))
 }
 
-/// The numbers of the JSON object in the file at `path`, by name, in whichever form a program writes them: also those that
-/// are not finite, which JSON does not have. Values that are no numbers are left out.
+/// The numbers of the JSON object in the file at `path`, by name, in whichever form a program writes them: also those
+/// that are not finite, which JSON does not have. Values that are no numbers are left out.
 ///
 /// # Errors
 /// When the file cannot be read. The inner error says why it is no JSON object.
@@ -91,7 +93,7 @@ pub fn numbers(path: &Path) -> Result<Result<BTreeMap<String, f64>, Unfit>, Diag
         Err(_) => return Ok(parse(&bytes).map(|_| BTreeMap::new())),
     };
     let places = loose::not_finite(text);
-    // A number that is not finite stands as a text behind a mark that the file does not have.
+    // A number that is not finite becomes a text behind a mark that the file does not have.
     let mark = (0..).map(|n| format!("number {n} ")).find(|mark| !text.contains(mark)).expect("some number will do");
     let finite = loose::replaced(text, &places, |word| format!("\"{mark}{word}\""));
     let number = |value: &Value| match value {
@@ -107,7 +109,7 @@ pub fn numbers(path: &Path) -> Result<Result<BTreeMap<String, f64>, Unfit>, Diag
     })
 }
 
-/// What a set of figures is called in messages.
+/// The name of this format in messages.
 const OBJECT: &str = "a JSON object";
 
 /// Why `bytes` are not JSON, after a parser has said `error`.

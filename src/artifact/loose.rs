@@ -1,5 +1,6 @@
-//! JSON as programs write it that do not hold to JSON: numbers that are not finite, and a byte order mark. Python's `json` and
-//! pandas write `NaN` and `Infinity`. What such a text means is for the caller to say; here is found where it has them.
+//! JSON as programs write it that do not hold to JSON: numbers that are not finite, and a byte order mark. Python's
+//! `json` and pandas write `NaN` and `Infinity`. What such a text means is for the caller to say; here is found where
+//! it has them.
 
 use std::ops::Range;
 

@@ -7,14 +7,14 @@
 //! | `.json`        | json    | the value: keys sorted, whole numbers and floats apart, floats by bits   |
 //! | any other      | bytes   | the bytes                                                                |
 //!
-//! So a new compressor, row group size, header order or indentation makes no stage of ours run again. What a logical digest
-//! leaves out on purpose: parquet and safetensors metadata, the order of keys in JSON and which of two equal keys was not the
-//! last, digits of a number that no 64 bits hold, and everything about the container. The readers of this module return
-//! nothing of that either, so that two files with one logical digest are the same to every stage of ours. A program of the
-//! user's may read more: what it is given counts by its bytes.
+//! So a new compressor, row group size, header order or indentation makes no stage of ours run again. What a logical
+//! digest leaves out on purpose: parquet and safetensors metadata, the order of keys in JSON and which of two equal
+//! keys was not the last, digits of a number that no 64 bits hold, and everything about the container. The readers of
+//! this module return nothing of that either, so that two files with one logical digest are the same to every stage of
+//! ours. A program of the user's may read more: what it is given counts by its bytes.
 //!
-//! A file that is not what its ending says has no meaning in this sense ([`Unfit`] says why), and counts by its bytes where
-//! the file is not of our own making ([`meaning`]). Knows no store and no stage.
+//! A file that is not what its ending says has no meaning in this sense ([`Unfit`] says why), and counts by its bytes
+//! where the file is not of our own making ([`meaning`]). Knows no store and no stage.
 //!
 //! Tensors that others wrote are read from safetensors and from what `torch.save` writes ([`weights`]).
 
@@ -27,22 +27,23 @@ pub mod table;
 pub mod tally;
 pub mod tensors;
 pub mod torch_file;
+mod unfit;
 pub mod weights;
+mod write;
 
-use std::fs::File;
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::base::content::{Content, START};
-use crate::base::diag::{Class, Diag};
+use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::base::fs::{self, on};
 use crate::base::reader::Reader;
 use crate::base::stat::Signature;
 use crate::base::watch::{Unwatched, Watch};
 
 use pass::Taker;
+
+pub use unfit::Unfit;
 
 /// A kind of artifact.
 #[derive(Debug)]
@@ -77,8 +78,8 @@ pub fn logical_digest(name: &str, path: &Path) -> Result<Digest, Diag> {
     (kind_of(name).digest)(path)?.map_err(|unfit| unfit.diag(path))
 }
 
-/// As [`logical_digest`], but a file that is not what its ending says counts by its bytes. The second part is then a note for
-/// the user: what the file is instead.
+/// As [`logical_digest`], but a file that is not what its ending says counts by its bytes. The second part is then a
+/// note for the user: what the file is instead.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -120,14 +121,14 @@ fn byte_digest_of(file: &Reader, watch: &dyn Watch) -> Result<Digest, Diag> {
     Ok(bytes.finish())
 }
 
-/// What is known of a file once its bytes went by.
+/// The digests of a file that were made while its bytes passed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// How many bytes.
     pub size: u64,
     /// Their blake3.
     pub bytes: Digest,
-    /// What the file means, where that was found out on the way.
+    /// The logical digest, if it was made too.
     pub logical: Option<Digest>,
     /// The SHA-256 of the bytes, where that was wanted.
     pub sha256: Option<[u8; 32]>,
@@ -138,15 +139,15 @@ pub struct Known {
 pub struct Counted {
     /// Of its bytes.
     pub digest: Digest,
-    /// As long as the file has this signature, its bytes are those. `None`: no signature speaks for them, since the file
-    /// had been written just before.
+    /// As long as the file has this signature, its bytes are those. `None`: no signature speaks for them, since the
+    /// file had been written just before.
     pub signature: Option<Signature>,
     /// The SHA-256 of its bytes, where it was once taken.
     pub sha256: Option<[u8; 32]>,
 }
 
-/// The digest of the bytes of the file `name`, which lies at `path`, and of what it means where both can be had by reading it
-/// once: of large files of tensors.
+/// The digest of the bytes of the file `name`, which lies at `path`, and of what it means where both can be had by
+/// reading it once: of large files of tensors.
 ///
 /// # Errors
 /// When the file cannot be read, or changes its length meanwhile; what `watch` says.
@@ -160,8 +161,8 @@ pub fn digests(name: &str, path: &Path, watch: &dyn Watch) -> Result<(Digest, Op
     Ok((bytes.finish(), meaning.finish()))
 }
 
-/// Does `work` with each of `items`, and returns what came of each in their order. Those of less than [`LARGE`] bytes are done at
-/// the same time, each by one thread; the others one after the other, each by all threads.
+/// Does `work` with each of `items`, and returns what came of each in their order. Those of less than [`LARGE`] bytes
+/// are done at the same time, each by one thread; the others one after the other, each by all threads.
 ///
 /// # Errors
 /// The first that `work` returns.
@@ -189,86 +190,10 @@ pub fn each<T: Sync, R: Send>(
     Ok(done.into_iter().flatten().collect())
 }
 
-/// Writes `path` through `write`, so that a reader sees the old file or the new one, also when the process is killed.
-/// Not synced: the store does that when it takes the file in.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<(), Diag>) -> Result<(), Diag> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut beside = fs::beside(dir).map_err(on("write", path))?;
-    write(beside.as_file_mut())?;
-    beside.persist(path).map_err(|e| on("write", path)(e.error))?;
-    Ok(())
-}
-
-/// Why a file is not what its ending says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
-    /// What was expected, with its article: `a parquet table`.
-    pub what: &'static str,
-    /// What it is instead, as a clause.
-    pub why: String,
-    /// What to do about it, where that can be said.
-    pub help: Option<String>,
-}
-
-/// The help for a file whose end is missing.
-const CUT_SHORT: &str = "the file is cut short: make it again, or get it again from where it comes";
-
-impl Unfit {
-    /// The file at `path` is not `what`: for the reason `why`, unless its first bytes say what it is.
-    fn new(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Self {
-        match Content::of(&start_of(path)) {
-            Some(content) if content != Content::Format(what) => Self::by(what, content),
-            _ => Self { what, why: why.to_string(), help: None },
-        }
-    }
-
-    /// The file is `content`, and not `what`.
-    fn by(what: &'static str, content: Content) -> Self {
-        Self { what, why: content.clause(), help: Some(content.help().to_owned()) }
-    }
-
-    /// With this help, if it has none.
-    fn or_help(mut self, help: &str) -> Self {
-        self.help.get_or_insert_with(|| help.to_owned());
-        self
-    }
-
-    /// As a message about the file at `path`.
-    pub fn diag(self, path: &Path) -> Diag {
-        let Self { what, why, help } = self;
-        let diag = Diag::error(Class::Stage, format!("`{}` is not {what}: {why}", path.display()));
-        match help {
-            Some(help) => diag.help(help),
-            None => diag,
-        }
-    }
-}
-
-/// The first bytes of a file; none where it cannot be read.
-fn start_of(path: &Path) -> Vec<u8> {
-    use std::io::Read;
-    let mut start = Vec::new();
-    if let Ok(file) = fs::open(path) {
-        // A part is as good: it serves a message alone.
-        let _ = file.take(START as u64).read_to_end(&mut start);
-    }
-    start
-}
-
-/// A file that is not what its ending says.
-fn malformed(path: &Path, what: &'static str, why: impl std::fmt::Display) -> Diag {
-    Unfit::new(path, what, why).diag(path)
-}
-
-/// A value that cannot be written to `path`.
-fn unwritable(path: &Path, why: impl std::fmt::Display) -> Diag {
-    Diag::error(Class::Bug, format!("cannot write `{}`: {why}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::diag::Class;
 
     #[test]
     fn endings_are_unique_and_the_last_takes_the_rest() {

@@ -1,5 +1,5 @@
-//! [`pass`]: reads a file once for several digests. It goes by in pieces that stay in the processor's cache while every digest
-//! takes them, so the disk is read once however many digests are wanted. Knows no digest's use.
+//! [`pass`]: reads a file once for several digests. It goes by in pieces that stay in the processor's cache while every
+//! digest takes them, so the disk is read once however many digests are wanted. Knows no digest's use.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ impl Blake3 {
         Digest(*self.0.finalize().as_bytes())
     }
 
-    /// As [`Taker::take`], by this thread alone.
+    /// As [`Taker::take`], on the calling thread only.
     pub(super) fn take_alone(&mut self, bytes: &[u8]) {
         tally::add(For::Bytes, bytes.len());
         self.0.update(bytes);

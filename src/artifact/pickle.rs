@@ -1,7 +1,7 @@
 //! Pickles as `torch.save` writes them, read as data. A pickle is a program for a stack machine that may call whatever
-//! it names; this machine has no calls. It knows the few names that a dictionary of tensors needs, builds plain values of
-//! them, and refuses the file at the first other name or instruction. Work and memory are bounded by the pickle's length:
-//! values refer to each other by number, nothing is copied, nothing recurses.
+//! it names; this machine has no calls. It knows the few names that a dictionary of tensors needs, builds plain values
+//! of them, and refuses the file at the first other name or instruction. Work and memory are bounded by the pickle's
+//! length: values refer to each other by number, nothing is copied, nothing recurses.
 
 use safetensors::Dtype;
 
@@ -86,7 +86,7 @@ const GLOBALS: &[(&str, &str, Global)] = &[
     ("torch", "BoolStorage", Global::StorageOf(Dtype::BOOL)),
 ];
 
-/// What a pickle made.
+/// A value that a pickle made.
 #[derive(Debug, Default)]
 pub struct Heap<'a> {
     /// Items of tuples, lists and dictionaries.

@@ -1,6 +1,6 @@
 //! Table artifacts: parquet, zstd, a fixed row group size and our own `created_by`, so that equal tables give equal
-//! bytes. Types of columns that are written: booleans, whole numbers, floats, text, binary, and lists and structs of these.
-//! Tables of others are read in whichever of parquet's compressions and types they are written.
+//! bytes. Types of columns that are written: booleans, whole numbers, floats, text, binary, and lists and structs of
+//! these. Tables of others are read in whichever of parquet's compressions and types they are written.
 
 use std::path::Path;
 
@@ -20,9 +20,10 @@ use crate::base::digest::{Digest, FieldHasher};
 use crate::base::fs;
 
 use super::columns::{self, Column};
-use super::{CUT_SHORT, Unfit, replace, unwritable};
+use super::unfit::{CUT_SHORT, Unfit};
+use super::write::{replace, unwritable};
 
-/// What a table is called in messages.
+/// The name of this format in messages.
 const WHAT: &str = "a parquet table";
 
 /// Rows in a row group, whatever the version of the parquet crate prefers.
@@ -97,8 +98,8 @@ pub fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Res
     })
 }
 
-/// The digest of schema and values: independent of compression, row groups, encodings, metadata, and of which of several
-/// forms of a type a writer prefers ([`columns`]).
+/// The digest of schema and values: independent of compression, row groups, encodings, metadata, and of which of
+/// several forms of a type a writer prefers ([`columns`]).
 ///
 /// # Errors
 /// When the file cannot be read, is not parquet, or has a column type that has no digest.
@@ -161,8 +162,8 @@ impl From<Unfit> for Stop {
     }
 }
 
-/// Hands the plain schema, and the batches as they lie in the file, to `take`. The outer error is the disk's. The library
-/// panics over some damaged files: that is an answer like its errors.
+/// Hands the plain schema, and the batches as they lie in the file, to `take`. The outer error is the disk's. The
+/// library panics over some damaged files: that is an answer like its errors.
 fn by_batches<T>(
     path: &Path,
     take: impl FnOnce(&SchemaRef, ParquetRecordBatchReader) -> Result<T, Stop>,
@@ -186,7 +187,7 @@ fn by_batches<T>(
     })
 }
 
-/// Whether the file ends as a parquet file does, or does not even begin as one.
+/// Returns `true` if the file ends like a parquet file, or does not begin like one.
 fn ends_as_parquet(path: &Path) -> bool {
     use std::io::{Read, Seek, SeekFrom};
     let magic = |from: SeekFrom| {

@@ -1,14 +1,14 @@
-//! How many bytes of files this process has hashed, by what for: so that a test can hold that none is hashed twice. Three
-//! numbers, counted once a piece; nothing is decided by them.
+//! How many bytes of files this process has hashed, by what for: so that a test can hold that none is hashed twice.
+//! Three numbers, counted once a piece; nothing is decided by them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What bytes are hashed for.
+/// The purpose of a hash of bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum For {
     /// The blake3 of a file's bytes.
     Bytes,
-    /// What tensors mean.
+    /// The meaning of tensors.
     Tensors,
     /// The SHA-256 that hubs publish.
     Sha256,

@@ -17,11 +17,12 @@ use crate::base::watch::Unwatched;
 
 use super::pass::{Taker, pass, update};
 use super::tally::{self, For};
-use super::{Unfit, unwritable};
+use super::unfit::Unfit;
+use super::write::unwritable;
 
 pub use safetensors::Dtype;
 
-/// What a file of tensors is called in messages.
+/// The name of this format in messages.
 const WHAT: &str = "a safetensors file";
 /// The help for a file whose bytes are not as many as its header says.
 const CUT_SHORT_OR_OTHER: &str = "the file is cut short or of another format: make it again, or get it again";
@@ -83,7 +84,7 @@ pub fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Diag> {
         safetensors::SafeTensorError::IoError(e) => on("write", path)(e).into(),
         other => unwritable(path, other),
     })?;
-    // The crate makes its file readable by the owner alone; a store may be shared.
+    // The crate makes its file readable by the owner only; a store may be shared.
     #[cfg(unix)]
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(on("write", path))?;
     Ok(())
@@ -177,7 +178,7 @@ impl Tensors {
         self.header.offset_keys().len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -197,7 +198,8 @@ impl Tensors {
     /// Reads the tensor `name`.
     ///
     /// # Errors
-    /// When the file has none: names those that it has. When it cannot be read, or has become shorter since it was opened.
+    /// When the file has none: names those that it has. When it cannot be read, or has become shorter since it was
+    /// opened.
     pub fn require(&self, name: &str) -> Result<Loaded, Diag> {
         let Some(info) = self.header.info(name) else {
             let names = self.names();
@@ -254,17 +256,17 @@ fn all(digests: &[Digest]) -> Digest {
     h.finish()
 }
 
-/// The [`logical_digest`] of a file whose bytes go by once, from its first to its last: as they are downloaded, or while
-/// the digest of the bytes is taken too.
+/// The [`logical_digest`] of a file whose bytes go by once, from its first to its last: as they are downloaded, or
+/// while the digest of the bytes is taken too.
 #[derive(Debug, Default)]
 pub struct Passing {
     stage: Stage,
 }
 
-/// What is expected next.
+/// The next part of the file.
 #[derive(Debug)]
 enum Stage {
-    /// The header; so much of it is here.
+    /// The header, as far as it was read.
     Header(Vec<u8>),
     Tensors(Box<Going>),
     /// Nothing: this is no safetensors file.
@@ -277,7 +279,7 @@ struct Going {
     header: Metadata,
     /// The names, by place in the file; the first is the one that is next.
     left: VecDeque<String>,
-    /// How many bytes are still to come of it.
+    /// How many of its bytes are still to come.
     missing: usize,
     hasher: blake3::Hasher,
     done: BTreeMap<String, Digest>,
@@ -326,7 +328,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 
 struct TooLong;
 
-/// Moves the beginning of `bytes` to `header`, until it is whole. Whether it is.
+/// Moves the beginning of `bytes` to `header`, until it is complete. Returns `true` if it is.
 fn fill(header: &mut Vec<u8>, bytes: &mut &[u8]) -> Result<bool, TooLong> {
     let mut until = |header: &mut Vec<u8>, len: usize| {
         let (now, rest) = bytes.split_at(bytes.len().min(len.saturating_sub(header.len())));
@@ -378,7 +380,7 @@ impl Going {
         Some(())
     }
 
-    /// Whether the bytes belong to tensors.
+    /// Returns `true` if the bytes belong to tensors.
     fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if self.left.is_empty() {

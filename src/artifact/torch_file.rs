@@ -15,14 +15,14 @@ use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
 use crate::base::reader::Reader;
 
-use super::Unfit;
 use super::pickle::{self, Heap, Refused, Value, View};
+use super::unfit::Unfit;
 
 /// The most that the description of the tensors may take; that of the largest T5 takes less than a hundredth.
 const MOST_DESCRIPTION: usize = 16 << 20;
 /// The most members that the zip form may have: a storage each, and a handful.
 const MOST_MEMBERS: usize = 100_000;
-/// What the older form begins with: a number that stands for it, and its version.
+/// The beginning of the older form: a magic number, and its version.
 const OLD_FORM: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.";
 
 /// An open file. Cheap to clone.
@@ -54,7 +54,8 @@ impl TorchFile {
             Wrong::Read(error) => on("read", path)(error).into(),
             Wrong::Form(why) => {
                 const WHAT: &str = "a file of tensors that `torch.save` wrote";
-                // Such a file is an archive itself, so that only what stands in the place of any file tells more than `why`.
+                // Such a file is an archive itself, so that only what stands in the place of any file tells more than
+                // `why`.
                 let start = file.bytes(0, file.len().min(START as u64) as usize).unwrap_or_default();
                 let unfit = match Content::stand_in(&start) {
                     Some(content) => Unfit::by(WHAT, content),
@@ -267,7 +268,7 @@ fn old_form(mut file: impl Read + Seek, file_len: usize) -> Result<BTreeMap<Stri
             return Err("its numbers have another byte order".into());
         }
     }
-    // The type of a storage stands with the tensors that use it.
+    // The type of a storage is given by the tensors that use it.
     let widths: BTreeMap<&str, usize> =
         heap.tensors.iter().map(|view| (view.storage.key, width(view.storage.dtype))).collect();
     let mut storages: BTreeMap<&str, Range<usize>> = BTreeMap::new();

@@ -11,7 +11,7 @@ use crate::base::diag::{Class, Diag};
 pub enum Weights {
     /// A safetensors file.
     Safetensors(Tensors),
-    /// What `torch.save` wrote.
+    /// A file of `torch.save`.
     Torch(TorchFile),
 }
 

@@ -1,16 +1,17 @@
-//! [`caught`]: calls a library that panics over damaged bytes, where that is an answer about the bytes and no bug of ours.
+//! [`caught`]: calls a library that panics over damaged bytes, where that is an answer about the bytes and no bug of
+//! ours.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is in such a call.
+    /// `true` if this thread is in such a call.
     static CALLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `call` returns, or the message of its panic, which is not printed. It must not leave anything half done that is used
-/// afterwards.
+/// What `call` returns, or the message of its panic, which is not printed. It must not leave anything half done that is
+/// used afterwards.
 pub fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

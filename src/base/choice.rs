@@ -1,5 +1,5 @@
-//! `choice!`: an enum whose values a pipeline names by a word. Each word is declared once, beside its value, so that a word
-//! cannot be accepted in a pipeline and mean something else to the code that reads it.
+//! `choice!`: an enum whose values a pipeline names by a word. Each word is declared once, beside its value, so that a
+//! word cannot be accepted in a pipeline and mean something else to the code that reads it.
 
 /// Declares the enum. It is read from and written as its words; `NAMES` are the words for `Type::Choice`.
 ///

@@ -1,8 +1,8 @@
-//! [`ClosedDir`]: a directory that no operation leads out of, whatever links lie in it. For folders whose content may come from a
-//! stranger, such as the copies of results in a repository that was cloned.
+//! [`ClosedDir`]: a directory that no operation leads out of, whatever links lie in it. For folders whose content may
+//! come from a stranger, such as the copies of results in a repository that was cloned.
 //!
-//! Every path is walked component by component, from an open directory, without following links. A link or a file that stands in the
-//! place of a directory is replaced by one: only the link goes, never what it leads to.
+//! Every path is walked component by component, from an open directory, without following links. A link or a file that
+//! stands in the place of a directory is replaced by one: only the link goes, never what it leads to.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +32,8 @@ impl ClosedDir {
     /// Opens the directory at `path`, and creates it where it is missing.
     ///
     /// # Errors
-    /// Fails if it cannot be created or opened, or if its last component is a link: links above it are the user's choice.
+    /// Fails if it cannot be created or opened, or if its last component is a link: links above it are the user's
+    /// choice.
     pub fn create(path: &Path) -> Result<Self, Diag> {
         super::fs::create_dir_all(path).or_else(|error| if path.is_symlink() { Ok(()) } else { Err(error) })?;
         match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
@@ -50,7 +51,8 @@ impl ClosedDir {
         &self.path
     }
 
-    /// Opens the directory `name` below this one, and creates it where it is missing. Replaces a link or a file of that name.
+    /// Opens the directory `name` below this one, and creates it where it is missing. Replaces a link or a file of that
+    /// name.
     ///
     /// # Errors
     /// Fails if it cannot be created or opened.
@@ -128,8 +130,8 @@ impl ClosedDir {
         }
     }
 
-    /// Writes the file `name` through `fill`: beside it, then renamed. Directories on the way are created, and replace links.
-    /// Returns the file, still open. Not synced.
+    /// Writes the file `name` through `fill`: beside it, then renamed. Directories on the way are created, and replace
+    /// links. Returns the file, still open. Not synced.
     ///
     /// # Errors
     /// Fails if it cannot be written, or if a directory has the name.
@@ -145,7 +147,7 @@ impl ClosedDir {
             .and_then(|()| fault::point("copy.rename"))
             .and_then(|()| Ok(rustix::fs::renameat(&self.fd, beside.as_str(), &self.fd, name)?));
         if let Err(error) = written {
-            // The name is ours alone. If it stays, gc removes it.
+            // Nobody else uses the name. If the file stays, gc removes it.
             let _ = rustix::fs::unlinkat(&self.fd, beside.as_str(), AtFlags::empty());
             return Err(on("write", &path)(error).into());
         }

@@ -1,6 +1,6 @@
-//! What a file really holds, told from its first bytes: for messages about a file that is not what its name promises.
+//! Recognises a file's content by its first bytes, for messages about a file that is not what its name promises.
 
-/// What a file can be in the place of another.
+/// Content that a file can have instead of the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// No bytes.
@@ -52,7 +52,7 @@ const MAGIC: &[(&[u8], Content)] = &[
 pub const START: usize = 512;
 
 impl Content {
-    /// What stands in the place of a file, of whatever kind: nothing, a pointer, or a page that a server sent instead.
+    /// A stand-in for a file of any kind: nothing, a pointer, or a page that a server sent instead.
     pub fn stand_in(start: &[u8]) -> Option<Self> {
         let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
         let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|head| head.eq_ignore_ascii_case(tag));
@@ -69,8 +69,8 @@ impl Content {
         }
     }
 
-    /// What a file is that begins with `start`, where that can be told: one that stands in the place of another, or one of a
-    /// format that begins in a known way.
+    /// What a file is that begins with `start`, where that can be told: one that stands in the place of another, or one
+    /// of a format that begins in a known way.
     pub fn of(start: &[u8]) -> Option<Self> {
         let known = || MAGIC.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, content)| *content);
         let tar = || start.get(257..262).is_some_and(|mark| mark == b"ustar").then_some(Self::Packed("tar"));
@@ -105,7 +105,7 @@ impl Content {
         }
     }
 
-    /// What to do about a file that is this.
+    /// Returns advice for a file with this content.
     pub fn help(self) -> &'static str {
         match self {
             Self::Empty => "make the file again, and look why nothing was written to it",

@@ -18,7 +18,7 @@ pub enum Severity {
     Warning,
 }
 
-/// What kind of thing went wrong: it decides the exit code (`cli/exit.rs`).
+/// The kind of the problem. It decides the exit code (`cli/exit.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -44,7 +44,7 @@ pub struct SourceText {
     pub text: String,
 }
 
-/// The path alone: a whole pipeline in every printed [`Diag`] would hide what it says.
+/// Only the path: a whole pipeline in every printed [`Diag`] would hide what it says.
 impl fmt::Debug for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SourceText({})", self.path.display())
@@ -56,7 +56,7 @@ impl fmt::Debug for SourceText {
 pub struct Span {
     /// The text.
     pub source: Arc<SourceText>,
-    /// Bytes of it.
+    /// The bytes.
     pub range: Range<usize>,
 }
 
@@ -80,21 +80,22 @@ impl Span {
 pub struct Diag {
     /// How bad.
     pub severity: Severity,
-    /// What kind: decides the exit code.
+    /// The kind. It decides the exit code.
     pub class: Class,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// Where.
     pub span: Option<Span>,
-    /// What to say under the place.
+    /// The text under the place.
     pub label: Option<String>,
     /// Facts: expected, found, made by.
     pub notes: Vec<String>,
-    /// What to do.
+    /// Advice.
     pub help: Option<String>,
-    /// Whether trying again cannot help: a program that is not there, a file that is not what it must be.
+    /// `true` if trying again cannot help: a program that is not there, a file that is not what it must be.
     pub lasting: bool,
-    /// Whether a file outside the store changed after it was counted for the key: under a new key the same work may succeed.
+    /// `true` if a file outside the store changed after it was counted for the key: under a new key the same work may
+    /// succeed.
     pub outdated: bool,
 }
 

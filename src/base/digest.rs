@@ -26,7 +26,7 @@ impl Digest {
         Ok(Self(*blake3::Hasher::new().update_reader(reader)?.finalize().as_bytes()))
     }
 
-    /// The digest of the same file where it is executable: a program can tell the two apart.
+    /// Returns the digest of the same file if it is executable: a program can see the difference.
     pub fn executable(&self) -> Self {
         FieldHasher::new("dpt.executable.1").field(&self.0).finish()
     }
@@ -102,9 +102,9 @@ impl Hasher for DigestHasher {
 /// Most sequences are short and of many small fields: they are gathered, and hashed at once.
 pub struct FieldHasher {
     gathered: Vec<u8>,
-    /// What was hashed before, once there was much.
+    /// The hash of earlier fields, once there were many.
     hashed: Option<Box<blake3::Hasher>>,
-    /// Whether all is gathered, however much.
+    /// `true` if all is gathered, however much.
     part: bool,
 }
 
@@ -171,7 +171,7 @@ impl FieldHasher {
     }
 }
 
-/// What many sequences of fields begin with, hashed once for all of them.
+/// The common beginning of many sequences of fields, hashed once.
 pub struct Beginning(Box<blake3::Hasher>);
 
 impl Beginning {

@@ -1,13 +1,13 @@
-//! Faults on purpose: a named point at every step by which something is written. A test names one in `DPT_FAULT`, and the
-//! process kills itself there, or the step fails as it would on a full or read-only disk. The points are in every build, so
-//! that what ships is what was tested; where nothing is asked for, one costs a look at a static.
+//! Faults on purpose: a named point at every step by which something is written. A test names one in `DPT_FAULT`, and
+//! the process kills itself there, or the step fails as it would on a full or read-only disk. The points are in every
+//! build, so that what ships is what was tested; where nothing is asked for, one costs a look at a static.
 //!
 //! `DPT_FAULT=POINT=ACTION` or `POINT@N=ACTION`: at the N-th time (counted from 1) that the point is reached. With
 //! `DPT_FAULT_LOG=FILE` the name of every point that is reached is added to that file.
 
 use std::io;
 
-/// Every point, with what comes next there. `tests/it/faults.rs` walks this table.
+/// Every point, with the step that follows it. `tests/it/faults.rs` walks this table.
 pub const POINTS: &[(&str, &str)] = &[
     ("store.create", "a folder of a new store is made"),
     ("store.use", "the lock that says that a run uses the store is taken"),
@@ -72,10 +72,10 @@ pub const ENTRY: Steps =
 pub const INDEX: Steps =
     Steps { write: "index.write", sync: "file.sync", rename: "index.rename", folder: "file.folder" };
 
-/// A step is about to be taken.
+/// Call this before the step `name`.
 ///
 /// # Errors
-/// What a test asked for here.
+/// The error that a test asked for at this point.
 pub fn point(name: &'static str) -> io::Result<()> {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -87,8 +87,8 @@ pub fn point(name: &'static str) -> io::Result<()> {
         log: Option<std::path::PathBuf>,
     }
     static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
-        let log = std::env::var_os("DPT_FAULT_LOG").map(Into::into);
-        let fault = std::env::var("DPT_FAULT").unwrap_or_default();
+        let log = crate::base::env::var_os("DPT_FAULT_LOG").map(Into::into);
+        let fault = crate::base::env::var("DPT_FAULT").unwrap_or_default();
         if fault.is_empty() && log.is_none() {
             return None;
         }
@@ -112,8 +112,7 @@ pub fn point(name: &'static str) -> io::Result<()> {
     }
     match fault.action.as_str() {
         "kill" => {
-            // SAFETY: both take numbers alone.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             loop {
                 std::thread::park();
             }

@@ -1,36 +1,15 @@
 //! The file system, with errors that name their path, and writes that are atomic.
+#![allow(clippy::disallowed_methods, reason = "the replacements of the disallowed functions")]
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::diag::{Class, Diag};
 use super::fault::{self, Steps};
 use super::look;
 
-/// What could not be done, to which path, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`: {}", path.display(), plain(source))]
-pub struct FsError {
-    /// `read`, `write`, `create`, …
-    pub action: &'static str,
-    /// The path.
-    pub path: PathBuf,
-    /// The system's word.
-    pub source: io::Error,
-}
-
-/// The system's message without the "(os error 2)" tail.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    if text == "stream did not contain valid UTF-8" {
-        return "it is no text in UTF-8".to_owned();
-    }
-    match text.find(" (os error") {
-        Some(i) => text[..i].to_lowercase(),
-        None => text,
-    }
-}
+pub use super::fs_error::{FsError, on};
 
 impl From<FsError> for Diag {
     fn from(e: FsError) -> Diag {
@@ -52,12 +31,6 @@ impl From<FsError> for Diag {
             None => diag,
         }
     }
-}
-
-/// Adds the path to an I/O error: `fs::x(p).map_err(on("read", p))`.
-pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FsError {
-    let path = path.to_path_buf();
-    move |source| FsError { action, path, source }
 }
 
 /// The whole regular file as bytes.
@@ -181,8 +154,8 @@ pub enum Copied {
     Bytes,
 }
 
-/// Copies what `from` holds into `to`, which is empty: as a reflink where the file system can. Never as a hard link: what is
-/// written to the copy must not reach the original.
+/// Copies what `from` holds into `to`, which is empty: as a reflink where the file system can. Never as a hard link:
+/// what is written to the copy must not reach the original.
 ///
 /// # Errors
 /// When it cannot be read or written.
@@ -194,7 +167,7 @@ pub fn copy_into(mut from: &File, mut to: &File) -> io::Result<Copied> {
     Ok(Copied::Bytes)
 }
 
-/// Lets `to`, which is empty, share the blocks of `from`. Whether the file system can.
+/// Lets `to`, which is empty, share the blocks of `from`. Returns `false` if the file system cannot do that.
 pub fn reflink(from: &File, to: &File) -> bool {
     #[cfg(target_os = "linux")]
     return rustix::fs::ioctl_ficlone(to, from).is_ok();

@@ -1,6 +1,7 @@
-//! File name patterns of ports and outputs: `*` stands for any run of characters, all else for itself.
+//! File name patterns of ports and outputs: `*` matches any run of characters, and every other character matches
+//! itself.
 
-/// Whether `name` fits `pattern`.
+/// Returns `true` if `name` fits `pattern`.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(head) else { return false };
@@ -11,7 +12,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     (0..=name.len()).filter(|i| name.is_char_boundary(*i)).any(|i| matches(rest, &name[i..]))
 }
 
-/// Whether there can be a name that matches both patterns.
+/// Returns `true` if there can be a name that matches both patterns.
 pub fn meet(a: &str, b: &str) -> bool {
     let only_stars = |pattern: &str| pattern.bytes().all(|byte| byte == b'*');
     let (Some(first), Some(second)) = (a.chars().next(), b.chars().next()) else {

@@ -1,6 +1,7 @@
-//! [`launch`]: starts a program as `posix_spawn` does, without a copy of this process's memory map (`fork` makes one, which
-//! costs more than many a program), and so that the program ends with the thread that started it, which `posix_spawn` cannot
-//! ask for. Knows no pipeline.
+//! [`launch`]: starts a program without a copy of this process (`fork` copies its memory map, which costs more than
+//! many a program). The program is killed when the thread that started it ends. `posix_spawn`, and with it
+//! `std::process::Command`, cannot ask for that without a copy: see
+//! `docs/adr/0007-programs-are-started-without-fork.md`.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -12,14 +13,18 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, waitid, waitpid};
+
 use super::leftovers;
 
-/// What to start.
+/// A program to start.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// The program and its arguments; not empty. A name without a `/` is looked for in the `PATH` that the program gets.
+    /// The program and its arguments; not empty. A name without a `/` is looked for in the `PATH` that the program
+    /// gets.
     pub arguments: &'a [String],
-    /// All of its environment.
+    /// Its whole environment.
     pub environment: &'a BTreeMap<String, OsString>,
     /// Its working folder.
     pub folder: &'a Path,
@@ -29,19 +34,19 @@ pub struct Launch<'a> {
     pub output: BorrowedFd<'a>,
 }
 
-/// A program that was started, and leads a process group of its own. Dropped before it was waited for, it is killed.
+/// A running program, which leads its own process group. It is killed if it is dropped before it was waited for.
 #[derive(Debug)]
 pub struct Launched {
-    process: libc::pid_t,
-    /// Becomes readable when it ends; not there where the system has no such thing.
+    process: Pid,
+    /// Becomes readable when it ends. `None` if the system has no such descriptor.
     ends: Option<OwnedFd>,
     waited: bool,
 }
 
-/// Starts it.
+/// Starts a program.
 ///
 /// # Errors
-/// When there is no such program, or it cannot be started.
+/// Fails if there is no such program, or it cannot be started.
 pub fn launch(launch: &Launch) -> io::Result<Launched> {
     let name = &launch.arguments[0];
     let path = match name.contains('/') {
@@ -62,16 +67,16 @@ pub fn launch(launch: &Launch) -> io::Result<Launched> {
     };
     let starting = leftovers::starting();
     let process = match prepared.start(launch.output) {
-        // A script that does not say by what it is read is read by the shell, as everywhere.
+        // A script without `#!` is read by the shell, as everywhere.
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => prepared.by_shell().start(launch.output)?,
         started => started?,
     };
-    leftovers::own(process, Some(launch.room));
+    leftovers::own(process.as_raw_pid(), Some(launch.room));
     drop(starting);
     Ok(Launched { process, ends: ends(process), waited: false })
 }
 
-/// Where `name` is in `path`: the first that may be executed.
+/// Returns the first executable file called `name` in the folders of `path`.
 fn search(name: &str, path: &OsStr, folder: &Path) -> io::Result<PathBuf> {
     let mut error = io::ErrorKind::NotFound.into();
     for place in path.as_bytes().split(|byte| *byte == b':') {
@@ -86,7 +91,7 @@ fn search(name: &str, path: &OsStr, folder: &Path) -> io::Result<PathBuf> {
     Err(error)
 }
 
-/// All that the new process needs, made before it is there: it must not ask for memory.
+/// Everything that the new process needs, made in advance: the new process must not allocate memory.
 struct Prepared {
     path: CString,
     arguments: Vec<CString>,
@@ -96,14 +101,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// The same, read by a shell.
+    /// The same program as a script for the shell.
     fn by_shell(mut self) -> Self {
         self.arguments[0] = std::mem::replace(&mut self.path, c"/bin/sh".to_owned());
         self.arguments.insert(0, c"sh".to_owned());
         self
     }
 
-    fn start(&self, output: BorrowedFd) -> io::Result<libc::pid_t> {
+    fn start(&self, output: BorrowedFd) -> io::Result<Pid> {
         let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
             strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
         };
@@ -122,7 +127,7 @@ impl Prepared {
     }
 }
 
-/// What the new process is to do, and where it says what it could not.
+/// The work of the new process before `exec`, and the place for its error.
 struct Orders {
     path: *const libc::c_char,
     arguments: *const *const libc::c_char,
@@ -135,12 +140,12 @@ struct Orders {
 }
 
 impl Orders {
-    /// Becomes the program. Returns what went wrong.
+    /// Becomes the program. Returns only if that fails, with the error's number.
     ///
     /// # Safety
     /// Only in a process that was made for it. All pointers are those of [`Prepared::start`].
     unsafe fn obey(&self) -> libc::c_int {
-        // SAFETY: system calls alone; whatever they read was made before this process.
+        // SAFETY: only system calls, and all that they read was made before this process.
         unsafe {
             let error = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
             #[cfg(target_os = "linux")]
@@ -151,7 +156,7 @@ impl Orders {
                     libc::_exit(1);
                 }
             }
-            // What we do with signals is not for the program. What our own starter had us ignore, it ignores too; SIGPIPE is
+            // The program does not inherit our signal handlers. It ignores what we were started to ignore; SIGPIPE is
             // ignored by every Rust program.
             for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
                 let mut action: libc::sigaction = std::mem::zeroed();
@@ -178,16 +183,16 @@ impl Orders {
     }
 }
 
-/// A process that shares this one's memory until it is the program; meanwhile the thread that starts it stands still.
+/// Linux: the new process shares the memory of this one until `exec`; the thread that starts it waits until then.
 #[cfg(target_os = "linux")]
 mod system {
     use super::*;
 
-    /// Of the stack of the new process until then.
+    /// The size of the stack that the new process has until then.
     const STACK: usize = 64 * 1024;
 
     extern "C" fn begin(orders: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: what `start` passed, which waits until this process is another program or has ended. It alone uses it.
+        // SAFETY: `start` passed the pointer, and waits until `exec` or the end of this process. Nothing else uses it.
         unsafe {
             let orders = orders.cast::<Orders>();
             let error = (*orders).obey();
@@ -196,7 +201,7 @@ mod system {
         }
     }
 
-    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+    pub fn start(orders: &mut Orders) -> io::Result<Pid> {
         let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
         // SAFETY: the set is plain data; signals are kept away while a handler would run on the other process's behalf.
         let before = unsafe {
@@ -206,8 +211,8 @@ mod system {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
             before
         };
-        // SAFETY: the stack grows down from the end of memory that lives until the call returns, which CLONE_VFORK holds back
-        // until the new process needs neither it nor `orders` any more.
+        // SAFETY: the stack grows down from the end of memory that lives until the call returns, which CLONE_VFORK
+        // holds back until the new process needs neither it nor `orders` any more.
         let process = unsafe {
             let top = stack.as_mut_ptr().add(stack.capacity());
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -216,26 +221,26 @@ mod system {
         let failed = io::Error::last_os_error();
         // SAFETY: the set is what the call above gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
-        match (process, orders.error) {
-            (-1, _) => Err(failed),
-            (process, 0) => Ok(process),
-            (process, error) => {
-                wait(process)?;
-                Err(io::Error::from_raw_os_error(error))
-            }
+        let Some(process) = Pid::from_raw(process).filter(|process| process.as_raw_pid() > 0) else {
+            return Err(failed);
+        };
+        if orders.error != 0 {
+            wait(process)?;
+            return Err(io::Error::from_raw_os_error(orders.error));
         }
+        Ok(process)
     }
 }
 
-/// Where there is no such thing: a copy of this process, which tells through a pipe what it could not do.
+/// Other systems: a copy of this process, which sends its error through a pipe.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use super::*;
     use std::io::{Read, Write};
 
-    pub fn start(orders: &mut Orders) -> io::Result<libc::pid_t> {
+    pub fn start(orders: &mut Orders) -> io::Result<Pid> {
         let (mut reader, mut writer) = io::pipe()?;
-        // SAFETY: the new process makes system calls alone.
+        // SAFETY: the new process only makes system calls.
         let process = unsafe { libc::fork() };
         match process {
             -1 => return Err(io::Error::last_os_error()),
@@ -247,6 +252,7 @@ mod system {
             },
             _ => drop(writer),
         }
+        let process = Pid::from_raw(process).expect("the number of a new process");
         let mut error = [0; size_of::<libc::c_int>()];
         if reader.read_exact(&mut error).is_ok() {
             wait(process)?;
@@ -256,28 +262,23 @@ mod system {
     }
 }
 
-fn wait(process: libc::pid_t) -> io::Result<ExitStatus> {
-    let mut status = 0;
+fn wait(process: Pid) -> io::Result<ExitStatus> {
     loop {
-        // SAFETY: the status is ours; the process is our child, and not waited for yet.
-        if unsafe { libc::waitpid(process, &raw mut status, 0) } == process {
-            return Ok(ExitStatus::from_raw(status));
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        match waitpid(Some(process), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
-fn ends(process: libc::pid_t) -> Option<OwnedFd> {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
-    pidfd_open(Pid::from_raw(process)?, PidfdFlags::empty()).ok()
+fn ends(process: Pid) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ends(_: libc::pid_t) -> Option<OwnedFd> {
+fn ends(_: Pid) -> Option<OwnedFd> {
     None
 }
 
@@ -287,21 +288,16 @@ impl Launched {
         self.ends.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it has ended; it stays to be waited for.
+    /// Returns `true` if it has ended. It can still be waited for.
     pub fn has_ended(&self) -> bool {
-        // SAFETY: `info` is plain data that the call fills in; the process is our child.
-        unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            let answer = libc::waitid(libc::P_PID, self.process as libc::id_t, &raw mut info, flags);
-            answer != 0 || info.si_pid() != 0
-        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.process), options), Ok(None))
     }
 
-    /// Sends a signal to it and to all that it started and that stayed in its group. A group that has gone is no matter.
-    pub fn signal(&self, signal: libc::c_int) {
-        // SAFETY: a system call without memory of ours. It is not waited for yet, so the group cannot be another's.
-        unsafe { libc::killpg(self.process, signal) };
+    /// Sends a signal to it and to everything that it started and that stayed in its process group. It was not waited
+    /// for yet, so the group cannot be another's. Does nothing if the group is gone.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(self.process, signal);
     }
 
     /// Waits for its end.
@@ -311,7 +307,7 @@ impl Launched {
     pub fn wait(mut self) -> io::Result<ExitStatus> {
         self.waited = true;
         let status = wait(self.process);
-        leftovers::disown(self.process);
+        leftovers::disown(self.process.as_raw_pid());
         status
     }
 }
@@ -319,9 +315,9 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         if !self.waited {
-            self.signal(libc::SIGKILL);
+            self.signal(Signal::KILL);
             let _ = wait(self.process);
-            leftovers::disown(self.process);
+            leftovers::disown(self.process.as_raw_pid());
         }
     }
 }

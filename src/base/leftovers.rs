@@ -1,12 +1,14 @@
-//! What programs leave running when they end: found and ended, also where it is in a session of its own.
+//! Finds and ends the processes that a program leaves running when it ends, also those in other sessions.
 //!
-//! This process is the subreaper of everything below it: a process whose parent ends becomes a child of this one, as a child
-//! of its first thread. So whatever an ended program left is among the children of that thread, or below one of them; and
-//! where that thread has no children but those that were started on purpose, nothing was left. That is one read of a file.
+//! This process is the subreaper of everything below it: a process whose parent ends becomes a child of this one, as a
+//! child of its first thread. So whatever an ended program left is among the children of that thread, or below one of
+//! them; and where that thread has no children but those that were started on purpose, nothing was left. That is one
+//! read of a file.
 //!
 //! If other programs still run, a child may also be one of theirs. It is theirs if its environment or its working
-//! directory names their room, the directory that only this program uses. A child that hides both is ended only when no other
-//! program runs; until then it is unclear whether everything is gone, and the caller has to act on that.
+//! directory names their room, the directory that only this program uses. A child that hides both is ended only when no
+//! other program runs; until then it is unclear whether everything is gone, and the caller has to act on that.
+#![allow(clippy::disallowed_methods, reason = "files of `/proc` may be gone, which is no error")]
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,6 +17,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// How long an ended process may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,19 +45,21 @@ pub fn starting() -> RwLockReadGuard<'static, ()> {
     STARTING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process was started on purpose: somebody waits for it. `room`: a directory that is for this program only.
+/// Records a process that was started on purpose, so that somebody waits for it. `room` is a directory that only this
+/// program uses.
 pub fn own(process: i32, room: Option<&Path>) {
     known().get_or_insert_default().insert(process, room.map(Path::to_owned));
 }
 
-/// It was waited for.
+/// Forgets a process that was waited for.
 pub fn disown(process: i32) {
     if let Some(known) = known().as_mut() {
         known.remove(&process);
     }
 }
 
-/// Ends everything that the program of `room` left running; it was waited for. Whether certainly nothing is left.
+/// Ends everything that the program of `room` left running. Call it after the program was waited for. Returns `false`
+/// if some of its processes may still run.
 pub fn end(room: &Path) -> bool {
     let late = Instant::now() + PATIENCE;
     let mut stays: Vec<i32> = Vec::new();
@@ -82,7 +88,7 @@ pub fn end(room: &Path) -> bool {
                 }
             }
         }
-        // What they leave in turn becomes a child of this process when they have gone.
+        // Their own children become children of this process when they end.
         if killed.is_empty() && !reaped {
             return stays.is_empty();
         }
@@ -103,7 +109,7 @@ pub fn end(room: &Path) -> bool {
     }
 }
 
-/// Takes note of those that ended by themselves, so that they do not fill the system's table of processes.
+/// Waits for those that have ended by themselves, so that they do not fill the system's table of processes.
 pub fn reap() {
     let _nobody_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     for child in unknown().unwrap_or_default() {
@@ -111,7 +117,7 @@ pub fn reap() {
     }
 }
 
-/// Whose a process is.
+/// The program that a process belongs to.
 enum Owner {
     /// The ended program's.
     Own,
@@ -128,7 +134,7 @@ fn owner(process: i32, room: &Path, others: &[PathBuf]) -> Owner {
         environment.windows(room.len().max(1)).any(|part| part == room)
     };
     let directory = std::fs::read_link(place.join("cwd")).unwrap_or_default();
-    // The system tells directories without links.
+    // The system names directories without links.
     let real = |room: &Path| room.canonicalize().unwrap_or_else(|_| room.to_owned());
     let is = |room: &Path| named(room) || directory.starts_with(real(room));
     match is(room) {
@@ -149,7 +155,7 @@ fn unknown() -> Option<Vec<i32>> {
     Some(children)
 }
 
-/// The children of the first thread, or of the process where the system does not tell them by thread.
+/// The children of the first thread, or of the process if the system does not list them by thread.
 #[cfg(target_os = "linux")]
 fn children() -> Option<Vec<i32>> {
     static LIST: OnceLock<Option<File>> = OnceLock::new();
@@ -179,7 +185,7 @@ fn by_parent(own: u32) -> Option<Vec<i32>> {
     for item in std::fs::read_dir("/proc").ok()?.flatten() {
         let Some(process) = item.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Ok(stat) = std::fs::read_to_string(item.path().join("stat")) else { continue };
-        // Its name, which may have any characters, stands in parentheses.
+        // Its name, which may have any characters, is in parentheses.
         let parent = stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(1)?.parse::<u32>().ok());
         if parent == Some(own) {
             found.push(process);
@@ -188,11 +194,11 @@ fn by_parent(own: u32) -> Option<Vec<i32>> {
     Some(found)
 }
 
-/// Whether a child has ended; if so, its number is free now.
+/// Returns `true` if a child has ended. Its number is free then.
 fn ended(child: i32) -> bool {
-    let mut status = 0;
-    // SAFETY: the status is ours; the number is that of a child of this process, which nobody else waits for.
-    unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) != 0 }
+    // An error means that it is no child of this process any more.
+    let Some(child) = Pid::from_raw(child) else { return true };
+    !matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None))
 }
 
 /// As [`ended`]. The list of children is complete only if none of them is waited for while it is read.
@@ -201,8 +207,7 @@ fn ended_meanwhile(child: i32) -> bool {
     ended(child)
 }
 
-/// Whether it could be told to end. It is a child that was not waited for, so its number cannot be another's.
+/// Kills a child. Returns `false` if that is not allowed. It was not waited for, so its number cannot be another's.
 fn kill(child: i32) -> bool {
-    // SAFETY: a system call without memory of ours.
-    unsafe { libc::kill(child, libc::SIGKILL) == 0 }
+    Pid::from_raw(child).is_some_and(|child| kill_process(child, Signal::KILL).is_ok())
 }

@@ -1,17 +1,18 @@
-//! What lies at a path of the user's: a file, a folder, nothing, or something that cannot be read as either. Nothing here
-//! waits, whatever lies there: a pipe without a writer, a device without an end.
+//! What lies at a path of the user's: a file, a folder, nothing, or something that cannot be read as either. Nothing
+//! here waits, whatever lies there: a pipe without a writer, a device without an end.
 //!
-//! "Missing" is only what the system does not list. A link that leads nowhere is listed and cannot be read: that is an error,
-//! also where a file is optional. Otherwise a file whose content was not fetched would count as one that does not exist.
+//! "Missing" is only what the system does not list. A link that leads nowhere is listed and cannot be read: that is an
+//! error, also where a file is optional. Otherwise a file whose content was not fetched would count as one that does
+//! not exist.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::fs::{FsError, on};
+use super::fs_error::{FsError, on};
 
-/// What lies at a path, links followed.
+/// The file or folder at a path, links followed.
 #[derive(Clone, Debug)]
 pub enum There {
     /// A regular file.
@@ -25,7 +26,7 @@ pub enum There {
 #[error("{what}")]
 pub(super) struct Unreadable {
     what: String,
-    /// What to do about it.
+    /// Advice.
     pub(super) help: Option<&'static str>,
 }
 
@@ -38,7 +39,7 @@ impl Unreadable {
     }
 }
 
-/// What lies at `path`; `None` where nothing does.
+/// Looks at `path`. Returns `None` if the system lists nothing there.
 ///
 /// # Errors
 /// A link that leads nowhere or in a circle, a pipe, a device, a socket; a folder on the way that may not be entered.
@@ -74,7 +75,7 @@ pub fn is_folder(path: &Path) -> Result<bool, FsError> {
     Ok(matches!(look(path)?, Some(There::Folder(_))))
 }
 
-/// What lies at `path`, which must be there.
+/// Looks at `path`, where something must exist.
 ///
 /// # Errors
 /// As [`look`]; also where nothing lies there.
@@ -82,7 +83,7 @@ pub fn required(path: &Path) -> Result<There, FsError> {
     look(path)?.ok_or_else(|| on("read", path)(io::Error::from_raw_os_error(libc::ENOENT)))
 }
 
-/// Opens a regular file for reading, with what the system says of it.
+/// Opens a regular file for reading. Returns its metadata too.
 ///
 /// # Errors
 /// When nothing lies there, or it cannot be read as a file.
@@ -93,8 +94,8 @@ pub fn open_file(path: &Path) -> Result<(File, Metadata), FsError> {
     }
 }
 
-/// Opens a file that `dpt` wrote; `None` if there is none, or only a link that leads nowhere. Unlike [`open_file`] it does not
-/// look for such a link, which takes a system call for each folder on the way.
+/// Opens a file that `dpt` wrote; `None` if there is none, or only a link that leads nowhere. Unlike [`open_file`] it
+/// does not look for such a link, which takes a system call for each folder on the way.
 ///
 /// # Errors
 /// Fails if it cannot be read as a file.
@@ -108,7 +109,7 @@ pub fn open_if_there(path: &Path) -> Result<Option<(File, Metadata)>, FsError> {
     }
 }
 
-/// Opens a regular file or a folder for reading, with what the system says of it.
+/// Opens a regular file or a folder for reading. Returns its metadata too.
 ///
 /// # Errors
 /// As [`open_file`].
@@ -131,8 +132,8 @@ fn plain(path: &Path, opened: io::Result<File>) -> Result<(File, Metadata), FsEr
     }
 }
 
-/// Returns whether `path` is the lock that Emacs keeps beside a file with unsaved changes: a link called `.#NAME` that leads
-/// nowhere. It is no part of a folder's content.
+/// Returns whether `path` is the lock that Emacs keeps beside a file with unsaved changes: a link called `.#NAME` that
+/// leads nowhere. It is no part of a folder's content.
 pub fn is_editor_lock(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".#"))
         && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
@@ -158,15 +159,15 @@ fn name_of(kind: FileType) -> &'static str {
     }
 }
 
-/// The error of `path` where a part of it is no folder.
+/// Returns the error for `path` if one of its parts is no folder.
 fn no_folder(path: &Path) -> Option<io::Error> {
     let part = path.ancestors().skip(1).find(|part| std::fs::metadata(part).is_ok_and(|meta| !meta.is_dir()))?;
     let kind = std::fs::metadata(part).ok()?.file_type();
     Some(Unreadable::error(format!("`{}` is {}, not a folder", part.display(), name_of(kind)), None))
 }
 
-/// The system's error of `path`, in more words where links are its cause. It has the kind `NotFound` only if the system lists
-/// nothing at `path`.
+/// The system's error of `path`, in more words where links are its cause. It has the kind `NotFound` only if the system
+/// lists nothing at `path`.
 fn explained(path: &Path, error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(libc::ENOENT) => dangling(path).unwrap_or(error),

@@ -1,5 +1,7 @@
-//! What this machine is, as far as it shapes floating-point results unasked: libraries choose their kernels by the kind of
-//! CPU, and other kernels sum in another order. Two machines of one [`cpu_kind`] give the same bits; of two kinds, perhaps not.
+//! What this machine is, as far as it shapes floating-point results unasked: libraries choose their kernels by the kind
+//! of CPU, and other kernels sum in another order. Two machines of one [`cpu_kind`] give the same bits; of two kinds,
+//! perhaps not.
+#![allow(clippy::disallowed_methods, reason = "files of `/proc` and `/sys` may be missing, which is no error")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,12 +17,12 @@ const CHOOSERS: &[&str] = &[
     "ONEDNN_MAX_CPU_ISA",
 ];
 
-/// The kind of this CPU: maker, family and model (which libraries look at to choose kernels), the widest vectors that it
-/// has, and what the environment chooses instead: `AuthenticAMD-25-17 avx512`. Model names and speeds do not matter, and
-/// are not in it.
+/// The kind of this CPU: maker, family and model (which libraries look at to choose kernels), the widest vectors that
+/// it has, and what the environment chooses instead: `AuthenticAMD-25-17 avx512`. Model names and speeds do not matter,
+/// and are not in it.
 pub fn cpu_kind() -> String {
     let chosen = CHOOSERS.iter().filter_map(|name| {
-        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+        let value = crate::base::env::var(name).ok().filter(|value| !value.is_empty())?;
         Some(format!(" {name}={value}"))
     });
     std::iter::once(kind()).chain(chosen).collect()

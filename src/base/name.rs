@@ -1,15 +1,15 @@
 //! Names that a person writes in a pipeline: short, printable, and safe as part of a path.
 
-/// Whether `name` may name a stage, an axis, a source or a role: ASCII letters, digits, `_` and `-`, beginning with a
-/// letter, at most 64 bytes.
+/// Returns `true` if `name` may name a stage, an axis, a source or a role: ASCII letters, digits, `_` and `-`,
+/// beginning with a letter, at most 64 bytes.
 pub fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// Whether `path` is a plain relative file name with `/` between its parts: no `..`, no empty or absolute part, no
-/// backslash, no control character. Names of artifacts and members of archives must be of this kind.
+/// Returns `true` if `path` is a plain relative file name with `/` between its parts: no `..`, no empty or absolute
+/// part, no backslash, no control character. Names of artifacts and members of archives must be of this kind.
 pub fn is_relative_file(path: &str) -> bool {
     !path.is_empty()
         && path.len() <= 255

@@ -8,11 +8,11 @@ use super::value::Value;
 pub struct Param {
     /// snake_case.
     pub name: &'static str,
-    /// What values it takes.
+    /// The values that it takes.
     pub ty: Type,
     /// What holds for a node whose pipeline does not set it.
     pub default: ParamDefault,
-    /// Whether it can change the result. `false`: not in the key (checkpoint cadence, log interval).
+    /// `true` if it can change the result. `false`: not in the key (checkpoint cadence, log interval).
     pub in_key: bool,
     /// The stage version since which it exists. When it is newer than 1 and at its default, it is left out of the
     /// recipe, so that entries made before it existed stay valid.
@@ -131,15 +131,16 @@ pub enum Type {
     /// A table (its keys are checked by the stage's `check`).
     Table,
     /// A program with its arguments, a list of texts; or one text for a shell. The stage has references of its own
-    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's text. Of its
-    /// references the words are given: a whole one (`params`), or with a `.` what several begin with (`in.`).
+    /// (`{in.data}`), which stay as they are; axes and parameters are filled into a list, and never into a shell's
+    /// text. Of its references the words are given: a whole one (`params`), or with a `.` what several begin with
+    /// (`in.`).
     Argv(&'static [&'static str]),
     /// The name of a `[source.NAME]` table. Resolved to `Value::Table { name, url, files, … }`, see `pipeline::spec`.
     Source,
 }
 
 impl Type {
-    /// Whether `value` is a value of this type, within its bounds.
+    /// Returns `true` if `value` is a value of this type, within its bounds.
     pub fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Type::Bool, Value::Bool(_))

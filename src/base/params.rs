@@ -1,5 +1,5 @@
-//! [`Params`]: resolved parameters by name. Every node of a graph has some, so they are small: a sorted list, where a tree
-//! would take two thirds of a kilobyte for the first.
+//! [`Params`]: resolved parameters by name. Every node of a graph has some, so they are small: a sorted list, where a
+//! tree would take two thirds of a kilobyte for the first.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -23,7 +23,7 @@ impl Params {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -42,7 +42,7 @@ impl Params {
         self.at(name).ok().map(|at| &mut self.0[at].1)
     }
 
-    /// Whether `name` has a value.
+    /// Returns `true` if `name` has a value.
     pub fn contains_key(&self, name: &str) -> bool {
         self.at(name).is_ok()
     }

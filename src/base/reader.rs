@@ -1,6 +1,6 @@
-//! [`Reader`]: an open file that is read at places, by several threads where that is quicker. Files are read, not mapped: a
-//! mapped file that somebody cuts, or a disk that fails, would end the whole process by a signal (SIGBUS). A read gives an
-//! error instead.
+//! [`Reader`]: an open file that is read at places, by several threads where that is quicker. Files are read, not
+//! mapped: a mapped file that somebody cuts, or a disk that fails, would end the whole process by a signal (SIGBUS). A
+//! read gives an error instead.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use super::watch::Watch;
 
 /// How much goes by at once: two pieces fit in the processor's cache.
 pub const PIECE: usize = 4 << 20;
-/// What one thread reads of a piece.
+/// The part of a piece that one thread reads.
 const PART: usize = 512 << 10;
 
 /// An open regular file.
@@ -83,7 +83,8 @@ impl Reader {
         })
     }
 
-    /// Gives `take` all bytes, from the first to the last, in pieces; the next piece is read meanwhile. `watch` hears of each.
+    /// Gives `take` all bytes, from the first to the last, in pieces; the next piece is read meanwhile. `watch` hears
+    /// of each.
     ///
     /// # Errors
     /// When they cannot be read; when the file has become shorter or longer; what `watch` says.
@@ -109,7 +110,7 @@ impl Reader {
         self.same_length()
     }
 
-    /// The same by this thread alone.
+    /// The same on the calling thread only.
     ///
     /// # Errors
     /// As [`Reader::pieces`].

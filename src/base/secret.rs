@@ -1,4 +1,4 @@
-//! What looks like a secret in a name or an address, so that it is refused, or not shown.
+//! Recognises names and addresses that look like secrets, so that they are refused or not shown.
 
 use std::borrow::Cow;
 
@@ -20,13 +20,13 @@ const WORDS: &[&str] = &[
     "SIGNATURE",
 ];
 
-/// Whether what has this name is likely to be secret: `HF_TOKEN`, `X-Amz-Signature`, `api_key`.
+/// Returns `true` if a value with this name is likely to be secret: `HF_TOKEN`, `X-Amz-Signature`, `api_key`.
 pub fn is_secret_name(name: &str) -> bool {
     name.split(['_', '-', '.']).any(|part| WORDS.contains(&part.to_uppercase().as_str()))
 }
 
-/// `text` with what addresses in it hold of secrets (`https://user:password@host`, `?token=…`, `Bearer …`) replaced by as
-/// many `*`.
+/// `text` with what addresses in it hold of secrets (`https://user:password@host`, `?token=…`, `Bearer …`) replaced by
+/// as many `*`.
 pub fn masked(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains("Bearer ") {
         return Cow::Borrowed(text);
@@ -60,7 +60,7 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.char_indices().map(|(i, c)| if hidden[i] { '*' } else { c }).collect())
 }
 
-/// What begins at `from`, to the next blank, quote or bracket.
+/// The text from `from` to the next blank, quote or bracket.
 fn word(text: &str, from: usize) -> &str {
     let rest = &text[from..];
     let end = rest.find(|c: char| c.is_whitespace() || c.is_control() || "\"'`<>()[]{}|\\".contains(c));

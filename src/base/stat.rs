@@ -1,4 +1,4 @@
-//! [`Signature`]: what the file system says of a file, by which its content is trusted to be what it was.
+//! [`Signature`]: the metadata of a file by which its content is trusted to be unchanged.
 //!
 //! Trusted is a file whose signature equals the one taken when its bytes were hashed, *and* which was not written so
 //! shortly before that a later write could carry the same time (git calls such files racy). File times advance in ticks
@@ -6,18 +6,18 @@
 
 use std::ffi::CStr;
 use std::fs::{File, FileTimes, Metadata};
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Stat, statat};
 
 use crate::base::fs::{FsError, on};
 
 /// More than the longest step of a file system's clock on systems in use (10 ms on Linux with HZ=100).
 pub const TICK_NS: i64 = 20_000_000;
 
-/// After this long the system has brought to the disk what was written: Linux begins after 30 s, or 10 minutes on a laptop
-/// that saves power.
+/// After this long the system has brought to the disk what was written: Linux begins after 30 s, or 10 minutes on a
+/// laptop that saves power.
 const SETTLED_NS: i64 = 15 * 60 * 1_000_000_000;
 
 /// Size, times and inode of a file.
@@ -34,7 +34,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// From what the system said.
+    /// From metadata.
     #[cfg(unix)]
     pub fn of(meta: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
@@ -47,21 +47,22 @@ impl Signature {
         }
     }
 
-    /// From what the system said, in its own words.
-    pub fn of_stat(stat: &libc::stat) -> Self {
+    /// From the metadata of [`stat_below`].
+    #[allow(clippy::unnecessary_cast, reason = "the types of the fields differ between systems")]
+    pub fn of_stat(stat: &Stat) -> Self {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {
             size: stat.st_size as u64,
-            mtime: ns(stat.st_mtime, stat.st_mtime_nsec),
-            ctime: ns(stat.st_ctime, stat.st_ctime_nsec),
-            inode: stat.st_ino,
+            mtime: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            inode: stat.st_ino as u64,
         }
     }
 
     /// Of the file at `path`, links followed; `None` when there is no regular file.
     ///
     /// # Errors
-    /// When the system will not say.
+    /// Fails if the metadata cannot be read.
     pub fn at(path: &Path) -> Result<Option<Self>, FsError> {
         match std::fs::metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
@@ -71,25 +72,22 @@ impl Signature {
         }
     }
 
-    /// Whether a file with this signature, hashed at `hashed_at`, could have been written since without showing it.
+    /// Returns `true` if a file with this signature, hashed at `hashed_at`, could have been written since without
+    /// showing it.
     pub fn racy(&self, hashed_at: i64) -> bool {
         self.mtime.max(self.ctime).saturating_add(TICK_NS) >= hashed_at
     }
 
-    /// Whether a file with this signature, read at `hashed_at`, had long been on the disk: then a power cut later on cannot
-    /// have left other bytes behind the same signature.
+    /// Returns `true` if a file with this signature, read at `hashed_at`, had long been on the disk: then a power cut
+    /// later on cannot have left other bytes behind the same signature.
     pub fn settled(&self, hashed_at: i64) -> bool {
         self.mtime.max(self.ctime).saturating_add(SETTLED_NS) < hashed_at
     }
 }
 
-/// What the system says of `name` below an open folder; links are followed. `None` when it says nothing, for whatever reason.
-pub fn stat_below(folder: &File, name: &CStr) -> Option<libc::stat> {
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the folder is open, the name ends with a zero, and there is room for the answer.
-    let answer = unsafe { libc::fstatat(folder.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), 0) };
-    // SAFETY: the system filled it in.
-    (answer == 0).then(|| unsafe { stat.assume_init() })
+/// Returns the metadata of `name` in an open folder; links are followed. `None` if there is none, for whatever reason.
+pub fn stat_below(folder: &File, name: &CStr) -> Option<Stat> {
+    statat(folder, name, AtFlags::empty()).ok()
 }
 
 /// Nanoseconds since 1970, by this machine's clock.
@@ -97,8 +95,9 @@ pub fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64)
 }
 
-/// A name for the time since the machine was started; empty where the system has none. Another one than before: there may
-/// have been a power cut.
+/// A name for the time since the machine was started; empty where the system has none. Another one than before: there
+/// may have been a power cut.
+#[allow(clippy::disallowed_methods, reason = "a file of `/proc` may be missing, which is no error")]
 pub fn boot() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }

@@ -7,7 +7,7 @@ use rand_mt::Mt;
 pub struct TorchRng(Mt);
 
 impl TorchRng {
-    /// `torch.manual_seed(seed)`. Torch starts its engine from the lower 32 bits alone, and so does this.
+    /// `torch.manual_seed(seed)`. Torch seeds its engine with the lower 32 bits only, and so does this.
     pub fn new(seed: u64) -> Self {
         Self(Mt::new(seed as u32))
     }

@@ -1,7 +1,8 @@
-//! Walks and removes directories, however deep they are: without recursion and with one open descriptor, so that neither
-//! the stack nor the limit of open files nor the length of a path sets a bound. Links are never followed.
+//! Walks and removes directories, however deep they are: without recursion and with one open descriptor, so that
+//! neither the stack nor the limit of open files nor the length of a path sets a bound. Links are never followed.
 //!
-//! The way down is `openat`, the way up is `..`. A directory that was moved meanwhile is recognised by device and inode.
+//! The way down is `openat`, the way up is `..`. A directory that was moved meanwhile is recognised by device and
+//! inode.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -13,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat,
 use rustix::io::Errno;
 
 use super::diag::{Class, Diag};
-use super::fs::on;
+use super::fs_error::on;
 
 /// How many directories may lie in each other where a person or a program chose the names.
 pub const DEEPEST: usize = 64;
@@ -29,12 +30,12 @@ pub struct Entry<'a> {
     pub name: &'a CStr,
     /// Its path below the directory where the walk began.
     pub path: &'a Path,
-    /// What it is; a link is a link.
+    /// Its type. Links are not followed.
     pub kind: FileType,
 }
 
 impl Entry<'_> {
-    /// What the system says of it.
+    /// Returns its metadata.
     ///
     /// # Errors
     /// When it is gone.
@@ -59,8 +60,8 @@ pub fn open_at(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(dir, name, OPEN, Mode::empty())?)
 }
 
-/// Opens a directory below another with one system call. Returns `None` if it cannot be opened, if a link lies on the way, or if
-/// the system has no such call: [`open_at`] for each part then does the same, or says what is wrong.
+/// Opens a directory below another with one system call. Returns `None` if it cannot be opened, if a link lies on the
+/// way, or if the system has no such call: [`open_at`] for each part then does the same, or says what is wrong.
 pub fn open_below(dir: impl AsFd, path: &Path) -> Option<OwnedFd> {
     #[cfg(target_os = "linux")]
     {
@@ -74,8 +75,8 @@ pub fn open_below(dir: impl AsFd, path: &Path) -> Option<OwnedFd> {
     }
 }
 
-/// Calls `visit` for everything below the directory `top`, a directory before its content. `shown` is the name of `top` in
-/// messages.
+/// Calls `visit` for everything below the directory `top`, a directory before its content. `shown` is the name of `top`
+/// in messages.
 ///
 /// # Errors
 /// What `visit` returns; a directory that cannot be read, or that lies deeper than `deepest` levels.
@@ -147,7 +148,8 @@ pub fn shortened(path: &Path) -> String {
     format!("{begin}…{end}")
 }
 
-/// Removes a file, a link, or a directory with everything in it. Where a program took away the right to, it is given back.
+/// Removes a file, a link, or a directory with everything in it. Where a program took away the right to, it is given
+/// back.
 ///
 /// # Errors
 /// When there is nothing at `path`, or something cannot be removed.
@@ -233,7 +235,7 @@ impl Cursor {
         Ok(self.here.fd()?)
     }
 
-    /// What is here.
+    /// Returns the entries of the current directory.
     fn entries(&mut self) -> io::Result<Vec<(CString, FileType)>> {
         let mut entries = Vec::new();
         while let Some(entry) = self.here.read() {

@@ -1,5 +1,5 @@
-//! [`Watch`]: who follows long reading and writing by `dpt` itself. Between pieces and between files the work asks whether it is
-//! to go on, and says how much is done. Knows no terminal and no signal.
+//! [`Watch`]: who follows long reading and writing by `dpt` itself. Between pieces and between files the work asks
+//! whether it is to go on, and says how much is done. Knows no terminal and no signal.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub trait Watch {
     fn check(&self) -> Result<(), Diag>;
 }
 
-/// What is done, and how much there is of it where that is known.
+/// The work, and its amount if that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// In a word or two: `hashing sources`.
@@ -53,9 +53,9 @@ pub struct Amount {
     pub bytes: u64,
 }
 
-/// After this long a work is told for the first time: what is over soon needs no line.
+/// Work is first reported after this long: short work needs no line.
 const FIRST: Duration = Duration::from_secs(1);
-/// Between two times that it is told.
+/// The time between two reports.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// A [`Watch`] that counts, and passes on the counts now and then.

@@ -1,8 +1,8 @@
-//! Many files and folders brought to the disk at once. One after the other they take as long as the disk takes for each, which
-//! is mostly waiting; asked for together they share the disk's work, on journalling file systems even one commit.
+//! Syncs many files and folders at once. One after the other, each takes as long as the disk does, which is mostly
+//! waiting. Together they share the disk's work; a journalling file system may need only one commit.
 //!
-//! Each is synced by its own call and not all by one `syncfs`: that would also write what other processes of the machine have
-//! not written yet, which may be any amount, and it names no file when it fails.
+//! Each has its own call. One `syncfs` would also write what other processes have not written yet, which may be any
+//! amount, and it names no file when it fails.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,15 +14,15 @@ use crate::base::fault;
 use crate::base::fs::on;
 use crate::base::watch::Watch;
 
-/// How many are asked for at the same time. They wait for the disk, so that there may be more than CPUs.
+/// How many are synced at the same time. They wait for the disk, so there may be more than CPUs.
 const AT_ONCE: usize = 32;
-/// So few take less time than to start threads.
+/// Up to this many are synced without starting threads.
 const FEW: usize = 4;
 
-/// Syncs the files or folders at `paths`; `point` is passed before each. `watch` hears of each as a file.
+/// Syncs the files or folders at `paths`. Each passes the fault point `point`, and counts for `watch` as a file.
 ///
 /// # Errors
-/// The first that cannot be synced; what `watch` says.
+/// Fails with the first error of a sync, or with the error of `watch`.
 pub fn sync_all<P: AsRef<Path> + Sync>(
     paths: &[P],
     point: &'static str,
@@ -50,7 +50,7 @@ pub fn sync_all<P: AsRef<Path> + Sync>(
     };
     std::thread::scope(|scope| {
         for _ in 1..AT_ONCE.min(paths.len()) {
-            // Where the system gives no more threads, those that there are do it, this one at least.
+            // If the system gives no more threads, those that run do the rest; this one at least.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
@@ -69,7 +69,7 @@ mod tests {
     use std::path::PathBuf;
 
     #[test]
-    fn each_is_synced_once_and_a_failure_or_a_wish_to_end_is_told() {
+    fn sync_all_syncs_each_once_and_returns_the_first_error() {
         struct Heard(AtomicUsize);
         impl Watch for Heard {
             fn advance(&self, files: u64, _: u64) {

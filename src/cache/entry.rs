@@ -1,5 +1,5 @@
-//! [`Entry`]: what lies under a key, as written to `entries/`. Its last field is a digest of all others: a damaged
-//! manifest is told from a whole one.
+//! [`Entry`]: what lies under a key, as written to its manifest in `entries/`. The last field is a digest of all
+//! others, so that a damaged manifest is recognised.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,47 +11,21 @@ use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs;
 
-use super::files::Files;
+use super::files::{FileRecord, Files};
 use super::key::CacheKey;
 use super::recipe::Recipe;
 
 /// The version of the manifest's layout.
 pub const ENTRY_SCHEMA: u32 = 1;
 
-/// One file of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// The digest of what it means: this is what keys of consumers hold, unless they are commands.
-    pub logical: Digest,
-    /// The digest of its bytes: this names its object.
-    pub bytes: Digest,
-    /// How many bytes.
-    pub size: u64,
-    /// Whether its owner may execute it. Objects never are executable: the bit is set on each copy of the file.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub executable: bool,
-}
-
-impl FileRecord {
-    /// The digest of all that a program can tell of the file: its bytes, and whether it is executable.
-    pub fn for_programs(&self) -> Digest {
-        if self.executable { self.bytes.executable() } else { self.bytes }
-    }
-
-    /// The digest by which two results are compared: what the file means, and whether it is executable.
-    pub fn for_comparison(&self) -> Digest {
-        if self.executable { self.logical.executable() } else { self.logical }
-    }
-}
-
-/// One making of a result.
+/// A result: what one run of the stage made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Made {
+pub struct MadeResult {
     /// The node it was made for.
     pub node: String,
     /// The run that made it.
     pub run: String,
-    /// When: seconds since 1970.
+    /// When it was made: seconds since 1970.
     pub at: u64,
     /// How long the stage ran.
     pub seconds: f64,
@@ -59,68 +33,68 @@ pub struct Made {
     pub files: BTreeMap<String, FileRecord>,
     /// Named figures.
     pub metrics: BTreeMap<String, f64>,
-    /// What shaped its floating-point results unasked.
+    /// Device, libtorch, threads: what shaped floating-point results without being asked for.
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
 }
 
-/// All that is known under a key: the recipe, and one making for each set of numerics under which it was made. The first
-/// is the oldest, which is what consumers get when any will do.
+/// Everything under a key: the recipe, and one result for each set of numerics under which it was made. The first is
+/// the oldest; consumers get it if they accept any numerics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// [`ENTRY_SCHEMA`].
     pub schema: u32,
     /// The key.
     pub key: CacheKey,
-    /// What gave the key.
+    /// The recipe of the key.
     pub recipe: Recipe,
-    /// The makings.
-    pub made: Vec<Made>,
-    /// The digest of all above.
+    /// The results, oldest first.
+    pub made: Vec<MadeResult>,
+    /// The digest of all fields above.
     check: Option<Digest>,
 }
 
 impl Entry {
-    /// A new entry with one making.
-    pub fn new(recipe: Recipe, made: Made) -> Self {
+    /// A new entry with one result.
+    pub fn new(recipe: Recipe, made: MadeResult) -> Self {
         Self { schema: ENTRY_SCHEMA, key: recipe.key(), recipe, made: vec![made], check: None }
     }
 
-    /// Adds a making, in the place of one under the same numerics if there is one.
-    pub fn put(&mut self, made: Made) {
+    /// Adds a result. It replaces the one with the same numerics, if there is one.
+    pub fn put(&mut self, made: MadeResult) {
         match self.made.iter_mut().find(|m| m.numerics == made.numerics) {
             Some(same) => *same = made,
             None => self.made.push(made),
         }
     }
 
-    /// Writes the manifest: atomic, and synced if it is to be `durable`.
+    /// Writes the manifest by a rename; synced if `durable`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn write(&mut self, path: &Path, durable: bool) -> Result<(), fs::FsError> {
         let text = self.text();
         fs::replace_by(&fault::ENTRY, path, text.as_bytes(), durable)
     }
 
-    /// The manifest's text.
+    /// The text of the manifest.
     pub(super) fn text(&mut self) -> String {
         self.check = None;
         self.check = Some(self.digest());
         json::to_text(self).expect("an entry is JSON")
     }
 
-    /// Reads a manifest; `None` when there is none. The inner error says what is wrong with its text.
+    /// Reads a manifest; `None` if there is none. The inner error says what is wrong with its text.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// Fails if the file exists and cannot be read.
     pub fn read(path: &Path, key: CacheKey) -> Result<Option<Result<Self, String>>, fs::FsError> {
         let bytes = match fs::read_if_there(path) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(e) if matches!(e.source.raw_os_error(), Some(libc::EISDIR | libc::ELOOP)) => {
-                return Ok(Some(Err("its manifest is no plain file".to_owned())));
+                return Ok(Some(Err("its manifest is not a plain file".to_owned())));
             }
             Err(e) => return Err(e),
         };
@@ -135,7 +109,7 @@ impl Entry {
         let Versioned { schema } =
             serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
         if schema != ENTRY_SCHEMA {
-            return Err(format!("its manifest has schema {schema}, this `dpt` knows {ENTRY_SCHEMA}"));
+            return Err(format!("its manifest has schema {schema}, and this `dpt` reads {ENTRY_SCHEMA}"));
         }
         let mut entry: Self = serde_json::from_slice(bytes).map_err(|e| format!("its manifest is not whole: {e}"))?;
         let check = entry.check.take();
@@ -150,22 +124,22 @@ impl Entry {
     }
 }
 
-/// A result in the store, as consumers need it. Small, and shared: the index holds one for each key.
+/// A result in the store, as its consumers need it. It is small, because the index may hold thousands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its key.
     pub key: CacheKey,
     /// Its files, by name.
     pub files: Files,
-    /// What shaped its floating-point results unasked.
+    /// Device, libtorch, threads: what shaped floating-point results without being asked for.
     pub numerics: BTreeMap<String, String>,
-    /// How long it took to make.
+    /// How long it took to make, in seconds.
     pub seconds: f64,
 }
 
 impl Stored {
-    /// Of one making.
-    pub fn of(key: CacheKey, made: &Made) -> Self {
+    /// From the manifest.
+    pub fn of(key: CacheKey, made: &MadeResult) -> Self {
         Self {
             key,
             files: made.files.clone().into_iter().collect(),
@@ -184,9 +158,9 @@ impl Stored {
 pub(super) mod tests {
     use super::*;
 
-    pub fn made(numerics: &[(&str, &str)]) -> Made {
+    pub fn made(numerics: &[(&str, &str)]) -> MadeResult {
         let digest = Digest::of(b"x");
-        Made {
+        MadeResult {
             node: "train[rte]".into(),
             run: "r".into(),
             at: 1,
@@ -200,7 +174,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn read_back_as_written_and_any_flipped_bit_is_seen() {
+    fn manifest_reads_back_and_any_flipped_bit_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.json");
         let mut entry = Entry::new(Recipe::new("train", 1), made(&[]));
@@ -225,10 +199,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_making_for_each_set_of_numerics() {
+    fn entry_keeps_one_result_for_each_set_of_numerics() {
         let mut entry = Entry::new(Recipe::new("train", 1), made(&[("device", "cpu")]));
         entry.put(made(&[("device", "cuda sm90")]));
-        entry.put(Made { seconds: 9.0, ..made(&[("device", "cpu")]) });
+        entry.put(MadeResult { seconds: 9.0, ..made(&[("device", "cpu")]) });
         assert_eq!(entry.made.len(), 2);
         assert_eq!(entry.made[0].seconds, 9.0);
     }

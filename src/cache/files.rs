@@ -1,11 +1,39 @@
-//! [`Files`]: the files of a result by name. The index holds one for each key, so it is small: a sorted slice, where a tree
-//! would take a kilobyte, and the names apart, which most results of a pipeline share.
+//! [`Files`]: the files of a result by name. A run holds one for each node, so it is small: a sorted slice, where a
+//! tree would take a kilobyte, and a list of names that most results of a pipeline share.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Index;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use super::entry::FileRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+
+/// One file of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// The digest of what it means. Keys of consumers hold this digest, unless they are commands.
+    pub logical: Digest,
+    /// The digest of its bytes, which names its object.
+    pub bytes: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `true` if its owner may execute it. Objects are never executable; the bit is set on each copy of the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+impl FileRecord {
+    /// The digest of everything that a program can see of the file: its bytes, and whether it is executable.
+    pub fn for_programs(&self) -> Digest {
+        if self.executable { self.bytes.executable() } else { self.bytes }
+    }
+
+    /// The digest by which two results are compared: what the file means, and whether it is executable.
+    pub fn for_comparison(&self) -> Digest {
+        if self.executable { self.logical.executable() } else { self.logical }
+    }
+}
 
 /// Files by name, in name order.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,13 +43,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// Of names in order, and their records.
+    /// From sorted names and their records.
     pub(super) fn new(names: Arc<[String]>, records: Box<[FileRecord]>) -> Self {
         debug_assert!(names.len() == records.len() && names.is_sorted_by(|a, b| a < b));
         Self { names, records }
     }
 
-    /// A list of names as all that have the same one share it.
+    /// Returns the list that all results with these names share.
     pub(super) fn names(names: Vec<String>) -> Arc<[String]> {
         static SHARED: LazyLock<Mutex<HashSet<Arc<[String]>>>> = LazyLock::new(Mutex::default);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,17 +61,17 @@ impl Files {
         names
     }
 
-    /// The names alone.
+    /// The shared list of names.
     pub(super) fn shared_names(&self) -> Arc<[String]> {
         self.names.clone()
     }
 
-    /// How many.
+    /// The number of files.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there are no files.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -53,7 +81,7 @@ impl Files {
         self.names.binary_search_by(|n| n.as_str().cmp(name)).ok().map(|at| &self.records[at])
     }
 
-    /// All, in name order.
+    /// All files, in name order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&String, &FileRecord)> {
         self.names.iter().zip(&self.records)
     }
@@ -76,7 +104,7 @@ impl Index<&str> for Files {
     }
 }
 
-/// Of one name the last counts.
+/// If a name comes twice, the last file counts.
 impl FromIterator<(String, FileRecord)> for Files {
     fn from_iter<I: IntoIterator<Item = (String, FileRecord)>>(files: I) -> Self {
         let mut files: Vec<_> = files.into_iter().collect();
@@ -94,7 +122,7 @@ mod tests {
     use crate::base::digest::Digest;
 
     #[test]
-    fn sorted_however_they_come_and_found_by_name() {
+    fn files_are_sorted_and_found_by_name() {
         let file = |size| FileRecord { logical: Digest::of(b"x"), bytes: Digest::of(b"x"), size, executable: false };
         let of = |names: &[(&str, u64)]| names.iter().map(|(n, s)| ((*n).to_owned(), file(*s))).collect::<Files>();
         let files = of(&[("b", 1), ("a", 2), ("b", 3)]);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 
-/// The digest of a recipe: what a result is filed under. Made only by [`crate::cache::Recipe::key`], or read back.
+/// The digest of a recipe, under which its result is stored. Made by [`crate::cache::Recipe::key`], or read back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CacheKey(pub(super) Digest);

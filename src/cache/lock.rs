@@ -1,8 +1,9 @@
-//! [`KeyLocks`]: one process at a time makes the result of a key. The system releases what a process holds when it dies.
+//! [`KeyLocks`]: one process at a time makes the result of a key. The system releases what a process holds when it
+//! dies.
 //!
-//! All keys share one file, of which each locks a byte of its own: nothing is created or removed for a lock, and the file
-//! never grows. The locks belong to the open file (Linux calls them "open file description" locks), so two stores in one
-//! process keep each other out as two processes do; threads that share a store are told apart by a set.
+//! All keys share one file, of which each locks a byte of its own: nothing is created or removed for a lock, and the
+//! file never grows. The locks belong to the open file (Linux calls them "open file description" locks), so two stores
+//! in one process keep each other out as two processes do; threads that share a store are told apart by a set.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,10 +17,10 @@ use crate::base::fs::{FsError, on};
 
 use super::key::CacheKey;
 
-/// At the beginning of the file, a slot for each of a few keys has who holds it. For messages alone: two keys may share
-/// one, and then the last who came is named, or nobody.
+/// The number of slots at the beginning of the file, which name holders of locks. They are only for messages: two keys
+/// may share a slot, and then it names the last holder, or nobody.
 const SLOTS: u64 = 256;
-/// A key's byte, then the number of a process.
+/// The bytes of a slot: the byte that a key locks, then the number of a process.
 const SLOT: usize = 16;
 
 /// The locks of all keys of a store.
@@ -29,15 +30,15 @@ pub struct KeyLocks {
     own: Mutex<Own>,
 }
 
-/// What this store holds.
+/// What this process holds.
 #[derive(Debug, Default)]
 struct Own {
-    /// Opened when the first lock is taken: who only reads a store makes no file in it.
+    /// Opened when the first lock is taken, so that a process that only reads creates no file.
     file: Option<Arc<File>>,
     held: HashSet<u64>,
 }
 
-/// A held lock; dropping it releases it.
+/// A held lock. Dropping it releases it.
 #[derive(Debug)]
 pub struct KeyLock<'a> {
     locks: &'a KeyLocks,
@@ -45,20 +46,20 @@ pub struct KeyLock<'a> {
     byte: u64,
 }
 
-/// Who holds a lock, as far as is known: `process 4711`.
+/// The holder of a lock, if known: `process 4711`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder(pub String);
 
 impl KeyLocks {
-    /// Those in the file at `path`.
+    /// The locks in the file at `path`.
     pub fn at(path: PathBuf) -> Self {
         Self { path, own: Mutex::default() }
     }
 
-    /// Takes the lock of `key` if it is free, else says who holds it.
+    /// Takes the lock of `key` if it is free, else returns its holder.
     ///
     /// # Errors
-    /// When the file cannot be made, or the file system has no locks.
+    /// Fails if the file cannot be created, or if the file system has no locks.
     pub fn try_take(&self, key: CacheKey) -> Result<Result<KeyLock<'_>, Holder>, FsError> {
         fault::point("lock.take").map_err(on("write", &self.path))?;
         let byte = byte_of(key);
@@ -74,7 +75,7 @@ impl KeyLocks {
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&byte.to_le_bytes());
         slot[8..].copy_from_slice(&u64::from(std::process::id()).to_le_bytes());
-        // Only for messages: whether it can be written does not matter.
+        // Only for messages, so an error does not matter.
         let _ = file.write_all_at(&slot, byte % SLOTS * SLOT as u64);
         Ok(Ok(KeyLock { locks: self, file, byte }))
     }
@@ -83,7 +84,7 @@ impl KeyLocks {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open file. One that was removed meanwhile locks nobody out any more: it is made again.
+    /// The open file. If it was removed meanwhile, it locks nobody out any more, and is created again.
     fn file(&self, own: &mut Own) -> Result<Arc<File>, FsError> {
         if let Some(file) = &own.file
             && file.metadata().is_ok_and(|meta| meta.nlink() > 0)
@@ -99,19 +100,19 @@ impl KeyLocks {
 impl Drop for KeyLock<'_> {
     fn drop(&mut self) {
         let mut own = self.locks.own();
-        // What cannot be released now is when this process ends.
+        // If this fails, the lock is released when the process ends.
         let _ = fault::point("lock.release").and_then(|()| lock(&self.file, self.byte, libc::F_UNLCK));
         own.held.remove(&self.byte);
     }
 }
 
-/// The byte that a key locks: digests differ in their first bytes. A whole offset fits into 63 bits, with some room.
+/// The byte that a key locks, from the first bytes of its digest. Offsets have 63 bits; two are left free.
 fn byte_of(key: CacheKey) -> u64 {
     let first = *key.0.0.first_chunk().expect("a digest has 32 bytes");
     (u64::from_le_bytes(first) >> 2).max(SLOTS * SLOT as u64)
 }
 
-/// Locks or unlocks a byte without waiting; whether that was possible.
+/// Locks or unlocks a byte without waiting. Returns `false` if another process holds it.
 fn lock(file: &File, byte: u64, how: libc::c_int) -> std::io::Result<bool> {
     // SAFETY: `range` is plain data, all of whose fields may be zero.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
@@ -120,7 +121,7 @@ fn lock(file: &File, byte: u64, how: libc::c_int) -> std::io::Result<bool> {
     range.l_start = byte as libc::off_t;
     range.l_len = 1;
     loop {
-        // SAFETY: the descriptor is open, and the call reads `range` alone.
+        // SAFETY: the descriptor is open, and the call reads only `range`.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } == 0 {
             return Ok(true);
         }
@@ -133,26 +134,28 @@ fn lock(file: &File, byte: u64, how: libc::c_int) -> std::io::Result<bool> {
     }
 }
 
-/// How a file is opened that is there to be locked: made if there is none, and never emptied.
+/// Options to open a lock file: created if there is none, and never truncated.
 fn lockable() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options
 }
 
-/// Opens a file of the store by its own name. A link in its place is refused: what it leads to is not the store's.
+/// Opens a file of the store. Fails if a link is in its place: its target does not belong to the store.
 ///
 /// # Errors
-/// As the system says.
+/// Fails as the system call does.
 pub(super) fn open_own(options: &OpenOptions, path: &Path) -> std::io::Result<File> {
     let opened = options.clone().custom_flags(libc::O_NOFOLLOW).open(path);
     opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP) => std::io::Error::other("it is a link, and the store writes through none; remove it"),
+        Some(libc::ELOOP) => {
+            std::io::Error::other("it is a link, and the store does not write through links; remove it")
+        }
         _ => error,
     })
 }
 
-/// Locks a file together with others. Whether that had to wait.
+/// Takes a shared lock of a file. Returns `true` if it had to wait.
 fn lock_shared(file: &File) -> std::io::Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
@@ -161,7 +164,7 @@ fn lock_shared(file: &File) -> std::io::Result<bool> {
     }
 }
 
-/// Who wrote itself into the slot of a key.
+/// The process that the slot of a key names.
 fn holder(file: &File, byte: u64) -> String {
     let mut slot = [0; SLOT];
     let there = file.read_exact_at(&mut slot, byte % SLOTS * SLOT as u64).is_ok();
@@ -169,18 +172,19 @@ fn holder(file: &File, byte: u64) -> String {
     if there && of == byte { format!("process {process}") } else { "another process".to_owned() }
 }
 
-/// That a process uses the store as a whole: many at once, or one that clears it up alone. Dropping it ends that.
+/// A lock of the whole store: many processes hold it together, or one that clears up holds it alone. Dropping it
+/// releases it.
 #[derive(Debug)]
 pub struct InUse {
     _files: Vec<File>,
 }
 
 impl InUse {
-    /// As one of many. Waits while someone is [`InUse::alone`], and says whether it had to. In a store that cannot be
-    /// written nobody clears up, and there is nothing to take.
+    /// Takes the lock together with others. Waits while a process holds it [alone](Self::alone), and returns `true` if
+    /// it had to. In a store that cannot be written nobody clears up, and no lock is taken.
     ///
     /// # Errors
-    /// When the file cannot be made, or the file system has no locks.
+    /// Fails if the file cannot be created, or if the file system has no locks.
     pub fn shared(path: &Path) -> Result<(Self, bool), FsError> {
         use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         let opened = fault::point("store.use").and_then(|()| open_own(&lockable(), path));
@@ -196,7 +200,8 @@ impl InUse {
         Ok((Self { _files: vec![file] }, waited))
     }
 
-    /// As one of many, in a store that is only read: nothing is made, and a store that nobody locks is none to wait for.
+    /// As [`Self::shared`], in a store that is only read: nothing is created, and a store without a lock file is not
+    /// waited for.
     pub fn reading(path: &Path) -> (Self, bool) {
         let file = File::open(path).ok();
         match file.as_ref().map(lock_shared) {
@@ -205,16 +210,16 @@ impl InUse {
         }
     }
 
-    /// As this one and the other.
+    /// Holds another lock too.
     pub fn and(mut self, other: Self) -> Self {
         self._files.extend(other._files);
         self
     }
 
-    /// As the only one; `None` when others use the store now.
+    /// Takes the lock alone; `None` if another process holds it.
     ///
     /// # Errors
-    /// When the file cannot be made, or the file system has no locks.
+    /// Fails if the file cannot be created, or if the file system has no locks.
     pub fn alone(path: &Path) -> Result<Option<Self>, FsError> {
         let file = open_own(&lockable(), path).map_err(on("write", path))?;
         match file.try_lock() {
@@ -236,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_among_threads_and_stores() {
+    fn key_lock_has_one_holder_among_threads_and_stores() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("making");
         let stores = [KeyLocks::at(path.clone()), KeyLocks::at(path.clone())];
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn many_use_a_store_or_one_clears_it_up() {
+    fn in_use_is_held_by_many_or_by_one_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("in-use");
         let (one, two) = (InUse::shared(&path).unwrap(), InUse::shared(&path).unwrap());
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_is_named_and_other_keys_are_free() {
+    fn busy_lock_names_its_holder_and_leaves_other_keys_free() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = [(); 2].map(|()| KeyLocks::at(dir.path().join("making")));
         let lock = one.try_take(key(1)).unwrap().unwrap();
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_removed_is_made_again() {
+    fn removed_lock_file_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("making");
         let [one, two] = [(); 2].map(|()| KeyLocks::at(path.clone()));

@@ -1,45 +1,45 @@
-//! [`StaleReason`]: why a result does not hold, with the old value and the new one.
+//! [`StaleReason`]: why a node is stale, with the old value and the new one.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipe::{Content, Field, Name, Recipe};
+use super::recipe::{Field, FieldContent, FieldName, Recipe};
 
 /// One reason. A stale node has at least one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum StaleReason {
-    /// Nothing was ever made for this node here.
+    /// This store never had a result of this node.
     NeverMade,
-    /// It was made before, and its entry is no longer in the store.
+    /// The entry of its last result is no longer in the store.
     Removed,
-    /// The user asked for it.
+    /// The user forced it to run.
     Forced,
     /// A field holds something else.
     Changed {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it held when the node was last made.
-        old: Content,
+        old: FieldContent,
         /// What it holds now.
-        new: Content,
+        new: FieldContent,
     },
     /// A field that the recipe did not have.
     Added {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it holds.
-        new: Content,
+        new: FieldContent,
     },
     /// A field that the recipe no longer has.
     Dropped {
         /// The field.
-        field: Name,
+        field: FieldName,
         /// What it held.
-        old: Content,
+        old: FieldContent,
     },
-    /// There is a result, made under numerics that do not count here.
+    /// The result was made under numerics that do not count here.
     Numerics {
         /// Which of them: `device`, `libtorch`, `threads`, …
         name: String,
@@ -48,7 +48,7 @@ pub enum StaleReason {
         /// What it is now.
         new: String,
     },
-    /// There is a result, and a part of it is not what was stored.
+    /// A part of the result is not what was stored.
     Damaged {
         /// Which part, and in what way.
         what: String,
@@ -71,27 +71,26 @@ impl fmt::Display for StaleReason {
     }
 }
 
-/// A field's name as people say it.
-struct Words<'a>(&'a Name);
+/// A field's name in words.
+struct Words<'a>(&'a FieldName);
 
 impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Name::Param(name) => f.write_str(name),
-            Name::Producer { .. } => write!(f, "number of files in {}", self.0),
-            Name::Named { .. } => write!(f, "{}", self.0),
-            Name::Stage => f.write_str("stage kind"),
-            Name::Version => f.write_str("stage version"),
-            Name::Schema => f.write_str("key schema"),
-            Name::File(name) => write!(f, "file {name}"),
-            Name::Input { .. } => write!(f, "{}", self.0),
+            FieldName::Param(name) => f.write_str(name),
+            FieldName::Producer { .. } => write!(f, "number of files in {}", self.0),
+            FieldName::Named { .. } => write!(f, "{}", self.0),
+            FieldName::Stage => f.write_str("stage kind"),
+            FieldName::Version => f.write_str("stage version"),
+            FieldName::Schema => f.write_str("key schema"),
+            FieldName::File(name) => write!(f, "file {name}"),
+            FieldName::Input { .. } => write!(f, "{}", self.0),
         }
     }
 }
 
-/// What differs between two recipes, in the order of the fields. Empty: nothing.
-///
-/// A producer that appears or goes is one reason, not one for each of its files.
+/// The differences between two recipes, in the order of the fields. A producer that appears or goes is one reason, not
+/// one for each of its files.
 pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     let mut reasons: Vec<StaleReason> = Vec::new();
     for Field { name, content } in new.fields() {
@@ -112,11 +111,11 @@ pub fn between(old: &Recipe, new: &Recipe) -> Vec<StaleReason> {
     reasons
 }
 
-/// Whether the field is a file or the name of a producer which is itself the news.
-fn covered(name: &Name, gone: impl Fn(&Name) -> bool) -> bool {
+/// Returns `true` if the field belongs to a producer that appeared or went.
+fn covered(name: &FieldName, gone: impl Fn(&FieldName) -> bool) -> bool {
     match name {
-        Name::Input { role, at, .. } | Name::Named { role, at } => {
-            gone(&Name::Producer { role: role.clone(), at: at.clone() })
+        FieldName::Input { role, at, .. } | FieldName::Named { role, at } => {
+            gone(&FieldName::Producer { role: role.clone(), at: at.clone() })
         }
         _ => false,
     }
@@ -130,7 +129,7 @@ mod tests {
 
     fn recipe(version: u32, params: &[(&str, f64)]) -> Recipe {
         params.iter().fold(Recipe::new("train", version), |r, (name, v)| {
-            r.with(Name::Param((*name).into()), Content::Value(Value::Float(*v)))
+            r.with(FieldName::Param((*name).into()), FieldContent::Value(Value::Float(*v)))
         })
     }
 
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_values_are_told() {
+    fn reasons_have_old_and_new_values() {
         let old = recipe(1, &[("learning_rate", 0.3), ("rank", 4.0)]);
         let new = recipe(2, &[("learning_rate", 0.5), ("steps", 10.0)]);
         assert_eq!(
@@ -150,11 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_that_appears_is_one_reason() {
+    fn new_producer_is_one_reason() {
         let at = |r: Recipe, seed: &str| {
             let (role, at) = ("runs".to_owned(), format!("seed={seed}"));
-            r.with(Name::Producer { role: role.clone(), at: at.clone() }, Content::Number(1))
-                .with(Name::Input { role, at, file: "eval.json".into() }, Content::Digest(Digest::of(seed.as_bytes())))
+            r.with(FieldName::Producer { role: role.clone(), at: at.clone() }, FieldContent::Number(1)).with(
+                FieldName::Input { role, at, file: "eval.json".into() },
+                FieldContent::Digest(Digest::of(seed.as_bytes())),
+            )
         };
         let one = at(Recipe::new("report", 1), "1");
         let two = at(one.clone(), "2");

@@ -1,108 +1,67 @@
-//! [`Store`]: where results lie. Looking takes nothing but a few stats where nothing changed; a miss hands out the right
-//! to write ([`Miss`]). Knows no graph and no stage.
+//! [`Store`]: a folder of results, its paths, its locks and its index. It knows no graph and no stage. The other files
+//! of this folder say what is done with a store: `lookup` reads a result, [`super::commit`] makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::artifact::byte_digest;
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::fault;
 use crate::base::fs::{self, on};
-use crate::base::watch::{Unwatched, Watch};
 
-use super::ahead::Ahead;
 use super::entry::{Entry, Stored};
-use super::index::{Index, Slot};
+use super::index::{self, Index, NodeHash, Prefetch};
 use super::key::CacheKey;
-use super::lock::{Holder, InUse, KeyLocks, open_own};
-use super::manifests::Manifests;
-use super::miss::Miss;
-use super::objects::Objects;
+use super::lock::{InUse, KeyLocks, open_own};
+use super::manifest_dir::ManifestDir;
+use super::object_dir::ObjectDir;
 use super::stat::now_ns;
 use super::work::WorkFolders;
 
-/// Which of the makings under a key count, by their numerics.
-pub type Wanted<'a> = &'a dyn Fn(&BTreeMap<String, String>) -> bool;
-
-/// What lies under a key.
-#[derive(Debug)]
-pub enum Found {
-    /// A result that counts, all its files as they were stored.
-    Hit(Arc<Stored>),
-    /// Nothing.
-    Missing,
-    /// Results made under other numerics alone: those of the first.
-    Other(BTreeMap<String, String>),
-    /// A result with parts that are not what was stored.
-    Damaged(Vec<Damage>),
-}
-
-/// What a claim gives.
-#[derive(Debug)]
-pub enum Claim<'a> {
-    /// A result that counts: made by another process in the meantime, perhaps.
-    Hit(Arc<Stored>),
-    /// Another process is making it.
-    Busy(Holder),
-    /// It is yours to make.
-    Miss(Box<Miss<'a>>),
-}
-
-/// A part of an entry that is not what was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// What, in a phrase: `` `adapter.safetensors` is not what was stored ``.
-    pub what: String,
-    /// Facts: recorded and found.
-    pub note: Option<String>,
-    /// The file that is damaged; not there when it is missing.
-    pub(super) path: PathBuf,
-}
-
-/// The store below one folder. Shared by threads, and with other processes. It may stand before a second one that is only
-/// read: results are looked for here, then there, used where they lie, and made here.
+/// The store below one folder. Threads share it, and so do processes. A second, shared store may be behind it, which is
+/// only read: results are looked up here, then there; they are used where they lie; new ones are stored here.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     shared: Option<PathBuf>,
     /// The pipeline file for which it was opened, see [`Store::for_pipeline`].
     file: Option<String>,
-    /// Where relative paths start.
+    /// The working directory, where relative paths begin.
     here: PathBuf,
-    objects: Arc<Objects>,
-    manifests: Manifests,
+    objects: Arc<ObjectDir>,
+    manifests: ManifestDir,
     index: Mutex<Index>,
     locks: KeyLocks,
     work: WorkFolders,
-    /// What was begun to be asked of the system.
-    ahead: OnceLock<Arc<Ahead>>,
-    /// Results that were forgotten because their manifests cannot be read: this must reach the index on the disk.
+    /// The checks of objects that began in the background.
+    prefetch: OnceLock<Arc<Prefetch>>,
+    /// Results that were forgotten because their manifests cannot be read. The index on the disk must forget them too.
     lost: Mutex<BTreeSet<CacheKey>>,
 }
 
-/// The layout that this `dpt` reads and writes: a folder's name.
+/// The version of the store's layout, which is the name of its folder.
 pub const LAYOUT: &str = "v1";
 
-/// The file by whose lock processes say that they use the store.
+/// The file that processes lock while they use the store.
 const IN_USE: &str = "in-use";
 
-/// The file of which makers lock their keys.
+/// The file of which the maker of a key's result locks a byte.
 const MAKING: &str = "making";
 
 /// The folders of a store.
 const FOLDERS: &[&str] = &["objects", "entries", "work", "quarantine", "runs"];
 
 impl Store {
-    /// Opens the store in `folder` (`cache/`), and makes it where there is none. A store that is there and cannot be
-    /// written can be opened and read.
+    /// Opens the store in `folder` (`cache/`). Creates it if there is none. An existing store that cannot be written
+    /// can be opened and read.
     ///
     /// # Errors
-    /// When there is none and it cannot be made.
+    /// Fails if there is no store and none can be created.
     pub fn open(folder: &Path) -> Result<Self, Diag> {
         let root = std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT);
         if !FOLDERS.iter().all(|name| root.join(name).is_dir()) {
@@ -119,23 +78,37 @@ impl Store {
                 fs::write_atomic(&ignore, b"*\n")?;
             }
         }
-        let index = Mutex::new(Index::read(&root.join("index")));
-        Self::of(root, index)
+        Self::at(root)
     }
 
-    fn of(root: PathBuf, index: Mutex<Index>) -> Result<Self, Diag> {
-        let here = std::env::current_dir().map_err(on("find", Path::new(".")))?;
-        let objects = Arc::new(Objects::open(&root.join("objects")));
-        let (locks, work) = (KeyLocks::at(root.join(MAKING)), WorkFolders::at(root.join("work")));
-        let manifests = Manifests::open(&root.join("entries"));
-        let (ahead, lost) = (OnceLock::new(), Mutex::default());
-        Ok(Self { root, shared: None, file: None, here, objects, manifests, index, locks, work, ahead, lost })
-    }
-
-    /// With the store in `folder` behind it, of which nothing is ever written.
+    /// Opens the store in `folder` as it is, to read it: nothing is created.
     ///
     /// # Errors
-    /// When there is no store of this layout.
+    /// Fails if the path cannot be made absolute.
+    pub fn peek(folder: &Path) -> Result<Self, Diag> {
+        Self::at(std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT))
+    }
+
+    fn at(root: PathBuf) -> Result<Self, Diag> {
+        Ok(Self {
+            shared: None,
+            file: None,
+            here: std::env::current_dir().map_err(on("find", Path::new(".")))?,
+            objects: Arc::new(ObjectDir::open(&root.join("objects"))),
+            manifests: ManifestDir::open(&root.join("entries")),
+            index: Mutex::new(Index::read(&root.join("index"))),
+            locks: KeyLocks::at(root.join(MAKING)),
+            work: WorkFolders::at(root.join("work")),
+            prefetch: OnceLock::new(),
+            lost: Mutex::default(),
+            root,
+        })
+    }
+
+    /// Puts the store in `folder` behind this one. Nothing is ever written there.
+    ///
+    /// # Errors
+    /// Fails if there is no store of this layout.
     pub fn with_shared(mut self, folder: &Path) -> Result<Self, Diag> {
         let root = std::path::absolute(folder).map_err(on("find", folder))?;
         if !root.join(LAYOUT).join("entries").is_dir() {
@@ -150,7 +123,7 @@ impl Store {
                 }
                 all => diag
                     .note(format!("it has layout {}; this `dpt` reads {LAYOUT}", all.join(", ")))
-                    .help("use the `dpt` that wrote it, or let this one fill another"),
+                    .help("use the `dpt` that wrote it, or fill another folder with this one"),
             });
         }
         let shared = root.join(LAYOUT);
@@ -158,30 +131,30 @@ impl Store {
         Ok(self)
     }
 
-    /// For a pipeline file: what is remembered of its nodes is not mixed up with what is remembered of another file whose
-    /// pipeline has the same name. The file is known by its path from the folder in which the store's folder lies, so
-    /// that nothing is lost when both move together.
+    /// Sets the pipeline file. The index remembers the nodes of each file apart, so that two files whose pipelines have
+    /// one name are not mixed up. A file is known by its path from the parent of the store's folder, so that nothing is
+    /// lost when both move together.
     pub fn for_pipeline(mut self, file: &Path) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let project = real(self.root.parent().and_then(Path::parent).unwrap_or(Path::new("/")));
         let file = self.here.join(file);
-        // Not what a link leads to: the link's own folder is where the pipeline's relative paths begin.
+        // A link is not followed: the pipeline's relative paths begin in the link's own folder.
         let file = real(file.parent().unwrap_or(Path::new("/"))).join(file.file_name().unwrap_or_default());
         let common = project.components().zip(file.components()).take_while(|(a, b)| a == b).count();
         let up = project.components().skip(common).map(|_| "..".into());
         let down = file.components().skip(common).map(|part| part.as_os_str().to_string_lossy());
         let parts: Vec<std::borrow::Cow<str>> = up.chain(down).collect();
-        // It is written to lines of text.
+        // It is written into lines of text.
         self.file = Some(parts.join("/").replace(char::is_control, "?"));
         self
     }
 
-    /// The pipeline file for which it was opened: its path from the folder in which the store's folder lies.
+    /// The pipeline file: its path from the parent of the store's folder.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
     }
 
-    /// Under which name the nodes of a pipeline are remembered.
+    /// The name under which the index remembers the nodes of a pipeline.
     pub(super) fn memory(&self, pipeline: &str) -> String {
         match &self.file {
             Some(file) => format!("{pipeline}\n{file}"),
@@ -189,7 +162,12 @@ impl Store {
         }
     }
 
-    /// The same store as it is now, to look at for another pipeline file.
+    /// Returns `true` if the index remembers nodes of the [pipeline file](Self::for_pipeline) under `name`.
+    pub(super) fn is_memory(&self, name: &str) -> bool {
+        self.file.as_ref().is_some_and(|file| name.strip_suffix(file.as_str()).is_some_and(|name| name.ends_with('\n')))
+    }
+
+    /// Opens the same store as it is now, for another pipeline file.
     ///
     /// # Errors
     /// As [`Self::peek`].
@@ -199,23 +177,23 @@ impl Store {
         Ok(store)
     }
 
-    /// The store that is only read, if there is one: its folder of this layout.
+    /// The folder of this layout of the shared store, if there is one.
     pub fn shared(&self) -> Option<&Path> {
         self.shared.as_deref()
     }
 
-    /// Says that this process uses the store until what is returned is dropped: meanwhile nobody removes from it. What was
-    /// known before no longer counts if somebody cleared up since: then the index is read again, and what was
-    /// [asked ahead](Self::look_ahead) is asked anew.
+    /// Locks the store against `gc` until the returned value is dropped. If another process has written the index since
+    /// it was read, or has cleared up, the index is read again, and results of a prefetch no longer count.
     ///
     /// # Errors
-    /// When the store can be written and has no locks.
+    /// Fails if the store can be written and has no locks.
     pub fn in_use(&self) -> Result<InUse, Diag> {
         let (own, waited) = InUse::shared(&self.root.join(IN_USE))?;
         Ok(self.now_in_use(own, waited))
     }
 
-    /// As [`Self::in_use`], for a process that only looks: nothing is made, and a store that nobody locks is none to wait for.
+    /// As [`Self::in_use`], for a process that only reads: nothing is created, and a store without a lock file is not
+    /// waited for.
     pub fn looked_at(&self) -> InUse {
         let (own, waited) = InUse::reading(&self.root.join(IN_USE));
         self.now_in_use(own, waited)
@@ -240,26 +218,17 @@ impl Store {
         Ok(file)
     }
 
-    /// Says that this process alone uses the store; `None` when others do.
+    /// Locks the store against all other processes. Returns `None` if one uses it.
     ///
     /// # Errors
-    /// When the store cannot be written, or has no locks.
+    /// Fails if the store cannot be written, or has no locks.
     pub fn alone(&self) -> Result<Option<InUse>, Diag> {
         Ok(InUse::alone(&self.root.join(IN_USE))?)
     }
 
-    /// The store in `folder` as it is, to look at: nothing is made where there is none.
-    ///
-    /// # Errors
-    /// When the path cannot be made absolute.
-    pub fn peek(folder: &Path) -> Result<Self, Diag> {
-        let root = std::path::absolute(folder).map_err(on("find", folder))?.join(LAYOUT);
-        let index = Mutex::new(Index::read(&root.join("index")));
-        Self::of(root, index)
-    }
-
-    /// Where a pipeline's store lies unless the user says otherwise: `cache/` in the nearest folder above the pipeline
-    /// file (or from a folder on, where `path` is one) that has a `cache/`, `.git` or `Cargo.toml`, else beside the file.
+    /// The folder of a pipeline's store unless the user names another: `cache/` in the nearest folder above the
+    /// pipeline file that has a `cache/`, `.git` or `Cargo.toml`, else beside the file. `path` may also be a folder to
+    /// begin in.
     pub fn folder_for(path: &Path) -> PathBuf {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let own = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(&path) };
@@ -267,11 +236,11 @@ impl Store {
         own.ancestors().find(|dir| marks.iter().any(|mark| dir.join(mark).exists())).unwrap_or(own).join("cache")
     }
 
-    /// Copies the files of a result into `folder`, under their own names, for people and their programs: objects in the
-    /// store have no names. What is there already with the same bytes is left alone.
+    /// Copies the files of a result into `folder` under their own names. (Objects in the store have no names.) A file
+    /// that is there already with the same bytes is left as it is. Returns the paths.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// Fails if a file cannot be written.
     pub fn export(&self, stored: &Stored, folder: &Path) -> Result<Vec<PathBuf>, Diag> {
         let mut paths = Vec::new();
         for (name, file) in stored.files.iter() {
@@ -297,34 +266,42 @@ impl Store {
         Ok(paths)
     }
 
-    /// The folder of this layout: `cache/v1`, absolute.
+    /// The folder of this layout, `cache/v1`, as an absolute path.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    pub(super) fn objects(&self) -> &Arc<Objects> {
+    pub(super) fn objects(&self) -> &Arc<ObjectDir> {
         &self.objects
     }
 
-    pub(super) fn manifests(&self) -> &Manifests {
-        &self.manifests
+    /// Where a prefetch is kept once it has begun.
+    pub(super) fn prefetch_slot(&self) -> &OnceLock<Arc<Prefetch>> {
+        &self.prefetch
     }
 
-    pub(super) fn ahead(&self) -> &OnceLock<Arc<Ahead>> {
-        &self.ahead
+    /// Returns `true` if a key has a manifest, here or in the shared store.
+    pub(super) fn has_manifest(&self, key: CacheKey) -> bool {
+        let shared = || self.shared.as_ref().is_some_and(|root| manifest_in(root, key).is_file());
+        self.manifests.has(key) || shared()
     }
 
-    /// `path`, from the working folder on where it is relative.
+    /// For each key, returns `true` if it has a manifest. Results without one are forgotten.
+    pub(super) fn check_manifests(&self, keys: impl Iterator<Item = Option<CacheKey>>) -> Vec<bool> {
+        self.manifests.check(&mut self.index(), keys, &|key| self.has_manifest(key))
+    }
+
+    /// `path` as an absolute path.
     pub(super) fn absolute(&self, path: &Path) -> PathBuf {
         self.here.join(path)
     }
 
-    /// Where journals lie.
+    /// The folder of the journals.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    /// Where the object with these bytes lies: here, or in the shared store where it is there alone.
+    /// The path of the object with these bytes: here, or in the shared store if only that has it.
     pub fn object(&self, bytes: &Digest) -> PathBuf {
         let own = self.own_object(bytes);
         match self.shared_object(bytes) {
@@ -333,30 +310,31 @@ impl Store {
         }
     }
 
-    /// Where the object with these bytes lies, or would, in the store that is written.
+    /// The path that the object with these bytes has in this store, whether it is there or not.
     pub(super) fn own_object(&self, bytes: &Digest) -> PathBuf {
         split(self.root.join("objects"), &bytes.hex(), "")
     }
 
-    /// Where it lies, or would, in the store that is only read.
+    /// The path that it has in the shared store, whether it is there or not.
     pub(super) fn shared_object(&self, bytes: &Digest) -> Option<PathBuf> {
         self.shared.as_ref().map(|root| split(root.join("objects"), &bytes.hex(), ""))
     }
 
-    /// Where the files of a result lie, by name.
+    /// The paths of a result's files, by name.
     pub fn paths(&self, stored: &Stored) -> BTreeMap<String, PathBuf> {
         stored.files.iter().map(|(name, file)| (name.clone(), self.object(&file.bytes))).collect()
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The path that the manifest of `key` has in this store, whether it is there or not.
     pub(super) fn manifest(&self, key: CacheKey) -> PathBuf {
         manifest_in(&self.root, key)
     }
 
-    /// Where the manifest of `key` is: here, or in the shared store where it is there alone.
+    /// The path of the manifest of `key`: here, or in the shared store if only that has it.
     pub(super) fn manifest_of(&self, key: CacheKey) -> PathBuf {
         let own = self.manifest(key);
         match self.shared.as_ref().map(|root| manifest_in(root, key)) {
@@ -375,11 +353,11 @@ impl Store {
         &self.work
     }
 
-    /// The whole entry under a key; `None` when there is none that can be read. Then the index forgets the result, so that
-    /// the next run makes again what this caller misses.
+    /// Reads the manifest of a key. If there is none that can be read, returns `None`, and the index forgets the
+    /// result, so that the next run makes it again.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Fails if the store cannot be read.
     pub fn entry(&self, key: CacheKey) -> Result<Option<Entry>, Diag> {
         let entry = Entry::read(&self.manifest_of(key), key)?.and_then(Result::ok);
         if entry.is_none() {
@@ -388,7 +366,7 @@ impl Store {
         Ok(entry)
     }
 
-    /// The result under `key` is not to be taken from the index, here or in a later process. Whether the index had it.
+    /// Makes the index forget the result under `key`, in this process and in later ones. Returns `true` if it knew one.
     pub(super) fn forget(&self, key: CacheKey) -> bool {
         let known = self.index().forget(key);
         if known {
@@ -397,64 +375,12 @@ impl Store {
         known
     }
 
-    /// The results that this process has forgotten because their manifests cannot be read.
+    /// The keys that this process has forgotten because their manifests cannot be read.
     pub(super) fn lost(&self) -> MutexGuard<'_, BTreeSet<CacheKey>> {
-        self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the right to make the result of `key`. Never waits. What is damaged is set aside.
-    ///
-    /// With `force`, what is there does not count.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written.
-    pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'_>, Diag> {
-        self.claim_watched(key, wanted, force, &Unwatched)
-    }
-
-    pub(super) fn claim_watched(
-        &self,
-        key: CacheKey,
-        wanted: Wanted,
-        force: bool,
-        watch: &(dyn Watch + Sync),
-    ) -> Result<Claim<'_>, Diag> {
-        let lock = match self.locks.try_take(key).map_err(|e| self.unwritable(e))? {
-            Ok(lock) => lock,
-            Err(holder) => return Ok(Claim::Busy(holder)),
-        };
-        let mut damage = Vec::new();
-        if !force {
-            match self.look_watched(key, wanted, watch)? {
-                Found::Hit(stored) => return Ok(Claim::Hit(stored)),
-                Found::Missing | Found::Other(_) => {}
-                Found::Damaged(parts) => {
-                    let mut index = self.index();
-                    index.results.remove(&key);
-                    index.dirty = true;
-                    drop(index);
-                    parts.iter().try_for_each(|part| self.set_aside(&part.path))?;
-                    damage = parts;
-                }
-            }
-        }
-        Miss::new(self, key, lock, damage).map(|miss| Claim::Miss(Box::new(miss)))
-    }
-
-    /// A store that can be read and not written: what to do instead.
-    fn unwritable(&self, error: fs::FsError) -> Diag {
-        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-        if !matches!(error.source.kind(), PermissionDenied | ReadOnlyFilesystem) {
-            return error.into();
-        }
-        let folder = self.root.parent().unwrap_or(&self.root).display();
-        let text = format!("the store `{folder}` can be read and not written, and a result is to be made");
-        Diag::error(Class::Environment, text).note(error.to_string()).help(format!(
-            "store results elsewhere, and use those that are here: `--cache DIR --shared-store {folder}`"
-        ))
-    }
-
-    /// Moves a damaged file out of the way, under a name that says what it was. One in the shared store stays.
+    /// Moves a damaged file to `quarantine/`, under a name that says what it was. A file in the shared store stays.
     pub(super) fn set_aside(&self, path: &Path) -> Result<(), Diag> {
         if !path.starts_with(&self.root) {
             return Ok(());
@@ -469,32 +395,29 @@ impl Store {
 
     /// The key under which a node was last found or made.
     pub fn last_key(&self, pipeline: &str, node: &(impl Display + ?Sized)) -> Option<CacheKey> {
-        self.index().last.get(&self.memory(pipeline), Slot::of(node))
+        self.index().last.get(&self.memory(pipeline), NodeHash::of(node))
     }
 
-    /// Remembers the key under which a node was found or made, so that reasons can name old values.
+    /// Remembers the key under which a node was found or made. Stale reasons compare with it.
     pub fn remember(&self, pipeline: &str, node: &(impl Display + ?Sized), key: CacheKey) {
         let mut index = self.index();
-        index.dirty |= index.last.insert(&self.memory(pipeline), Slot::of(node), key);
+        index.dirty |= index.last.insert(&self.memory(pipeline), NodeHash::of(node), key);
     }
 
-    /// In which order the nodes of a pipeline are asked for: to be found quickly, they are remembered in the same.
-    pub fn order(&self, pipeline: &str, nodes: impl Iterator<Item = impl Display>) {
-        let mut index = self.index();
-        if index.dirty {
-            index.last.order(&self.memory(pipeline), nodes.map(|node| Slot::of(&node)));
-        }
+    /// The keys under which the nodes of all pipelines were last found or made.
+    pub fn last_keys(&self) -> BTreeSet<CacheKey> {
+        self.index().last.all().into_values().flatten().map(|(_, key)| key).collect()
     }
 
-    /// Removes what was put by for nodes to come: none will.
+    /// Removes the working folders that were kept for further nodes.
     pub fn clear_away(&self) {
         self.work.clear_away();
     }
 
-    /// Writes the index, if there is anything new in it. Losing it costs time alone.
+    /// Writes the index if something in it changed. To lose the index only costs time.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if it cannot be written.
     pub fn flush(&self) -> Result<(), Diag> {
         let mut index = self.index();
         if !index.dirty {
@@ -503,7 +426,21 @@ impl Store {
         self.write_index(&mut index, false)
     }
 
-    /// Writes the index, synced if it is to be `durable`.
+    /// As [`Self::flush`], at the end of a run: the nodes of the pipeline are written in the order of `nodes`, which is
+    /// that in which the next run asks for them.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn flush_in_order(&self, pipeline: &str, nodes: impl Iterator<Item = impl Display>) -> Result<(), Diag> {
+        let mut index = self.index();
+        if index.dirty {
+            index.last.order(&self.memory(pipeline), nodes.map(|node| NodeHash::of(&node)));
+        }
+        drop(index);
+        self.flush()
+    }
+
+    /// Writes the index under its lock, synced if `durable`.
     pub(super) fn write_index(&self, index: &mut Index, durable: bool) -> Result<(), Diag> {
         let path = self.root.join("index");
         let lock = self.root.join("index.lock");
@@ -511,35 +448,36 @@ impl Store {
         options.write(true).create(true).truncate(false);
         let held = fault::point("index.lock").and_then(|()| open_own(&options, &lock)).map_err(on("write", &lock))?;
         held.lock().map_err(on("lock", &lock))?;
-        // First, so that what others learnt is confirmed too.
+        // First, so that the results of other processes are confirmed too.
         index.catch_up(&path, false);
-        self.confirm_manifests(index);
-        Ok(index.write(&path, durable)?)
+        self.manifests.confirm(index, &|key| self.has_manifest(key));
+        Ok(index::write(index, &path, durable)?)
     }
 }
 
 impl Drop for Store {
-    /// That a result is lost is kept, whatever else the command did: else each run would call it fresh.
+    /// Writes what was forgotten, whatever else the command did. Otherwise each later run would call these results
+    /// fresh.
     fn drop(&mut self) {
         if !self.lost().is_empty() {
-            // In a store that cannot be written it is found lost each time.
+            // If the store cannot be written, each command finds the loss again.
             let _ = self.flush();
         }
     }
 }
 
-/// Where the manifest of `key` lies below a store's folder of this layout.
+/// The path that the manifest of `key` has in the store at `root`.
 pub(super) fn manifest_in(root: &Path, key: CacheKey) -> PathBuf {
     split(root.join("entries"), &key.hex(), ".json")
 }
 
-/// Lets those execute a file who may read it.
+/// Lets everyone execute a file who may read it.
 fn make_executable(file: &File) -> std::io::Result<()> {
     let mode = file.metadata()?.mode() & 0o777;
     file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
 }
 
-/// `folder/ab/cdef…` and an ending.
+/// Returns `folder/ab/cdef…` with an ending.
 fn split(mut folder: PathBuf, hex: &str, ending: &str) -> PathBuf {
     folder.push(&hex[..2]);
     folder.push(format!("{}{ending}", &hex[2..]));

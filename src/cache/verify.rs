@@ -1,6 +1,5 @@
-//! Does the store hold what it says? Every object is hashed, whatever its signature promises, all of them in parallel;
-//! what is not what was stored is set aside, and told with the entries that it belongs to. Reads manifests, not recipes'
-//! meaning: which entries a pipeline reaches is not known here.
+//! Verifies the store: hashes every object in parallel, whatever its signature says. A damaged object is set aside and
+//! reported with the nodes whose results it belongs to. Which entries a pipeline uses is not known here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,77 +12,77 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
 use crate::base::watch::Watch;
 
-use super::census::{list, named};
 use super::entry::Entry;
+use super::inventory::{list, named};
 use super::key::CacheKey;
 use super::stat::{Signature, now_ns};
 use super::store::Store;
 
-/// How the names of folders in `work/` begin in which nodes run again; what a kill left of them is rubbish.
+/// The prefix of the folders in `work/` in which nodes run again. After a kill, gc removes them.
 pub const SCRATCH: &str = "verify-";
 
-/// What to look at.
+/// What to verify.
 #[derive(Clone, Debug)]
-pub enum Scope {
+pub enum VerifyScope {
     /// Everything: all entries, and the objects that no entry names.
     Store,
-    /// What lies under these keys.
+    /// The entries under these keys.
     Keys(BTreeSet<CacheKey>),
 }
 
 /// A part of the store that is not what was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// Which, in a phrase: `` `adapter.safetensors` is not what was stored ``.
+pub struct BrokenPart {
+    /// What is wrong with which part: `` `adapter.safetensors` is not what was stored ``.
     pub what: String,
-    /// Recorded and found.
+    /// What was recorded and what was found.
     pub note: Option<String>,
     /// The nodes whose results it belongs to, each once.
     pub nodes: Vec<String>,
-    /// Whether it was moved out of the way. What is missing need not be.
-    pub aside: Aside,
+    /// `true` if it was moved to `quarantine/`.
+    pub aside: SetAside,
 }
 
-/// What became of a broken part.
+/// Where a broken part is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Aside {
-    /// There was nothing to move.
+pub enum SetAside {
+    /// It is missing, so there was nothing to move.
     Missing,
-    /// It lies in `quarantine/`.
+    /// In `quarantine/`.
     Moved,
-    /// It could not be moved, for this reason.
+    /// In its place: it could not be moved, for this reason.
     Stays(String),
 }
 
-/// What was looked at, and what was found.
+/// What was verified, and what was found.
 #[derive(Clone, Debug, Default)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Entries whose manifest was read.
     pub entries: usize,
     /// Objects hashed.
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Objects that no entry names (of the whole store alone).
+    /// Objects that no entry names. Counted only for [`VerifyScope::Store`].
     pub unnamed: usize,
-    /// Keys under which there is nothing.
+    /// Keys without an entry.
     pub absent: Vec<CacheKey>,
-    /// Keys whose results the index knew, and whose manifests are missing: the index has forgotten them.
+    /// Keys whose manifests are missing although the index knew results. The index has forgotten them.
     pub forgotten: Vec<CacheKey>,
     /// What is wrong, manifests first.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenPart>,
 }
 
-/// An object to be hashed: who says so.
+/// An object to hash, and the files, nodes and keys that refer to it.
 #[derive(Default)]
-struct Wanted {
+struct ObjectToHash {
     size: Option<u64>,
     names: BTreeSet<String>,
     nodes: BTreeSet<String>,
     keys: BTreeSet<CacheKey>,
 }
 
-/// Follows for those who called.
+/// A watch that calls two functions.
 struct Asked<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
     ask: &'a (dyn Fn() -> bool + Sync),
@@ -99,172 +98,171 @@ impl Watch for Asked<'_> {
     }
 }
 
-impl Store {
-    /// Hashes all objects in `scope`. `progress` hears of bytes as they are hashed; `ask` is asked between pieces of them, and
-    /// ends the work early where it says so.
-    ///
-    /// # Errors
-    /// When the store's folders cannot be read. An object that cannot be read is broken.
-    pub fn verify(
-        &self,
-        scope: &Scope,
-        progress: &(dyn Fn(u64) + Sync),
-        ask: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Verified, Diag> {
-        let mut verified = Verified::default();
-        let keys = match scope {
-            Scope::Keys(keys) => keys.clone(),
-            Scope::Store => {
-                let mut keys = self.every_key()?;
-                // What the index knows without a manifest is lost.
-                keys.extend(self.index().keys_in(&|_| true).into_iter().filter(|key| !self.has_manifest(*key)));
-                keys
-            }
-        };
-        let mut wanted: BTreeMap<Digest, Wanted> = BTreeMap::new();
-        let read: Vec<_> = keys.par_iter().map(|key| (*key, Entry::read(&self.manifest_of(*key), *key))).collect();
-        for (key, entry) in read {
-            match entry {
-                Ok(Some(Ok(entry))) => {
-                    verified.entries += 1;
-                    for made in &entry.made {
-                        for (name, file) in &made.files {
-                            let object = wanted.entry(file.bytes).or_default();
-                            object.size = Some(file.size);
-                            object.names.insert(name.clone());
-                            object.nodes.insert(made.node.clone());
-                            object.keys.insert(key);
-                        }
-                    }
-                }
-                // Or the caller met it when it looked for the keys.
-                Ok(None) if self.forget(key) || self.lost().contains(&key) => verified.forgotten.push(key),
-                Ok(None) => verified.absent.push(key),
-                Ok(Some(Err(what))) => {
-                    let path = self.manifest_of(key);
-                    let what = format!("entry `{key}`: {what}");
-                    self.forget(key);
-                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside: self.put_aside(&path) });
-                }
-                Err(error) => {
-                    let what = format!("entry `{key}` cannot be read");
-                    let aside = Aside::Stays(error.to_string());
-                    verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
-                }
-            }
+/// Hashes all objects in `scope`. `progress` is called with the number of bytes hashed; if `ask` returns `true`, the
+/// work ends early.
+///
+/// # Errors
+/// Fails if the store's folders cannot be read. An object that cannot be read counts as broken.
+pub fn verify(
+    store: &Store,
+    scope: &VerifyScope,
+    progress: &(dyn Fn(u64) + Sync),
+    ask: &(dyn Fn() -> bool + Sync),
+) -> Result<VerifyReport, Diag> {
+    let mut verified = VerifyReport::default();
+    let keys = match scope {
+        VerifyScope::Keys(keys) => keys.clone(),
+        VerifyScope::Store => {
+            let mut keys = every_key(store)?;
+            // Results that the index knows and that have no manifest are lost.
+            keys.extend(store.index().keys_in(&|_| true).into_iter().filter(|key| !store.has_manifest(*key)));
+            keys
         }
-        if matches!(scope, Scope::Store) {
-            for (digest, path) in self.every_object()? {
-                match digest {
-                    Some(digest) => drop(wanted.entry(digest).or_default()),
-                    None => {
-                        let what = format!("`{}` is no object of this store", self.below(&path));
-                        let aside = self.put_aside(&path);
-                        verified.broken.push(Broken { what, note: None, nodes: vec![], aside });
+    };
+    let mut wanted: BTreeMap<Digest, ObjectToHash> = BTreeMap::new();
+    let read: Vec<_> = keys.par_iter().map(|key| (*key, Entry::read(&store.manifest_of(*key), *key))).collect();
+    for (key, entry) in read {
+        match entry {
+            Ok(Some(Ok(entry))) => {
+                verified.entries += 1;
+                for made in &entry.made {
+                    for (name, file) in &made.files {
+                        let object = wanted.entry(file.bytes).or_default();
+                        object.size = Some(file.size);
+                        object.names.insert(name.clone());
+                        object.nodes.insert(made.node.clone());
+                        object.keys.insert(key);
                     }
                 }
             }
-        }
-        verified.unnamed = wanted.values().filter(|object| object.names.is_empty()).count();
-        let bytes = AtomicU64::new(0);
-        let asked = Asked { progress, ask };
-        let wanted: Vec<_> = wanted.into_iter().collect();
-        let hashed: Vec<Option<Option<Broken>>> = each(
-            &wanted,
-            |(_, object)| object.size.unwrap_or(0),
-            |(digest, object)| {
-                Ok((!ask()).then(|| self.hash_object(digest, object, &asked)).flatten().map(|(size, broken)| {
-                    bytes.fetch_add(size, Ordering::Relaxed);
-                    broken
-                }))
-            },
-        )?;
-        verified.bytes = bytes.into_inner();
-        for broken in hashed.into_iter().flatten() {
-            verified.objects += 1;
-            verified.broken.extend(broken);
-        }
-        Ok(verified)
-    }
-
-    /// Hashes one object; how many bytes that were, and what is wrong with it. `None`: it was ended before.
-    fn hash_object(&self, digest: &Digest, object: &Wanted, watch: &dyn Watch) -> Option<(u64, Option<Broken>)> {
-        let path = self.object(digest);
-        let broken = |what: String, note: Option<String>, aside: Aside| {
-            for key in &object.keys {
-                self.forget(*key);
+            // The caller may have found this already, when it made the keys.
+            Ok(None) if store.forget(key) || store.lost().contains(&key) => verified.forgotten.push(key),
+            Ok(None) => verified.absent.push(key),
+            Ok(Some(Err(what))) => {
+                let path = store.manifest_of(key);
+                let what = format!("entry `{key}`: {what}");
+                store.forget(key);
+                verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside: put_aside(store, &path) });
             }
-            self.distrust(digest);
-            let names: Vec<_> = object.names.iter().map(|name| format!("`{name}`")).collect();
-            let name = if names.is_empty() { format!("object `{digest}`") } else { names.join(", ") };
-            let nodes = object.nodes.iter().cloned().collect();
-            Some(Broken { what: format!("{name} {what}"), note, nodes, aside })
-        };
-        let recorded = match object.size {
-            Some(size) => format!("recorded {digest}, {size} bytes"),
-            None => format!("recorded {digest}"),
-        };
-        let before = match Signature::at(&path) {
-            Ok(Some(signature)) => signature,
-            Ok(None) => return Some((0, broken("is missing".to_owned(), Some(recorded), Aside::Missing))),
-            Err(error) => return Some((0, broken("cannot be read".into(), None, Aside::Stays(error.to_string())))),
-        };
-        let hashed_at = now_ns();
-        Some(match byte_digest_watched(&path, watch) {
-            Ok(found) if found == *digest => {
-                if path.starts_with(self.root()) {
-                    self.trust(digest, before, hashed_at);
+            Err(error) => {
+                let what = format!("entry `{key}` cannot be read");
+                let aside = SetAside::Stays(error.to_string());
+                verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside });
+            }
+        }
+    }
+    if matches!(scope, VerifyScope::Store) {
+        for (digest, path) in every_object(store)? {
+            match digest {
+                Some(digest) => drop(wanted.entry(digest).or_default()),
+                None => {
+                    let what = format!("`{}` is not an object of this store", below(store, &path));
+                    let aside = put_aside(store, &path);
+                    verified.broken.push(BrokenPart { what, note: None, nodes: vec![], aside });
                 }
-                (before.size, None)
-            }
-            Ok(found) => {
-                let note = format!("{recorded}; found {found}, {} bytes", before.size);
-                (before.size, broken("is not what was stored".to_owned(), Some(note), self.put_aside(&path)))
-            }
-            Err(error) if error.class == Class::Interrupted => return None,
-            Err(error) => (0, broken("cannot be read".to_owned(), Some(error.message), self.put_aside(&path))),
-        })
-    }
-
-    fn put_aside(&self, path: &Path) -> Aside {
-        if !path.starts_with(self.root()) {
-            return Aside::Stays("it lies in a store that is only read".to_owned());
-        }
-        match self.set_aside(path) {
-            Ok(()) => Aside::Moved,
-            Err(error) => Aside::Stays(error.message),
-        }
-    }
-
-    fn distrust(&self, object: &Digest) {
-        let mut index = self.index();
-        index.dirty |= index.objects.get(object).is_some();
-        index.objects.remove(object);
-    }
-
-    fn every_key(&self) -> Result<BTreeSet<CacheKey>, Diag> {
-        let files = named(&self.root().join("entries"), ".json")?;
-        Ok(files.into_iter().map(|(digest, _)| CacheKey(digest)).collect())
-    }
-
-    /// Every object with its name as a digest; `None` for what has no such name. What a writer that is at work, or was killed,
-    /// keeps beside its place is left out.
-    fn every_object(&self) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut found = Vec::new();
-        for dir in list(&self.root().join("objects"))?.into_iter().filter(|dir| dir.is_dir()) {
-            for path in list(&dir)?.into_iter().filter(|path| !name(path).starts_with(".tmp-")) {
-                found.push((format!("{}{}", name(&dir), name(&path)).parse().ok(), path));
             }
         }
-        Ok(found)
     }
+    verified.unnamed = wanted.values().filter(|object| object.names.is_empty()).count();
+    let bytes = AtomicU64::new(0);
+    let asked = Asked { progress, ask };
+    let wanted: Vec<_> = wanted.into_iter().collect();
+    let hashed: Vec<Option<Option<BrokenPart>>> = each(
+        &wanted,
+        |(_, object)| object.size.unwrap_or(0),
+        |(digest, object)| {
+            Ok((!ask()).then(|| hash_object(store, digest, object, &asked)).flatten().map(|(size, broken)| {
+                bytes.fetch_add(size, Ordering::Relaxed);
+                broken
+            }))
+        },
+    )?;
+    verified.bytes = bytes.into_inner();
+    for broken in hashed.into_iter().flatten() {
+        verified.objects += 1;
+        verified.broken.extend(broken);
+    }
+    Ok(verified)
+}
 
-    fn below(&self, path: &Path) -> String {
-        path.strip_prefix(self.root()).unwrap_or(path).display().to_string()
+/// Hashes one object. Returns its size and what is wrong with it; `None` if the work was ended before.
+fn hash_object(
+    store: &Store,
+    digest: &Digest,
+    object: &ObjectToHash,
+    watch: &dyn Watch,
+) -> Option<(u64, Option<BrokenPart>)> {
+    let path = store.object(digest);
+    let broken = |what: String, note: Option<String>, aside: SetAside| {
+        for key in &object.keys {
+            store.forget(*key);
+        }
+        distrust(store, digest);
+        let names: Vec<_> = object.names.iter().map(|name| format!("`{name}`")).collect();
+        let name = if names.is_empty() { format!("object `{digest}`") } else { names.join(", ") };
+        let nodes = object.nodes.iter().cloned().collect();
+        Some(BrokenPart { what: format!("{name} {what}"), note, nodes, aside })
+    };
+    let recorded = match object.size {
+        Some(size) => format!("recorded {digest}, {size} bytes"),
+        None => format!("recorded {digest}"),
+    };
+    let before = match Signature::at(&path) {
+        Ok(Some(signature)) => signature,
+        Ok(None) => return Some((0, broken("is missing".to_owned(), Some(recorded), SetAside::Missing))),
+        Err(error) => return Some((0, broken("cannot be read".into(), None, SetAside::Stays(error.to_string())))),
+    };
+    let hashed_at = now_ns();
+    Some(match byte_digest_watched(&path, watch) {
+        Ok(found) if found == *digest => {
+            if path.starts_with(store.root()) {
+                store.trust(digest, before, hashed_at);
+            }
+            (before.size, None)
+        }
+        Ok(found) => {
+            let note = format!("{recorded}; found {found}, {} bytes", before.size);
+            (before.size, broken("is not what was stored".to_owned(), Some(note), put_aside(store, &path)))
+        }
+        Err(error) if error.class == Class::Interrupted => return None,
+        Err(error) => (0, broken("cannot be read".to_owned(), Some(error.message), put_aside(store, &path))),
+    })
+}
+
+fn put_aside(store: &Store, path: &Path) -> SetAside {
+    if !path.starts_with(store.root()) {
+        return SetAside::Stays("the shared store is read-only".to_owned());
+    }
+    match store.set_aside(path) {
+        Ok(()) => SetAside::Moved,
+        Err(error) => SetAside::Stays(error.message),
     }
 }
 
-#[cfg(test)]
-#[path = "verify_tests.rs"]
-mod tests;
+fn distrust(store: &Store, object: &Digest) {
+    let mut index = store.index();
+    index.dirty |= index.objects.get(object).is_some();
+    index.objects.remove(object);
+}
+
+fn every_key(store: &Store) -> Result<BTreeSet<CacheKey>, Diag> {
+    let files = named(&store.root().join("entries"), ".json")?;
+    Ok(files.into_iter().map(|(digest, _)| CacheKey(digest)).collect())
+}
+
+/// Every file in `objects/` with its name as a digest, or `None` if its name is no digest. Temporary files of writers
+/// are left out.
+fn every_object(store: &Store) -> Result<Vec<(Option<Digest>, PathBuf)>, Diag> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for dir in list(&store.root().join("objects"))?.into_iter().filter(|dir| dir.is_dir()) {
+        for path in list(&dir)?.into_iter().filter(|path| !name(path).starts_with(".tmp-")) {
+            found.push((format!("{}{}", name(&dir), name(&path)).parse().ok(), path));
+        }
+    }
+    Ok(found)
+}
+
+fn below(store: &Store, path: &Path) -> String {
+    path.strip_prefix(store.root()).unwrap_or(path).display().to_string()
+}

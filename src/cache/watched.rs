@@ -1,4 +1,5 @@
-//! [`Watched`]: a store, and who follows while it reads files for keys and objects for looks, which may take long.
+//! [`Watched`]: a store, and a watch that follows while it reads files for keys and objects for lookups, which may take
+//! long.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -7,10 +8,12 @@ use crate::base::diag::Diag;
 use crate::base::digest::Digest;
 use crate::base::watch::{Unwatched, Watch};
 
+use super::commit::Claim;
 use super::key::CacheKey;
-use super::store::{Claim, Found, Store, Wanted};
+use super::lookup::{AcceptNumerics, Lookup};
+use super::store::Store;
 
-/// A store, and who follows.
+/// A store and its watch. Each method fails also with the error of the watch.
 #[derive(Clone, Copy)]
 pub struct Watched<'a> {
     store: &'a Store,
@@ -31,7 +34,7 @@ impl Deref for Watched<'_> {
 }
 
 impl Store {
-    /// With `watch`, who follows.
+    /// This store, followed by `watch`.
     pub fn watched<'a>(&'a self, watch: &'a (dyn Watch + Sync)) -> Watched<'a> {
         Watched { store: self, watch }
     }
@@ -41,32 +44,32 @@ impl<'a> Watched<'a> {
     /// As [`Store::content_digest`].
     ///
     /// # Errors
-    /// As there; what the watch says.
+    /// As [`Store::content_digest`].
     pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
         self.store.content_digest_watched(path, self.watch)
     }
 
-    /// As [`Store::content_digest`], but an executable file has another digest than the same file that is not.
+    /// As [`Store::content_digest`], except that an executable file has another digest than the same file that is not.
     ///
     /// # Errors
-    /// As there; what the watch says.
+    /// As [`Store::content_digest`].
     pub fn program_digest(&self, path: &Path) -> Result<Digest, Diag> {
         self.store.program_digest_watched(path, self.watch)
     }
 
-    /// As [`Store::look`].
+    /// As [`Store::lookup`].
     ///
     /// # Errors
-    /// As there; what the watch says.
-    pub fn look(&self, key: CacheKey, wanted: Wanted) -> Result<Found, Diag> {
-        self.store.look_watched(key, wanted, self.watch)
+    /// As [`Store::lookup`].
+    pub fn lookup(&self, key: CacheKey, accept: AcceptNumerics) -> Result<Lookup, Diag> {
+        self.store.lookup_watched(key, accept, self.watch)
     }
 
     /// As [`Store::claim`].
     ///
     /// # Errors
-    /// As there; what the watch says.
-    pub fn claim(&self, key: CacheKey, wanted: Wanted, force: bool) -> Result<Claim<'a>, Diag> {
-        self.store.claim_watched(key, wanted, force, self.watch)
+    /// As [`Store::claim`].
+    pub fn claim(&self, key: CacheKey, accept: AcceptNumerics, force: bool) -> Result<Claim<'a>, Diag> {
+        self.store.claim_watched(key, accept, force, self.watch)
     }
 }

@@ -1,8 +1,8 @@
-//! [`WorkFolders`]: the private folders of running nodes, `work/KEY`. A folder that is done with is handed on to the next
-//! node: to make and to remove a handful of folders for each node costs more than many a node's own work, and a file system
-//! may pass by every one that was removed when it looks for room for a new one.
+//! [`WorkFolders`]: the private folders of running nodes, `work/KEY`. A folder whose node is done is handed on to the
+//! next node. Creating and removing a handful of folders for each node would cost more than many a node's own work, and
+//! some file systems search past every removed folder when they create one.
 //!
-//! Knows no entry, no stage, and not what lies in a folder: only that two of the three parts are empty when it is handed on.
+//! Knows no entry and no stage, only that two of a folder's three parts are empty when it is handed on.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +14,17 @@ use crate::base::walk;
 use super::key::CacheKey;
 use super::stat::now_ns;
 
-/// How the names of folders begin that wait for a node; what a kill left of them is rubbish.
+/// The prefix of folders that wait for a node. After a kill, gc removes them.
 pub const SPARE: &str = "spare-";
 
-/// All that this process has.
+/// The working folders of this process.
 #[derive(Debug)]
 pub struct WorkFolders {
     root: PathBuf,
     spare: Mutex<Vec<PathBuf>>,
 }
 
-/// One, of the maker of a key.
+/// The working folder of the maker of a key.
 #[derive(Debug)]
 pub struct WorkFolder<'a> {
     all: &'a WorkFolders,
@@ -32,15 +32,16 @@ pub struct WorkFolder<'a> {
 }
 
 impl WorkFolders {
-    /// Those below `root`.
+    /// The folders below `root`.
     pub fn at(root: PathBuf) -> Self {
         Self { root, spare: Mutex::default() }
     }
 
-    /// The folder of `key`, whose lock is held: with an empty `out`, and the `scratch` that a killed or failed maker left.
+    /// Returns the folder of `key`, whose lock the caller holds. Its `out` is empty; its `scratch` is as a killed or
+    /// failed maker left it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// Fails if it cannot be created.
     pub fn take(&self, key: CacheKey) -> Result<WorkFolder<'_>, FsError> {
         let folder = WorkFolder { all: self, path: self.path(key) };
         let spare = self.spare().pop();
@@ -68,7 +69,7 @@ impl WorkFolders {
         Ok(folder)
     }
 
-    /// Takes away what a dead maker left, also while a program of that maker still writes there: then gc takes it.
+    /// Removes what a dead maker left. If a program of that maker still writes there, gc removes it later.
     fn put_aside(&self, left: &Path) -> Result<(), FsError> {
         let aside = self.root.join(format!("{SPARE}{}-{}", std::process::id(), now_ns()));
         match fault::point("work.remove").and_then(|()| std::fs::rename(left, &aside)) {
@@ -82,12 +83,12 @@ impl WorkFolders {
     /// Removes the folders that wait for a node.
     pub fn clear_away(&self) {
         for path in self.spare().drain(..) {
-            // What stays is taken by gc.
+            // If this fails, gc removes it.
             let _ = fault::point("work.remove").and_then(|()| walk::remove(&path));
         }
     }
 
-    /// Where the folder of `key` is, or would be.
+    /// The path of the folder of `key`, whether it is there or not.
     pub fn path(&self, key: CacheKey) -> PathBuf {
         self.root.join(key.hex())
     }
@@ -109,17 +110,17 @@ impl WorkFolder<'_> {
         self.path.join("out")
     }
 
-    /// Outlives a kill and a failure; goes when the result is stored.
+    /// Outlives a kill and a failure. Emptied when the result is stored.
     pub fn scratch(&self) -> PathBuf {
         self.path.join("scratch")
     }
 
-    /// Is handed on with all that is in it.
+    /// Handed on with its contents.
     pub fn reuse(&self) -> PathBuf {
         self.path.join("reuse")
     }
 
-    /// The result is stored: nothing in it is of use any more but to the next node.
+    /// Hands the folder on, after the result was stored.
     pub fn hand_on(&self) {
         let name = format!("{SPARE}{}-{}", std::process::id(), now_ns());
         let spare = self.all.root.join(name);
@@ -129,17 +130,17 @@ impl WorkFolder<'_> {
         if handed {
             self.all.spare().push(spare);
         } else {
-            // What cannot be removed now is removed by gc.
+            // If this fails, gc removes it.
             let _ = walk::remove(&self.path);
         }
     }
 
-    /// There is no result: what is in `scratch` may be of use to the next who makes it.
+    /// Leaves the folder without a result. The next maker may go on from what is in `scratch`.
     pub fn leave(&self) {
         if fault::point("work.remove").is_err() {
             return;
         }
-        // What cannot be removed now is removed by the next holder of the key.
+        // If this fails, the next holder of the key removes it.
         let _ = walk::remove(&self.out());
         let _ = walk::remove(&self.reuse());
         let _ = std::fs::remove_dir(self.scratch());
@@ -147,7 +148,7 @@ impl WorkFolder<'_> {
     }
 }
 
-/// Removes everything in a folder.
+/// Empties a folder.
 fn empty(dir: &Path) -> Result<(), FsError> {
     walk::open(dir).and_then(walk::empty).map_err(on("empty", dir))
 }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_handed_on_is_the_next_ones_and_two_parts_are_empty() {
+    fn handed_on_folder_has_two_empty_parts() {
         let dir = tempfile::tempdir().unwrap();
         let all = WorkFolders::at(dir.path().to_owned());
         let one = all.take(key(1)).unwrap();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_maker_left_is_found_even_where_a_spare_folder_waits() {
+    fn scratch_of_a_dead_maker_is_found_before_a_spare_folder() {
         let dir = tempfile::tempdir().unwrap();
         let all = WorkFolders::at(dir.path().to_owned());
         let dead = WorkFolders::at(dir.path().to_owned());

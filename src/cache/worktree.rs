@@ -1,5 +1,5 @@
-//! Digests of files and folders of the working tree, by their content. What was hashed before is not hashed again while
-//! its signature holds. The same reading finds out what large files of tensors mean (see [`super::known`]).
+//! Digests of files and folders of the working tree, by content. A file is not hashed again while its signature holds.
+//! The same read also gives the logical digest of large files of tensors (see [`super::digests`]).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
 use crate::base::watch::{Unwatched, Watch};
 
-use super::index::{About, Memo};
+use super::index::{FileMemo, OtherDigests};
 use super::stat::{Signature, now_ns};
 use super::store::Store;
 
@@ -22,7 +22,7 @@ impl Store {
     /// times and rights of the file or folder itself do not count, nor the [locks](look::is_editor_lock) of an editor.
     ///
     /// # Errors
-    /// When there is nothing at `path`, or a part of it cannot be read.
+    /// Fails if there is nothing at `path`, or if a part of it cannot be read.
     pub fn content_digest(&self, path: &Path) -> Result<Digest, Diag> {
         self.content_digest_watched(path, &Unwatched)
     }
@@ -31,15 +31,15 @@ impl Store {
         self.digest_of(path, |digest, _| digest, watch)
     }
 
-    /// As [`Store::content_digest`], but an executable file has another digest than the same file that is not.
+    /// As [`Store::content_digest`], except that an executable file has another digest than the same file that is not.
     ///
     /// # Errors
-    /// As there; what `watch` says.
+    /// As [`Store::content_digest`], and the error of `watch`.
     pub(super) fn program_digest_watched(&self, path: &Path, watch: &(dyn Watch + Sync)) -> Result<Digest, Diag> {
         self.digest_of(path, |digest, meta| if meta.mode() & 0o100 != 0 { digest.executable() } else { digest }, watch)
     }
 
-    /// The digest of a file, or of all files below a folder; `with` adds to the digest of each what else counts of it.
+    /// The digest of a file, or of all files below a folder. `with` adds to the digest of each what else counts for it.
     fn digest_of(
         &self,
         path: &Path,
@@ -76,9 +76,9 @@ impl Store {
         }
         watch.advance(1, 0);
         let mut index = self.index();
-        index.files.insert(path.to_owned(), Memo { signature, hashed_at, digest });
+        index.files.insert(path.to_owned(), FileMemo { signature, hashed_at, digest });
         if tensors.is_some() {
-            index.learn(digest, About { tensors, sha256: None });
+            index.learn(digest, OtherDigests { tensors, sha256: None });
         }
         index.dirty = true;
         Ok(digest)
@@ -87,13 +87,13 @@ impl Store {
 
 /// A file below a folder.
 struct Below {
-    /// Its name from the folder on.
+    /// Its path relative to the folder.
     name: String,
     path: PathBuf,
     meta: Metadata,
 }
 
-/// All files below `dir` with their names from there on. Links are followed.
+/// All files below `dir` with their relative paths. Links are followed.
 fn walk(dir: &Path, files: &mut Vec<Below>) -> Result<(), Diag> {
     let mut open = vec![(String::new(), dir.to_owned(), 0)];
     while let Some((prefix, dir, depth)) = open.pop() {
@@ -124,7 +124,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn content_and_names_below_count_times_and_place_do_not() {
+    fn folder_digest_counts_content_and_names_only() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let make = |at: &str, text: &str| {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_in_the_same_tick_is_seen() {
+    fn write_in_the_same_tick_changes_the_digest() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let path = dir.path().join("f");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_editors_lock_does_not_count_and_any_other_dangling_link_is_an_error() {
+    fn editor_lock_is_ignored_and_other_dangling_links_fail() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let folder = dir.path().join("code");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn hashing_ends_between_pieces_and_files_when_it_is_asked_to() {
+    fn hashing_ends_early_when_the_watch_fails() {
         use crate::base::watch::Counting;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_end() {
+    fn circular_links_fail() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache")).unwrap();
         let folder = dir.path().join("f");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -37,12 +36,12 @@ pub struct ChangeArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 
-    /// Data type of the backbone in training and evaluation; short for `--set 'stage.*.dtype=DTYPE'`. The type is part of
-    /// the cache key
+    /// Data type of the backbone in training and evaluation; short for `--set 'stage.*.dtype=DTYPE'`. The type is part
+    /// of the cache key
     #[arg(long, value_name = "DTYPE", value_parser = PossibleValuesParser::new(Dtype::NAMES))]
     pub dtype: Option<String>,
 
-    /// Read a source from a local folder instead of its url; cache keys do not change
+    /// Read a source from a local folder instead of its url; cache keys do not change if its files are pinned
     #[arg(long = "mirror", value_name = "NAME=DIR")]
     pub mirrors: Vec<String>,
 }
@@ -86,15 +85,7 @@ impl ChangeArgs {
     /// # Errors
     /// Returns every problem of the file and of the arguments.
     pub fn load(&self, path: &Path) -> Result<Plan, Vec<Diag>> {
-        self.load_telling(path, None)
-    }
-
-    /// Like [`Self::load`], but sends the pipeline's name to `named` as soon as it is known.
-    ///
-    /// # Errors
-    /// Fails like [`Self::load`].
-    pub fn load_telling(&self, path: &Path, named: Option<Sender<String>>) -> Result<Plan, Vec<Diag>> {
-        let plan = pipeline::load(path, &LoadOptions { named, ..self.options()? })?;
+        let plan = pipeline::load(path, &self.options()?)?;
         if !plan.warnings.is_empty() {
             anstream::eprintln!("{}", render::diags(&plan.warnings));
         }
@@ -119,7 +110,7 @@ pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
             Err(diags) => (None, diags),
         };
         if args.json {
-            diags.iter().for_each(|d| println!("{}", to_json(path, d)));
+            diags.iter().for_each(|d| render::out(&format!("{}\n", to_json(path, d))));
         }
         if let Some(plan) = plan {
             if !args.json {

@@ -12,7 +12,7 @@ use crate::cli::{common, render};
 use crate::engine::executor::Executor;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, RunSummary};
+use crate::engine::options::{RunOptions, RunSummary};
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 use crate::repro::lock_check::{LockCheck, LockReport, check};
@@ -30,8 +30,8 @@ pub struct LockedArgs {
     /// parameters or inputs before the run, results after it
     #[arg(long)]
     locked: bool,
-    /// How much a metric may differ from a lock made on other hardware: `score=0.05`, `best_step=any`, or a number for all
-    /// metrics [default: the pipeline's `[tolerance]`, else 0.02]
+    /// How much a metric may differ from a lock made on other hardware: `score=0.05`, `best_step=any`, or a number for
+    /// all metrics [default: the pipeline's `[tolerance]`, else 0.02]
     #[arg(long = "tolerance", value_name = "METRIC=NUMBER", requires = "locked")]
     tolerance: Vec<String>,
 }

@@ -2,21 +2,20 @@
 
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 use clap::Args;
 
 use crate::base::diag::{Class, Diag, Severity};
-use crate::cache::Store;
 use crate::cache::lock::InUse;
 use crate::cache::store::LAYOUT;
+use crate::cache::{self, Store};
 use crate::engine::executor::local::Local;
 use crate::engine::executor::worker::{WorkerConfig, WorkerPool};
 use crate::engine::graph::{Graph, NodeId};
 use crate::engine::history::History;
 use crate::pipeline::Plan;
 use crate::stages::ctx::Cancel;
-use crate::worker::device::{Wanted, gpu_slots};
+use crate::worker::device::{DeviceChoice, gpu_slots};
 
 use super::check::ChangeArgs;
 use super::render;
@@ -48,7 +47,7 @@ pub struct StoreArgs {
 pub struct DeviceArgs {
     /// Where to train and evaluate: `auto` (a GPU if there is one), `cpu`, `cuda`, or a single GPU such as `cuda:1`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Wanted,
+    pub device: DeviceChoice,
 }
 
 impl PipelineArgs {
@@ -99,7 +98,7 @@ impl StoreArgs {
 
 /// Returns the folder that an environment variable names, or `None` if it is unset or empty.
 fn folder_in(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
+    crate::base::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 /// A plan with its store. Neither is dropped: process exit frees their memory faster than their destructors.
@@ -139,8 +138,7 @@ impl StoreArgs {
 
 /// Loads the plan and opens its store.
 ///
-/// Prefetch: while the plan is made, another thread opens the store, waits for a running `dpt cache gc`, and checks the
-/// stat signatures of the results that this pipeline used last. The plan will need most of them.
+/// An existing store is opened on another thread while the plan is made.
 ///
 /// # Errors
 /// Fails like [`PipelineArgs::load`] and [`StoreArgs::open`].
@@ -159,21 +157,10 @@ pub fn plan_and_store(
         let plan = pipeline.load()?;
         return Ok(loaded(plan, store.open_for(&pipeline.pipeline, purpose)?));
     }
-    let (named, name) = mpsc::channel::<String>();
-    let (opened, store_there) = mpsc::sync_channel(1);
     let (args, path) = (store.clone(), pipeline.pipeline.clone());
-    std::thread::spawn(move || {
-        let store = args.open_for(&path, purpose);
-        let ahead = match (&store, name.recv()) {
-            (Ok((store, _)), Ok(name)) => Some(store.look_ahead(&name)),
-            _ => None,
-        };
-        // If the pipeline is invalid, the receiver is gone.
-        let _ = opened.send(store);
-        ahead.iter().for_each(|ahead| ahead.work());
-    });
-    let plan = pipeline.changes.load_telling(&pipeline.pipeline, Some(named))?;
-    Ok(loaded(plan, store_there.recv().expect("opening a store does not panic")?))
+    let opening = cache::open_in_background(move || args.open_for(&path, purpose));
+    let plan = pipeline.load()?;
+    Ok(loaded(plan, opening.wait()?))
 }
 
 /// Returns a path as a user would type it: relative to the current directory if it is inside.
@@ -190,17 +177,18 @@ pub fn typed(path: &Path) -> String {
 
 /// Returns the path of `dpt-worker`: `$DPT_WORKER`, else beside this program.
 pub fn worker_program() -> PathBuf {
-    std::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
+    crate::base::env::var_os("DPT_WORKER").map(PathBuf::from).unwrap_or_else(|| {
         let here = std::env::current_exe().unwrap_or_default();
         here.with_file_name("dpt-worker")
     })
 }
 
-/// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the store.
-pub fn local(device: Wanted, jobs: usize, store: &Store, pipeline: &str) -> Local {
+/// Returns the executor for this machine. Stages that need libtorch run in worker processes, whose logs are in the
+/// store.
+pub fn local(device: DeviceChoice, jobs: usize, store: &Store, pipeline: &str) -> Local {
     let logs = store.runs().join("logs").join(pipeline);
     let config = WorkerConfig::new(worker_program(), device, jobs).logs_in(logs);
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let visible = crate::base::env::var("CUDA_VISIBLE_DEVICES").ok();
     let gpus = gpu_slots(device, visible.as_deref());
     Local::new(Box::new(WorkerPool::new(config)), gpus, "cpu".to_owned())
 }

@@ -87,8 +87,8 @@ pub fn run(args: &Args) -> CommandResult {
 /// Fails if no file can be created in the folder.
 fn writable(folder: &Path) -> Result<(), Diag> {
     let probe: PathBuf = folder.join(format!(".doctor-{}", std::process::id()));
-    crate::base::fs::write_atomic(&probe, b"")?;
-    std::fs::remove_file(&probe).map_err(|error| crate::base::fs::on("remove", &probe)(error).into())
+    fs::write_atomic(&probe, b"")?;
+    Ok(fs::remove_file(&probe)?)
 }
 
 /// Tries with a small file how results are copied to `results/`, and describes it.

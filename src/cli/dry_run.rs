@@ -1,15 +1,17 @@
-//! `dpt run -n` and `--check` as text: what would run and why, as a table like that of `dpt status`, and a time estimate.
+//! `dpt run -n` and `--check` as text: what would run and why, as a table like that of `dpt status`, and a time
+//! estimate.
 
 use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::base::diag::Diag;
 use crate::cache::Store;
-use crate::engine::event::Totals;
+use crate::engine::event::RunTotals;
 use crate::engine::executor::Executor;
+use crate::engine::freshness::not_selected;
 use crate::engine::freshness::{Freshness, NodeStatus, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, not_selected};
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 
 use super::CommandResult;
@@ -32,7 +34,7 @@ pub fn run(plan: &Plan, store: &Store, options: &RunOptions, executor: &dyn Exec
     let _ = store.flush();
     let only: HashSet<NodeId> = options.only.iter().copied().collect();
     let selected = |id: &NodeId| only.is_empty() || only.contains(id);
-    let mut totals = Totals { nodes: nodes.len(), ..Totals::default() };
+    let mut totals = RunTotals { nodes: nodes.len(), ..RunTotals::default() };
     let mut errors: Vec<Diag> = Vec::new();
     let mut needed: Vec<Diag> = Vec::new();
     for node in &nodes {

@@ -1,5 +1,5 @@
-//! `dpt exec`: runs single nodes from the pipeline file and the store. An executor starts it on another machine. It never
-//! runs the nodes' inputs.
+//! `dpt exec`: runs single nodes from the pipeline file and the store. An executor starts it on another machine. It
+//! never runs the nodes' inputs.
 
 use crate::base::diag::{Class, Diag};
 use crate::cli::CommandResult;
@@ -7,7 +7,8 @@ use crate::cli::common::{self, DeviceArgs, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::progress::json::JsonSink;
 use crate::engine::freshness::{Freshness, status};
-use crate::engine::run::{RunOptions, run as run_graph};
+use crate::engine::options::RunOptions;
+use crate::engine::run::run as run_graph;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use crate::base::diag::{Class, Diag};
 
+/// The result of a command: its exit code, or errors that have not been printed yet.
+pub type CommandResult = Result<Exit, Vec<Diag>>;
+
 /// The exit code of `dpt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

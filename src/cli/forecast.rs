@@ -4,16 +4,17 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::cache::Store;
-use crate::engine::executor::{Held, Slots};
+use crate::engine::executor::{HeldSlots, Slots};
 use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::{Graph, NodeId};
-use crate::engine::state::{NodeState, States, Wanted};
+use crate::engine::state::{NodeState, States, WantedNodes};
 use crate::pipeline::Plan;
 
 use super::render;
 use super::status_kind::StatusKind;
 
-/// A time estimate for the nodes that are not fresh. A node's time is its last recorded one, else the mean of its stage.
+/// A time estimate for the nodes that are not fresh. A node's time is its last recorded one, else the mean of its
+/// stage.
 #[derive(Debug, Default)]
 pub struct Forecast {
     /// For each stage: seconds of work, and the number of nodes without a known time.
@@ -98,12 +99,12 @@ impl Forecast {
     }
 }
 
-/// Simulates a run and returns its wall time in seconds. `costs` has the seconds of each node that runs; other nodes take
-/// no time. Order and slots are those of a run.
+/// Simulates a run and returns its wall time in seconds. `costs` has the seconds of each node that runs; other nodes
+/// take no time. Order and slots are those of a run.
 fn wall(graph: &Graph, targets: &[NodeId], costs: &HashMap<NodeId, f64>, mut slots: Slots) -> f64 {
-    let mut states = States::new(graph, &Wanted::new(graph, targets), |_| false);
+    let mut states = States::new(graph, &WantedNodes::new(graph, targets), |_| false);
     let mut ends: BinaryHeap<Reverse<(u64, NodeId)>> = BinaryHeap::new();
-    let mut held: HashMap<NodeId, Held> = HashMap::new();
+    let mut held: HashMap<NodeId, HeldSlots> = HashMap::new();
     let mut now = 0;
     loop {
         while let Some(id) = states.next_ready() {

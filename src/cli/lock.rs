@@ -7,10 +7,10 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{progress, render};
 use crate::engine::freshness::{Freshness, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::repro::lock_check;
 use crate::repro::lockfile::{self, LockFile};
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -38,8 +38,8 @@ pub struct Args {
 /// Writes the lock file. The exit code is 3, and nothing is written, if a node is not up to date.
 ///
 /// # Errors
-/// Fails if the pipeline is invalid, the store cannot be read, or the lock file cannot be written. With targets, also if
-/// the old lock file cannot be read.
+/// Fails if the pipeline is invalid, the store cannot be read, or the lock file cannot be written. With targets, also
+/// if the old lock file cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let targets = common::select(&plan, &args.targets)?;
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> CommandResult {
         outside: plan.outside.clone(),
         ..RunOptions::default()
     };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
     let path = lockfile::path_of(&args.pipeline.pipeline);
     let before = LockFile::read(&path);
     // A file that is rewritten as a whole need not be readable.

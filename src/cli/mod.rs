@@ -1,5 +1,5 @@
-//! L6, the user interface: command line, output, exit codes. To add a command, add its file, its `mod` line and its row in
-//! [`COMMANDS`].
+//! L6, the user interface: command line, output, exit codes. To add a command, add its file, its `mod` line and its row
+//! in [`COMMANDS`].
 
 pub mod adapter;
 pub mod cache;
@@ -36,10 +36,8 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::base::diag::{Class, Diag};
 use crate::worker::build::Build;
+pub use exit::CommandResult;
 use exit::Exit;
-
-/// The result of a command: its exit code, or errors that have not been printed yet.
-pub type CommandResult = Result<Exit, Vec<Diag>>;
 
 /// A command of `dpt`.
 pub struct Command {

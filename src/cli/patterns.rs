@@ -1,8 +1,8 @@
-//! [`Names`]: describes many nodes by few patterns such as `train[*,dpt,42]`. A pattern without a count of values can be
-//! typed as a target.
+//! [`Names`]: describes many nodes by few patterns such as `train[*,dpt,42]`. A pattern without a count of values can
+//! be typed as a target.
 //!
-//! When two pipelines are compared, a stage may have nodes with different axes: `tokenize` of one and `tokenize[task=rte]`
-//! of the other. Each set of axes then gets patterns of its own, which name the axes.
+//! When two pipelines are compared, a stage may have nodes with different axes: `tokenize` of one and
+//! `tokenize[task=rte]` of the other. Each set of axes then gets patterns of its own, which name the axes.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -8,10 +8,11 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::{render, run};
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
+use crate::engine::options::{RunOptions, RunSummary};
+use crate::engine::run::run as run_graph;
 use crate::pipeline::Plan;
 use crate::pipeline::pins::{self, Pin, Pins};
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> CommandResult {
         accept: None,
         dry_run: false,
     };
-    let executor = common::local(Wanted::Cpu, jobs, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Cpu, jobs, &store, &plan.name);
     let cancel = common::cancel_on_ctrl_c()?;
     let sink = run::choose(false);
     let summary = run_graph(&plan.graph, &store, options, &executor, sink.as_ref(), cancel);

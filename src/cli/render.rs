@@ -1,5 +1,5 @@
-//! Formats messages with their source lines, tables, sizes and times. This is the only file that knows colours. It writes
-//! ANSI codes; [`anstream`] removes them if there is no terminal or `NO_COLOR` is set.
+//! Formats messages with their source lines, tables, sizes and times. This is the only file that knows colours. It
+//! writes ANSI codes; [`anstream`] removes them if there is no terminal or `NO_COLOR` is set.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -24,8 +24,8 @@ pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();
 const LINE: Style = AnsiColor::Blue.on_default().bold();
 
-/// Makes a text safe to show. Escapes control characters (except line breaks and tabs) and bidirectional marks, so that no
-/// name, message or log can control the terminal, and masks secrets in URLs.
+/// Makes a text safe to show. Escapes control characters (except line breaks and tabs) and bidirectional marks, so that
+/// no name, message or log can control the terminal, and masks secrets in URLs.
 pub fn plain(text: &str) -> String {
     let text = masked(text);
     if !text.contains(is_odd) {

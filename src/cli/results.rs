@@ -4,8 +4,8 @@
 //! - Nothing outside `results/` is written or removed, see [`ClosedDir`]. A repository may contain any files there.
 //! - Only one process at a time writes to `results/`. It holds a lock of the store.
 //! - Files are synced before the stamp is written, so the stamp means that they are complete, even after a power cut.
-//! - The stamp records the signature of each copy. A file with another signature was edited by the user, and is kept until
-//!   the stage has a new result. Files that are missing, or empty and should not be, are copied again.
+//! - The stamp records the signature of each copy. A file with another signature was edited by the user, and is kept
+//!   until the stage has a new result. Files that are missing, or empty and should not be, are copied again.
 
 mod stamp;
 
@@ -22,7 +22,7 @@ use crate::base::watch::Unwatched;
 use crate::cache::durable::sync_all;
 use crate::cache::{FileRecord, Store, Stored};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunSummary;
+use crate::engine::options::RunSummary;
 use crate::pipeline::Plan;
 
 use super::common::{is_last, shown};
@@ -126,7 +126,8 @@ impl Copy<'_> {
         Ok(Stamp::read(self.to)?.filter(|stamp| stamp.is_of(self.stored) && stamp.pipeline == self.pipeline))
     }
 
-    /// Checks each copy once. Returns the files that are missing or wrongly empty, and a note about files that were edited.
+    /// Checks each copy once. Returns the files that are missing or wrongly empty, and a note about files that were
+    /// edited.
     fn compare(&self, stamp: &Stamp) -> Result<(Vec<String>, Option<String>), Diag> {
         let (mut missing, mut edited) = (Vec::new(), Vec::new());
         for file in &stamp.files {

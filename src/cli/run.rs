@@ -17,7 +17,8 @@ use crate::cli::{dry_run, render};
 use crate::engine::event::Sink;
 use crate::engine::graph::Accept;
 use crate::engine::graph::NodeId;
-use crate::engine::run::{RunOptions, RunSummary, run as run_graph};
+use crate::engine::options::{RunOptions, RunSummary};
+use crate::engine::run::run as run_graph;
 use crate::pipeline::Plan;
 
 /// The end of the help text.

@@ -16,9 +16,9 @@ use crate::cli::render::{self, DIM, paint};
 use crate::cli::status_kind::StatusKind;
 use crate::cli::status_table::{self, why};
 use crate::engine::freshness::{Freshness, NodeStatus, status};
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> CommandResult {
     let targets = common::select(&plan, &args.targets)?;
     let options =
         RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
     let bar = Bar::new();
     let (go_on, show) = (|| Ok(()), |amount| bar.show(amount));
     let watch = Counting::new(Work { what: "hashing sources", ..Work::default() }, &go_on, &show);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::cache::StaleReason;
-use crate::cache::recipe::{Content, Name};
+use crate::cache::recipe::{FieldContent, FieldName};
 use crate::engine::freshness::{Freshness, NodeStatus};
 use crate::engine::graph::NodeId;
 use crate::pipeline::Plan;
@@ -33,8 +33,8 @@ struct Row<'a> {
 /// The number of groups shown for each stage.
 const SHOWN: usize = 3;
 
-/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons. With
-/// a forecast, it has a time column.
+/// Returns the table: a row for each stage, in pipeline order, with the number of nodes of each status and the reasons.
+/// With a forecast, it has a time column.
 pub fn table(plan: &Plan, statuses: &[NodeStatus], forecast: Option<&Forecast>) -> String {
     let names = Names::of(&plan.graph);
     let rows = rows(plan, statuses);
@@ -131,18 +131,26 @@ pub fn brief(reasons: &[StaleReason]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for reason in reasons {
         let text = match reason {
-            StaleReason::Changed { field, new: Content::Digest(_), .. } => match field {
-                Name::Input { role, .. } => format!("input {role} changed"),
-                Name::File(name) => format!("file {name} changed"),
+            StaleReason::Changed { field, new: FieldContent::Digest(_), .. } => match field {
+                FieldName::Input { role, .. } => format!("input {role} changed"),
+                FieldName::File(name) => format!("file {name} changed"),
                 _ => reason.to_string(),
             },
-            StaleReason::Changed { field: Name::Param(name), old: Content::Value(old), new: Content::Value(new) } => {
+            StaleReason::Changed {
+                field: FieldName::Param(name),
+                old: FieldContent::Value(old),
+                new: FieldContent::Value(new),
+            } => {
                 let parts = values::changes(name, old, new).into_iter();
                 parts.map(|(name, old, new)| format!("{name} {old} -> {new}")).collect::<Vec<_>>().join("; ")
             }
-            StaleReason::Changed { field: Name::Producer { role, .. }, .. } => format!("input {role} changed"),
-            StaleReason::Added { field: Name::Producer { role, .. }, .. } => format!("input {role} has more nodes"),
-            StaleReason::Dropped { field: Name::Producer { role, .. }, .. } => format!("input {role} has fewer nodes"),
+            StaleReason::Changed { field: FieldName::Producer { role, .. }, .. } => format!("input {role} changed"),
+            StaleReason::Added { field: FieldName::Producer { role, .. }, .. } => {
+                format!("input {role} has more nodes")
+            }
+            StaleReason::Dropped { field: FieldName::Producer { role, .. }, .. } => {
+                format!("input {role} has fewer nodes")
+            }
             _ => reason.to_string(),
         };
         if !texts.contains(&text) {
@@ -186,14 +194,14 @@ mod tests {
     fn brief_leaves_out_digests_and_repeats() {
         let changed = |field, old: &[u8], new: &[u8]| StaleReason::Changed {
             field,
-            old: Content::Digest(Digest::of(old)),
-            new: Content::Digest(Digest::of(new)),
+            old: FieldContent::Digest(Digest::of(old)),
+            new: FieldContent::Digest(Digest::of(new)),
         };
-        let input = |file: &str| Name::Input { role: "data".into(), at: String::new(), file: file.into() };
+        let input = |file: &str| FieldName::Input { role: "data".into(), at: String::new(), file: file.into() };
         let reasons = [
             changed(input("a"), b"1", b"2"),
             changed(input("b"), b"1", b"2"),
-            changed(Name::File("x.txt".into()), b"1", b"2"),
+            changed(FieldName::File("x.txt".into()), b"1", b"2"),
             StaleReason::Forced,
             StaleReason::NeverMade,
         ];

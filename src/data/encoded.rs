@@ -19,19 +19,19 @@ use crate::base::diag::{Class, Diag};
 pub struct Encoded {
     /// Unique in its split.
     pub example_id: String,
-    /// What the encoder reads, `</s>` included, cut to the longest length allowed.
+    /// The input of the encoder, `</s>` included, cut to the longest length allowed.
     pub input_ids: Vec<i32>,
     /// How many ids there were before the cut.
     pub input_length: i32,
-    /// Whether ids were cut off.
+    /// `true` if ids were cut off.
     pub truncated: bool,
-    /// What the decoder should write, `</s>` included; empty in a test split.
+    /// The expected output of the decoder, `</s>` included; empty in a test split.
     pub target_ids: Vec<i32>,
     /// The same as text, as the template gave it.
     pub target: String,
     /// The right class: an index into `choices`, or into [`Tokens::verbalizer`] where there are none.
     pub label: Option<i32>,
-    /// What answers are scored together.
+    /// The group of answers that are scored together.
     pub group: Option<String>,
     /// Free text only: the right answers.
     pub answers: Option<Vec<String>>,
@@ -79,12 +79,12 @@ pub struct ClassTokens {
     pub text: String,
     /// The text's ids, `</s>` included.
     pub ids: Vec<i32>,
-    /// What decoding those ids gives: what generated text is to be compared with. Differs from `text` where the
+    /// The decoded ids, with which generated text is compared. Differs from `text` where the
     /// tokenizer does not know all of it.
     pub decoded: String,
 }
 
-/// What is to be told of a split.
+/// The figures of a split.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitTokens {
     /// Examples.

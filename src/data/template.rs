@@ -1,4 +1,4 @@
-//! [`Template`]: by which words a row becomes source and target text. What the words are stands in each task's file.
+//! [`Template`]: the words by which a row becomes source and target text. Each task's file has its words.
 
 use super::verbalizer::Verbalizer;
 
@@ -32,7 +32,7 @@ impl Template {
     }
 }
 
-/// What the examples are for. Only ReCoRD in [`Template::Plain`] differs: trained once an answer, evaluated once a
+/// The purpose of the examples. Only ReCoRD in [`Template::Plain`] differs: trained once an answer, evaluated once a
 /// query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -62,7 +62,7 @@ pub struct Rendering {
     pub verbalizer: Verbalizer,
     /// RTE's field names in [`Template::DptPaper`].
     pub rte_fields: RteFields,
-    /// Whether ReCoRD's sources begin with `superglue-record ` in [`Template::DptPaper`] (the reference's default).
+    /// `true` if ReCoRD's sources begin with `superglue-record ` in [`Template::DptPaper`] (the reference's default).
     pub record_prefix: bool,
 }
 
@@ -85,14 +85,14 @@ pub struct Example {
     /// Unique in its split: the row's `idx`; `paragraph-question-answer` for MultiRC, `passage-query` for ReCoRD, with
     /// `#1`, `#2`, … from a query's second answer on where it gives several examples.
     pub id: String,
-    /// What the encoder reads.
+    /// The text for the encoder.
     pub source: String,
-    /// What the decoder should write; `None` in a test split.
+    /// The expected text of the decoder; `None` in a test split.
     pub target: Option<String>,
     /// The class: an index into the verbalizer, or into `choices` where they are given. `None` for free text and in a
     /// test split.
     pub label: Option<usize>,
-    /// What answers are scored together (MultiRC: the question).
+    /// The group of answers that are scored together (MultiRC: the question).
     pub group: Option<String>,
     /// Free text only: the right answers, any of which will do.
     pub answers: Option<Vec<String>>,
@@ -103,7 +103,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// An example with source alone, kept.
+    /// An example with only a source, kept.
     pub fn new(id: String, source: String) -> Self {
         Self { id, source, target: None, label: None, group: None, answers: None, choices: None, keep: true }
     }

@@ -1,7 +1,7 @@
-//! [`Tokenizer`]: text to a T5's ids and back, from `tokenizer.json` or from SentencePiece's `spiece.model` alone. From
+//! [`Tokenizer`]: text to a T5's ids and back, from `tokenizer.json` or only from SentencePiece's `spiece.model`. From
 //! the latter it is built as Hugging Face's T5 converter does: Unigram over the pieces and the sentinels
-//! `<extra_id_99>` … `<extra_id_0>` after them, the model's own character map, white space as `▁`. How many sentinels there
-//! are, and which tokens were added after training, is said by the files [`beside`] the model.
+//! `<extra_id_99>` … `<extra_id_0>` after them, the model's own character map, white space as `▁`. How many sentinels
+//! there are, and which tokens were added after training, is said by the files [`beside`] the model.
 
 pub mod beside;
 
@@ -82,12 +82,12 @@ struct NormalizerSpec {
 }
 
 impl Tokenizer {
-    /// From the files of a checkpoint, by their names: `tokenizer.json` where there is one, else `spiece.model` with the
-    /// files [`beside`] it. Where there is a `config.json` too, the tokenizer is held against its `vocab_size`.
+    /// From the files of a checkpoint, by their names: `tokenizer.json` where there is one, else `spiece.model` with
+    /// the files [`beside`] it. Where there is a `config.json` too, the tokenizer is held against its `vocab_size`.
     ///
     /// # Errors
-    /// Neither file is there, a file is damaged or of another kind, it lacks `<pad>`, `</s>` or `<unk>`, a file beside it
-    /// asks for what is not supported, or it has ids that the model has no row for.
+    /// Neither file is there, a file is damaged or of another kind, it lacks `<pad>`, `</s>` or `<unk>`, a file beside
+    /// it asks for what is not supported, or it has ids that the model has no row for.
     pub fn load(files: &BTreeMap<String, PathBuf>) -> Result<Self, Diag> {
         let tokenizer = if let Some(path) = files.get("tokenizer.json") {
             Self::from_json(&fs::read(path)?, &path.display().to_string())?
@@ -284,12 +284,12 @@ impl Tokenizer {
         self.eos
     }
 
-    /// `<unk>`: stands for what the vocabulary does not have.
+    /// `<unk>`: replaces what the vocabulary does not have.
     pub fn unk(&self) -> i32 {
         self.unk
     }
 
-    /// What the user is told about the files that it was made from.
+    /// Notes for the user about the files that it was made from.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -351,7 +351,7 @@ fn digest(bytes: &[u8], beside: &Beside, sentinels: usize) -> Digest {
     hasher.finish()
 }
 
-/// Whether a file that begins like another, by `of`, may be a tokenizer: says what it is instead.
+/// Returns `true` if a file that begins like another, by `of`, may be a tokenizer: says what it is instead.
 fn check_start(bytes: &[u8], of: fn(&[u8]) -> Option<Content>, origin: &str) -> Result<(), Diag> {
     match of(&bytes[..bytes.len().min(START)]) {
         Some(content) => Err(broken(origin, &content.clause()).help(content.help())),
@@ -363,8 +363,8 @@ fn broken(origin: &str, what: &str) -> Diag {
     Diag::error(Class::Stage, format!("`{origin}` is not a tokenizer that can be used: {what}"))
 }
 
-/// Hugging Face's clean-up of English spacing, which was its default up to transformers 4: no blank before `. ? ! ,` and
-/// before `n't 'm 's 've 're`, none around a lone `'`.
+/// Hugging Face's clean-up of English spacing, which was its default up to transformers 4: no blank before `. ? ! ,`
+/// and before `n't 'm 's 've 're`, none around a lone `'`.
 pub fn clean_up(text: &str) -> String {
     const RULES: &[(&str, &str)] = &[
         (" .", "."),

@@ -63,7 +63,7 @@ impl Verbalizer {
         self.entries.len()
     }
 
-    /// Whether targets are free text.
+    /// Returns `true` if targets are free text.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

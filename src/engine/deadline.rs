@@ -1,5 +1,5 @@
-//! What is said of a node that runs longer than its `timeout`. It is asked to end; a worker and a command are made to, a stage
-//! that runs in this process cannot be.
+//! Nodes that run longer than their `timeout`. They are asked to end. Workers and commands are killed if they do not; a
+//! stage that runs in this process cannot be.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,25 +10,25 @@ use crate::stages::ctx::Cancel;
 
 use super::graph::{Node, NodeId};
 
-/// How long a node may run on after it was asked to end, before that is told; and how long its result may still be stored.
+/// How long a node may go on after it was asked to end, before the user is told.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The deadlines of running nodes, for when the loop cannot look at them: while it hashes the sources of another node.
+/// The deadlines of running nodes, for the time when the loop hashes the sources of another node and cannot check them.
 #[derive(Debug, Default)]
 pub struct Deadlines(Mutex<HashMap<NodeId, (Instant, Arc<Cancel>)>>);
 
 impl Deadlines {
-    /// A node runs.
+    /// Adds a running node.
     pub fn add(&self, id: NodeId, deadline: Instant, cancel: Arc<Cancel>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (deadline, cancel));
     }
 
-    /// It came to its end.
+    /// Removes a node that ended.
     pub fn remove(&self, id: NodeId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    /// Asks those to end whose deadline is over.
+    /// Asks the nodes to end whose deadline has passed.
     pub fn ask_those_over(&self) {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.is_empty() {
@@ -38,7 +38,7 @@ impl Deadlines {
     }
 }
 
-/// Why a node failed that was asked to end for its timeout. `error`: with what it ended.
+/// The error of a node that was asked to end because of its timeout, and ended with `error`.
 pub fn ran_over(node: &Node, error: Diag) -> Diag {
     if error.class != Class::Interrupted {
         return error;
@@ -48,10 +48,11 @@ pub fn ran_over(node: &Node, error: Diag) -> Diag {
         .help("raise `timeout` in its resources, or make the work smaller")
 }
 
-/// That it was asked to end, and runs on.
+/// The note on a node that goes on after its timeout.
 pub fn late(node: &Node) -> String {
     let timeout = node.resources.timeout.unwrap_or(0);
     format!(
-        "its timeout of {timeout} s is over, and it was asked to end: it does so at its next step; if that is its last, and its result is quickly stored, it counts"
+        "its timeout of {timeout} s has passed, and it was asked to end; it ends at its next step, or its result \
+         counts if it ends by itself before that"
     )
 }

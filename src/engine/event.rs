@@ -10,21 +10,23 @@ use crate::worker::protocol::WireDiag;
 
 use super::graph::Node;
 
-/// The version of what `--json` and journals hold: bumped when a field changes its meaning or goes. New fields may come.
+/// The version of the format of `--json` and of journals. It is raised if a field changes its meaning or is removed.
+/// New fields may be added.
 pub const SCHEMA: u32 = 1;
 
-/// Who listens to a run. Called from several threads.
+/// A listener of a run. Called from several threads.
 pub trait Sink: Sync {
     /// Something happened.
     fn event(&self, event: &Event);
 
-    /// A node need not run. Of most runs these are most nodes: who only counts them makes no event of each.
+    /// A node need not run. In most runs these are most nodes, so a sink that only counts them can avoid an event for
+    /// each.
     fn hit(&self, hit: &HitNode) {
         self.event(&hit.event());
     }
 }
 
-/// A node that need not run, before an [event](Event::NodeHit) is made of it.
+/// A node that need not run, before it becomes an [event](Event::NodeHit).
 #[derive(Clone, Copy, Debug)]
 pub struct HitNode<'a> {
     /// The node.
@@ -32,7 +34,7 @@ pub struct HitNode<'a> {
     /// Its key.
     pub key: CacheKey,
     /// Why.
-    pub how: Hit,
+    pub how: HitKind,
     /// How long it took when it was made.
     pub seconds: f64,
 }
@@ -45,7 +47,7 @@ impl HitNode<'_> {
 }
 
 impl Event {
-    /// Whether it says only how far something is: journals leave that out.
+    /// Returns `true` if the event only reports progress. Journals leave such events out.
     pub fn is_progress(&self) -> bool {
         matches!(self, Event::NodeProgress { .. } | Event::RunProgress { .. })
     }
@@ -54,8 +56,8 @@ impl Event {
 /// Why a node need not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Hit {
-    /// Nothing that counts had changed.
+pub enum HitKind {
+    /// Nothing that counts has changed.
     Fresh,
     /// A producer ran, and what it made means the same as before.
     CutOff,
@@ -76,12 +78,12 @@ pub enum Event {
         run: String,
         /// The pipeline's name.
         pipeline: String,
-        /// The pipeline file, relative to the folder in which the store's folder lies; not told by an older `dpt`.
+        /// The pipeline file, relative to the parent of the store's folder. An older `dpt` leaves it out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
         /// How many nodes are wanted.
         nodes: usize,
-        /// Whether nothing is to be run.
+        /// `true` if the run is a dry run.
         dry_run: bool,
     },
     /// A node need not run.
@@ -91,14 +93,14 @@ pub enum Event {
         /// Its key.
         key: CacheKey,
         /// Why.
-        how: Hit,
+        how: HitKind,
         /// How long it took when it was made.
         seconds: f64,
     },
-    /// Several nodes need not run: as journals tell it, in one line.
+    /// Several nodes need not run. Journals have this in place of many [`Event::NodeHit`].
     NodesHit {
         /// Why.
-        how: Hit,
+        how: HitKind,
         /// The nodes, with their keys.
         nodes: BTreeMap<String, CacheKey>,
     },
@@ -111,11 +113,11 @@ pub enum Event {
         /// Why it must run.
         reasons: Vec<StaleReason>,
     },
-    /// A node must run, and someone else is making the same result: waited for, and shared.
+    /// A node must run, and another node or process is making the same result. The node waits, and shares it.
     NodeElsewhere {
         /// The node.
         node: String,
-        /// Who: `process 4711`, or another node's name.
+        /// The other maker: `process 4711`, or a node's name.
         holder: String,
     },
     /// A node runs.
@@ -207,7 +209,7 @@ pub enum Event {
         /// The nodes that it waits for.
         by: Vec<String>,
     },
-    /// How far what `dpt` does for no single node is: the hashing of sources for keys.
+    /// The progress of work for no single node: hashing of sources for keys.
     RunProgress {
         /// How far.
         update: Update,
@@ -219,14 +221,14 @@ pub enum Event {
     },
     /// Last of all.
     RunEnded {
-        /// What became of the nodes.
-        summary: Totals,
+        /// Counts and times.
+        summary: RunTotals,
     },
 }
 
-/// What became of the wanted nodes of a run.
+/// Counts and times of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct RunTotals {
     /// How many were wanted.
     pub nodes: usize,
     /// Need not run, nothing having changed.
@@ -245,7 +247,7 @@ pub struct Totals {
     pub would_run: usize,
     /// A dry run: run if what they wait for changes.
     pub may_run: usize,
-    /// Whether the user ended the run.
+    /// `true` if the user interrupted the run.
     pub interrupted: bool,
     /// Seconds from start to end.
     pub seconds: f64,

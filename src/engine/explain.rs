@@ -1,115 +1,124 @@
-//! Why a node is as it is: its recipe against an earlier one, field by field, and each changed input followed to the node
-//! that made it anew, and on to that node's own changes. Looks only: nothing runs, nothing is written.
+//! Explains a node: compares its recipe with an earlier one, field by field, and follows each changed input to the node
+//! that made it and to that node's own changes. Runs and writes nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
-use crate::cache::recipe::{Content, Field, Name};
+use crate::cache::recipe::{Field, FieldContent, FieldName};
 use crate::cache::{CacheKey, Entry, FileRecord, Recipe, StaleReason, Store, Stored, reason};
 
+use super::context::Context;
 use super::executor::Executor;
-use super::freshness::{Freshness, status};
+use super::freshness::{Freshness, status_in};
 use super::graph::{Graph, NodeId};
-use super::history::{History, Pipeline, Run};
-use super::key::{Producer, recipe};
-use super::prepare::{prepare, producers, sources};
-use super::run::RunOptions;
+use super::history::{History, PastRun, PipelineId};
+use super::key::{self, Producer};
+use super::options::RunOptions;
+use super::prepare::producers;
 
 /// What a node is compared with.
 #[derive(Clone, Debug)]
-pub enum Against<'a> {
-    /// What it was last made or found as.
+pub enum CompareWith<'a> {
+    /// Its last result.
     Last,
-    /// What it was in this run.
-    Run(&'a Run),
-    /// What lies under this key.
+    /// Its result in this run.
+    Run(&'a PastRun),
+    /// The entry under this key.
     Key(CacheKey),
 }
 
-/// A node, how it stands and why.
+/// A node, its status and the reasons.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The node.
     pub id: NodeId,
-    /// How it stands.
+    /// Its status.
     pub freshness: Freshness,
-    /// Its key now; `None` while its inputs are not known.
+    /// Its key; `None` if its inputs are not known yet.
     pub key: Option<CacheKey>,
-    /// Its recipe now; of a blocked node without its inputs.
+    /// Its recipe; for a blocked node without the inputs.
     pub recipe: Option<Recipe>,
-    /// What it is compared with: the key, and what lies under it.
+    /// What it is compared with: the key and its entry.
     pub old: Option<(CacheKey, Option<Entry>)>,
-    /// What differs.
+    /// The differences.
     pub changes: Vec<Change>,
-    /// What is under its key now.
+    /// The entry under its key.
     pub entry: Option<Entry>,
-    /// What a blocked node waits for in the end: nodes that are not fresh and not blocked themselves.
+    /// For a blocked node: the nodes that block it and are not blocked themselves.
     pub first: Vec<Explanation>,
 }
 
 /// A difference and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// What differs.
+    /// The difference.
     pub reason: StaleReason,
-    /// Of an input: the producers' own changes. Empty where that is not known.
+    /// For an input: the changes of its producers. Empty if they are not known.
     pub causes: Vec<Cause>,
 }
 
-/// A producer that made something else than before.
+/// A producer whose result differs from before.
 #[derive(Clone, Debug)]
 pub struct Cause {
     /// The producer.
     pub id: NodeId,
     /// In which run it last ran.
     pub run: Option<String>,
-    /// What differs in its recipe. Empty: nothing, it gave another result under the same key, or nothing older is known.
+    /// The differences of its recipe. Empty if it gave another result under the same key, or if no older recipe is
+    /// known.
     pub changes: Vec<Change>,
-    /// Whether it was made twice under one key.
+    /// `true` if the same key gave two results.
     pub same_key: bool,
 }
 
-/// All that is looked at.
-struct Looker<'a> {
-    graph: &'a Graph,
-    store: &'a Store,
-    options: &'a RunOptions,
-    executor: &'a dyn Executor,
+/// Explains nodes of a graph.
+#[derive(Clone, Copy)]
+pub struct Explainer<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The store.
+    pub store: &'a Store,
+    /// As for [`status`](super::status).
+    pub options: &'a RunOptions,
+    /// Where nodes would run.
+    pub executor: &'a dyn Executor,
+    /// The journals of the store.
+    pub history: &'a History,
+}
+
+impl Explainer<'_> {
+    /// Explains `id`, compared with `against`.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn explain(self, id: NodeId, against: &CompareWith) -> Result<Explanation, Diag> {
+        let Self { graph, store, options, executor, history } = self;
+        let context = Context::new(graph, store, options, executor);
+        let mut freshness = HashMap::new();
+        let mut results = vec![None; graph.len()];
+        for status in status_in(context, &[id], &options.force) {
+            if let Freshness::Fresh { stored } = &status.freshness {
+                results[status.id.index()] = Some(stored.clone());
+            }
+            freshness.insert(status.id, status.freshness);
+        }
+        Walk { context, history, freshness, results }.node(id, against)
+    }
+}
+
+/// What an explanation looks at: the node, and the nodes above it.
+struct Walk<'a> {
+    context: Context<'a>,
     history: &'a History,
-    standing: HashMap<NodeId, Freshness>,
+    freshness: HashMap<NodeId, Freshness>,
     results: Vec<Option<Arc<Stored>>>,
 }
 
-/// Explains `id`. Of the options it minds what [`status`] does.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn explain(
-    graph: &Graph,
-    store: &Store,
-    options: &RunOptions,
-    executor: &dyn Executor,
-    history: &History,
-    id: NodeId,
-    against: &Against,
-) -> Result<Explanation, Diag> {
-    let options = &RunOptions { targets: vec![id], ..options.clone() };
-    let mut standing = HashMap::new();
-    let mut results = vec![None; graph.len()];
-    for status in status(graph, store, options, executor) {
-        if let Freshness::Fresh { stored } = &status.freshness {
-            results[status.id.index()] = Some(stored.clone());
-        }
-        standing.insert(status.id, status.freshness);
-    }
-    Looker { graph, store, options, executor, history, standing, results }.node(id, against)
-}
-
-impl Looker<'_> {
-    fn node(&self, id: NodeId, against: &Against) -> Result<Explanation, Diag> {
-        let freshness = self.standing[&id].clone();
-        let name = self.graph.node(id).to_string();
+impl Walk<'_> {
+    fn node(&self, id: NodeId, against: &CompareWith) -> Result<Explanation, Diag> {
+        let freshness = self.freshness[&id].clone();
+        let name = self.context.graph.node(id).to_string();
         let mut it = Explanation {
             id,
             key: None,
@@ -123,24 +132,24 @@ impl Looker<'_> {
         match &it.freshness {
             Freshness::Fresh { stored } => {
                 it.key = Some(stored.key);
-                it.entry = self.store.entry(stored.key)?;
+                it.entry = self.context.store.entry(stored.key)?;
                 it.recipe = it.entry.as_ref().map(|entry| entry.recipe.clone());
             }
             Freshness::Stale { key, .. } | Freshness::Damaged { key, .. } => {
                 it.key = Some(*key);
                 it.recipe = Some(self.prepared(id)?);
-                it.entry = self.store.entry(*key)?;
+                it.entry = self.context.store.entry(*key)?;
             }
             Freshness::Blocked { by } => {
                 it.recipe = self.own(id).ok();
                 let first = self.first(by);
-                it.first = first.into_iter().map(|id| self.node(id, &Against::Last)).collect::<Result<_, _>>()?;
+                it.first = first.into_iter().map(|id| self.node(id, &CompareWith::Last)).collect::<Result<_, _>>()?;
             }
             Freshness::Broken { .. } => {}
         }
         it.old = self.old(&name, against, it.key)?;
         it.changes = self.changes(&it)?;
-        // The index is a memo and may be gone: journals remember, too.
+        // The index may be lost; journals remember too.
         let known = it.old.as_ref().is_some_and(|(_, entry)| entry.is_some());
         if let Freshness::Stale { reasons, .. } = &mut it.freshness
             && matches!(reasons[..], [StaleReason::NeverMade])
@@ -151,14 +160,14 @@ impl Looker<'_> {
         Ok(it)
     }
 
-    /// Of nodes that are not fresh: those that block them, in the end.
+    /// The nodes that block these, and are not blocked themselves.
     fn first(&self, by: &[NodeId]) -> Vec<NodeId> {
         let mut seen: HashSet<NodeId> = HashSet::new();
         let mut open = by.to_vec();
         let mut first = Vec::new();
         while let Some(id) = open.pop() {
             if seen.insert(id) {
-                match &self.standing[&id] {
+                match &self.freshness[&id] {
                     Freshness::Blocked { by } => open.extend(by),
                     _ => first.push(id),
                 }
@@ -170,42 +179,40 @@ impl Looker<'_> {
 
     /// The whole recipe of a node whose producers all have results.
     fn prepared(&self, id: NodeId) -> Result<Recipe, Diag> {
-        let Self { graph, store, options, executor, .. } = self;
-        Ok(prepare(graph, id, &self.results, *store, &options.outside, options.accept, *executor)?.recipe)
+        Ok(self.context.prepare(id, &self.results)?.recipe)
     }
 
-    /// What of a blocked node's recipe is known: all but its inputs.
+    /// The recipe of a blocked node without its inputs.
     fn own(&self, id: NodeId) -> Result<Recipe, Diag> {
-        let node = self.graph.node(id);
-        let identity = node.kind.identity.map(|of| of(&node.params, &self.options.outside)).transpose()?;
-        let identity = identity.unwrap_or_default();
-        Ok(recipe(node, &identity, &sources(node, &identity, self.store)?, &[]))
+        let node = self.context.graph.node(id);
+        let outside = self.context.outside_fields(node)?;
+        Ok(key::recipe(node, &outside.identity, &outside.sources, &[]))
     }
 
-    /// Whose runs count.
-    fn pipeline(&self) -> Pipeline<'_> {
-        Pipeline { name: &self.options.pipeline, file: self.store.file() }
+    /// The pipeline whose runs count.
+    fn pipeline(&self) -> PipelineId<'_> {
+        PipelineId { name: self.context.pipeline, file: self.context.store.file() }
     }
 
-    /// What to compare with.
+    /// The entry to compare with.
     fn old(
         &self,
         name: &str,
-        against: &Against,
+        against: &CompareWith,
         now: Option<CacheKey>,
     ) -> Result<Option<(CacheKey, Option<Entry>)>, Diag> {
-        let pipeline = &self.options.pipeline;
+        let pipeline = self.context.pipeline;
         let key = match against {
-            Against::Key(key) => Some(*key),
-            Against::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
-            Against::Last => {
-                let last = self.store.last_key(pipeline, name);
+            CompareWith::Key(key) => Some(*key),
+            CompareWith::Run(run) => run.nodes.get(name).and_then(|seen| seen.key),
+            CompareWith::Last => {
+                let last = self.context.store.last_key(pipeline, name);
                 last.or_else(|| self.history.keys(self.pipeline(), name).first().map(|(key, _)| *key))
             }
         };
-        // Nothing is compared with itself unasked.
-        let key = key.filter(|key| Some(*key) != now || !matches!(against, Against::Last));
-        key.map(|key| Ok((key, self.store.entry(key)?))).transpose()
+        // A node is compared with its own entry only if the user named it.
+        let key = key.filter(|key| Some(*key) != now || !matches!(against, CompareWith::Last));
+        key.map(|key| Ok((key, self.context.store.entry(key)?))).transpose()
     }
 
     fn changes(&self, it: &Explanation) -> Result<Vec<Change>, Diag> {
@@ -228,15 +235,18 @@ impl Looker<'_> {
         }
     }
 
-    /// Reasons of a node whose producers all have results, with their causes.
+    /// The reasons of a node whose producers all have results, with their causes.
     fn followed(&self, id: NodeId, reasons: Vec<StaleReason>) -> Result<Vec<Change>, Diag> {
         let feeding = self.feeding(id);
         let mut told: Vec<(String, String)> = Vec::new();
         let mut changes = Vec::new();
         for reason in reasons {
             let mut causes = Vec::new();
-            if let StaleReason::Changed { field: Name::Input { role, at, file }, old: Content::Digest(old), .. } =
-                &reason
+            if let StaleReason::Changed {
+                field: FieldName::Input { role, at, file },
+                old: FieldContent::Digest(old),
+                ..
+            } = &reason
             {
                 // The files of one producer have one cause.
                 let producer = (role.clone(), at.clone());
@@ -258,20 +268,25 @@ impl Looker<'_> {
     }
 
     fn feeding(&self, id: NodeId) -> Vec<Producer<'_>> {
-        let ready = self.graph.producers(id).all(|(from, _)| self.results[from.index()].is_some());
-        if ready { producers(self.graph, id, &self.results) } else { Vec::new() }
+        let ready = self.context.graph.producers(id).all(|(from, _)| self.results[from.index()].is_some());
+        if ready { producers(self.context.graph, id, &self.results) } else { Vec::new() }
     }
 
-    /// Why a producer has another result than the one for which `had` holds.
+    /// Why a producer has another result than the one that `had` accepts.
     fn cause(&self, producer: &Producer, had: &dyn Fn(&Entry) -> bool) -> Result<Cause, Diag> {
         let name = producer.node.to_string();
-        let id = self.graph.ids().find(|id| std::ptr::eq(self.graph.node(*id), producer.node)).expect("of this graph");
+        let id = self
+            .context
+            .graph
+            .ids()
+            .find(|id| std::ptr::eq(self.context.graph.node(*id), producer.node))
+            .expect("of this graph");
         let now = producer.stored.key;
         let keys = self.history.keys(self.pipeline(), &name);
         let run = keys.iter().find(|(key, _)| *key == now).map(|(_, run)| run.id.clone());
         let mut old = None;
         for (key, _) in keys.iter().filter(|(key, _)| *key != now) {
-            if let Some(entry) = self.store.entry(*key)?
+            if let Some(entry) = self.context.store.entry(*key)?
                 && had(&entry)
             {
                 old = Some(entry);
@@ -282,7 +297,7 @@ impl Looker<'_> {
             let same_key = !keys.is_empty() && keys.iter().all(|(key, _)| *key == now);
             return Ok(Cause { id, run, changes: Vec::new(), same_key });
         };
-        let changes = match self.store.entry(now)? {
+        let changes = match self.context.store.entry(now)? {
             Some(entry) => self.followed(id, reason::between(&old.recipe, &entry.recipe))?,
             None => Vec::new(),
         };
@@ -290,8 +305,10 @@ impl Looker<'_> {
     }
 }
 
-/// A recipe as far as it is known before any input is.
+/// A recipe without its inputs.
 fn without_inputs(recipe: &Recipe) -> Recipe {
-    let own = |field: &&Field| !matches!(field.name, Name::Input { .. } | Name::Producer { .. } | Name::Named { .. });
+    let own = |field: &&Field| {
+        !matches!(field.name, FieldName::Input { .. } | FieldName::Producer { .. } | FieldName::Named { .. })
+    };
     recipe.fields().iter().filter(own).cloned().collect()
 }

@@ -1,22 +1,23 @@
-//! The same walk as a run's, looking only: which nodes are fresh, which are stale and why, which wait for these.
+//! The status of nodes: which are fresh, which are stale and why, which wait for these. The walk is that of a run; it
+//! runs nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::base::diag::Diag;
-use crate::cache::{CacheKey, Found, StaleReason, Stored, Watched};
+use crate::base::diag::{Class, Diag};
+use crate::cache::{CacheKey, Lookup, StaleReason, Stored, Watched};
 
+use super::context::Context;
 use super::executor::Executor;
-use super::foresee::Foreseen;
+use super::fast_path::FreshResults;
 use super::graph::{Graph, NodeId};
-use super::prepare::{prepare, prepare_key};
-use super::run::RunOptions;
-use super::state::Wanted;
+use super::options::RunOptions;
+use super::state::WantedNodes;
 
-/// How a node stands.
+/// The status of a node.
 #[derive(Clone, Debug)]
 pub enum Freshness {
-    /// Its result is there.
+    /// The store has its result.
     Fresh {
         /// The result.
         stored: Arc<Stored>,
@@ -28,50 +29,55 @@ pub enum Freshness {
         /// Why; at least one.
         reasons: Vec<StaleReason>,
     },
-    /// A producer is not fresh: whether it must run depends on what that makes.
+    /// A producer is not fresh. Whether the node must run depends on what that producer makes.
     Blocked {
         /// Its producers that are not fresh.
         by: Vec<NodeId>,
     },
-    /// Its result is there, and a part of it is not what was stored: a run would set that aside and make it again.
+    /// A part of its result is not what was stored. A run would set that part aside and make the result again.
     Damaged {
         /// Its key.
         key: CacheKey,
         /// Which parts.
         reasons: Vec<StaleReason>,
     },
-    /// It cannot be told: something outside the store that its key depends on cannot be read.
+    /// Unknown: something outside the store that its key depends on cannot be read.
     Broken {
         /// Why.
         error: Diag,
     },
 }
 
-/// A node and how it stands.
+/// A node and its status.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
     /// The node.
     pub id: NodeId,
-    /// How it stands.
+    /// Its status.
     pub freshness: Freshness,
 }
 
-/// How the wanted nodes stand, producers before consumers. Runs nothing; of the options it minds `pipeline`, `targets`,
-/// `force`, `outside` and `accept`.
+/// Returns the status of the wanted nodes, producers before consumers. Uses `pipeline`, `targets`, `force`, `outside`
+/// and `accept` of the options.
 pub fn status<'a>(
-    graph: &Graph,
+    graph: &'a Graph,
     store: impl Into<Watched<'a>>,
-    options: &RunOptions,
-    executor: &dyn Executor,
+    options: &'a RunOptions,
+    executor: &'a dyn Executor,
 ) -> Vec<NodeStatus> {
-    let store = store.into();
-    let wanted = Wanted::new(graph, &options.targets);
-    let force: HashSet<NodeId> = options.force.iter().copied().collect();
+    status_in(Context::new(graph, store, options, executor), &options.targets, &options.force)
+}
+
+/// As [`status`], in a context.
+pub(super) fn status_in(context: Context, targets: &[NodeId], force: &[NodeId]) -> Vec<NodeStatus> {
+    let graph = context.graph;
+    let wanted = WantedNodes::new(graph, targets);
+    let fresh = FreshResults::new(context, &wanted, force);
+    let force: HashSet<NodeId> = force.iter().copied().collect();
     let mut results = vec![None; graph.len()];
     let mut statuses = Vec::new();
-    let foreseen = Foreseen::new(graph, &wanted, store, options, executor);
     for id in wanted.order().iter().copied() {
-        if let Some(stored) = foreseen.result(id) {
+        if let Some(stored) = fresh.result(id) {
             results[id.index()] = Some(stored.clone());
             statuses.push(NodeStatus { id, freshness: Freshness::Fresh { stored: stored.clone() } });
             continue;
@@ -82,8 +88,9 @@ pub fn status<'a>(
         by.dedup();
         let freshness = match by.is_empty() {
             false => Freshness::Blocked { by },
-            true => of(graph, id, &results, store, options, executor, force.contains(&id))
-                .unwrap_or_else(|error| Freshness::Broken { error }),
+            true => {
+                context.freshness(id, &results, force.contains(&id)).unwrap_or_else(|error| Freshness::Broken { error })
+            }
         };
         if let Freshness::Fresh { stored } = &freshness {
             results[id.index()] = Some(stored.clone());
@@ -93,30 +100,32 @@ pub fn status<'a>(
     statuses
 }
 
-fn of(
-    graph: &Graph,
-    id: NodeId,
-    results: &[Option<Arc<Stored>>],
-    store: Watched,
-    options: &RunOptions,
-    executor: &dyn Executor,
-    forced: bool,
-) -> Result<Freshness, Diag> {
-    let keyed = prepare_key(graph, id, results, store, &options.outside, options.accept, executor)?;
-    let mut found = keyed.look(store)?;
-    let prepared = match found {
-        Found::Hit(stored) if !forced => return Ok(Freshness::Fresh { stored }),
-        _ => prepare(graph, id, results, store, &options.outside, options.accept, executor)?,
-    };
-    let key = prepared.key;
-    if key != keyed.key {
-        // A file of the working tree was changed just now.
-        found = prepared.look(store)?;
+impl Context<'_> {
+    /// The freshness of a node whose producers all have results.
+    fn freshness(&self, id: NodeId, results: &[Option<Arc<Stored>>], forced: bool) -> Result<Freshness, Diag> {
+        let node_key = self.key(id, results)?;
+        let mut found = self.lookup(node_key.key, &node_key.numerics)?;
+        let prepared = match found {
+            Lookup::Hit(stored) if !forced => return Ok(Freshness::Fresh { stored }),
+            _ => self.prepare(id, results)?,
+        };
+        let key = prepared.key;
+        if key != node_key.key {
+            // A file of the working tree has changed since.
+            found = self.lookup(key, &prepared.numerics)?;
+        }
+        let reasons = self.reasons(id, &prepared, &found)?;
+        Ok(match found {
+            Lookup::Damaged(_) => Freshness::Damaged { key, reasons },
+            _ => Freshness::Stale { key, reasons },
+        })
     }
-    let node = graph.node(id).to_string();
-    let reasons = prepared.reasons(&store, &options.pipeline, &node, &found)?;
-    Ok(match found {
-        Found::Damaged(_) => Freshness::Damaged { key, reasons },
-        _ => Freshness::Stale { key, reasons },
-    })
+}
+
+/// The error of a node that is needed and may not run.
+pub fn not_selected(node: &str, reasons: &[StaleReason]) -> Diag {
+    let why: Vec<_> = reasons.iter().take(3).map(ToString::to_string).collect();
+    Diag::error(Class::Usage, format!("`{node}` is needed, is not among the nodes to run, and is not up to date"))
+        .note(why.join("; "))
+        .help("select it too, or run it first")
 }

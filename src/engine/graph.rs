@@ -1,4 +1,5 @@
-//! [`Graph`]: the expanded DAG. petgraph stays inside. Knows no TOML, no key and no store; does no I/O.
+//! [`Graph`]: the expanded DAG of nodes. Knows no TOML, no key and no store; does no I/O. petgraph is used only to find
+//! a cycle.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,12 +12,12 @@ use crate::base::diag::Span;
 use crate::base::value::Params;
 use crate::stages::stage::{Arity, Port, StageKind};
 
-/// A node's number in its graph.
+/// The number of a node in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// As an index into tables that have one row a node.
+    /// An index into tables with one row for each node.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -27,18 +28,18 @@ impl NodeId {
 pub struct Node {
     /// The stage's name in the pipeline (`[stage.NAME]`).
     pub stage: String,
-    /// What kind of work it is.
+    /// Its stage kind.
     pub kind: &'static StageKind,
     /// Axis names and values, in the pipeline's axis order; only those that the stage depends on.
     pub axes: Vec<(String, String)>,
-    /// Resolved parameters, each of its declared type. Absent optional ones are absent. Nodes of a stage whose parameters
-    /// depend on no axis share them.
+    /// Resolved parameters, each of its declared type, without optional ones that are not set. Nodes of a stage whose
+    /// parameters depend on no axis share them.
     pub params: Arc<Params>,
     /// What it may use while it runs. Never in the key.
     pub resources: Resources,
     /// Which stored numerics count as a hit.
     pub accept: Accept,
-    /// Where the stage stands in the pipeline file.
+    /// The stage's place in the pipeline file.
     pub span: Option<Span>,
 }
 
@@ -104,8 +105,8 @@ pub enum Accept {
 pub struct EdgePort {
     /// The role.
     pub role: String,
-    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed to
-    /// the stage.
+    /// The files of the producer that are read, as patterns. Only their digests enter the key, and only they are handed
+    /// to the stage.
     pub files: Vec<String>,
     /// How many producers the role takes.
     pub arity: Arity,
@@ -122,7 +123,7 @@ impl From<&Port<'_>> for EdgePort {
 #[derive(Clone, Copy, Debug)]
 pub struct PortId(u32);
 
-/// Who reads whom, and by which port.
+/// A consumer that reads a producer through a port.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     producer: NodeId,
@@ -134,12 +135,12 @@ struct Edge {
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
-    /// Each once: all edges that read the same files by the same role share one.
+    /// The ports, each once: edges that read the same files by the same role share one.
     ports: Vec<EdgePort>,
     port_ids: HashMap<EdgePort, PortId>,
     /// In the order in which they were connected.
     edges: Vec<Edge>,
-    /// The same by node: made when first asked for, and anew after a change.
+    /// The edges by node. Made when first needed, and again after a change.
     links: OnceLock<Links>,
 }
 
@@ -156,7 +157,7 @@ impl Graph {
         NodeId(self.nodes.len() as u32 - 1)
     }
 
-    /// Adds a port, and returns its number; the number that it has, if the graph has an equal one.
+    /// Adds a port unless the graph has an equal one. Returns its number.
     pub fn port(&mut self, port: EdgePort) -> PortId {
         if let Some(id) = self.port_ids.get(&port) {
             return *id;
@@ -173,12 +174,12 @@ impl Graph {
         self.edges.push(Edge { producer, consumer, port });
     }
 
-    /// How many nodes.
+    /// The number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -199,7 +200,7 @@ impl Graph {
         row.iter().map(|(producer, port)| (*producer, &self.ports[port.0 as usize]))
     }
 
-    /// Who reads `id`, each once, in id order.
+    /// The consumers of `id`, each once, in id order.
     pub fn consumers(&self, id: NodeId) -> &[NodeId] {
         self.links().consumers.row(id)
     }
@@ -213,7 +214,7 @@ impl Graph {
     /// # Errors
     /// The nodes of one cycle, in its order.
     pub fn topological(&self) -> Result<Vec<NodeId>, Vec<NodeId>> {
-        // Stages mostly stand below those that they read.
+        // Most pipelines declare a stage after those that it reads.
         if self.edges.iter().all(|edge| edge.producer < edge.consumer) {
             return Ok(self.ids().collect());
         }
@@ -250,7 +251,7 @@ impl Graph {
     }
 }
 
-/// The edges by node, from either end.
+/// The edges by node, from both ends.
 #[derive(Clone, Debug)]
 struct Links {
     producers: Rows<(NodeId, PortId)>,
@@ -260,7 +261,8 @@ struct Links {
 impl Links {
     fn of(nodes: usize, edges: &[Edge]) -> Self {
         let producers = Rows::of(nodes, edges.iter().map(|edge| (edge.consumer, (edge.producer, edge.port))));
-        // By consumer, so that those of each producer come in order, and one that reads it twice comes twice in a row.
+        // By consumer, so that the consumers of each producer come in order, and a consumer that reads it twice comes
+        // twice in a row.
         let mut last = vec![None; nodes];
         let mut pairs = Vec::with_capacity(edges.len());
         for consumer in (0..nodes as u32).map(NodeId) {
@@ -274,16 +276,17 @@ impl Links {
     }
 }
 
-/// A row of any length for each node, all rows in one piece.
+/// Compressed sparse rows (CSR): a row of any length for each node, and all rows in one allocation, where a `Vec` for
+/// each node would be as many allocations as there are nodes.
 #[derive(Clone, Debug)]
 struct Rows<T> {
-    /// Where each row begins, and at last where all end.
+    /// The place where each row begins, and at the end the place where the last row ends.
     begins: Vec<u32>,
     all: Vec<T>,
 }
 
 impl<T: Copy> Rows<T> {
-    /// Of `(row, item)`: the items of a row keep their order.
+    /// From pairs of row and item. The items of a row keep their order.
     fn of(rows: usize, items: impl Iterator<Item = (NodeId, T)> + Clone) -> Self {
         let mut begins = vec![0_u32; rows + 1];
         items.clone().for_each(|(row, _)| begins[row.index() + 1] += 1);
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_every_edge_are_found_also_after_a_change() {
+    fn edges_are_found_from_both_ends_also_after_a_change() {
         let mut graph = graph(4, &[(2, 0), (1, 0), (2, 0), (2, 3)]);
         let producers = |graph: &Graph, id| graph.producers(NodeId(id)).map(|(from, _)| from.0).collect::<Vec<_>>();
         assert_eq!(
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn producers_come_first_else_ids_tell() {
+    fn topological_order_has_producers_first_then_ids() {
         let order = |graph: Graph| graph.topological().unwrap().iter().map(|id| id.0).collect::<Vec<_>>();
         assert_eq!(order(graph(4, &[(0, 3), (1, 3)])), [0, 1, 2, 3]);
         assert_eq!(order(graph(5, &[(4, 0), (4, 0), (0, 2), (3, 2)])), [1, 3, 4, 0, 2]);

@@ -1,7 +1,8 @@
-//! A node's work as a [`Job`], and what its stage wrote against what its kind declares.
+//! A node's work as a [`Job`], and the check of what its stage wrote against what its kind declares.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::artifact::Counted;
 use crate::base::diag::{Class, Diag};
@@ -10,65 +11,68 @@ use crate::base::fs::on;
 use crate::base::glob;
 use crate::base::suggest;
 use crate::base::value::Params;
-use crate::cache::{Miss, Store};
+use crate::cache::{Miss, Store, Stored};
 use crate::stages::ctx::{Input, Job, Outcome};
 use crate::stages::stage::{LOG, Outside, StageKind};
 
-use super::executor::Held;
-use super::graph::Node;
+use super::context::Context;
+use super::executor::HeldSlots;
+use super::graph::{Node, NodeId};
 use super::key::Producer;
+use super::prepare::producers;
 
-/// The job of `node`, with what it holds. `counted` are the files outside the store as its key has them.
-///
-/// # Errors
-/// When such a file can no longer be found.
-#[allow(clippy::too_many_arguments, reason = "each is what another part of the engine knows")]
-pub fn job(
-    node: &Node,
-    producers: &[Producer],
-    counted: &[(String, Digest)],
-    store: &Store,
-    outside: &Outside,
-    miss: &Miss,
-    held: &Held,
-    device: &str,
-) -> Result<Job, Diag> {
-    let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();
-    for producer in producers {
-        let files = || producer.files();
-        // Where a role has any name, the stage sees of its producers what counts for its key, and no more.
-        let declared = node.kind.inputs.iter().any(|port| port.role == producer.port.role);
-        if let Some(roles) = node.kind.named_roles.filter(|_| !declared) {
-            has_what_is_named(producer, roles.param)?;
+impl Context<'_> {
+    /// The job of node `id`, which holds `held` and writes into the folders of `miss`. `counted` are the digests that
+    /// its key has of files outside the store.
+    ///
+    /// # Errors
+    /// Fails if such a file can no longer be found, or if a producer lacks a file that the node names.
+    pub fn job(
+        &self,
+        id: NodeId,
+        results: &[Option<Arc<Stored>>],
+        counted: &[(String, Digest)],
+        miss: &Miss,
+        held: &HeldSlots,
+    ) -> Result<Job, Diag> {
+        let node = self.graph.node(id);
+        let mut inputs: BTreeMap<String, Vec<Input>> = BTreeMap::new();
+        for producer in &producers(self.graph, id, results) {
+            // In a role that the user named, the stage sees only what counts for its key.
+            let declared = node.kind.inputs.iter().any(|port| port.role == producer.port.role);
+            if let Some(roles) = node.kind.named_roles.filter(|_| !declared) {
+                has_what_is_named(producer, roles.param)?;
+            }
+            let axes = if declared || producer.gathered() { producer.coordinates() } else { Vec::new() };
+            let files = || producer.files();
+            inputs.entry(producer.port.role.clone()).or_default().push(Input {
+                node: producer.node.to_string(),
+                axes,
+                key: producer.stored.key.digest(),
+                files: files().map(|(name, file)| (name.clone(), self.store.object(&file.bytes))).collect(),
+                digests: files().map(|(name, file)| (name.clone(), file.logical)).collect(),
+                executable: files().filter(|(_, file)| file.executable).map(|(name, _)| name.clone()).collect(),
+            });
         }
-        let axes = if declared || producer.gathered() { producer.coordinates() } else { Vec::new() };
-        inputs.entry(producer.port.role.clone()).or_default().push(Input {
-            node: producer.node.to_string(),
-            axes,
-            key: producer.stored.key.digest(),
-            files: files().map(|(name, file)| (name.clone(), store.object(&file.bytes))).collect(),
-            digests: files().map(|(name, file)| (name.clone(), file.logical)).collect(),
-            executable: files().filter(|(_, file)| file.executable).map(|(name, _)| name.clone()).collect(),
-        });
+        let base = std::path::absolute(&self.outside.base).or_else(|_| std::env::current_dir());
+        let base = base.map_err(on("find", &self.outside.base))?;
+        let outside = Outside { base: base.clone(), ..self.outside.clone() };
+        Ok(Job {
+            node: node.to_string(),
+            kind: node.kind.name.to_owned(),
+            axes: node.axes.clone(),
+            params: Params::clone(&node.params),
+            inputs,
+            out: miss.out(),
+            scratch: miss.scratch(),
+            reuse: miss.reuse(),
+            base,
+            mirrors: self.outside.mirrors.clone(),
+            sources: counted_sources(node, counted, &self.store, &outside)?,
+            threads: held.cpus,
+            device: held.device(node.kind, self.executor).to_owned(),
+        })
     }
-    let base = std::path::absolute(&outside.base).or_else(|_| std::env::current_dir());
-    let base = base.map_err(on("find", &outside.base))?;
-    let sources = sources(node, counted, store, &Outside { base: base.clone(), ..outside.clone() })?;
-    Ok(Job {
-        node: node.to_string(),
-        kind: node.kind.name.to_owned(),
-        axes: node.axes.clone(),
-        params: Params::clone(&node.params),
-        inputs,
-        out: miss.out(),
-        scratch: miss.scratch(),
-        reuse: miss.reuse(),
-        base,
-        mirrors: outside.mirrors.clone(),
-        sources,
-        threads: held.cpus,
-        device: device.to_owned(),
-    })
 }
 
 /// Fails if a producer in a role that the pipeline names lacks a file that parameter `param` of the consumer refers to.
@@ -87,7 +91,7 @@ fn has_what_is_named(producer: &Producer, param: &str) -> Result<(), Diag> {
     })
 }
 
-/// A few of many names.
+/// Lists the first few of many names.
 fn shortened(names: &[&str]) -> String {
     const SHOWN: usize = 12;
     let mut shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
@@ -99,17 +103,17 @@ fn shortened(names: &[&str]) -> String {
     shown.join(", ")
 }
 
-/// The names of all files that a stage made: those that it wrote, and those that it hands over.
+/// The names of all files that a stage made: those that it wrote, and those that it hands over as bytes.
 ///
 /// # Errors
-/// When it wrote what cannot be kept.
+/// Fails if it wrote something that cannot be kept.
 pub fn made(miss: &Miss, outcome: &Outcome) -> Result<Vec<String>, Diag> {
     Ok(miss.written()?.into_iter().chain(outcome.given.keys().cloned()).collect())
 }
 
-/// What the key of `node` has of the files outside, under the paths by which its stage finds them. A digest speaks for a
-/// signature only if the file was not hashed again since.
-fn sources(
+/// What the key of `node` counted of the files outside the store, by the paths at which its stage finds them. The
+/// signature is left out if the file was hashed again since, with another digest.
+fn counted_sources(
     node: &Node,
     counted: &[(String, Digest)],
     store: &Store,
@@ -126,7 +130,7 @@ fn sources(
     Ok(identity.files.into_iter().filter_map(source).collect())
 }
 
-/// Refuses a result with a file that its kind does not declare, or without one that it must have.
+/// Fails if a file is not declared by the stage kind, or if one that it requires is missing.
 pub fn check_outputs(kind: &StageKind, written: &[String]) -> Result<(), Diag> {
     let fits = |name: &str| kind.outputs.iter().any(|o| glob::matches(o.name, name));
     if let Some(stranger) = written.iter().find(|name| !fits(name)) {

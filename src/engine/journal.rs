@@ -1,6 +1,6 @@
 //! The journal: the events of a run, one JSON object a line, each with the wall time, in `runs/RUN.jsonl` of the store.
-//! A run that changed nothing leaves none. Progress is left out. A journal that cannot be written ends no run. No run writes to
-//! the journal of another, whatever their ids are.
+//! A run that changed nothing leaves none. Progress is left out. An error of the journal ends no run. No run writes to
+//! the journal of another, even if both have one id.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::diag::{Class, Diag};
@@ -20,53 +21,53 @@ use super::event::{Event, Sink};
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Line {
+pub struct JournalLine {
     /// Seconds since 1970.
     pub at: f64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Writes a run's events.
+/// Writes the events of a run.
 #[derive(Debug)]
 pub struct Journal {
-    /// Where it lies, unless another run's journal has that name.
+    /// Its path, unless another run's journal has that name.
     path: PathBuf,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing yet that is worth a file, nor the making of its text.
-    Held(Vec<(f64, Event)>),
+    /// No event so far is worth a file.
+    HeldSlots(Vec<(f64, Event)>),
     Open(BufWriter<File>, PathBuf),
-    /// Could not be written: why.
+    /// Could not be written, for this reason.
     Lost(String),
 }
 
 impl Journal {
     /// The journal of `run`, in folder `runs`. Nothing is written yet.
     pub fn new(runs: &Path, run: &str) -> Self {
-        Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::Held(Vec::new())) }
+        Self { path: runs.join(format!("{run}.jsonl")), state: Mutex::new(State::HeldSlots(Vec::new())) }
     }
 
-    /// Whether an event alone is worth no file.
+    /// Returns `true` if an event of this kind does not open the file.
     pub fn quiet(event: &Event) -> bool {
         use Event::{NodeHit, NodesHit, RunEnded, RunStarted};
         matches!(event, RunStarted { .. } | NodeHit { .. } | NodesHit { .. } | RunEnded { .. })
     }
 
-    /// Whether anything was worth a file so far.
+    /// Returns `true` if the file is open, or could not be.
     pub fn is_open(&self) -> bool {
-        !matches!(*self.state(), State::Held(_))
+        !matches!(*self.state(), State::HeldSlots(_))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Ends it, and says what went wrong if it could not be written.
+    /// Closes the journal. Returns an error message if it could not be written.
     pub fn close(self) -> Option<String> {
         let mut state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let State::Open(file, path) = &mut state
@@ -90,7 +91,7 @@ impl Sink for Journal {
         let mut state = self.state();
         let quiet = Self::quiet(event);
         let mut text = Vec::new();
-        if let State::Held(held) = &mut *state {
+        if let State::HeldSlots(held) = &mut *state {
             if quiet {
                 held.push((at, event.clone()));
                 return;
@@ -141,8 +142,8 @@ fn write_line(at: f64, event: &Event, text: &mut Vec<u8>) {
 /// Reads a journal. The last line of a run that was killed may be cut short: it is left out.
 ///
 /// # Errors
-/// When the file cannot be read, or a line but the last is no event.
-pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
+/// When the file cannot be read, or a line but the last is not an event.
+pub fn read(path: &Path) -> Result<Vec<JournalLine>, Diag> {
     let text = fs::read_to_string(path)?;
     let mut lines = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
@@ -150,42 +151,35 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Diag> {
             Ok(line) => lines.push(line),
             Err(_) if !line.ends_with('\n') => break,
             Err(e) => {
-                return Err(Diag::error(Class::Store, format!("`{}` line {} is no event: {e}", path.display(), i + 1)));
+                return Err(Diag::error(
+                    Class::Store,
+                    format!("`{}` line {} is not an event: {e}", path.display(), i + 1),
+                ));
             }
         }
     }
     Ok(lines)
 }
 
-/// A new run's id: the time in UTC, and a number: the microseconds of the second, so that ids sort as their runs began, then nine
-/// digits that the system drew: `20261123-140910-271828902736154`. The number of the process would not do: in
+/// A new run's id: the time in UTC, and a number: the microseconds of the second, so that ids sort as their runs began,
+/// then nine digits that the system drew: `20261123-140910-271828902736154`. The number of the process would not do: in
 /// containers and on several machines many have the same.
 pub fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
-    let (year, month, day) = civil(seconds / 86_400);
-    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let (time, micros) = (utc(now.as_secs()).strftime("%Y%m%d-%H%M%S"), now.subsec_micros());
     // Its keys come from the system's source of random numbers.
     let drawn = RandomState::new().build_hasher().finish() % 1_000_000_000;
-    format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}-{micros:06}{drawn:09}")
+    format!("{time}-{micros:06}{drawn:09}")
 }
 
 /// A time in seconds since 1970 for a person: `2026-11-23 14:09 UTC`.
 pub fn date(at: f64) -> String {
-    let seconds = at.max(0.0) as u64;
-    let (year, month, day) = civil(seconds / 86_400);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60)
+    utc(at.max(0.0) as u64).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Year, month and day of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + u64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+/// The time so many seconds after the beginning of 1970; no later than the last of the year 9999.
+fn utc(seconds: u64) -> Timestamp {
+    i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -194,14 +188,15 @@ mod tests {
 
     #[test]
     fn days_have_dates() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(11_016), (2000, 2, 29));
-        assert_eq!(civil(20_780), (2026, 11, 23));
+        assert_eq!(date(0.0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(11_016.0 * 86_400.0), "2000-02-29 00:00 UTC");
+        assert_eq!(date(-1.0), "1970-01-01 00:00 UTC");
+        assert_eq!(date(f64::INFINITY), "9999-12-30 22:00 UTC");
         assert_eq!(date(20_780.0 * 86_400.0 + 3661.5), "2026-11-23 01:01 UTC");
     }
 
     #[test]
-    fn read_back_as_written_a_cut_last_line_is_left_out() {
+    fn journal_reads_back_without_a_cut_last_line() {
         let dir = tempfile::tempdir().unwrap();
         let note = |text: &str| Event::RunNote { text: text.into() };
         let journal = Journal::new(dir.path(), "r");
@@ -219,17 +214,17 @@ mod tests {
         assert_eq!(journal.close(), None);
         let path = dir.path().join("r.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
-        let debug = |lines: &[Line]| lines.iter().map(|l| format!("{:?}", l.event)).collect::<Vec<_>>();
+        let debug = |lines: &[JournalLine]| lines.iter().map(|l| format!("{:?}", l.event)).collect::<Vec<_>>();
         let lines = read(&path).unwrap();
         assert_eq!(debug(&lines)[1..], [r#"RunNote { text: "one" }"#, r#"RunNote { text: "two" }"#]);
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
         std::fs::write(&path, format!("oops\n{text}")).unwrap();
-        assert!(read(&path).unwrap_err().message.contains("line 1 is no event"));
+        assert!(read(&path).unwrap_err().message.contains("line 1 is not an event"));
     }
 
     #[test]
-    fn runs_with_one_id_write_journals_of_their_own() {
+    fn runs_with_one_id_write_separate_journals() {
         let dir = tempfile::tempdir().unwrap();
         let note = |text: &str| Event::RunNote { text: text.into() };
         let journals = [(); 3].map(|()| Journal::new(dir.path(), "r"));
@@ -247,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_runs_in_one_process_and_second_differ_and_sort_by_time() {
+    fn run_ids_differ_and_sort_by_time() {
         let ids: std::collections::HashSet<String> = (0..100).map(|_| run_id()).collect();
         assert_eq!(ids.len(), 100);
         let in_order = (0..20).map(|_| {
@@ -258,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_cannot_be_written_says_so_at_the_end() {
+    fn unwritable_journal_returns_its_error_at_the_end() {
         let journal = Journal::new(Path::new("/no/such/folder"), "r");
         journal.event(&Event::RunNote { text: "x".into() });
         assert!(journal.close().unwrap().contains("cannot write `/no/such/folder/r.jsonl`"));

@@ -1,23 +1,25 @@
-//! Node and digests → [`Recipe`]: pure, one walk. What counts and what does not is tabled in [`crate::cache`].
+//! Makes the recipe and the key of a node from the node and the digests of what it reads, in one walk and without I/O.
+//! The table in [`crate::cache`] says what counts.
 
 use std::collections::HashMap;
 
 use crate::base::digest::Digest;
 use crate::base::glob;
-use crate::cache::recipe::{Content, Fields, KeyHasher, Name, Recipe, SharedFields};
+use crate::cache::recipe::hash::{FieldSink, KeyHasher, SharedFields};
+use crate::cache::recipe::{FieldContent, FieldName, Recipe};
 use crate::cache::{CacheKey, FileRecord, Stored};
 use crate::stages::stage::{Arity, Identity, LOG, StageKind};
 
 use super::graph::{EdgePort, Node};
 
-/// A producer of a node, with what it made.
+/// A producer of a node, with its result.
 #[derive(Clone, Copy, Debug)]
 pub struct Producer<'a> {
     /// The producer.
     pub node: &'a Node,
     /// The consumer's port.
     pub port: &'a EdgePort,
-    /// What the producer made.
+    /// The result of the producer.
     pub stored: &'a Stored,
 }
 
@@ -29,17 +31,17 @@ impl<'a> Producer<'a> {
         self.stored.files.iter().filter(move |(name, _)| reads(name))
     }
 
-    /// Which of several it is, as recipes say it: `method=dpt,seed=42`; empty where there is one.
+    /// Its coordinates in a gather, as recipes have them: `method=dpt,seed=42`. Empty elsewhere.
     pub fn at(&self) -> String {
         if self.gathered() { printed(&self.coordinates()) } else { String::new() }
     }
 
-    /// Whether its coordinates say which of several it is.
+    /// Returns `true` if it is one of several in a gather.
     pub fn gathered(&self) -> bool {
         matches!(self.port.arity, Arity::Many | Arity::OptionalMany)
     }
 
-    /// Axis values in the order of axis names: the order in the pipeline must not matter.
+    /// Axes and values, sorted by axis: their order in the pipeline must not matter.
     pub fn coordinates(&self) -> Vec<(String, String)> {
         let mut axes = self.node.axes.clone();
         axes.sort();
@@ -47,8 +49,7 @@ impl<'a> Producer<'a> {
     }
 }
 
-/// Brings producers into the order in which stages see them and recipes name them: by role, then by coordinates, whole
-/// numbers as numbers.
+/// Sorts producers as stages see them and recipes name them: by role, then by coordinates, whole numbers as numbers.
 pub fn sort(producers: &mut [Producer]) {
     if producers.len() < 2 {
         return;
@@ -68,22 +69,22 @@ pub fn recipe(node: &Node, identity: &Identity, sources: &[(String, Digest)], pr
     recipe
 }
 
-/// Makes the keys of such recipes: of all nodes of a kind with the same parameters, which differ in what they read alone.
-pub struct Keys {
+/// Makes the keys of nodes of one kind with the same parameters, which differ only in what they read.
+pub struct KeyMaker {
     kind: &'static StageKind,
     own: SharedFields,
     read: KeyHasher,
 }
 
-impl Keys {
-    /// Of nodes like `node`.
+impl KeyMaker {
+    /// For nodes like `node`.
     pub fn new(node: &Node, identity: &Identity, sources: &[(String, Digest)]) -> Self {
         let mut fields = KeyHasher::new(node.kind.name, node.kind.version);
         own(node, identity, sources, &mut fields);
         Self { kind: node.kind, own: SharedFields::new(fields), read: KeyHasher::part() }
     }
 
-    /// The key of the one that reads `producers`, which are [`sort`]ed.
+    /// The key of the node that reads `producers`, which are [`sort`]ed.
     pub fn key(&mut self, producers: &[Producer]) -> CacheKey {
         self.read.clear();
         read(self.kind, producers, &mut self.read);
@@ -92,7 +93,7 @@ impl Keys {
 }
 
 /// The fields that do not depend on producers.
-fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl Fields) {
+fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &mut impl FieldSink) {
     let variant = node.kind.variant(&node.params);
     for (name, value) in node.params.iter() {
         let declared = node.kind.param(variant, name);
@@ -107,17 +108,17 @@ fn own(node: &Node, identity: &Identity, sources: &[(String, Digest)], fields: &
         if declared.is_some_and(|p| p.since > 1 && p.default.value().as_ref() == Some(value)) {
             continue;
         }
-        fields.field(Name::Param(name), Content::Value(value));
+        fields.field(FieldName::Param(name), FieldContent::Value(value));
     }
     let mut sources: Vec<_> = sources.iter().collect();
     sources.sort();
     for (name, digest) in sources {
-        fields.field(Name::File(name), Content::Digest(*digest));
+        fields.field(FieldName::File(name), FieldContent::Digest(*digest));
     }
 }
 
-/// The fields of what is read.
-fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
+/// The fields of the producers.
+fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl FieldSink) {
     let mut seen: HashMap<(&str, String), usize> = HashMap::new();
     let by_bytes = kind.runs_programs();
     for producer in producers {
@@ -131,18 +132,18 @@ fn read(kind: &StageKind, producers: &[Producer], fields: &mut impl Fields) {
             }
         }
         let count = producer.files().count() as u64;
-        fields.field(Name::Producer { role, at: &at }, Content::Number(count));
+        fields.field(FieldName::Producer { role, at: &at }, FieldContent::Number(count));
         if producer.gathered() {
-            fields.field(Name::Named { role, at: &at }, Content::Text(&producer.node.stage));
+            fields.field(FieldName::Named { role, at: &at }, FieldContent::Text(&producer.node.stage));
         }
         for (file, record) in producer.files() {
             let digest = if by_bytes { record.for_programs() } else { record.logical };
-            fields.field(Name::Input { role, at: &at, file }, Content::Digest(digest));
+            fields.field(FieldName::Input { role, at: &at, file }, FieldContent::Digest(digest));
         }
     }
 }
 
-/// `method=dpt,seed=42`; a value that has a `,`, `=`, `#` or quote of its own is quoted.
+/// Prints coordinates: `method=dpt,seed=42`. A value that contains `,`, `=`, `#` or a quote is quoted.
 fn printed(axes: &[(String, String)]) -> String {
     let quoted = |v: &str| if v.contains([',', '=', '#', '"']) { format!("{v:?}") } else { v.to_owned() };
     axes.iter().map(|(axis, value)| format!("{axis}={}", quoted(value))).collect::<Vec<_>>().join(",")

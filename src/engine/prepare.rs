@@ -1,4 +1,5 @@
-//! What running and looking share: a node's recipe from what its producers made, which results count, and why none does.
+//! What a run and a status have in common: the key and the recipe of a node from what its producers made, which results
+//! count, and why none does.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,110 +7,160 @@ use std::sync::Arc;
 
 use crate::base::diag::Diag;
 use crate::base::digest::Digest;
-use crate::cache::{CacheKey, Found, Recipe, StaleReason, Store, Stored, Watched, reason};
-use crate::stages::stage::{Identity, Outside, Runs};
+use crate::cache::{CacheKey, Lookup, Recipe, StaleReason, Stored, Watched, reason};
+use crate::stages::stage::{Identity, Runs};
 
-use super::executor::Executor;
+use super::context::Context;
 use super::graph::{Accept, Graph, Node, NodeId};
-use super::key::{self, Keys, Producer};
+use super::key::{self, KeyMaker, Producer};
 
-/// A node whose producers have all been made: its recipe and key.
+/// The key of a node whose producers have all been made.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct NodeKey {
+    /// The key.
+    pub key: CacheKey,
+    /// Which results under the key count.
+    pub numerics: NumericsFilter,
+}
+
+/// The recipe of a node whose producers have all been made.
+#[derive(Clone, Debug)]
+pub struct PreparedNode {
     /// What determines its result.
     pub recipe: Recipe,
     /// The recipe's digest.
     pub key: CacheKey,
-    /// The numerics that count; `None`: any do.
-    pub numerics: Option<Numerics>,
-    /// The files outside the store that count, by their name in the recipe, as they were counted.
+    /// Which results under the key count.
+    pub numerics: NumericsFilter,
+    /// The digests of the files outside the store that count, by their names in the recipe.
     pub sources: Vec<(String, Digest)>,
 }
 
-/// The key of a node whose producers have all been made.
+/// Which stored results count, by the numerics under which they were made.
 #[derive(Clone, Debug)]
-pub struct Keyed {
-    /// The key.
-    pub key: CacheKey,
-    numerics: Option<Numerics>,
+pub enum NumericsFilter {
+    /// All do.
+    Any,
+    /// Those that agree with the numerics that the node would have now: in the device, or in everything.
+    Like {
+        /// How closely they must agree.
+        accept: Accept,
+        /// The numerics that the node would have now.
+        now: BTreeMap<String, String>,
+    },
 }
 
-impl Keyed {
-    /// What the store has.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
-        store.into().look(self.key, &|numerics| wants(&self.numerics, numerics))
+impl NumericsFilter {
+    /// Returns `true` if a result that was made under these numerics counts.
+    pub fn accepts(&self, made: &BTreeMap<String, String>) -> bool {
+        self.difference(made).is_none()
     }
-}
 
-/// Whether a result made under `made` counts.
-pub(super) fn wants(numerics: &Option<Numerics>, made: &BTreeMap<String, String>) -> bool {
-    numerics.as_ref().is_none_or(|n| n.difference(made).is_none())
-}
-
-/// Which numerics count.
-#[derive(Clone, Debug)]
-pub struct Numerics {
-    accept: Accept,
-    now: BTreeMap<String, String>,
-}
-
-impl Numerics {
-    /// The first of `made` that does not count here, with its value then and now.
+    /// The first of the numerics `made` that does not count here: its name, its value then and its value now.
     fn difference(&self, made: &BTreeMap<String, String>) -> Option<(String, String, String)> {
+        let Self::Like { accept, now } = self else { return None };
         made.iter()
-            .filter(|(name, _)| self.accept == Accept::Exact || *name == "device")
-            .find(|(name, value)| self.now.get(*name) != Some(value))
-            .map(|(name, value)| (name.clone(), value.clone(), self.now.get(name).cloned().unwrap_or_default()))
+            .filter(|(name, _)| *accept == Accept::Exact || *name == "device")
+            .find(|(name, value)| now.get(*name) != Some(value))
+            .map(|(name, value)| (name.clone(), value.clone(), now.get(name).cloned().unwrap_or_default()))
     }
 }
 
-impl Prepared {
-    /// Whether a result made under `numerics` counts.
-    pub fn wants(&self, numerics: &BTreeMap<String, String>) -> bool {
-        wants(&self.numerics, numerics)
-    }
-
-    /// What the store has.
+impl Context<'_> {
+    /// Makes the key of `id` without its recipe. A node whose result is there needs no more.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub fn look<'a>(&self, store: impl Into<Watched<'a>>) -> Result<Found, Diag> {
-        store.into().look(self.key, &|numerics| self.wants(numerics))
+    /// As [`Self::prepare`].
+    pub fn key(&self, id: NodeId, results: &[Option<Arc<Stored>>]) -> Result<NodeKey, Diag> {
+        let node = self.graph.node(id);
+        let key = self.outside_fields(node)?.key_maker(node).key(&producers(self.graph, id, results));
+        Ok(NodeKey { key, numerics: self.numerics(node)? })
     }
 
-    /// Why there is no result that counts; at least one reason.
+    /// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub fn reasons(&self, store: &Store, pipeline: &str, node: &str, found: &Found) -> Result<Vec<StaleReason>, Diag> {
+    /// Fails if something outside the store cannot be read, if `accept` needs a device that the executor does not know,
+    /// or with the error of the store's watch.
+    pub fn prepare(&self, id: NodeId, results: &[Option<Arc<Stored>>]) -> Result<PreparedNode, Diag> {
+        let node = self.graph.node(id);
+        let OutsideFields { identity, sources } = self.outside_fields(node)?;
+        let producers = producers(self.graph, id, results);
+        let recipe = key::recipe(node, &identity, &sources, &producers);
+        debug_assert_eq!(recipe.key(), KeyMaker::new(node, &identity, &sources).key(&producers));
+        Ok(PreparedNode { key: recipe.key(), recipe, numerics: self.numerics(node)?, sources })
+    }
+
+    /// Looks up the result of a node that counts.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn lookup(&self, key: CacheKey, numerics: &NumericsFilter) -> Result<Lookup, Diag> {
+        self.store.lookup(key, &|made| numerics.accepts(made))
+    }
+
+    /// Returns why a node has no result that counts; at least one reason. `found` is what the lookup found.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read.
+    pub fn reasons(&self, id: NodeId, prepared: &PreparedNode, found: &Lookup) -> Result<Vec<StaleReason>, Diag> {
         Ok(match found {
-            Found::Damaged(parts) => parts.iter().map(|p| StaleReason::Damaged { what: p.what.clone() }).collect(),
-            Found::Other(made) => {
-                let difference = self.numerics.as_ref().and_then(|n| n.difference(made));
+            Lookup::Damaged(parts) => parts.iter().map(|p| StaleReason::Damaged { what: p.what.clone() }).collect(),
+            Lookup::Other(made) => {
+                let difference = prepared.numerics.difference(made);
                 difference.into_iter().map(|(name, old, new)| StaleReason::Numerics { name, old, new }).collect()
             }
-            Found::Hit(_) => vec![StaleReason::Forced],
-            Found::Missing => match store.last_key(pipeline, node) {
+            Lookup::Hit(_) => vec![StaleReason::Forced],
+            Lookup::Missing => match self.store.last_key(self.pipeline, &self.name(id)) {
                 None => vec![StaleReason::NeverMade],
-                Some(last) if last == self.key => vec![StaleReason::Removed],
-                Some(last) => match store.entry(last)? {
-                    Some(entry) => reason::between(&entry.recipe, &self.recipe),
+                Some(last) if last == prepared.key => vec![StaleReason::Removed],
+                Some(last) => match self.store.entry(last)? {
+                    Some(entry) => reason::between(&entry.recipe, &prepared.recipe),
                     None => vec![StaleReason::Removed],
                 },
             },
         })
     }
+
+    /// Which results of a node count.
+    ///
+    /// # Errors
+    /// Fails if the executor does not know the numerics.
+    pub(super) fn numerics(&self, node: &Node) -> Result<NumericsFilter, Diag> {
+        Ok(match (self.accept.unwrap_or(node.accept), node.kind.runs) {
+            (Accept::Any, _) | (_, Runs::Here(_) | Runs::Program(_)) => NumericsFilter::Any,
+            (accept, Runs::Worker) => NumericsFilter::Like { accept, now: self.executor.numerics(&node.resources)? },
+        })
+    }
+
+    /// Finds what counts for a node besides its producers. Files are hashed, unless their signatures hold.
+    pub(super) fn outside_fields(&self, node: &Node) -> Result<OutsideFields, Diag> {
+        let identity = node.kind.identity.map(|of| of(&node.params, self.outside)).transpose()?.unwrap_or_default();
+        let sources = sources(node, &identity, self.store)?;
+        Ok(OutsideFields { identity, sources })
+    }
 }
 
-/// The producers of `id` in their order. All of them have results.
+/// What counts for a node besides its producers. All nodes with the same parameters share it.
+pub(super) struct OutsideFields {
+    pub identity: Identity,
+    /// The digests of its files.
+    pub sources: Vec<(String, Digest)>,
+}
+
+impl OutsideFields {
+    /// Makes the keys of such nodes.
+    pub(super) fn key_maker(&self, node: &Node) -> KeyMaker {
+        KeyMaker::new(node, &self.identity, &self.sources)
+    }
+}
+
+/// The producers of `id` in their order. All of them must have results.
 pub fn producers<'a>(graph: &'a Graph, id: NodeId, results: &'a [Option<Arc<Stored>>]) -> Vec<Producer<'a>> {
     producers_with(graph, id, |from| results[from.index()].as_deref())
 }
 
-/// As [`producers`]; `result` tells their results.
+/// As [`producers`]; `result` returns their results.
 pub(super) fn producers_with<'a>(
     graph: &'a Graph,
     id: NodeId,
@@ -122,70 +173,10 @@ pub(super) fn producers_with<'a>(
     producers
 }
 
-/// The key of `id`, without its recipe: all that is needed of a node whose result is there.
+/// The digests of the files of an identity. If the node runs programs, it counts whether a file is executable.
 ///
 /// # Errors
-/// As [`prepare`].
-pub fn prepare_key<'a>(
-    graph: &Graph,
-    id: NodeId,
-    results: &[Option<Arc<Stored>>],
-    store: impl Into<Watched<'a>>,
-    outside: &Outside,
-    accept: Option<Accept>,
-    executor: &dyn Executor,
-) -> Result<Keyed, Diag> {
-    let outer = outer(graph.node(id), store.into(), outside)?;
-    let key = outer.keys(graph.node(id)).key(&producers(graph, id, results));
-    Ok(Keyed { key, numerics: numerics(graph.node(id), accept, executor)? })
-}
-
-/// Makes the recipe of `id`. Files of the working tree that count are hashed, unless their signatures hold.
-///
-/// # Errors
-/// When what lies outside cannot be read, or `accept` needs to know a device that the executor cannot tell; what the store's
-/// watch says.
-pub fn prepare<'a>(
-    graph: &Graph,
-    id: NodeId,
-    results: &[Option<Arc<Stored>>],
-    store: impl Into<Watched<'a>>,
-    outside: &Outside,
-    accept: Option<Accept>,
-    executor: &dyn Executor,
-) -> Result<Prepared, Diag> {
-    let Outer { identity, sources } = outer(graph.node(id), store.into(), outside)?;
-    let producers = producers(graph, id, results);
-    let recipe = key::recipe(graph.node(id), &identity, &sources, &producers);
-    debug_assert_eq!(recipe.key(), Keys::new(graph.node(id), &identity, &sources).key(&producers));
-    Ok(Prepared { key: recipe.key(), recipe, numerics: numerics(graph.node(id), accept, executor)?, sources })
-}
-
-/// What of the outside counts for a node: the same for all that share their parameters.
-pub(super) struct Outer {
-    identity: Identity,
-    /// The digests of its files.
-    sources: Vec<(String, Digest)>,
-}
-
-impl Outer {
-    /// The keys of such nodes.
-    pub(super) fn keys(&self, node: &Node) -> Keys {
-        Keys::new(node, &self.identity, &self.sources)
-    }
-}
-
-/// Finds it out. Files are hashed, unless their signatures hold.
-pub(super) fn outer(node: &Node, store: Watched, outside: &Outside) -> Result<Outer, Diag> {
-    let identity = node.kind.identity.map(|of| of(&node.params, outside)).transpose()?.unwrap_or_default();
-    let sources = sources(node, &identity, store)?;
-    Ok(Outer { identity, sources })
-}
-
-/// The digests of the files of an identity. Of what a program is given, it counts whether it is executable.
-///
-/// # Errors
-/// When a file cannot be read; what the watch of the store says.
+/// Fails if a file cannot be read, or with the error of the store's watch.
 pub fn sources<'a>(
     node: &Node,
     identity: &Identity,
@@ -197,11 +188,4 @@ pub fn sources<'a>(
         false => store.content_digest(path),
     };
     identity.files.iter().map(|(name, path)| Ok((name.clone(), of(path)?))).collect()
-}
-
-pub(super) fn numerics(node: &Node, accept: Option<Accept>, executor: &dyn Executor) -> Result<Option<Numerics>, Diag> {
-    Ok(match (accept.unwrap_or(node.accept), node.kind.runs) {
-        (Accept::Any, _) | (_, Runs::Here(_) | Runs::Program(_)) => None,
-        (accept, Runs::Worker) => Some(Numerics { accept, now: executor.numerics(&node.resources)? }),
-    })
 }

@@ -1,4 +1,4 @@
-//! When a failed node is tried again. Tries are no part of a key: however many it took, the result is the same.
+//! When a failed node is tried again. Tries do not enter the key: the result is the same, however many it took.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use crate::base::diag::{Class, Diag};
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Whether trying again may help. It may when a program ended with an error, a worker died, time ran out, a server did not
-/// answer, or the machine lacked something. It cannot when the pipeline is wrong, the store is damaged, the user ended
-/// the run, we have a bug, or the error says that it lasts: no such program, an output that was not made, a file that is
-/// not what is pinned.
+/// Returns `true` if another try may help. It may if a program ended with an error, a worker died, time ran out, a
+/// server did not answer, or the machine lacked something. It cannot if the pipeline is wrong, the store is damaged,
+/// the user interrupted the run, `dpt` has a bug, or the error is marked as lasting: no such program, a missing output,
+/// a file that differs from its pin.
 pub fn helps(error: &Diag) -> bool {
     !error.lasting && matches!(error.class, Class::Stage | Class::Environment)
 }
 
-/// How often a node is keyed again when a file outside the store changed after it was counted.
+/// How often a node gets another key because a file outside the store changed after it was counted.
 pub const KEYED_AGAIN: u32 = 5;
 
-/// A node that cannot start because a file that its key counts is another each time.
+/// The error of a node that reads a file which changed after its key was made.
 pub fn changing(node: &str) -> Diag {
     Diag::error(Class::Stage, format!("a file that `{node}` reads changed after its key was made")).outdated()
 }
 
-/// The error of a node that was keyed again often enough.
+/// The error of a node that got another key too often.
 pub fn given_up(error: Diag) -> Diag {
     let tried =
         format!("its key was made {} times, and each time the file had changed before it was read", KEYED_AGAIN + 1);
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn retry_helps_only_errors_that_may_pass() {
         let error = |class| Diag::error(class, "x");
         assert!(helps(&error(Class::Stage)) && helps(&error(Class::Environment)));
         assert!(!helps(&error(Class::Stage).lasting()) && !helps(&error(Class::Environment).lasting()));
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_and_end_at_ten_minutes() {
+    fn pauses_double_up_to_ten_minutes() {
         let seconds = |attempt| pause(3, attempt).as_secs();
         assert_eq!([1, 2, 3, 4].map(seconds), [3, 6, 12, 24]);
         assert_eq!([20, 1000].map(seconds), [600, 600]);

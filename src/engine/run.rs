@@ -1,10 +1,25 @@
-//! The loop: ready → lookup → queued → running → done. One thread owns all state; each running node has a thread of its
-//! own (a later one takes it over, see [`hands`](super::hands)), on which its stage runs and its result is hashed and stored.
+//! The loop that brings a graph up to date.
+//!
+//! # Approach
+//!
+//! Each wanted node walks through the states of [`NodeState`]. The loop owns all state and looks at nothing but the
+//! queues of [`States`]:
+//!
+//! 1. A node is *ready* when all its producers have results. The loop makes its key and looks the key up. A hit makes
+//!    the node fresh, which may make its consumers ready. A miss makes it *queued*.
+//! 2. Queued nodes start when slots are free, those with the longest way to the end of the graph first. Starting takes
+//!    the key's lock. If another process holds it, the node waits *elsewhere* and is looked up again later.
+//! 3. A *running* node has a thread, which runs the stage, hashes and stores what it made, and sends one message at its
+//!    end. The loop then makes the node *made*, queues it for another try, or fails it and skips all that need it.
+//!
+//! The loop ends when no node is ready, queued, elsewhere or running. `docs/engine.md` has pictures of the states, the
+//! slots and the locks.
+//!
+//! This file has the plain path first. A run with nothing to do takes the fast path (`fast_path.rs`) before the
+//! loop, which leaves few nodes or none for it.
 //!
 //! Stages do not run *on* the rayon pool: a stage that waits there for its own parallel parts could be given another
 //! whole stage to run below it on the same stack. Their parts, and all hashing, do.
-
-mod dry;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
@@ -13,71 +28,34 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting, Work};
-use crate::cache::{CacheKey, Claim, Found, StaleReason, Store, Stored, Watched};
+use crate::cache::{CacheKey, Claim, Lookup, Store, Stored};
 use crate::stages::ctx::Cancel;
-use crate::stages::stage::{Outside, StageKind};
 
+use super::context::{Context, RunContext};
 use super::deadline::{self, Deadlines};
-use super::event::{self, Event, Hit, Sink, Totals};
-use super::executor::{Executor, Held, Slots};
-use super::foresee::Foreseen;
-use super::graph::{Accept, Graph, NodeId};
-use super::hands::Hands;
-use super::job::job;
+use super::event::{self, Event, HitKind, RunTotals, Sink};
+use super::executor::{Executor, HeldSlots, Slots};
+use super::fast_path::FreshResults;
+use super::freshness::not_selected;
+use super::graph::{Graph, NodeId};
 use super::journal::{Journal, run_id};
 use super::node_thread::{Finished, work};
-use super::prepare::{prepare, prepare_key, producers};
+use super::options::{RunOptions, RunSummary};
+use super::prepare::PreparedNode;
 use super::retry;
-use super::state::{NodeState, States, Wanted};
+use super::state::{NodeState, States, WantedNodes};
 use super::tee::Tee;
+use super::thread_pool::ThreadPool;
 
-/// How often the loop looks at what sends no message: the user's wish to end, deadlines, locks of other processes.
+/// How often the loop looks at what sends no message: Ctrl-C, deadlines, and locks of other processes.
 const TICK: Duration = Duration::from_millis(50);
-/// What is told of the loop's own reading.
-const HASHING: Work = Work { what: "hashing sources", files: None, bytes: None };
 /// How often the index is written during a long run.
 const FLUSH: Duration = Duration::from_secs(10);
+/// The progress of the loop's own reading.
+const HASHING: Work = Work { what: "hashing sources", files: None, bytes: None };
 
-/// What is asked of a run.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// The pipeline's name: for events, and to remember what each of its nodes was last made from.
-    pub pipeline: String,
-    /// CPU slots; at least one.
-    pub jobs: usize,
-    /// These and what they need; empty: all.
-    pub targets: Vec<NodeId>,
-    /// These alone may run, and take what they need from the store; empty: all may.
-    pub only: Vec<NodeId>,
-    /// Whether, after a failure, nodes that do not need the failed one still run.
-    pub keep_going: bool,
-    /// These run whatever the store has.
-    pub force: Vec<NodeId>,
-    /// Where paths start, and mirrors.
-    pub outside: Outside,
-    /// Which numerics count, in the place of what the nodes say.
-    pub accept: Option<Accept>,
-    /// Tell what would run, and run nothing.
-    pub dry_run: bool,
-}
-
-/// What became of a run.
-#[derive(Debug)]
-pub struct RunSummary {
-    /// Its id.
-    pub run: String,
-    /// Counts and times.
-    pub totals: Totals,
-    /// The nodes that failed, and why, in the order in which they did.
-    pub failed: Vec<(NodeId, Diag)>,
-    /// The nodes that did not get their turn.
-    pub skipped: Vec<NodeId>,
-    /// The result of each node, by [`NodeId::index`].
-    pub results: Vec<Option<Arc<Stored>>>,
-}
-
-/// Brings `graph` up to date. Ends when all wanted nodes are done, failed or skipped; nodes that run when `cancel` is
-/// asked are asked to end, and waited for.
+/// Brings `graph` up to date. Returns when all wanted nodes are done, failed or skipped. When `cancel` is set, running
+/// nodes are asked to end, and waited for.
 pub fn run(
     graph: &Graph,
     store: &Store,
@@ -90,7 +68,6 @@ pub fn run(
     let started = Instant::now();
     let journal = Journal::new(&store.runs(), &run);
     let tee = Tee::new(graph, sink, (!options.dry_run).then_some(&journal));
-    let (sender, messages) = mpsc::channel();
     let deadlines = Deadlines::default();
     let check = || {
         deadlines.ask_those_over();
@@ -98,96 +75,45 @@ pub fn run(
     };
     let tell = |amount: Amount| tee.event(&Event::RunProgress { update: amount.into() });
     let watch = Counting::new(HASHING, &check, &tell);
-    let wanted = Wanted::new(graph, &options.targets);
-    let mut runner = Runner {
-        totals: Totals { nodes: wanted.order().len(), ..Totals::default() },
-        slots: Slots::new(options.jobs, executor.gpus()),
-        force: options.force.iter().copied().collect(),
-        only: options.only.iter().copied().collect(),
-        results: vec![None; graph.len()],
-        attempts: vec![0; graph.len()],
-        keyed_again: HashMap::new(),
-        again_at: HashMap::new(),
-        made: HashSet::new(),
-        made_keys: HashSet::new(),
-        told_elsewhere: HashSet::new(),
-        keys: HashMap::new(),
-        making: HashMap::new(),
-        running: HashMap::new(),
-        failed: Vec::new(),
-        skipped: Vec::new(),
-        stop: None,
-        hands: Hands::default(),
-        shared: Shared {
-            graph,
-            store: store.watched(&watch),
-            executor,
-            sink: &tee,
-            options: &options,
-            run: &run,
-            deadlines: &deadlines,
-        },
-        states: States::new(graph, &Wanted::none(graph), |_| false),
-        sender,
-    };
-    // While this runs, nobody clears the store up.
+    let context = Context::new(graph, store.watched(&watch), &options, executor);
+    let context = RunContext { context, options: &options, sink: &tee, run: &run, deadlines: &deadlines };
+    let wanted = WantedNodes::new(graph, &options.targets);
+    // While this is held, no gc removes anything.
     let in_use = if options.dry_run { Ok(None) } else { store.in_use().map(Some) };
     tee.event(&Event::RunStarted {
         schema: event::SCHEMA,
         run: run.clone(),
         pipeline: options.pipeline.clone(),
         file: store.file().map(str::to_owned),
-        nodes: runner.totals.nodes,
+        nodes: wanted.order().len(),
         dry_run: options.dry_run,
     });
     if let Err(error) = &in_use {
-        tee.event(&Event::RunNote { text: format!("nothing keeps `dpt cache gc` away: {}", error.message) });
+        let why = &error.message;
+        let text = format!("could not lock the store, so a concurrent `dpt cache gc` may remove results: {why}");
+        tee.event(&Event::RunNote { text });
     }
-    if options.dry_run {
-        runner.dry(cancel);
-    } else {
-        let foreseen = Foreseen::new(graph, &wanted, store.watched(&watch), &options, executor);
-        runner.take_fresh(&wanted, &foreseen);
-        runner.states = States::new(graph, &wanted, |id| foreseen.result(id).is_some());
-        std::thread::scope(|scope| runner.turn(scope, &messages, cancel));
-        store.clear_away();
+    let mut summary = match options.dry_run {
+        true => {
+            let found = context.dry_run(cancel);
+            let (totals, failed, results) = (found.totals, found.failed, found.results);
+            RunSummary { run: run.clone(), totals, failed, skipped: Vec::new(), results }
+        }
+        false => Runner::run(context, &wanted, cancel),
+    };
+    if let Err(error) = store.flush_in_order(&options.pipeline, graph.ids().map(|id| graph.node(id))) {
+        let text = format!("could not write the index, so the next run starts more slowly: {}", error.message);
+        tee.event(&Event::RunNote { text });
     }
-    store.order(&options.pipeline, graph.ids().map(|id| graph.node(id)));
-    if let Err(error) = store.flush() {
-        tee.event(&Event::RunNote { text: format!("the next run will be slower to start: {}", error.message) });
-    }
-    runner.totals.seconds = started.elapsed().as_secs_f64();
-    tee.event(&Event::RunEnded { summary: runner.totals.clone() });
-    let summary = runner.summary();
+    summary.totals.seconds = started.elapsed().as_secs_f64();
+    tee.event(&Event::RunEnded { summary: summary.totals.clone() });
     if let Some(why) = journal.close() {
-        sink.event(&Event::RunNote { text: format!("this run left no journal: {why}") });
+        sink.event(&Event::RunNote { text: format!("could not write the journal of this run: {why}") });
     }
     summary
 }
 
-/// What the loop and the threads of running nodes share.
-#[derive(Clone, Copy)]
-pub(super) struct Shared<'a> {
-    graph: &'a Graph,
-    store: Watched<'a>,
-    pub executor: &'a dyn Executor,
-    pub sink: &'a Tee<'a>,
-    options: &'a RunOptions,
-    pub run: &'a str,
-    deadlines: &'a Deadlines,
-}
-
-impl<'a> Shared<'a> {
-    pub fn name(&self, id: NodeId) -> String {
-        self.graph.node(id).to_string()
-    }
-
-    pub fn kind(&self, id: NodeId) -> &'static StageKind {
-        self.graph.node(id).kind
-    }
-}
-
-/// A node's thread has come to its end.
+/// The message of a node's thread at its end.
 struct Ended {
     id: NodeId,
     result: Result<Finished, Diag>,
@@ -195,57 +121,107 @@ struct Ended {
 
 /// What a running node holds.
 struct Running {
-    held: Held,
+    held: HeldSlots,
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
-    /// Whether it was told that it still runs.
+    /// `true` if the user was told that it still runs after its deadline.
     told_late: bool,
 }
 
+/// The keys of the nodes that must run, and for each key the node that will make it. Only keys are kept: the recipes of
+/// thousands of queued nodes would take more memory than anything else, so they are made again when the nodes start.
+#[derive(Default)]
+struct Pending {
+    keys: HashMap<NodeId, CacheKey>,
+    makers: HashMap<CacheKey, NodeId>,
+}
+
+impl Pending {
+    /// The node of this run that will make the result of `key`.
+    fn maker(&self, key: CacheKey) -> Option<NodeId> {
+        self.makers.get(&key).copied()
+    }
+
+    /// Removes a node, and frees its key if it was the maker.
+    fn remove(&mut self, id: NodeId) {
+        if let Some(key) = self.keys.remove(&id)
+            && self.makers.get(&key) == Some(&id)
+        {
+            self.makers.remove(&key);
+        }
+    }
+}
+
+/// The state of a run.
 struct Runner<'a> {
-    shared: Shared<'a>,
+    context: RunContext<'a>,
     states: States<'a>,
     slots: Slots,
     results: Vec<Option<Arc<Stored>>>,
-    /// Tries begun, by node.
-    attempts: Vec<u32>,
-    /// How often nodes were keyed again because a file of theirs changed after it was counted.
-    keyed_again: HashMap<NodeId, u32>,
-    /// When nodes that failed are tried again.
-    again_at: HashMap<NodeId, Instant>,
+    pending: Pending,
+    running: HashMap<NodeId, Running>,
+    threads: ThreadPool<'a>,
+    sender: mpsc::Sender<Ended>,
     force: HashSet<NodeId>,
-    /// Nodes that may run; empty: all.
+    /// Nodes that may run; if empty, all may.
     only: HashSet<NodeId>,
     /// Nodes that this run made, and their keys.
     made: HashSet<NodeId>,
     made_keys: HashSet<CacheKey>,
-    /// Nodes of which it was told that another process makes their result.
+    /// The number of tries begun, by node.
+    attempts: Vec<u32>,
+    /// When nodes that failed are tried again.
+    again_at: HashMap<NodeId, Instant>,
+    /// How often nodes got another key because a file of theirs changed after it was counted.
+    rekeyed: HashMap<NodeId, u32>,
+    /// Nodes of which the user was told that another process makes their result.
     told_elsewhere: HashSet<NodeId>,
-    /// Keys of the nodes that must run, until they have. Their recipes are made again when they start: those of all that wait
-    /// for a slot would take more memory than anything else.
-    keys: HashMap<NodeId, CacheKey>,
-    /// Which node of this run is to make which key.
-    making: HashMap<CacheKey, NodeId>,
-    running: HashMap<NodeId, Running>,
     failed: Vec<(NodeId, Diag)>,
     skipped: Vec<NodeId>,
-    /// Why nothing more is begun.
+    totals: RunTotals,
+    /// Why no more nodes start.
     stop: Option<String>,
-    totals: Totals,
-    sender: mpsc::Sender<Ended>,
-    hands: Hands<'a>,
 }
 
 impl<'a> Runner<'a> {
-    /// What became of the run.
-    fn summary(self) -> RunSummary {
-        let Self { shared, totals, failed, skipped, results, .. } = self;
-        RunSummary { run: shared.run.to_owned(), totals, failed, skipped, results }
+    /// Runs the wanted nodes: first the fast path, then the loop for what it leaves.
+    fn run(context: RunContext<'a>, wanted: &WantedNodes, cancel: &Cancel) -> RunSummary {
+        let (graph, options) = (context.graph, context.options);
+        let fresh = FreshResults::new(context.context, wanted, &options.force);
+        let (sender, messages) = mpsc::channel();
+        let mut runner = Runner {
+            context,
+            states: States::new(graph, wanted, |id| fresh.result(id).is_some()),
+            slots: Slots::new(options.jobs, context.executor.gpus()),
+            results: vec![None; graph.len()],
+            pending: Pending::default(),
+            running: HashMap::new(),
+            threads: ThreadPool::default(),
+            sender,
+            force: options.force.iter().copied().collect(),
+            only: options.only.iter().copied().collect(),
+            made: HashSet::new(),
+            made_keys: HashSet::new(),
+            attempts: vec![0; graph.len()],
+            again_at: HashMap::new(),
+            rekeyed: HashMap::new(),
+            told_elsewhere: HashSet::new(),
+            failed: Vec::new(),
+            skipped: Vec::new(),
+            totals: RunTotals { nodes: wanted.order().len(), ..RunTotals::default() },
+            stop: None,
+        };
+        runner.take_fresh(wanted, &fresh);
+        drop(fresh);
+        std::thread::scope(|scope| runner.run_loop(scope, &messages, cancel));
+        context.store.clear_away();
+        let Self { totals, failed, skipped, results, .. } = runner;
+        RunSummary { run: context.run.to_owned(), totals, failed, skipped, results }
     }
 
-    /// Turns until no node can go on.
-    fn turn<'s>(&mut self, scope: &'s Scope<'s, 'a>, messages: &mpsc::Receiver<Ended>, cancel: &Cancel)
+    /// The loop. Returns when no node can go on.
+    fn run_loop<'s>(&mut self, scope: &'s Scope<'s, 'a>, messages: &mpsc::Receiver<Ended>, cancel: &Cancel)
     where
         'a: 's,
     {
@@ -263,7 +239,7 @@ impl<'a> Runner<'a> {
             if self.states.running() == 0 && (self.stop.is_some() || !self.states.any_open()) {
                 break;
             }
-            // What became ready without a message is looked at without a wait.
+            // Starting may have made nodes ready. They are looked up before the loop waits.
             if self.states.next_ready().is_some() && self.stop.is_none() {
                 continue;
             }
@@ -272,82 +248,88 @@ impl<'a> Runner<'a> {
                 messages.try_iter().for_each(|ended| self.ended(ended));
             }
             self.check_deadlines();
-            self.ask_again();
+            self.check_elsewhere();
             if flushed.elapsed() > FLUSH {
-                // Tried again at the end, and told there.
-                let _ = self.shared.store.flush();
+                // If this fails, the end of the run tries again and reports it.
+                let _ = self.context.store.flush();
                 flushed = Instant::now();
             }
         }
-        self.hands = Hands::default();
+        self.threads = ThreadPool::default();
         self.skip_rest();
     }
 
-    /// The user wants the run to end.
-    fn interrupt(&mut self) {
-        self.totals.interrupted = true;
-        self.stop = Some("the run was interrupted".to_owned());
-        self.running.values().for_each(|r| r.cancel.ask());
+    fn emit(&self, event: &Event) {
+        self.context.sink.event(event);
     }
 
-    fn tell(&self, event: &Event) {
-        self.shared.sink.event(event);
-    }
+    // Ready nodes
 
-    /// A ready node: a hit, or queued.
+    /// Looks up a ready node. Afterwards it is fresh, queued, elsewhere, or failed; or ready again, a few times at
+    /// most, if a file changed in between.
+    ///
+    /// A node that runs has its key made four times in all. Most nodes are hits, so this begins with the key alone. A
+    /// miss makes the recipe too, because the reasons compare it with the last one, and drops it again to save memory
+    /// (see [`Pending`]). [`Self::start`] makes it once more, because a file may have been edited while the node waited
+    /// for a slot: a result must not be stored under the key of other bytes. Storing computes the key from the recipe
+    /// as an assertion.
     fn look_up(&mut self, id: NodeId) {
-        let Shared { graph, store, executor, options, .. } = self.shared;
-        let looked = prepare_key(graph, id, &self.results, store, &options.outside, options.accept, executor)
-            .and_then(|keyed| Ok((keyed.look(store)?, keyed.key)));
-        let (found, key) = match looked {
-            Ok(looked) => looked,
-            Err(error) if error.outdated => return self.key_again(id, error),
-            Err(error) => return self.fail_to_look(id, error),
+        let looked_up = self.context.key(id, &self.results).and_then(|node| {
+            let found = self.context.lookup(node.key, &node.numerics)?;
+            Ok((found, node.key))
+        });
+        let (found, key) = match looked_up {
+            Ok(found) => found,
+            Err(error) if error.outdated => return self.rekey(id, error),
+            Err(error) => return self.fail_to_read(id, error),
         };
-        let shared = self.made_keys.contains(&key);
-        if (shared || !self.force.contains(&id))
-            && let Found::Hit(stored) = found
+        if let Some(kind) = self.hit_kind(id, key)
+            && let Lookup::Hit(stored) = found
         {
-            let producer_ran = || graph.producers(id).any(|(from, _)| self.made.contains(&from));
-            let how = match shared {
-                true => Hit::Shared,
-                false if producer_ran() => Hit::CutOff,
-                false => Hit::Fresh,
-            };
-            return self.hit(id, stored, how);
+            return self.hit(id, stored, kind);
         }
-        let prepared = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor);
-        let prepared = match prepared {
+        let prepared = match self.context.prepare(id, &self.results) {
             Ok(prepared) if prepared.key == key => prepared,
-            // A file of the working tree was changed just now.
-            Ok(_) => return self.key_again(id, retry::changing(&self.shared.name(id))),
-            Err(error) => return self.fail_to_look(id, error),
+            Ok(_) => return self.rekey(id, retry::changing(&self.context.name(id))),
+            Err(error) => return self.fail_to_read(id, error),
         };
-        if !self.may_run(id) {
-            let reasons = prepared.reasons(&store, &options.pipeline, &self.shared.name(id), &found);
-            return match reasons {
-                Ok(reasons) => self.fail(id, not_selected(&self.shared.name(id), &reasons)),
-                Err(error) => self.fail(id, error),
-            };
+        if let Err(error) = self.queue(id, &prepared, &found) {
+            self.fail(id, error);
         }
-        if let Some(other) = self.making.get(&key).copied() {
-            self.states.set(id, NodeState::Elsewhere);
-            self.keys.insert(id, key);
-            return self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: self.shared.name(other) });
-        }
-        let node = self.shared.name(id);
-        let reasons = match prepared.reasons(&store, &options.pipeline, &node, &found) {
-            Ok(reasons) => reasons,
-            Err(error) => return self.fail(id, error),
-        };
-        self.states.set(id, NodeState::Queued);
-        self.tell(&Event::NodeQueued { node, key, reasons });
-        self.making.insert(key, id);
-        self.keys.insert(id, key);
     }
 
-    /// A node's key or result cannot be told: it fails, or gets no turn where the user ended the reading.
-    fn fail_to_look(&mut self, id: NodeId, error: Diag) {
+    /// What kind of hit a result under `key` is; `None` if the node is forced to run.
+    fn hit_kind(&self, id: NodeId, key: CacheKey) -> Option<HitKind> {
+        if self.made_keys.contains(&key) {
+            return Some(HitKind::Shared);
+        }
+        let producer_ran = || self.context.graph.producers(id).any(|(from, _)| self.made.contains(&from));
+        (!self.force.contains(&id)).then(|| if producer_ran() { HitKind::CutOff } else { HitKind::Fresh })
+    }
+
+    /// Queues a node that must run, unless another node of this run makes the same result: then it waits for that one.
+    fn queue(&mut self, id: NodeId, prepared: &PreparedNode, found: &Lookup) -> Result<(), Diag> {
+        let (node, key) = (self.context.name(id), prepared.key);
+        let may_run = self.only.is_empty() || self.only.contains(&id);
+        if may_run && let Some(other) = self.pending.maker(key) {
+            self.states.set(id, NodeState::Elsewhere);
+            self.pending.keys.insert(id, key);
+            self.emit(&Event::NodeElsewhere { node, holder: self.context.name(other) });
+            return Ok(());
+        }
+        let reasons = self.context.reasons(id, prepared, found)?;
+        if !may_run {
+            return Err(not_selected(&node, &reasons));
+        }
+        self.states.set(id, NodeState::Queued);
+        self.emit(&Event::NodeQueued { node, key, reasons });
+        self.pending.makers.insert(key, id);
+        self.pending.keys.insert(id, key);
+        Ok(())
+    }
+
+    /// Something that the key needs cannot be read. The node fails; if the user interrupted the reading, the run stops.
+    fn fail_to_read(&mut self, id: NodeId, error: Diag) {
         if error.class != Class::Interrupted {
             return self.fail(id, error);
         }
@@ -355,156 +337,144 @@ impl<'a> Runner<'a> {
         self.interrupt();
     }
 
-    fn may_run(&self, id: NodeId) -> bool {
-        self.only.is_empty() || self.only.contains(&id)
-    }
-
-    /// Takes the results that are certainly there, all at once: no state of a node needs to be kept for them.
-    fn take_fresh(&mut self, wanted: &Wanted, foreseen: &Foreseen) {
-        for id in wanted.order().iter().copied() {
-            if let Some(stored) = foreseen.result(id) {
-                self.count(id, stored, Hit::Fresh, foreseen.remembered(id));
-                self.results[id.index()] = Some(stored.clone());
-            }
+    /// A file outside the store changed after it was counted. The node becomes ready again, a few times at most.
+    fn rekey(&mut self, id: NodeId, error: Diag) {
+        let times = self.rekeyed.entry(id).or_default();
+        *times += 1;
+        if *times > retry::KEYED_AGAIN {
+            return self.fail(id, retry::given_up(error));
+        }
+        self.pending.remove(id);
+        if self.states.get(id) != NodeState::Ready {
+            self.states.set(id, NodeState::Ready);
         }
     }
 
     /// A node has a result that it did not have to make.
-    fn hit(&mut self, id: NodeId, stored: Arc<Stored>, how: Hit) {
-        self.count(id, &stored, how, false);
+    fn hit(&mut self, id: NodeId, stored: Arc<Stored>, kind: HitKind) {
+        self.count_hit(id, &stored, kind, false);
         self.results[id.index()] = Some(stored);
-        self.forget(id);
+        self.pending.remove(id);
         self.states.set(id, NodeState::Fresh);
     }
 
-    /// Counts and tells such a node.
-    fn count(&mut self, id: NodeId, stored: &Stored, how: Hit, remembered: bool) {
-        match how {
-            Hit::Fresh => self.totals.fresh += 1,
-            Hit::CutOff => self.totals.cut_off += 1,
-            Hit::Shared => self.totals.shared += 1,
+    /// Counts and reports a hit. `remembered`: the index remembers this key as the node's last.
+    fn count_hit(&mut self, id: NodeId, stored: &Stored, kind: HitKind, remembered: bool) {
+        match kind {
+            HitKind::Fresh => self.totals.fresh += 1,
+            HitKind::CutOff => self.totals.cut_off += 1,
+            HitKind::Shared => self.totals.shared += 1,
         }
         self.totals.seconds_saved += stored.seconds;
         self.totals.bytes_saved += stored.size();
         if !remembered {
-            let node = self.shared.graph.node(id);
-            self.shared.store.remember(&self.shared.options.pipeline, node, stored.key);
+            self.context.store.remember(self.context.pipeline, self.context.graph.node(id), stored.key);
         }
-        self.shared.sink.hit(id, how, stored);
+        self.context.sink.hit(id, kind, stored);
     }
 
-    /// Starts queued nodes as slots allow.
+    // Queued nodes
+
+    /// Starts queued nodes while slots are free.
     fn start_queued<'s>(&mut self, scope: &'s Scope<'s, 'a>)
     where
         'a: 's,
     {
         while self.stop.is_none() {
             let may = |id: &NodeId| self.again_at.get(id).is_none_or(|at| *at <= Instant::now());
-            let begun = self.slots.fill(self.shared.graph, self.states.in_queue().filter(may));
+            let begun = self.slots.fill(self.context.graph, self.states.in_queue().filter(may));
             if begun.is_empty() {
                 return;
             }
-            // One that need not run after all gives its slots back, to those behind it.
-            begun.into_iter().for_each(|(id, held)| self.start(id, held, scope));
+            // A node that need not run after all gives its slots back, and the next turn fills them.
+            for (id, held) in begun {
+                if let Some(held) = self.start(id, held, scope) {
+                    self.slots.give(held);
+                }
+            }
         }
     }
 
-    fn start<'s>(&mut self, id: NodeId, held: Held, scope: &'s Scope<'s, 'a>)
+    /// Starts a queued node. If it does not run, returns its slots.
+    fn start<'s>(&mut self, id: NodeId, held: HeldSlots, scope: &'s Scope<'s, 'a>) -> Option<HeldSlots>
     where
         'a: 's,
     {
-        let Shared { graph, store, executor, options, .. } = self.shared;
-        let key = self.keys[&id];
-        let prepared = prepare(graph, id, &self.results, store, &options.outside, options.accept, executor);
-        let prepared = match prepared {
+        let context = self.context;
+        let key = self.pending.keys[&id];
+        let prepared = match context.prepare(id, &self.results) {
             Ok(prepared) if prepared.key == key => prepared,
-            // It may have waited long, and a script been changed meanwhile: then it has another key. Or none: that is told
-            // when it is looked up.
+            // A file was edited while the node waited. Its lookup reports an error, if there is one.
             _ => {
-                self.slots.give(held);
-                return self.key_again(id, retry::changing(&self.shared.name(id)));
+                self.rekey(id, retry::changing(&context.name(id)));
+                return Some(held);
             }
         };
-        let force = self.force.contains(&id);
-        let miss = match store.claim(key, &|n| prepared.wants(n), force) {
+        let claim = context.store.claim(key, &|made| prepared.numerics.accepts(made), self.force.contains(&id));
+        let miss = match claim {
             Ok(Claim::Miss(miss)) => miss,
             Ok(Claim::Hit(stored)) => {
-                self.slots.give(held);
-                return self.hit(id, stored, Hit::Shared);
+                self.hit(id, stored, HitKind::Shared);
+                return Some(held);
             }
             Ok(Claim::Busy(holder)) => {
-                self.slots.give(held);
                 self.states.set(id, NodeState::Elsewhere);
                 if self.told_elsewhere.insert(id) {
-                    self.tell(&Event::NodeElsewhere { node: self.shared.name(id), holder: holder.0 });
+                    self.emit(&Event::NodeElsewhere { node: context.name(id), holder: holder.0 });
                 }
-                return;
+                return Some(held);
             }
             Err(error) => {
-                self.slots.give(held);
-                return self.fail_to_look(id, error);
+                self.fail_to_read(id, error);
+                return Some(held);
             }
         };
-        let node = graph.node(id);
-        let device = held.device(node.kind, executor).to_owned();
-        let producers = producers(graph, id, &self.results);
-        let counted = &prepared.sources;
-        let job = match job(node, &producers, counted, &store, &options.outside, &miss, &held, &device) {
+        let job = match context.job(id, &self.results, &prepared.sources, &miss, &held) {
             Ok(job) => job,
             Err(error) => {
-                self.slots.give(held);
-                return self.fail(id, error);
+                self.fail(id, error);
+                return Some(held);
             }
         };
         for part in miss.damage() {
             let (what, note) = (part.what.clone(), part.note.clone());
-            self.tell(&Event::NodeDamaged { node: self.shared.name(id), what, note });
+            self.emit(&Event::NodeDamaged { node: context.name(id), what, note });
         }
         self.attempts[id.index()] += 1;
         let attempt = self.attempts[id.index()];
-        let (name, recipe) = (self.shared.name(id), prepared.recipe);
         self.states.set(id, NodeState::Running);
-        self.tell(&Event::NodeStarted { node: name, key, attempt, device });
+        self.emit(&Event::NodeStarted { node: context.name(id), key, attempt, device: job.device.clone() });
         let cancel = Arc::new(Cancel::new());
-        let deadline = node.resources.timeout.map(|s| Instant::now() + Duration::from_secs(s));
+        let timeout = context.graph.node(id).resources.timeout;
+        let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         if let Some(deadline) = deadline {
-            self.shared.deadlines.add(id, deadline, cancel.clone());
+            context.deadlines.add(id, deadline, cancel.clone());
         }
         self.running.insert(id, Running { held, cancel: cancel.clone(), deadline, timed_out: false, told_late: false });
-        let (shared, sender) = (self.shared, self.sender.clone());
-        let node = move || {
-            let result = work(shared, id, &job, *miss, &recipe, &cancel);
-            // The loop waits for as long as anything runs.
+        let (recipe, sender) = (prepared.recipe, self.sender.clone());
+        let task = move || {
+            let result = work(context, id, &job, *miss, &recipe, &cancel);
+            // The loop receives for as long as anything runs.
             let _ = sender.send(Ended { id, result });
         };
-        self.hands.give(Box::new(node), self.running.len(), scope);
+        self.threads.give(Box::new(task), self.running.len(), scope);
+        None
     }
 
-    /// A file outside the store changed after it was counted: the node is keyed again, a few times only.
-    fn key_again(&mut self, id: NodeId, error: Diag) {
-        let times = self.keyed_again.entry(id).or_default();
-        *times += 1;
-        if *times > retry::KEYED_AGAIN {
-            return self.fail(id, retry::given_up(error));
-        }
-        self.forget(id);
-        if self.states.get(id) != NodeState::Ready {
-            self.states.set(id, NodeState::Ready);
-        }
-    }
+    // Running nodes
 
-    /// A node's thread came to its end.
+    /// Handles the message of a node's thread.
     fn ended(&mut self, Ended { id, result }: Ended) {
         let running = self.running.remove(&id).expect("it ran");
-        self.shared.deadlines.remove(id);
+        self.context.deadlines.remove(id);
         self.slots.give(running.held);
-        // The deadline may have passed while this loop hashed sources.
+        // The deadline may have passed while the loop hashed sources.
         let over = running.timed_out || running.deadline.is_some_and(|deadline| deadline <= Instant::now());
         match result {
             Ok(finished) => self.done(id, finished),
             Err(error) => {
                 let error = match over && !self.totals.interrupted {
-                    true => deadline::ran_over(self.shared.graph.node(id), error),
+                    true => deadline::ran_over(self.context.graph.node(id), error),
                     false => error,
                 };
                 self.failed_try(id, error);
@@ -512,39 +482,38 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// A node was made.
     fn done(&mut self, id: NodeId, Finished { stored, metrics }: Finished) {
-        let node = self.shared.name(id);
-        // The index has it too: one is enough.
-        let stored = self.shared.store.one_of(stored);
-        self.totals.made += 1;
-        self.totals.seconds_made += stored.seconds;
-        self.totals.bytes_made += stored.size();
-        self.shared.store.remember(&self.shared.options.pipeline, &node, stored.key);
+        let node = self.context.name(id);
         let (key, seconds, bytes) = (stored.key, stored.seconds, stored.size());
-        self.tell(&Event::NodeDone { node, key, seconds, bytes, metrics });
+        self.totals.made += 1;
+        self.totals.seconds_made += seconds;
+        self.totals.bytes_made += bytes;
+        self.context.store.remember(self.context.pipeline, &node, key);
+        self.emit(&Event::NodeDone { node, key, seconds, bytes, metrics });
         self.results[id.index()] = Some(stored);
         self.made.insert(id);
         self.made_keys.insert(key);
-        self.forget(id);
+        self.pending.remove(id);
         self.states.set(id, NodeState::Made);
     }
 
-    /// Tries again, if the failure is of a kind that may pass and tries are left.
+    /// A try failed. The node is tried again if that may help and tries are left.
     fn failed_try(&mut self, id: NodeId, error: Diag) {
         let attempt = self.attempts[id.index()];
-        let resources = &self.shared.graph.node(id).resources;
+        let resources = &self.context.graph.node(id).resources;
         if error.outdated && !self.totals.interrupted {
-            if self.keyed_again.get(&id).is_none_or(|times| *times < retry::KEYED_AGAIN) {
-                let (node, error) = (self.shared.name(id), error.clone().into());
-                self.tell(&Event::NodeRetry { node, attempt, error, after: 0.0 });
+            if self.rekeyed.get(&id).is_none_or(|times| *times < retry::KEYED_AGAIN) {
+                let (node, error) = (self.context.name(id), error.clone().into());
+                self.emit(&Event::NodeRetry { node, attempt, error, after: 0.0 });
             }
-            // It is no try of what its new key stands for.
+            // The node gets another key, and this was no try of that.
             self.attempts[id.index()] -= 1;
-            self.key_again(id, error);
+            self.rekey(id, error);
         } else if retry::helps(&error) && attempt <= resources.retries && !self.totals.interrupted {
             let pause = retry::pause(resources.backoff, attempt);
-            let (node, after) = (self.shared.name(id), pause.as_secs_f64());
-            self.tell(&Event::NodeRetry { node, attempt, error: error.into(), after });
+            let (node, after) = (self.context.name(id), pause.as_secs_f64());
+            self.emit(&Event::NodeRetry { node, attempt, error: error.into(), after });
             self.again_at.insert(id, Instant::now() + pause);
             self.states.set(id, NodeState::Queued);
         } else if error.class == Class::Interrupted && self.totals.interrupted {
@@ -554,13 +523,13 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// A node failed for good: what needs it is skipped.
+    /// A node failed for good. All nodes that need it are skipped.
     fn fail(&mut self, id: NodeId, error: Diag) {
-        let node = self.shared.name(id);
+        let node = self.context.name(id);
         self.totals.failed += 1;
-        self.tell(&Event::NodeFailed { node: node.clone(), error: error.clone().into() });
+        self.emit(&Event::NodeFailed { node: node.clone(), error: error.clone().into() });
         self.failed.push((id, error));
-        self.forget(id);
+        self.pending.remove(id);
         self.states.set(id, NodeState::Failed);
         let mut open: Vec<NodeId> = self.states.consumers(id).collect();
         while let Some(below) = open.pop() {
@@ -569,7 +538,7 @@ impl<'a> Runner<'a> {
                 open.extend(self.states.consumers(below));
             }
         }
-        if !self.shared.options.keep_going && self.stop.is_none() {
+        if !self.context.options.keep_going && self.stop.is_none() {
             self.stop = Some(format!("`{node}` failed"));
         }
     }
@@ -577,34 +546,44 @@ impl<'a> Runner<'a> {
     fn skip(&mut self, id: NodeId, because: String) {
         self.totals.skipped += 1;
         self.skipped.push(id);
-        self.tell(&Event::NodeSkipped { node: self.shared.name(id), because });
-        self.forget(id);
+        self.emit(&Event::NodeSkipped { node: self.context.name(id), because });
+        self.pending.remove(id);
         self.states.set(id, NodeState::Skipped);
     }
 
-    /// What was kept to make the node is needed no more.
-    fn forget(&mut self, id: NodeId) {
-        if let Some(key) = self.keys.remove(&id)
-            && self.making.get(&key) == Some(&id)
-        {
-            self.making.remove(&key);
+    /// The run stopped early: all nodes that are left are skipped.
+    fn skip_rest(&mut self) {
+        let because = self.stop.clone().unwrap_or_default();
+        for id in self.states.unsettled() {
+            self.skip(id, because.clone());
         }
     }
 
-    /// Nodes whose result someone else was making are looked at again.
-    fn ask_again(&mut self) {
+    // What sends no message
+
+    /// The user interrupted the run: no more nodes start, and running ones are asked to end.
+    fn interrupt(&mut self) {
+        self.totals.interrupted = true;
+        self.stop = Some("the run was interrupted".to_owned());
+        self.running.values().for_each(|running| running.cancel.ask());
+    }
+
+    /// Looks again at nodes whose result is made elsewhere. If a node of this run makes it, they wait for that. If
+    /// another process does, they are queued: starting tries the lock again.
+    fn check_elsewhere(&mut self) {
         for id in self.states.elsewhere() {
-            match self.making.get(&self.keys[&id]) {
-                Some(maker) if *maker != id => {}
+            match self.pending.maker(self.pending.keys[&id]) {
+                Some(maker) if maker != id => {}
                 Some(_) => self.states.set(id, NodeState::Queued),
                 None => {
-                    self.keys.remove(&id);
+                    self.pending.keys.remove(&id);
                     self.states.set(id, NodeState::Ready);
                 }
             }
         }
     }
 
+    /// Asks nodes past their deadline to end, and reports those that go on.
     fn check_deadlines(&mut self) {
         let now = Instant::now();
         let mut late = Vec::new();
@@ -619,24 +598,20 @@ impl<'a> Runner<'a> {
             }
         }
         for id in late {
-            let text = deadline::late(self.shared.graph.node(id));
-            self.tell(&Event::NodeNote { node: self.shared.name(id), text });
+            let text = deadline::late(self.context.graph.node(id));
+            self.emit(&Event::NodeNote { node: self.context.name(id), text });
         }
     }
 
-    /// The run stopped early: what is left did not get its turn.
-    fn skip_rest(&mut self) {
-        let because = self.stop.clone().unwrap_or_default();
-        for id in self.states.unsettled() {
-            self.skip(id, because.clone());
+    // The fast path
+
+    /// Takes the results that the fast path confirmed, all at once. No state is kept for these nodes.
+    fn take_fresh(&mut self, wanted: &WantedNodes, fresh: &FreshResults) {
+        for id in wanted.order().iter().copied() {
+            if let Some(stored) = fresh.result(id) {
+                self.count_hit(id, stored, HitKind::Fresh, fresh.is_remembered(id));
+                self.results[id.index()] = Some(stored.clone());
+            }
         }
     }
-}
-
-/// A node that may not run is needed, and the store has no result for it.
-pub fn not_selected(node: &str, reasons: &[StaleReason]) -> Diag {
-    let why: Vec<_> = reasons.iter().take(3).map(ToString::to_string).collect();
-    Diag::error(Class::Usage, format!("`{node}` is needed, is not among the nodes to run, and is not up to date"))
-        .note(why.join("; "))
-        .help("select it too, or run it first")
 }

@@ -15,38 +15,38 @@ use std::collections::BTreeSet;
 
 use super::graph::{Graph, NodeId};
 
-/// Where in its life a node is.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// Not asked for.
+    /// Not wanted.
     Unwanted,
     /// Some of its producers have no result yet.
     Waiting,
-    /// All of its producers have; not looked up yet.
+    /// All of its producers have results. It is not looked up yet.
     Ready,
     /// Must run, and waits for a slot.
     Queued,
-    /// Someone else is making the same result.
+    /// Another node or another process is making the same result.
     Elsewhere,
-    /// Runs.
+    /// Its stage runs.
     Running,
-    /// Has a result that it did not have to make.
+    /// Has a result that this run did not make for it.
     Fresh,
-    /// Was made.
+    /// Has a result that this run made.
     Made,
-    /// Failed.
+    /// Failed for good.
     Failed,
     /// Did not get its turn.
     Skipped,
 }
 
 impl NodeState {
-    /// Whether a consumer can read its result.
+    /// Returns `true` if consumers can read its result.
     pub fn has_result(self) -> bool {
         matches!(self, Self::Fresh | Self::Made)
     }
 
-    /// Whether its life can go on as `next`.
+    /// Returns `true` if `next` may follow this state.
     fn leads_to(self, next: Self) -> bool {
         use NodeState::*;
         match self {
@@ -60,16 +60,16 @@ impl NodeState {
     }
 }
 
-/// Which nodes are asked for.
+/// The nodes that a run must bring up to date.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct WantedNodes {
     is: Vec<bool>,
     /// Producers before consumers.
     order: Vec<NodeId>,
 }
 
-impl Wanted {
-    /// `targets` and all that they need; all nodes, when `targets` is empty.
+impl WantedNodes {
+    /// `targets` and everything that they need; all nodes if `targets` is empty.
     pub fn new(graph: &Graph, targets: &[NodeId]) -> Self {
         let mut is = vec![targets.is_empty(); graph.len()];
         let mut open: Vec<NodeId> = targets.to_vec();
@@ -83,7 +83,7 @@ impl Wanted {
         Self { is, order }
     }
 
-    /// None.
+    /// No nodes.
     pub fn none(graph: &Graph) -> Self {
         Self { is: vec![false; graph.len()], order: Vec::new() }
     }
@@ -93,7 +93,7 @@ impl Wanted {
         &self.order
     }
 
-    /// Whether it is one of them.
+    /// Returns `true` if a node is wanted.
     pub fn has(&self, id: NodeId) -> bool {
         self.is[id.index()]
     }
@@ -106,7 +106,8 @@ pub struct States<'a> {
     of: Vec<NodeState>,
     /// How many producers of each node have no result yet.
     missing: Vec<u32>,
-    /// How many nodes the longest way from each to an end has: who has the longest goes first.
+    /// The length of the longest path from each node to the end of the graph. The node with the longest path goes
+    /// first.
     height: Vec<u32>,
     ready: BTreeSet<(Reverse<u32>, NodeId)>,
     queued: BTreeSet<(Reverse<u32>, NodeId)>,
@@ -115,8 +116,8 @@ pub struct States<'a> {
 }
 
 impl<'a> States<'a> {
-    /// Of the `wanted` nodes, those that are `fresh` have their results; what these read must be fresh too.
-    pub fn new(graph: &'a Graph, wanted: &Wanted, fresh: impl Fn(NodeId) -> bool) -> Self {
+    /// The states of the `wanted` nodes. Those for which `fresh` is true have results; so must their producers.
+    pub fn new(graph: &'a Graph, wanted: &WantedNodes, fresh: impl Fn(NodeId) -> bool) -> Self {
         let first = |id: NodeId| match wanted.has(id) {
             true if fresh(id) => NodeState::Fresh,
             true => NodeState::Waiting,
@@ -152,7 +153,7 @@ impl<'a> States<'a> {
         self.of[id.index()]
     }
 
-    /// How many nodes run.
+    /// The number of running nodes.
     pub fn running(&self) -> usize {
         self.running
     }
@@ -162,42 +163,42 @@ impl<'a> States<'a> {
         self.graph.consumers(id).iter().copied().filter(|c| self.get(*c) != NodeState::Unwanted)
     }
 
-    /// The ready node with the longest way to go.
+    /// The ready node with the longest path to the end.
     pub fn next_ready(&self) -> Option<NodeId> {
         self.ready.first().map(|(_, id)| *id)
     }
 
-    /// The queued nodes, those with the longest way to go first.
+    /// The queued nodes, those with the longest path first.
     pub fn queued(&self) -> Vec<NodeId> {
         self.in_queue().collect()
     }
 
-    /// The same, to look at those in front.
+    /// As [`Self::queued`], without a copy.
     pub fn in_queue(&self) -> impl Iterator<Item = NodeId> {
         self.queued.iter().map(|(_, id)| *id)
     }
 
-    /// The nodes whose result someone else is making.
+    /// The nodes whose results are made elsewhere.
     pub fn elsewhere(&self) -> Vec<NodeId> {
         self.elsewhere.iter().copied().collect()
     }
 
-    /// Whether any node can go on by itself, or when someone else has made its result.
+    /// Returns `true` if any node is ready, queued or elsewhere.
     pub fn any_open(&self) -> bool {
         !(self.ready.is_empty() && self.queued.is_empty() && self.elsewhere.is_empty())
     }
 
-    /// The nodes whose life has not ended.
+    /// The nodes in states that are not final.
     pub fn unsettled(&self) -> Vec<NodeId> {
         use NodeState::*;
         let open = |s: &NodeState| matches!(s, Waiting | Ready | Queued | Elsewhere | Running);
         self.graph.ids().filter(|id| open(&self.get(*id))).collect()
     }
 
-    /// Changes a node's state; when it gets a result, consumers that waited for it alone become ready.
+    /// Changes the state of a node. If it gets a result, consumers that waited only for it become ready.
     pub fn set(&mut self, id: NodeId, next: NodeState) {
         let before = self.of[id.index()];
-        assert!(before.leads_to(next), "a node goes from {before:?} to {next:?}");
+        assert!(before.leads_to(next), "a node cannot go from {before:?} to {next:?}");
         let place = (Reverse(self.height[id.index()]), id);
         match before {
             NodeState::Ready => drop(self.ready.remove(&place)),

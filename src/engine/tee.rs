@@ -1,23 +1,23 @@
-//! [`Tee`]: both sinks of a run, the user's and the journal.
+//! [`Tee`]: sends the events of a run to both of its sinks, the user's and the journal.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::cache::{CacheKey, Stored};
 
-use super::event::{Event, Hit, HitNode, Sink};
+use super::event::{Event, HitKind, HitNode, Sink};
 use super::graph::{Graph, NodeId};
 use super::journal::Journal;
 
-/// How many nodes that need not run a line of a journal tells at most: a line is made in memory.
+/// The most hits in one line of a journal, because a line is made in memory.
 const HITS_A_LINE: usize = 1_000;
 
-/// Both sinks of a run. The journal is told of the nodes that need not run before the next thing that it is told, and of many
-/// that were found in the same way at once: of most runs they are the greatest part.
+/// Both sinks of a run. Hits reach the journal together, before its next event: in most runs they are most of the
+/// nodes.
 pub(super) struct Tee<'a> {
     sink: &'a dyn Sink,
     journal: Option<&'a Journal>,
     graph: &'a Graph,
-    hits: Mutex<Vec<(NodeId, CacheKey, Hit)>>,
+    hits: Mutex<Vec<(NodeId, CacheKey, HitKind)>>,
 }
 
 impl<'a> Tee<'a> {
@@ -25,8 +25,8 @@ impl<'a> Tee<'a> {
         Self { sink, journal, graph, hits: Mutex::default() }
     }
 
-    /// A node need not run.
-    pub(super) fn hit(&self, id: NodeId, how: Hit, stored: &Stored) {
+    /// Sends a hit.
+    pub(super) fn hit(&self, id: NodeId, how: HitKind, stored: &Stored) {
         let node = self.graph.node(id);
         self.sink.hit(&HitNode { node, key: stored.key, how, seconds: stored.seconds });
         if self.journal.is_some() {

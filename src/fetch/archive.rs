@@ -1,9 +1,10 @@
-//! Members of archives, read so that nothing can be written outside the folder given and nothing can grow without bound.
+//! Members of archives, read so that nothing can be written outside the folder given and nothing can grow without
+//! bound.
 //!
-//! An archive is told by its first bytes, not by its name. It is refused as a whole when any member's name is absolute
-//! or has `..` in it, when two of its members have one name, when a link leads outside, or when it would unpack to more than
-//! [`Limits`] allow, whether it announces that (checked first) or not (checked while it unpacks). Links and devices are never
-//! made.
+//! An archive is recognised by its first bytes, not by its name. It is refused as a whole when any member's name is
+//! absolute or has `..` in it, when two of its members have one name, when a link leads outside, or when it would
+//! unpack to more than [`Limits`] allow, whether it announces that (checked first) or not (checked while it unpacks).
+//! Links and devices are never made.
 
 mod listing;
 mod names;
@@ -25,7 +26,7 @@ use names::{DISTRUST, Names, Refusal};
 /// How much is unpacked at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// What an archive is packed with.
+/// The format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `.zip`.
@@ -49,7 +50,7 @@ pub struct Limits {
     pub file: u64,
     /// Unpacked bytes for one packed; not counted below [`Limits::small`].
     pub ratio: u64,
-    /// What any archive may unpack to.
+    /// The size that every archive may unpack to.
     pub small: u64,
 }
 
@@ -82,7 +83,7 @@ pub fn stem(name: &str) -> Option<&str> {
     [".zip", ".tar.gz", ".tgz", ".tar"].iter().find_map(|ending| name.strip_suffix(ending))
 }
 
-/// What the file at `path` is packed with, told by its bytes; `None` when it is no archive.
+/// Returns the format of the file at `path`, recognised by its bytes; `None` if it is no archive.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -97,7 +98,7 @@ pub fn sniff(path: &Path) -> Result<Option<Format>, Diag> {
     }
     if start.starts_with(&[0x1f, 0x8b]) {
         file.seek(SeekFrom::Start(0)).map_err(on("read", path))?;
-        // A gzip file that is cut within its first block is told of when it is unpacked.
+        // A gzip file that is cut within its first block fails when it is unpacked.
         let inside = beginning(&mut MultiGzDecoder::new(file)).unwrap_or_default();
         return Ok(Some(if is_tar(&inside) || path_says_tar(path) { Format::TarGz } else { Format::Gz }));
     }
@@ -109,8 +110,8 @@ pub fn sniff(path: &Path) -> Result<Option<Format>, Diag> {
 /// without its ending.
 ///
 /// # Errors
-/// When `path` is no archive, is cut short or damaged, or breaks a rule above; when a wanted member is no plain file, is
-/// encrypted or is packed by a method that is not read; when something cannot be written; when `watch` ends it.
+/// When `path` is no archive, is cut short or damaged, or breaks a rule above; when a wanted member is no plain file,
+/// is encrypted or is packed by a method that is not read; when something cannot be written; when `watch` ends it.
 pub fn unpack(
     path: &Path,
     into: &Path,
@@ -156,7 +157,7 @@ struct Unpacker<'a> {
     done: u64,
     /// All files of the archive.
     names: Vec<String>,
-    /// All members of it.
+    /// All its members.
     all: Names,
 }
 
@@ -323,7 +324,7 @@ impl Unpacker<'_> {
         names::plain(raw).map_err(|refusal| self.refuse(refusal))
     }
 
-    /// Whether a member of a zip archive can be unpacked at all.
+    /// Returns `true` if a member of a zip archive can be unpacked at all.
     fn check_readable(&self, name: &str, encrypted: bool, method: CompressionMethod) -> Result<(), Diag> {
         if encrypted {
             return Err(self.unread(format!("its member `{name}` is encrypted")).help(
@@ -341,7 +342,7 @@ impl Unpacker<'_> {
             .help("nothing of it was used; unpack it and pack it again by deflate, as zip programs do by default"))
     }
 
-    /// Whether a link stays inside. A symbolic link starts at its own folder, a hard link at the archive's.
+    /// Returns `true` if a link stays inside. A symbolic link starts at its own folder, a hard link at the archive's.
     fn check_link(&self, name: &str, target: &[u8], from_its_folder: bool) -> Result<(), Diag> {
         let shown = String::from_utf8_lossy(target);
         let mut depth = if from_its_folder { name.matches('/').count() as i64 } else { 0 };
@@ -429,7 +430,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What to say of a file that should be an archive and is none.
+/// The error for a file that should be an archive and is none.
 fn no_archive(path: &Path) -> Result<Diag, Diag> {
     let mut file = fs::open(path)?;
     let start = beginning(&mut file).map_err(on("read", path))?;
@@ -451,8 +452,8 @@ const OTHERS: &[(&[u8], &str)] = &[
     (b"\x28\xb5\x2f\xfd", "it is packed by zstd, which is not read: unpack it and pack it again by gzip"),
 ];
 
-/// What the first bytes of a file that is not what it should be say of it: a web page, a Git LFS pointer, an archive of a kind
-/// that is not read, nothing.
+/// What the first bytes of a file that is not what it should be say of it: a web page, a Git LFS pointer, an archive of
+/// a kind that is not read, nothing.
 pub fn describe(start: &[u8]) -> Option<String> {
     let other = OTHERS.iter().find(|(mark, _)| start.starts_with(mark)).map(|(_, what)| (*what).to_owned());
     other.or_else(|| Content::stand_in(start).map(Content::clause))

@@ -1,5 +1,5 @@
-//! The digests of the same bytes in one pass: SHA-256 for comparing with what is published, blake3 for the store, and what
-//! tensors mean.
+//! The digests of the same bytes in one pass: SHA-256 for comparing with what is published, blake3 for the store, and
+//! what tensors mean.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Sha256 {
     }
 }
 
-/// What is known of a file's bytes once all of them went by.
+/// The digests of a file, made while its bytes passed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// How many.
@@ -88,7 +88,7 @@ pub struct Summary {
     pub sha256: Option<Sha256>,
     /// For comparing with what the store has.
     pub blake3: Digest,
-    /// What they mean as a file of tensors, where they are one and that was wanted.
+    /// The logical digest, if the file has tensors and the digest was wanted.
     pub logical: Option<Digest>,
 }
 
@@ -105,7 +105,7 @@ impl Summary {
 pub struct Wants {
     /// The SHA-256.
     pub sha256: bool,
-    /// What the bytes mean as a file of tensors.
+    /// The logical digest as a file of tensors.
     pub tensors: bool,
 }
 
@@ -171,7 +171,7 @@ impl Hashes {
         self.blake3.finish()
     }
 
-    /// What is known of all of them.
+    /// Returns the digests of all bytes.
     pub fn finish(self) -> Summary {
         Summary {
             bytes: self.bytes,
@@ -182,7 +182,7 @@ impl Hashes {
     }
 }
 
-/// The SHA-256 alone of the file at `path`. `go_on` hears how many bytes went by.
+/// Returns only the SHA-256 of the file at `path`. Calls `go_on` with the number of bytes so far.
 ///
 /// # Errors
 /// When it cannot be read, or what `go_on` says.

@@ -1,11 +1,11 @@
 //! One file over HTTP(S): resumed where the server allows it, retried with back-off, checked while it arrives.
 //!
-//! What has arrived lies at [`Wanted::to`], with a note of what it is beside it (`.state`): its version, its length and its
-//! digest. After an interruption the rest is asked for with `Range`, on the condition (`If-Range`) that the file is still the
-//! same; a server that knows no ranges, or has another file by now, sends the whole again. Not every server knows `If-Range`,
-//! so the answer is compared too (`version`). A file that is all there is not fetched again, only its digest (or, without a
-//! pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5 s, 1 s, 2 s, … or what the server says in
-//! `Retry-After`.
+//! What has arrived lies at [`FetchRequest::to`], with a note of what it is beside it (`.state`): its version, its
+//! length and its digest. After an interruption the rest is asked for with `Range`, on the condition (`If-Range`) that
+//! the file is still the same; a server that knows no ranges, or has another file by now, sends the whole again. Not
+//! every server knows `If-Range`, so the answer is compared too (`version`). A file that is all there is not fetched
+//! again, only its digest (or, without a pin, its identity on the server) is checked. Delays are fixed, not drawn: 0.5
+//! s, 1 s, 2 s, … or what the server says in `Retry-After`.
 //!
 //! The network is read on a thread of its own, so that a stalled server does not keep an interruption waiting.
 
@@ -13,6 +13,7 @@ mod answer;
 mod bounds;
 mod coding;
 mod part;
+mod request;
 mod version;
 
 use std::fmt;
@@ -25,20 +26,18 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use url::Url;
 
 use super::hash::{Hashes, Summary};
-use super::source::{Pin, shown};
+use super::source::shown;
 use super::{Watch, size};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 
 pub use bounds::Bounds;
+pub use request::FetchRequest;
 
 use answer::{Head, Message, Problem, explain, next, pass_on};
 use part::Part;
+use request::{TICK, length};
 
-/// How much is read from the network at a time.
-const CHUNK: usize = 128 * 1024;
-/// How often a wait looks whether it should end.
-const TICK: Duration = Duration::from_millis(50);
 /// The longest wait that a server may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(120);
 /// Where a token may go.
@@ -86,21 +85,6 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A file to be fetched.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// Where it is.
-    pub url: &'a Url,
-    /// Its name in progress and messages.
-    pub label: &'a str,
-    /// The name of the source, for messages.
-    pub source: &'a str,
-    /// Where it is put.
-    pub to: &'a Path,
-    /// What it must be.
-    pub pin: Pin,
-}
-
 impl Client {
     /// A client that shows `token` to huggingface.co (over HTTPS) and to nobody else. Proxies are taken from the
     /// environment (`HTTPS_PROXY`, `NO_PROXY`, …).
@@ -131,17 +115,17 @@ impl Client {
     }
 
     /// A client with the default [`Policy`] and what the environment says: `HF_TOKEN`, a token for huggingface.co (read
-    /// here and nowhere else, so that it can stand in no parameter, recipe or journal); `SSL_CERT_FILE`, the authorities
-    /// to trust instead of Mozilla's, as networks need whose proxy re-signs.
+    /// here and nowhere else, so that it can stand in no parameter, recipe or journal); `SSL_CERT_FILE`, the
+    /// authorities to trust instead of Mozilla's, as networks need whose proxy re-signs.
     ///
     /// # Errors
     /// When `SSL_CERT_FILE` names a file that cannot be read or holds no certificate.
     pub fn from_env() -> Result<Self, Diag> {
-        let roots = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+        let roots = match crate::base::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
             Some(path) => roots(Path::new(&path))?,
             None => RootCerts::WebPki,
         };
-        Ok(Self::with_roots(Policy::default(), std::env::var("HF_TOKEN").ok(), roots))
+        Ok(Self::with_roots(Policy::default(), crate::base::env::var("HF_TOKEN").ok(), roots))
     }
 
     /// The token, where it may be shown.
@@ -152,9 +136,9 @@ impl Client {
     /// Fetches `wanted`.
     ///
     /// # Errors
-    /// When it is not there, may not be read, is not what is pinned, or cannot be had after all tries; when it cannot be
-    /// written; when `watch` ends it. What has arrived is kept, unless it is known to be wrong.
-    pub fn fetch(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Summary, Diag> {
+    /// When it is not there, may not be read, is not what is pinned, or cannot be had after all tries; when it cannot
+    /// be written; when `watch` ends it. What has arrived is kept, unless it is known to be wrong.
+    pub fn fetch(&self, wanted: &FetchRequest, watch: &dyn Watch) -> Result<Summary, Diag> {
         self.fetch_if_there(wanted, watch)?.ok_or_else(|| not_there(wanted).lasting())
     }
 
@@ -162,9 +146,10 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::fetch`].
-    pub fn fetch_if_there(&self, wanted: &Wanted, watch: &dyn Watch) -> Result<Option<Summary>, Diag> {
+    pub fn fetch_if_there(&self, wanted: &FetchRequest, watch: &dyn Watch) -> Result<Option<Summary>, Diag> {
         let (mut failures, mut hashes) = (0, None);
-        // The most that was ever there: a file that is thrown away and fetched again up to the same byte is no progress.
+        // The most that was ever there: a file that is thrown away and fetched again up to the same byte is no
+        // progress.
         let mut most = length(wanted.to);
         loop {
             watch.check()?;
@@ -196,11 +181,11 @@ impl Client {
         self.policy.first_delay.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.longest_delay)
     }
 
-    /// One request, and all that it brings. `hashes` are those of what earlier ones brought. `None`: the server has no such
-    /// file.
+    /// One request, and all that it brings. `hashes` are those of what earlier ones brought. `None`: the server has no
+    /// such file.
     fn attempt(
         &self,
-        wanted: &Wanted,
+        wanted: &FetchRequest,
         hashes: &mut Option<Hashes>,
         watch: &dyn Watch,
     ) -> Result<Option<Summary>, Problem> {
@@ -268,8 +253,8 @@ impl Client {
         receive
     }
 
-    /// What a status other than success means.
-    fn refused(&self, wanted: &Wanted, code: u16, head: &Head) -> Problem {
+    /// Returns the problem of a status other than success.
+    fn refused(&self, wanted: &FetchRequest, code: u16, head: &Head) -> Problem {
         let says = match StatusCode::from_u16(code).ok().and_then(|s| s.canonical_reason()) {
             Some(reason) => format!("the server says {code} ({reason})"),
             None => format!("the server says {code}"),
@@ -297,19 +282,19 @@ impl Client {
     }
 }
 
-fn not_there(wanted: &Wanted) -> Diag {
+fn not_there(wanted: &FetchRequest) -> Diag {
     Diag::error(Class::Stage, format!("`{}` is not there: the server says 404 (Not Found)", wanted.label))
         .note(format!("looked for at {}", shown(wanted.url)))
         .help(format!("check `url` and `files` of `[source.{}]`", wanted.source))
 }
 
-fn cannot(wanted: &Wanted, why: &str) -> Diag {
+fn cannot(wanted: &FetchRequest, why: &str) -> Diag {
     Diag::error(Class::Environment, format!("cannot fetch `{}`: {why}", wanted.label))
         .note(format!("from {}", shown(wanted.url)))
         .help(mirror_help(wanted.source))
 }
 
-fn gave_up(wanted: &Wanted, why: &str, tries: u32) -> Diag {
+fn gave_up(wanted: &FetchRequest, why: &str, tries: u32) -> Diag {
     let diag = cannot(wanted, why).note(format!("tried {tries} times"));
     match (part::kept(wanted), length(wanted.to)) {
         (0, 0) => diag,
@@ -359,10 +344,6 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Domain(name)) => name == "localhost",
         None => false,
     }
-}
-
-fn length(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
 #[cfg(test)]

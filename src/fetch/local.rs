@@ -8,11 +8,11 @@ use super::Watch;
 use crate::base::diag::Diag;
 use crate::base::fs::{self, on};
 
-/// How much is moved before it is told, and asked whether to go on.
+/// The number of bytes between two reports of progress, and checks for cancellation.
 const STEP: u64 = 64 << 20;
 
-/// Copies `from` to `to`, which is not there (its folder is made), and returns how many bytes it has: as a reflink where the
-/// file system can, else within the system. `label` names the file in progress.
+/// Copies `from` to `to`, which is not there (its folder is made), and returns how many bytes it has: as a reflink
+/// where the file system can, else within the system. `label` names the file in progress.
 ///
 /// # Errors
 /// When a file cannot be read or written, or when `watch` ends it.
@@ -58,6 +58,7 @@ pub fn read(path: &Path, label: &str, watch: &dyn Watch) -> Result<Vec<u8>, Diag
 ///
 /// # Errors
 /// When neither can be done.
+#[allow(clippy::disallowed_methods, reason = "it copies the permissions too")]
 pub fn take(from: &Path, to: &Path) -> Result<(), Diag> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;

@@ -1,5 +1,5 @@
 //! L2: getting files from elsewhere: over HTTP(S), from local folders, out of archives; always with their sizes and
-//! digests. Knows no stage, no store and no terminal: it is told where to put things, and whom to tell ([`Watch`]).
+//! digests. Knows no stage, no store and no terminal. Callers pass the target paths and a [`Watch`].
 //!
 //! | file      | does                                                                                        |
 //! |-----------|---------------------------------------------------------------------------------------------|
@@ -19,7 +19,7 @@ pub mod source;
 
 use crate::base::diag::Diag;
 
-/// Who is told how far it is, and who may end it.
+/// The listener to progress, which can also cancel the work.
 pub trait Watch {
     /// `done` of `total` bytes of `what` (`downloading BoolQ.zip`) are through.
     fn progress(&self, what: &str, done: u64, total: Option<u64>);

@@ -27,11 +27,11 @@ pub struct FetchedFile {
     pub sha256: Option<Sha256>,
     /// Its digest, as the store names it.
     pub blake3: Digest,
-    /// Whether it was compared with a pin.
+    /// `true` if it was compared with a pin.
     pub pinned: bool,
 }
 
-/// What `dpt pin` writes of one file.
+/// The pin of one file, as `dpt pin` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Below the source's `url`.
@@ -45,8 +45,8 @@ pub struct Record {
 /// Pins by source name and KEY.
 pub type Records = BTreeMap<String, BTreeMap<String, Record>>;
 
-/// Adds to `records` what `fetched` tells of `source`: its files over HTTP. Local sources need no pins, their content is
-/// in the key. The KEY is the one that the source has for the path, else the path.
+/// Adds to `records` what `fetched` tells of `source`: its files over HTTP. Local sources need no pins, their content
+/// is in the key. The KEY is the one that the source has for the path, else the path.
 pub fn collect(source: &Source, fetched: &Fetched, records: &mut Records) {
     if matches!(source.location, Location::Local(_)) {
         return;

@@ -1,5 +1,5 @@
-//! [`Source`]: a pipeline's `[source.NAME]` table, resolved; and [`Place`]: what stands for it in this run, the net,
-//! a local folder or a mirror.
+//! [`Source`]: a pipeline's `[source.NAME]` table, resolved; and [`SourcePlace`]: what stands for it in this run, the
+//! net, a local folder or a mirror.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Source {
     pub name: String,
     /// Where.
     pub location: Location,
-    /// Whether pins are checked.
+    /// `true` if pins are checked.
     pub verify: bool,
     /// The files named in the table, by KEY.
     pub files: BTreeMap<String, FileSpec>,
@@ -41,11 +41,11 @@ pub enum Location {
 pub struct FileSpec {
     /// Below the source's `url`.
     pub path: String,
-    /// What it must be.
+    /// The pinned content.
     pub pin: Pin,
 }
 
-/// What a file must be. Empty: anything.
+/// The pinned content of a file. Empty: any content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pin {
     /// Its digest.
@@ -54,28 +54,28 @@ pub struct Pin {
     pub bytes: Option<u64>,
 }
 
-/// What stands for a source in this run.
+/// The place that a source is taken from in this run.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum SourcePlace {
     /// The net.
     Http(Url),
     /// A folder or an archive of this machine.
     Local {
         /// It.
         root: PathBuf,
-        /// Whether it stands for a source on the net (`--mirror`).
+        /// `true` if it replaces a source on the net (`--mirror`).
         mirror: bool,
     },
 }
 
 /// One file to be had.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct SourceFile {
     /// Its path below the source, as pins name it.
     pub path: String,
     /// Where it lies.
     pub at: At,
-    /// What it must be; already empty where the source is not verified.
+    /// The pinned content; already empty if the source is not verified.
     pub pin: Pin,
 }
 
@@ -131,15 +131,15 @@ impl Source {
         }
     }
 
-    /// What stands for it: a mirror of its name, else its own `url`.
+    /// Returns the place to take it from: a mirror of its name, else its own `url`.
     ///
     /// # Errors
-    /// Usage: a mirror that is not there. Environment: a local folder that is not there: the pipeline is right, and this
-    /// machine lacks something.
-    pub fn place(&self, base: &Path, mirrors: &BTreeMap<String, PathBuf>) -> Result<Place, Diag> {
+    /// Usage: a mirror that is not there. Environment: a local folder that is not there: the pipeline is right, and
+    /// this machine lacks something.
+    pub fn place(&self, base: &Path, mirrors: &BTreeMap<String, PathBuf>) -> Result<SourcePlace, Diag> {
         let (root, mirror) = match (mirrors.get(&self.name), &self.location) {
             (Some(dir), location) => (dir.clone(), matches!(location, Location::Http(_))),
-            (None, Location::Http(url)) => return Ok(Place::Http(url.clone())),
+            (None, Location::Http(url)) => return Ok(SourcePlace::Http(url.clone())),
             (None, Location::Local(path)) => (base.join(path), false),
         };
         let class = if mirrors.contains_key(&self.name) { Class::Usage } else { Class::Environment };
@@ -149,7 +149,7 @@ impl Source {
             diag.class = class;
             return Err(diag.help(format!("correct the path of {what}, or `--mirror {}=DIR`", self.name)));
         }
-        Ok(Place::Local { root, mirror })
+        Ok(SourcePlace::Local { root, mirror })
     }
 
     /// Where files come from, as a record of provenance says it: the URL, or that they are local (a path of this
@@ -163,7 +163,7 @@ impl Source {
 }
 
 impl Pin {
-    /// Whether it fixes the content.
+    /// Returns `true` if it fixes the content.
     pub fn is_set(&self) -> bool {
         self.sha256.is_some()
     }
@@ -366,9 +366,9 @@ mod tests {
     fn a_mirror_stands_before_the_url_and_must_be_there() {
         let source = Source::from_value(&table("https://h/v2", &[])).unwrap();
         let none = BTreeMap::new();
-        assert!(matches!(source.place(Path::new("."), &none).unwrap(), Place::Http(_)));
+        assert!(matches!(source.place(Path::new("."), &none).unwrap(), SourcePlace::Http(_)));
         let here = BTreeMap::from([("s".to_owned(), PathBuf::from("."))]);
-        assert!(matches!(source.place(Path::new("/"), &here).unwrap(), Place::Local { mirror: true, .. }));
+        assert!(matches!(source.place(Path::new("/"), &here).unwrap(), SourcePlace::Local { mirror: true, .. }));
         let gone = BTreeMap::from([("s".to_owned(), PathBuf::from("no/such"))]);
         let diag = source.place(Path::new("."), &gone).unwrap_err();
         assert_eq!(diag.message, "source `s` names a place that is not there: `no/such`");

@@ -1,6 +1,6 @@
 //! Accuracy: the share of predictions that are exactly their target.
 
-use super::{Metric, Row, share};
+use super::metric::{Metric, ScoreRow, share};
 use crate::base::diag::Diag;
 
 /// See the module.
@@ -15,7 +15,7 @@ impl Metric for Accuracy {
         "share of predictions that equal their target"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         Ok(share(rows, |row| row.prediction == row.target))
     }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::{Metric, Row, normalize};
+use super::metric::{Metric, ScoreRow};
+use super::normalize;
 use crate::base::diag::{Class, Diag};
 
 /// The share of predictions that equal one of their answers.
@@ -21,7 +22,7 @@ impl Metric for AnswerEm {
         "share of texts that equal a right answer (ReCoRD: EM)"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         mean_of_best(rows, |prediction, answer| f64::from(u8::from(prediction == answer)))
     }
 }
@@ -35,12 +36,12 @@ impl Metric for AnswerF1 {
         "F1 of the words shared with the best right answer (ReCoRD: F1)"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         mean_of_best(rows, word_f1)
     }
 }
 
-fn mean_of_best(rows: &[Row], of: impl Fn(&str, &str) -> f64) -> Result<f64, Diag> {
+fn mean_of_best(rows: &[ScoreRow], of: impl Fn(&str, &str) -> f64) -> Result<f64, Diag> {
     let mut sum = 0.0;
     for row in rows {
         let prediction = normalize::squad(row.prediction);
@@ -67,7 +68,7 @@ fn word_f1(prediction: &str, answer: &str) -> f64 {
             shared += 1;
         }
     }
-    super::f1_of(shared, said - shared, wanted - shared)
+    super::metric::f1_of(shared, said - shared, wanted - shared)
 }
 
 #[cfg(test)]
@@ -77,18 +78,18 @@ mod tests {
     #[test]
     fn by_hand() {
         let answers = ["the big dog".to_owned(), "a cat".to_owned()];
-        let row = |prediction| [Row { prediction, answers: &answers, ..Row::default() }];
+        let row = |prediction| [ScoreRow { prediction, answers: &answers, ..ScoreRow::default() }];
         assert_eq!(AnswerEm.score(&row("Cat."), &[]).unwrap(), 1.0);
         assert_eq!(AnswerEm.score(&row("dog"), &[]).unwrap(), 0.0);
         assert!((AnswerF1.score(&row("dog"), &[]).unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert!((AnswerF1.score(&row("dog dog"), &[]).unwrap() - 0.5).abs() < 1e-12, "a word counts once");
-        assert!(AnswerF1.score(&[Row::default()], &[]).is_err());
+        assert!(AnswerF1.score(&[ScoreRow::default()], &[]).is_err());
     }
 
     #[test]
     fn nothing_left_on_both_sides_matches_but_shares_nothing() {
         let answers = ["the".to_owned()];
-        let row = [Row { prediction: "a", answers: &answers, ..Row::default() }];
+        let row = [ScoreRow { prediction: "a", answers: &answers, ..ScoreRow::default() }];
         assert_eq!(AnswerEm.score(&row, &[]).unwrap(), 1.0);
         assert_eq!(AnswerF1.score(&row, &[]).unwrap(), 0.0);
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Metric, Row};
+use super::metric::{Metric, ScoreRow};
 use crate::base::diag::{Class, Diag};
 
 /// Matthews' correlation of classes; more than two are taken by the general formula.
@@ -25,7 +25,7 @@ impl Metric for Matthews {
         "Matthews correlation of classes"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         let (predictions, targets) = numbers(rows);
         if let Some(x) = predictions.iter().chain(&targets).find(|x| x.fract() != 0.0) {
             return Err(Diag::error(Class::Stage, format!("`matthews` compares whole numbers, {x} is none")));
@@ -54,7 +54,7 @@ impl Metric for Pearson {
         "Pearson correlation of numbers"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         let (predictions, targets) = numbers(rows);
         pearson(&predictions, &targets)
     }
@@ -69,13 +69,13 @@ impl Metric for Spearman {
         "Spearman correlation of numbers"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         let (predictions, targets) = numbers(rows);
         pearson(&ranks(&predictions), &ranks(&targets))
     }
 }
 
-fn numbers(rows: &[Row]) -> (Vec<f64>, Vec<f64>) {
+fn numbers(rows: &[ScoreRow]) -> (Vec<f64>, Vec<f64>) {
     (rows.iter().map(|row| number(row.prediction)).collect(), rows.iter().map(|row| number(row.target)).collect())
 }
 

@@ -1,6 +1,6 @@
 //! Binary F1 of the last class (`true`, `1`): over all answers of MultiRC this is its F1a.
 
-use super::{Metric, Row, f1_of};
+use super::metric::{Metric, ScoreRow, f1_of};
 use crate::base::diag::{Class, Diag};
 
 /// See the module. A prediction that is no class counts as the wrong one of the two: a false alarm where the target is
@@ -16,7 +16,7 @@ impl Metric for F1 {
         "F1 of the second of two classes (MultiRC: F1a)"
     }
 
-    fn score(&self, rows: &[Row], classes: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], classes: &[&str]) -> Result<f64, Diag> {
         let [negative, positive] = classes else {
             let message = format!("`f1` needs two classes, there are {}", classes.len());
             return Err(Diag::error(Class::Usage, message));

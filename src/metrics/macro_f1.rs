@@ -1,6 +1,6 @@
 //! Macro F1: the mean of the F1 of each class. Two definitions, which differ where a class does not occur.
 
-use super::{Metric, Row, f1_of};
+use super::metric::{Metric, ScoreRow, f1_of};
 use crate::base::diag::{Class, Diag};
 
 /// As SuperGLUE scores CB: the mean over the classes that occur among targets or predictions. A prediction that is no
@@ -20,7 +20,7 @@ impl Metric for MacroF1 {
         "mean F1 of the classes that occur"
     }
 
-    fn score(&self, rows: &[Row], classes: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], classes: &[&str]) -> Result<f64, Diag> {
         let occurring: Vec<_> = classes
             .iter()
             .copied()
@@ -39,12 +39,12 @@ impl Metric for MacroF1All {
         "mean F1 of all classes, 0 for one that does not occur"
     }
 
-    fn score(&self, rows: &[Row], classes: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], classes: &[&str]) -> Result<f64, Diag> {
         mean_f1(rows, classes)
     }
 }
 
-fn mean_f1(rows: &[Row], classes: &[&str]) -> Result<f64, Diag> {
+fn mean_f1(rows: &[ScoreRow], classes: &[&str]) -> Result<f64, Diag> {
     if classes.is_empty() {
         return Err(Diag::error(Class::Usage, "macro F1 needs classes, there are none"));
     }

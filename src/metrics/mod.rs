@@ -6,6 +6,7 @@ mod answers;
 mod correlation;
 mod f1;
 mod macro_f1;
+mod metric;
 pub mod normalize;
 mod question_em;
 pub mod wsc;
@@ -13,35 +14,7 @@ pub mod wsc;
 use crate::base::diag::{Class, Diag};
 use crate::base::suggest;
 
-/// One prediction beside what it should have been. Classes are compared by their texts: give as `prediction` the text
-/// that was generated (`Tokenizer::decode_clean`), or the text of the class that was chosen.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Row<'a> {
-    /// What the model said.
-    pub prediction: &'a str,
-    /// What it should have said.
-    pub target: &'a str,
-    /// All right answers, where targets are free text.
-    pub answers: &'a [String],
-    /// What rows are scored together; rows of one group need not stand side by side.
-    pub group: Option<&'a str>,
-}
-
-/// A way of scoring a split.
-pub trait Metric: Sync {
-    /// As in a pipeline and in `eval.json`: kebab-case.
-    fn name(&self) -> &'static str;
-
-    /// One line for help texts.
-    fn about(&self) -> &'static str;
-
-    /// The score of `rows` (at least one), as a fraction. `classes` are the target texts of the classes, in class
-    /// order.
-    ///
-    /// # Errors
-    /// Rows that this metric cannot score: too few, no answers, no groups, not numbers.
-    fn score(&self, rows: &[Row], classes: &[&str]) -> Result<f64, Diag>;
-}
+pub use metric::{Metric, ScoreRow};
 
 /// Every metric.
 pub const METRICS: &[&dyn Metric] = &[
@@ -58,7 +31,7 @@ pub const METRICS: &[&dyn Metric] = &[
     &correlation::Spearman,
 ];
 
-/// The name under which a mean of several metrics is told.
+/// The name of the mean of several metrics.
 pub const SCORE: &str = "score";
 
 /// The metric called `name`.
@@ -66,15 +39,15 @@ pub fn find(name: &str) -> Option<&'static dyn Metric> {
     METRICS.iter().find(|metric| metric.name() == name).copied()
 }
 
-/// The metrics of a task, in the order in which they are told; the first one counts.
+/// The metrics of a task, in the order in which they are reported. The first one counts.
 pub struct Suite {
-    /// Whether [`SCORE`], the mean of all, stands first.
+    /// `true` if [`SCORE`], the mean of all, is the first.
     mean: bool,
     metrics: Vec<&'static dyn Metric>,
 }
 
 impl Suite {
-    /// From names, as a task or `tokens.json` has them: `score` may stand first and means the mean of the others.
+    /// From names, as a task or `tokens.json` has them: `score` may be the first and means the mean of the others.
     ///
     /// # Errors
     /// A name that no metric has; no metric at all.
@@ -111,7 +84,7 @@ impl Suite {
     ///
     /// # Errors
     /// No rows, or rows that one of the metrics cannot score.
-    pub fn score(&self, rows: &[Row], classes: &[&str]) -> Result<Vec<(&'static str, f64)>, Diag> {
+    pub fn score(&self, rows: &[ScoreRow], classes: &[&str]) -> Result<Vec<(&'static str, f64)>, Diag> {
         if rows.is_empty() {
             return Err(Diag::error(Class::Stage, "there are no predictions to score"));
         }
@@ -125,24 +98,13 @@ impl Suite {
     }
 }
 
-/// The share of rows for which `right` holds.
-fn share(rows: &[Row], right: impl Fn(&Row) -> bool) -> f64 {
-    rows.iter().filter(|row| right(row)).count() as f64 / rows.len() as f64
-}
-
-/// 2·TP / (2·TP + FP + FN); 0 where there is nothing to find and nothing was found.
-fn f1_of(true_positives: usize, false_positives: usize, false_negatives: usize) -> f64 {
-    let wrong = false_positives + false_negatives;
-    if true_positives == 0 { 0.0 } else { 2.0 * true_positives as f64 / (2 * true_positives + wrong) as f64 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Rows of prediction and target.
-    pub fn rows<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Row<'a>> {
-        pairs.iter().map(|(prediction, target)| Row { prediction, target, ..Row::default() }).collect()
+    pub fn rows<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<ScoreRow<'a>> {
+        pairs.iter().map(|(prediction, target)| ScoreRow { prediction, target, ..ScoreRow::default() }).collect()
     }
 
     #[test]

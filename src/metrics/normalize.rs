@@ -29,8 +29,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
 
-/// `\b(a|an|the)\b` → a blank. A run of word characters is an article or it is not; combining marks are word characters,
-/// as in Unicode's UTS 18 (and in Python's `regex` module, which the reference uses; `re` differs).
+/// `\b(a|an|the)\b` → a blank. A run of word characters is an article or it is not; combining marks are word
+/// characters, as in Unicode's UTS 18 (and in Python's `regex` module, which the reference uses; `re` differs).
 fn without_articles(text: &str) -> String {
     static RUN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+").expect("a valid pattern"));
     let replaced = RUN.replace_all(text, |run: &Captures| match &run[0] {

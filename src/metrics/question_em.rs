@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Metric, Row};
+use super::metric::{Metric, ScoreRow};
 use crate::base::diag::{Class, Diag};
 
 /// See the module.
@@ -17,7 +17,7 @@ impl Metric for QuestionEm {
         "share of questions with every answer judged right (MultiRC: EM)"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         let mut questions: BTreeMap<&str, bool> = BTreeMap::new();
         for row in rows {
             let Some(group) = row.group else {

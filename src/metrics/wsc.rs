@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Metric, Row, normalize, share};
+use super::metric::{Metric, ScoreRow, share};
+use super::normalize;
 use crate::base::diag::Diag;
 
 const DETERMINERS: &[&str] = &[
@@ -10,7 +11,7 @@ const DETERMINERS: &[&str] = &[
     "these", "this", "those", "which", "whose", "your",
 ];
 
-/// Whether a written noun matches the right one.
+/// The comparison of a written noun with the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     /// One's words are among the other's.
@@ -52,7 +53,7 @@ impl Metric for WscMatch {
         "share of written nouns that match (WSC as the DPT paper's code has it)"
     }
 
-    fn score(&self, rows: &[Row], _: &[&str]) -> Result<f64, Diag> {
+    fn score(&self, rows: &[ScoreRow], _: &[&str]) -> Result<f64, Diag> {
         Ok(share(rows, |row| compare(row.prediction, row.target) == Match::Yes))
     }
 }

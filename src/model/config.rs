@@ -7,8 +7,9 @@ use crate::base::diag::{Class, Diag};
 
 use super::MODELS;
 
-/// `config.json` of a T5, as Hugging Face writes it; a key that is left out has the default of `transformers`' `T5Config`.
-/// Keys not listed here (`n_positions`, `task_specific_params`, …) change nothing in the forward pass and are passed over.
+/// `config.json` of a T5, as Hugging Face writes it; a key that is left out has the default of `transformers`'
+/// `T5Config`. Keys not listed here (`n_positions`, `task_specific_params`, …) change nothing in the forward pass and
+/// are passed over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct T5Config {
@@ -39,7 +40,7 @@ pub struct T5Config {
     pub initializer_factor: f64,
     /// `relu` (v1.0) or `gated-gelu` (v1.1).
     pub feed_forward_proj: FeedForwardKind,
-    /// Whether the output matrix is the token table (v1.0).
+    /// `true` if the output matrix is the token table (v1.0).
     pub tie_word_embeddings: bool,
     /// Written by `transformers` 5 instead of an untied flag: whether the decoder's output is scaled by `d_model^-0.5`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,8 +118,8 @@ impl Default for T5Config {
     }
 }
 
-/// Reads each key by itself, so that a message can name the one that is wrong. Also the two that `transformers` derives from
-/// `feed_forward_proj`: they must say the same.
+/// Reads each key by itself, so that a message can name the one that is wrong. Also the two that `transformers` derives
+/// from `feed_forward_proj`: they must say the same.
 fn check_keys(keys: &Map<String, Json>, origin: &str) -> Result<(), Diag> {
     let wrong = |key: &str, value: &Json, why: &str| {
         Diag::error(Class::Stage, format!("`{origin}` has `{key}` = {}: {why}", brief(value)))
@@ -257,12 +258,12 @@ impl T5Config {
         self.num_heads * self.d_kv
     }
 
-    /// Whether the output matrix is the token table.
+    /// Returns `true` if the output matrix is the token table.
     pub fn tied(&self) -> bool {
         self.tie_word_embeddings && self.scale_decoder_outputs != Some(false)
     }
 
-    /// Whether the decoder's output is scaled by `d_model^-0.5` before the output matrix: in tied models.
+    /// Returns `true` if the decoder's output is scaled by `d_model^-0.5` before the output matrix: in tied models.
     pub fn scales_output(&self) -> bool {
         self.scale_decoder_outputs.unwrap_or(self.tie_word_embeddings)
     }

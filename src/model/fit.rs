@@ -1,5 +1,5 @@
-//! Whether a checkpoint's tensors are those that its config asks for: names, shapes and types, as far as the headers of its
-//! files tell. What does not fit is told at once, as one table.
+//! Checks if a checkpoint's tensors are those that its config asks for: names, shapes and types, as far as the headers
+//! of its files tell. What does not fit is told at once, as one table.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Whether weights of this type are read.
+    /// Returns `true` if weights of this type are read.
     fn is_read(&self) -> bool {
         ["F32", "F16", "BF16"].contains(&self.dtype.as_str())
     }
@@ -37,8 +37,8 @@ const MARK: &str = "encoder.final_layer_norm.weight";
 /// How many rows of the table are shown.
 const SHOWN: usize = 12;
 
-/// What wrappers (`module.` of data parallel training, `model.` of Lightning, `_orig_mod.` of `torch.compile`, and others)
-/// have put before the names of a model's tensors; empty: nothing.
+/// What wrappers (`module.` of data parallel training, `model.` of Lightning, `_orig_mod.` of `torch.compile`, and
+/// others) have put before the names of a model's tensors; empty: nothing.
 pub fn prefix<'n>(names: impl Iterator<Item = &'n str>) -> &'n str {
     let prefixes = names.filter_map(|name| name.strip_suffix(MARK));
     prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).min_by_key(|prefix| prefix.len()).unwrap_or("")
@@ -50,8 +50,8 @@ pub fn without<'n>(prefix: &str, name: &'n str) -> &'n str {
 }
 
 /// The tensors that a model of shape `config` takes from a checkpoint that has `held`. `transformers` 5 ties the output
-/// matrix to the token table where the checkpoint has no other one, and writes `scale_decoder_outputs`; before, the flag
-/// `tie_word_embeddings` alone decided.
+/// matrix to the token table where the checkpoint has no other one, and writes `scale_decoder_outputs`; before, the
+/// flag `tie_word_embeddings` alone decided.
 pub fn wanted(config: &T5Config, held: &BTreeMap<String, Held>) -> Vec<TensorSpec> {
     let own_head = match config.scale_decoder_outputs {
         Some(_) => held.contains_key(HEAD),

@@ -21,7 +21,7 @@ choice! {
 /// A family of backbones that can be loaded.
 #[derive(Debug)]
 pub struct ModelKind {
-    /// What `model_type` in `config.json` says.
+    /// The value of `model_type` in `config.json`.
     pub name: &'static str,
     /// One line for help texts.
     pub about: &'static str,

@@ -1,4 +1,4 @@
-//! A value → a value of a parameter's declared type, or what was expected.
+//! Converts a value to the declared type of a parameter, or says what was expected.
 
 use crate::base::value::Value;
 use crate::stages::stage::Type;
@@ -17,8 +17,8 @@ pub struct Misfit {
     pub choices: &'static [&'static str],
 }
 
-/// `resolved` as a value of type `ty`. A whole number is taken as a float where one is declared, a single text as a list
-/// of one; what was substituted may become a text. For [`Type::Source`] the name is returned.
+/// `resolved` as a value of type `ty`. A whole number is taken as a float where one is declared, a single text as a
+/// list of one; what was substituted may become a text. For [`Type::Source`] the name is returned.
 ///
 /// # Errors
 /// It does not fit.
@@ -64,7 +64,7 @@ pub fn coerce(resolved: &Resolved, ty: &Type) -> Result<Value, Misfit> {
     })
 }
 
-/// What a type takes, in words.
+/// Returns what a type takes, in words.
 pub fn describe(ty: &Type) -> String {
     match ty {
         Type::Bool => "`true` or `false`".to_owned(),
@@ -88,7 +88,7 @@ pub fn describe(ty: &Type) -> String {
     }
 }
 
-/// Whether a bound is as good as none.
+/// Returns whether a bound is as good as none.
 fn open(bound: f64) -> bool {
     bound.abs() >= f64::MAX
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_is_a_list_of_one() {
+    fn single_text_becomes_a_list() {
         let text = |s: &str| Value::Str(s.to_owned());
         assert_eq!(typed(text("a"), false, &Type::Strs), Ok(Value::List(vec![text("a")])));
         assert!(typed(Value::List(vec![text("a"), Value::Int(1)]), false, &Type::Strs).is_err());

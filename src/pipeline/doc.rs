@@ -1,4 +1,4 @@
-//! [`Item`] and [`Table`]: a TOML document with the place of every key and value, in file order. Knows no pipeline.
+//! [`Item`] and [`Table`]: a TOML document in file order, with the span of every key and value. Knows no pipeline.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub struct Entry {
 }
 
 impl Item {
-    /// The text of a `Str`.
+    /// Returns the text of a `Str`.
     pub fn as_str(&self) -> Option<&str> {
         match &self.node {
             Node::Str(s) => Some(s),
@@ -63,7 +63,7 @@ impl Item {
         }
     }
 
-    /// The table of a `Table`.
+    /// Returns the table of a `Table`.
     pub fn as_table(&self) -> Option<&Table> {
         match &self.node {
             Node::Table(t) => Some(t),
@@ -71,7 +71,7 @@ impl Item {
         }
     }
 
-    /// What it is, in words.
+    /// Returns what it is, in words.
     pub fn is_a(&self) -> &'static str {
         match &self.node {
             Node::Bool(_) => "a boolean",
@@ -83,7 +83,7 @@ impl Item {
         }
     }
 
-    /// The items of a list, or the one item that stands in its place.
+    /// Returns the items of a list, or the one item in its place.
     pub fn one_or_more(&self) -> &[Item] {
         match &self.node {
             Node::List(items) => items,
@@ -105,17 +105,17 @@ impl Item {
 }
 
 impl Table {
-    /// The entry under `key`.
+    /// Returns the entry under `key`.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.key == key)
     }
 
-    /// The entry under `key`, to change.
+    /// Returns the entry under `key`, to change.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|e| e.key == key)
     }
 
-    /// All keys.
+    /// Returns all keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|e| e.key.as_str())
     }
@@ -134,8 +134,8 @@ pub fn read(source: &Source) -> (Table, Vec<Diag>) {
     (table, problems)
 }
 
-/// What is wrong with the values of `source`, where its TOML is right: a number that is not finite or does not fit, a date.
-/// `None`: it is no TOML.
+/// Returns what is wrong with the values of `source`, where its TOML is right: a number that is not finite or does not
+/// fit, a date. `None`: it is no TOML.
 pub fn wrong_values(source: &Source) -> Option<Vec<Diag>> {
     let (document, errors) = DeTable::parse_recoverable(source.text());
     let mut problems = Vec::new();
@@ -143,7 +143,7 @@ pub fn wrong_values(source: &Source) -> Option<Vec<Diag>> {
     errors.is_empty().then_some(problems)
 }
 
-/// The first of each line, or the one that says what was left open: the others follow from it.
+/// Returns the first of each line, or the one that says what was left open: the others follow from it.
 fn one_a_line(problems: Vec<Diag>) -> Vec<Diag> {
     let mut kept: BTreeMap<usize, Diag> = BTreeMap::new();
     for diag in problems {
@@ -157,7 +157,7 @@ fn one_a_line(problems: Vec<Diag>) -> Vec<Diag> {
     kept.into_values().collect()
 }
 
-/// The TOML parser's message in our form.
+/// Returns the TOML parser's message in our form.
 fn syntax(source: &Source, error: &toml::de::Error) -> Diag {
     let span = error.span().unwrap_or(source.text().len()..source.text().len());
     let (what, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
@@ -167,7 +167,7 @@ fn syntax(source: &Source, error: &toml::de::Error) -> Diag {
         return match empty {
             true => wrong(&source.span(span), "expected a value").label("nothing here"),
             false => {
-                wrong(&source.span(span.clone()), "a text must stand in quotes").label(format!("write `\"{typed}\"`"))
+                wrong(&source.span(span.clone()), "a text must be in quotes").label(format!("write `\"{typed}\"`"))
             }
         };
     }
@@ -177,7 +177,7 @@ fn syntax(source: &Source, error: &toml::de::Error) -> Diag {
     let diag = wrong(&source.span(span), format!("invalid TOML: {what}"));
     match expected {
         "" => diag,
-        "nothing" => diag.label("nothing may stand here"),
+        "nothing" => diag.label("nothing is allowed here"),
         _ => diag.label(format!("expected {}", expected.replace(", ", " or "))),
     }
 }

@@ -1,4 +1,4 @@
-//! The sweep: axes, `exclude`, `include` and `when` → the cells of each stage, one an instance.
+//! Expands axes, `exclude`, `include` and `when` into the cells of each stage, one for each instance.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Where axis `axis` stands in a cell.
+    /// Returns the position of axis `axis` in a cell.
     pub fn position(&self, axis: usize) -> Option<usize> {
         self.axes.binary_search(&axis).ok()
     }
@@ -45,7 +45,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the cell has one of the values.
+    /// Returns whether the cell has one of the values.
     pub fn holds(&self, cell: &[u32]) -> bool {
         self.allowed.binary_search(&cell[self.position]).is_ok()
     }
@@ -96,7 +96,7 @@ pub fn include_values(spec: &mut Spec, diags: &mut Diags) {
     }
 }
 
-/// The index of the axis called `name`.
+/// Returns the index of the axis called `name`.
 ///
 /// # Errors
 /// There is none.
@@ -107,7 +107,7 @@ pub fn find_axis(axes: &[Axis], name: &Word, place: &str) -> Result<usize, Diag>
     })
 }
 
-/// The index in `axis` of what `text` says at `span`; `None` for a value that `--set` took away.
+/// Returns the index in `axis` of what `text` says at `span`; `None` for a value that `--set` took away.
 ///
 /// # Errors
 /// It never had that value.
@@ -121,7 +121,7 @@ pub fn find_value(axis: &Axis, text: &str, span: &Span) -> Result<Option<usize>,
     Err(suggest(diag, text, "its values are", axis.values.iter().map(|v| v.text.as_str())))
 }
 
-/// What `condition` asks of a cell over `owned`; `owner` has those axes.
+/// Returns what `condition` asks of a cell over `owned`; `owner` has those axes.
 ///
 /// # Errors
 /// The axis is unknown or not the owner's, or has no such value.
@@ -147,7 +147,7 @@ pub fn filter(condition: &Condition, axes: &[Axis], owned: &[usize], owner: &str
     if problems.is_empty() { Ok(Filter { position, allowed }) } else { Err(problems) }
 }
 
-/// The sweep of every stage, in file order; `None` if the pipeline is too large, which is told.
+/// Returns the sweep of every stage, in file order; `None` if the pipeline is too large, which is reported.
 pub fn expand(spec: &Spec, diags: &mut Diags) -> Option<Vec<Sweep>> {
     for row in &spec.exclude {
         check_row(row, spec, diags);
@@ -193,7 +193,8 @@ pub fn expand(spec: &Spec, diags: &mut Diags) -> Option<Vec<Sweep>> {
     Some(sweeps)
 }
 
-/// How many combinations a stage with these axes has: those of the declared values, and those of every `include` row.
+/// Returns how many combinations a stage with these axes has: those of the declared values, and those of every
+/// `include` row.
 fn size(spec: &Spec, axes: &[usize], included: &[HashMap<usize, Vec<u32>>]) -> usize {
     let product = |values: &dyn Fn(&usize) -> usize| {
         axes.iter().try_fold(1_usize, |n, a| n.checked_mul(values(a))).unwrap_or(usize::MAX)
@@ -216,7 +217,7 @@ fn check_row(row: &Row, spec: &Spec, diags: &mut Diags) {
     }
 }
 
-/// All combinations, without those of `exclude`, with those of `include`, where `when` holds.
+/// Returns all combinations, without those of `exclude`, with those of `include`, where `when` holds.
 fn cells(spec: &Spec, axes: &[usize], included: &[HashMap<usize, Vec<u32>>], when: &[Filter]) -> Vec<Cell> {
     let declared: Vec<Vec<u32>> = axes.iter().map(|a| (0..spec.axes[*a].declared as u32).collect()).collect();
     let mut cells = product(&declared);
@@ -241,7 +242,7 @@ fn cells(spec: &Spec, axes: &[usize], included: &[HashMap<usize, Vec<u32>>], whe
     cells
 }
 
-/// The values that an `include` row gives, by axis.
+/// Returns the values that an `include` row gives, by axis.
 fn picks(row: &Row, axes: &[Axis]) -> HashMap<usize, Vec<u32>> {
     let pick = |c: &Condition| {
         let id = axes.iter().position(|a| a.name.text == c.axis.text)?;

@@ -1,13 +1,12 @@
-//! L5: what was asked for. A pipeline file (TOML), its pins and `--set` → [`Plan`]: a checked graph of concrete nodes.
+//! L5: reads a pipeline file (TOML), its pins and `--set`, and makes a [`Plan`]: a checked graph of concrete nodes.
 //! Runs nothing, and knows no store, terminal or libtorch.
 //!
 //! Text → [`doc`] (values and places) ← [`pins`], [`sets`] → [`parse`] → [`spec`] → [`expand`] (cells) → [`settings`]
-//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step goes on after a problem, so that all
-//! problems of a file are told at once, in file order. `docs/pipeline.md` explains the file by example.
+//! (parameters, with [`subst`] and [`coerce`]) and [`edges`] → [`plan`]. Every step continues after a problem, so that
+//! all problems of a file are reported at once, in file order. `docs/pipeline.md` explains the file by example.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
@@ -43,17 +42,15 @@ pub struct LoadOptions<'a> {
     pub pins: Option<String>,
     /// Every stage kind there is.
     pub stages: &'a [&'static StageKind],
-    /// Who is told the pipeline's name as soon as it is known, before the plan is made.
-    pub named: Option<Sender<String>>,
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { sets: Vec::new(), mirrors: BTreeMap::new(), pins: None, stages: STAGES, named: None }
+        Self { sets: Vec::new(), mirrors: BTreeMap::new(), pins: None, stages: STAGES }
     }
 }
 
-/// The plan of the pipeline file at `path`.
+/// Returns the plan of the pipeline file at `path`.
 ///
 /// # Errors
 /// Every problem of the file, in file order, with the warnings among them.
@@ -67,7 +64,7 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Plan, Vec<Diag>> {
     load_text(path, text, options)
 }
 
-/// The plan of a pipeline whose text is `text`; `path` is where it would lie.
+/// Returns the plan of a pipeline whose text is `text`; `path` is where it would lie.
 ///
 /// # Errors
 /// As [`load`].
@@ -82,8 +79,8 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     let replaced = sets::apply(&mut document, &options.sets, options.stages, &mut diags);
     let mut shape = source::Diags::new();
     let spec = parse::parse(&source, path, &document, &replaced, &mut shape);
-    // Where the TOML itself is broken, what stands on the broken lines is not known, nor is what is missing: only
-    // problems of other lines are worth telling.
+    // If the TOML itself is broken, the content of the broken lines is unknown, and so is what is missing. Only
+    // problems of other lines are worth reporting.
     for diag in shape.in_order(&source) {
         let line = diag.span.as_ref().map(|s| s.line_column().0);
         if !broken || line.is_some_and(|l| l > 1 && !lines.contains(&l)) {
@@ -92,10 +89,6 @@ pub fn load_text(path: &Path, text: String, options: &LoadOptions) -> Result<Pla
     }
     if broken {
         return Err(diags.in_order(&source));
-    }
-    if let Some(named) = &options.named {
-        // Who no longer listens needs no name.
-        let _ = named.send(spec.name.clone());
     }
     let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let outside = Outside { base, mirrors: options.mirrors.clone() };

@@ -1,4 +1,4 @@
-//! [`Origin`]: where in the pipeline file a node's parameter is set, for those who explain a change.
+//! [`Origin`]: the place in the pipeline file where a node's parameter is set, to explain changes.
 
 use crate::base::diag::Span;
 use crate::engine::graph::NodeId;
@@ -64,7 +64,7 @@ impl Plan {
         Scope::new(&self.spec.axes, &self.spec.params).resolve_as(texts, item, &of).span
     }
 
-    /// The conditions of a `by` row in words, where they hold for `cell`.
+    /// Returns the conditions of a `by` row in words, where they hold for `cell`.
     fn conditions(
         &self,
         stage: &StageSpec,
@@ -96,7 +96,7 @@ mod tests {
     use crate::pipeline::{LoadOptions, load_text};
 
     #[test]
-    fn the_row_the_table_the_parameter_or_the_axis() {
+    fn origin_is_the_row_table_parameter_or_axis() {
         let text = "\
 schema = 1
 [axes]

@@ -1,4 +1,5 @@
-//! `train`, `train[rte,dpt,42]`, `train[task=rte,*]`, `svd_init?`: naming instances of a stage, in `needs` and as targets.
+//! `train`, `train[rte,dpt,42]`, `train[task=rte,*]`, `svd_init?`: names of instances of a stage, in `needs` and as
+//! targets.
 
 use crate::base::diag::{Diag, Span};
 
@@ -12,16 +13,17 @@ use super::subst::axis_names;
 pub struct Pattern {
     /// The stage.
     pub stage: String,
-    /// What stands in brackets.
+    /// The text in brackets.
     pub picks: Picks,
-    /// Whether a `?` follows.
+    /// `true` if a `?` follows.
     pub optional: bool,
 }
 
-/// What stands in brackets.
+/// The text in brackets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Picks {
-    /// `[task=rte,seed=*,*]`, or nothing: values by axis (`None`: all of them), and whether a bare `*` gathers the rest.
+    /// `[task=rte,seed=*,*]`, or nothing: values by axis (`None`: all of them), and whether a bare `*` gathers the
+    /// rest.
     Named(Vec<(String, Option<String>)>, bool),
     /// `[rte,*,42]`: one for each axis, in order.
     Positional(Vec<Option<String>>),
@@ -41,7 +43,7 @@ pub enum Pick {
 }
 
 impl Pattern {
-    /// Reads `text`, which stands at `span`.
+    /// Reads `text`, which is at `span`.
     ///
     /// # Errors
     /// It is malformed.
@@ -68,7 +70,7 @@ impl Pattern {
         Ok(Self { stage: stage.to_owned(), picks, optional })
     }
 
-    /// Whether it may mean several instances for one consumer.
+    /// Returns whether it may mean several instances for one consumer.
     pub fn gathers(&self) -> bool {
         match &self.picks {
             Picks::Named(named, rest) => *rest || named.iter().any(|(_, v)| v.is_none()),
@@ -76,7 +78,7 @@ impl Pattern {
         }
     }
 
-    /// What it says of each axis of its stage, whose sweep is `sweep`.
+    /// Returns what it says of each axis of its stage, whose sweep is `sweep`.
     ///
     /// # Errors
     /// It names an axis or a value that is not there, or the wrong number of values.
@@ -93,7 +95,7 @@ impl Pattern {
                 );
                 let diag = diag.label(format!("{} given", count(values.len(), "value")));
                 Err(match sweep.axes.is_empty() {
-                    true => diag.help(format!("write `{}` alone", self.stage)),
+                    true => diag.help(format!("write only `{}`", self.stage)),
                     false => diag.note(format!("its axes are, in order, {}", axis_names(axes, &sweep.axes))),
                 })
             }
@@ -125,8 +127,8 @@ impl Pattern {
 /// How many targets one target with alternatives may stand for.
 pub const MOST_ALTERNATIVES: usize = 100_000;
 
-/// A target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`. `None` if they are more than
-/// [`MOST_ALTERNATIVES`].
+/// Returns a target with alternatives as targets without: `a[x|y,*]` is `a[x,*]` and `a[y,*]`. `None` if they are more
+/// than [`MOST_ALTERNATIVES`].
 pub fn each(text: &str) -> Option<Vec<String>> {
     let (head, tail) = match text.split_once('[') {
         Some((head, tail)) if tail.contains('|') => (head, tail),

@@ -1,5 +1,5 @@
-//! Pins: the sizes and digests of downloaded files, recorded beside the pipeline by `dpt pin` so that a later download
-//! must bring the same bytes. `superglue_full.toml` has `superglue_full.pins.toml`:
+//! Pins: the sizes and digests of downloaded files, recorded beside the pipeline by `dpt pin`. A later download must
+//! bring the same bytes. `superglue_full.toml` has `superglue_full.pins.toml`:
 //!
 //! ```toml
 //! [source.superglue.files."BoolQ.zip"]
@@ -8,7 +8,7 @@
 //! bytes = 4118001
 //! ```
 //!
-//! A pin written in the pipeline itself wins nothing over one recorded here: the two must agree.
+//! A pin in the pipeline itself must agree with the one recorded here.
 
 use std::path::{Path, PathBuf};
 
@@ -20,12 +20,12 @@ use super::source::{Diags, Source, place, wrong};
 
 pub use crate::fetch::record::{Record as Pin, Records as Pins};
 
-/// Where the pins of the pipeline at `pipeline` lie.
+/// Returns where the pins of the pipeline at `pipeline` lie.
 pub fn path_of(pipeline: &Path) -> PathBuf {
     pipeline.with_extension("pins.toml")
 }
 
-/// The text of a pins file, in name order: two runs that pin the same files write the same bytes.
+/// Returns the text of a pins file, in name order: two runs that pin the same files write the same bytes.
 pub fn to_text(pins: &Pins) -> String {
     let mut text =
         String::from("# Written by `dpt pin`: what the sources of the pipeline beside this file held. Commit it.\n");
@@ -44,7 +44,7 @@ pub fn to_text(pins: &Pins) -> String {
     text
 }
 
-/// The pins recorded for `pipeline`; none when there is no such file.
+/// Returns the pins recorded for `pipeline`; none when there is no such file.
 ///
 /// # Errors
 /// The file cannot be read or is malformed.
@@ -104,7 +104,7 @@ fn parsed(path: &Path, text: String) -> Result<Table, Vec<Diag>> {
     if problems.is_empty() { Ok(table) } else { Err(problems) }
 }
 
-/// Every `[source.NAME.files.KEY]`.
+/// Returns every `[source.NAME.files.KEY]`.
 fn files(document: &Table) -> Vec<(&str, &str, &Entry)> {
     let mut found = Vec::new();
     let sources = document.get("source").and_then(|e| e.item.as_table());
@@ -161,7 +161,7 @@ fn merge_file(source: &mut Table, key: &str, pin: &Entry, diags: &mut Diags) {
             Some(own) => {
                 let diag = wrong(&own.item.span, format!("`{}` of `{key}` is not what was pinned", entry.key));
                 let diag = diag.note(format!("pinned as {} at {}", entry.item.to_value(), place(&entry.item.span)));
-                diags.push(diag.help("correct the one that is wrong; `dpt pin` records what is there now"));
+                diags.push(diag.help("correct the one that is wrong; `dpt pin` records the files as they are now"));
             }
         }
     }
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_and_read_back() {
+    fn pins_are_read_back_as_written() {
         let dir = tempfile::tempdir().unwrap();
         let pipeline = dir.path().join("x.toml");
         assert!(read(&pipeline).unwrap().is_empty());

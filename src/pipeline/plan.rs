@@ -1,4 +1,5 @@
-//! [`Plan`]: spec and stage kinds → the engine's [`Graph`], with every problem of names and edges.
+//! [`Plan`]: makes the engine's [`Graph`] from a spec and the stage kinds, and reports every problem of names and
+//! edges.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -54,7 +55,7 @@ pub(super) struct Index {
 }
 
 impl Plan {
-    /// What is wrong with the stages that `targets` need.
+    /// Returns what is wrong with the stages that `targets` need.
     pub fn lacking_for(&self, targets: &[NodeId]) -> Vec<Diag> {
         if self.lacking.is_empty() {
             return Vec::new();
@@ -70,8 +71,8 @@ impl Plan {
         self.lacking.iter().filter(|(stage, _)| stages.contains(stage.as_str())).map(|(_, diag)| diag.clone()).collect()
     }
 
-    /// The nodes that `targets` name, each once, in graph order: `train`, `train[rte,dpt,42]`, `train[task=rte]`,
-    /// `train[*,dpt,*]`, `train[rte|cb,*,42]`.
+    /// Returns the nodes that `targets` name, each once, in graph order: `train`, `train[rte,dpt,42]`,
+    /// `train[task=rte]`, `train[*,dpt,*]`, `train[rte|cb,*,42]`.
     ///
     /// # Errors
     /// One for each target that is malformed or names nothing; it lists what is there.
@@ -94,7 +95,7 @@ impl Plan {
                 Some(alternatives) => words.extend(alternatives.into_iter().map(word)),
                 None => diags.push(wrong(
                     &word(text.clone()).span,
-                    format!("this {from} stands for more than {} targets", pattern::MOST_ALTERNATIVES),
+                    format!("this {from} means more than {} targets", pattern::MOST_ALTERNATIVES),
                 )),
             }
         }
@@ -127,7 +128,7 @@ impl Index {
         };
         let picks = pattern.pick(&self.axes, sweep, &target.span)?;
         if nodes.len() < sweep.cells.len() {
-            // Its kind is unknown, which was told.
+            // Its kind is unknown, which was reported.
             return Ok(Vec::new());
         }
         *checks = checks.saturating_add(sweep.cells.len());
@@ -273,7 +274,7 @@ fn find_kind(kind: &Word, stage: &Word, kinds: &[&'static StageKind]) -> Result<
         let diag = wrong(&kind.span, format!("unknown stage kind `{}`", kind.text));
         let diag = suggest(diag, &kind.text, "the kinds are", kinds.iter().map(|k| k.name));
         match kind.span.range == stage.span.range {
-            true => diag.note(format!("stage `{}` does not say its `kind`, so its name stands for it", stage.text)),
+            true => diag.note(format!("stage `{}` has no `kind`, so its name is taken for it", stage.text)),
             false => diag,
         }
     })
@@ -316,7 +317,7 @@ fn unused_sources(spec: &Spec, graph: &Graph, diags: &mut Diags) {
     }
 }
 
-/// A shortest circle of the graph, told at the stage of its first node.
+/// Returns the error for a shortest circle of the graph, placed at the stage of its first node.
 fn circle(graph: &Graph, spec: &Spec) -> Diag {
     let nodes = shortest_circle(graph);
     let names: Vec<_> = nodes.iter().chain(nodes.first()).map(|id| format!("`{}`", graph.node(*id))).collect();
@@ -342,7 +343,7 @@ fn circle(graph: &Graph, spec: &Spec) -> Diag {
     diag
 }
 
-/// The nodes of a shortest circle through the first node that is on one, producers before consumers.
+/// Returns the nodes of a shortest circle through the first node that is on one, producers before consumers.
 fn shortest_circle(graph: &Graph) -> Vec<NodeId> {
     let Err(part) = graph.topological() else { return Vec::new() };
     let Some(start) = part.iter().min().copied() else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! `--set key=value`: changes the document before it is checked, so that what was set is checked like what was written.
+//! `--set key=value`: changes the document before it is checked, so that set values are checked like written ones.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::stages::stage::StageKind;
 use super::doc::{self, Entry, Item, Node, Table};
 use super::source::{Diags, Source, list, place, suggest, wrong};
 
-/// Applies `--set KEY=VALUE` for each pair, in order, and returns the `axes` entries as the file had them where they were
-/// replaced.
+/// Applies `--set KEY=VALUE` for each pair, in order, and returns the `axes` entries as the file had them where they
+/// were replaced.
 pub fn apply(
     document: &mut Table,
     sets: &[(String, String)],
@@ -39,14 +39,15 @@ fn one(document: &mut Table, key: &str, value: &str, replaced: &mut Table, diags
     }
 }
 
-/// What the document has at a path.
+/// Returns what the document has at a path.
 fn at<'t>(document: &'t Table, path: &[Entry]) -> Option<&'t Item> {
     let (last, above) = path.split_last()?;
     let table = above.iter().try_fold(document, |table, entry| table.get(&entry.key)?.item.as_table())?;
     Some(&table.get(&last.key)?.item)
 }
 
-/// A note on a text without quotes that takes the place of something else than a text: it was perhaps meant as that.
+/// Returns a note on a text without quotes that takes the place of something else than a text: it was perhaps meant as
+/// that.
 fn odd_text(value: &str, old: &Item, typed: &Typed) -> Option<Diag> {
     let was = match &old.node {
         Node::Str(_) => return None,
@@ -96,8 +97,8 @@ fn keys(path: &[Entry]) -> String {
 /// Before a parameter: of every stage that has it.
 const EVERY: &str = "stage.*.";
 
-/// The keys under which the stages of the document have the parameter `param`. Where it is an axis, that of the stages that have
-/// the axis is the axis itself.
+/// Returns the keys under which the stages of the document have the parameter `param`. Where it is an axis, that of the
+/// stages that have the axis is the axis itself.
 fn everywhere(document: &Table, param: &str, kinds: &[&'static StageKind]) -> Result<Vec<String>, Diag> {
     let name = param.split('.').next().unwrap_or(param);
     let table = |key: &str| document.get(key).and_then(|e| e.item.as_table());
@@ -128,16 +129,16 @@ fn everywhere(document: &Table, param: &str, kinds: &[&'static StageKind]) -> Re
 struct Typed {
     /// The entries from the outermost key to the last, whose item is the value.
     path: Vec<Entry>,
-    /// Whether the value is no TOML, and so a text without quotes.
+    /// `true` if the value is no TOML, and so a text without quotes.
     bare: bool,
 }
 
 /// Reads a key and its value.
 ///
 /// # Errors
-/// The key is none, or the value is TOML that no pipeline may have: a number that is not finite or does not fit. A date is
-/// taken as a text: a pipeline has no other use for it, and on the command line a text needs no quotes. So is such a number in
-/// the place of a text: `nan` may be a name.
+/// The key is none, or the value is TOML that no pipeline may have: a number that is not finite or does not fit. A date
+/// is taken as a text: a pipeline has no other use for it, and on the command line a text needs no quotes. So is such a
+/// number in the place of a text: `nan` may be a name.
 fn read(document: &Table, key: &str, value: &str) -> Result<Typed, Diag> {
     let source = Source::new(Path::new("--set"), format!("{key}={value}"));
     let (typed, problems) = doc::read(&source);
@@ -167,7 +168,7 @@ fn read(document: &Table, key: &str, value: &str) -> Result<Typed, Diag> {
         return Err(problem);
     }
     let Some(mut path) = path else {
-        let diag = wrong(&source.span(0..key.len()), format!("`{key}` is no key"));
+        let diag = wrong(&source.span(0..key.len()), format!("`{key}` is not a key"));
         return Err(diag.help("write, for instance, `--set stage.train.learning_rate=0.1`"));
     };
     for entry in &mut path {
@@ -220,6 +221,10 @@ fn set(document: &mut Table, path: &[Entry], replaced: &mut Table) -> Result<(),
         if depth < must_exist && (reserved || table.get(&entry.key).is_none()) {
             let known: Vec<String> = table.keys().filter(|k| !reserved || *k != entry.key).map(str::to_owned).collect();
             let diag = unknown(entry, format!("`--set`: `{walked}` has no `{}`", entry.key));
+            if root.key == "params" && known.is_empty() {
+                let help = format!("write `stage.NAME.{}` to set the parameter of a stage", entry.key);
+                return Err(diag.help(help));
+            }
             return Err(suggest(diag, &entry.key, "it has", known.iter().map(String::as_str)));
         }
         walked = format!("{walked}.{}", entry.key);
@@ -238,7 +243,7 @@ fn set(document: &mut Table, path: &[Entry], replaced: &mut Table) -> Result<(),
     Ok(())
 }
 
-/// The table under `entry`'s key; an empty one is made where there is nothing.
+/// Returns the table under `entry`'s key; an empty one is made where there is nothing.
 fn child<'t>(table: &'t mut Table, entry: &Entry) -> Result<&'t mut Table, Diag> {
     if table.get(&entry.key).is_none() {
         let item = Item { span: entry.item.span.clone(), node: Node::Table(Table::default()) };

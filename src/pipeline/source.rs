@@ -18,18 +18,18 @@ impl Source {
         Self(Arc::new(SourceText { path: path.to_path_buf(), text }))
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.0.text
     }
 
-    /// A place in it: a byte range.
+    /// Returns a place in it: a byte range.
     pub fn span(&self, range: Range<usize>) -> Span {
         Span { source: Arc::clone(&self.0), range }
     }
 }
 
-/// The span from the start of `a` to the end of `b`, both of one text.
+/// Returns the span from the start of `a` to the end of `b`, both of one text.
 pub fn join(a: &Span, b: &Span) -> Span {
     Span { source: Arc::clone(&a.source), range: a.range.start..b.range.end.max(a.range.end) }
 }
@@ -40,7 +40,7 @@ pub fn place(span: &Span) -> String {
     format!("{}:{line}:{column}", span.source.path.display())
 }
 
-/// An error of the user's at `span`.
+/// Returns an error of the user's at `span`.
 pub fn wrong(span: &Span, message: impl Into<String>) -> Diag {
     Diag::error(Class::Usage, message).at(span.clone())
 }
@@ -50,7 +50,7 @@ pub fn suggest<'a>(diag: Diag, typed: &str, what: &str, known: impl IntoIterator
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(typed, known.iter().copied()) {
         Some(name) => diag.label(format!("did you mean `{name}`?")),
-        None if known.is_empty() => diag.help(format!("there is no {what}")),
+        None if known.is_empty() => diag.help(format!("{what}: none")),
         None => diag.help(format!("{what}: {}", list(&known))),
     }
 }
@@ -100,7 +100,7 @@ impl Diags {
         result.map_err(|d| self.push(d)).ok()
     }
 
-    /// Whether one of them is an error.
+    /// Returns whether one of them is an error.
     pub fn failed(&self) -> bool {
         self.0.iter().any(|d| d.severity == Severity::Error)
     }

@@ -1,4 +1,5 @@
-//! [`Spec`]: the pipeline as typed: shaped and spanned, nothing resolved. Knows no stage kinds.
+//! [`Spec`]: the pipeline as typed. Its shape is checked and each part has its span, but no name is resolved. Knows no
+//! stage kinds.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -58,7 +59,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis with these values, all of them declared.
+    /// Returns an axis with these values, all of them declared.
     pub fn new(name: Word, values: Vec<AxisValue>) -> Self {
         Self { name, declared: values.len(), values, former: None, by_text: OnceLock::new() }
     }
@@ -71,7 +72,7 @@ impl Axis {
         self.values.push(value);
     }
 
-    /// The index of the value that prints as `text`.
+    /// Returns the index of the value that prints as `text`.
     pub fn find(&self, text: &str) -> Option<usize> {
         const FEW: usize = 32;
         if self.values.len() <= FEW {
@@ -118,7 +119,7 @@ pub struct SourceSpec {
     pub name: Word,
     /// `https://…` or `file:…`, nothing substituted yet.
     pub url: Item,
-    /// Whether what arrives is checked against the pins.
+    /// `true` if what arrives is checked against the pins.
     pub verify: bool,
     /// `files`, in file order.
     pub files: Vec<FileSpec>,
@@ -152,7 +153,7 @@ pub struct StageSpec {
     pub needs: Vec<Need>,
     /// Where `needs` is written, else the stage's name.
     pub needs_span: Span,
-    /// Whether some of `needs` was malformed and left out.
+    /// `true` if some of `needs` was malformed and left out.
     pub needs_broken: bool,
     /// `resources`.
     pub resources: ResourcesSpec,
@@ -171,7 +172,7 @@ pub struct StageSpec {
 pub struct Need {
     /// The role.
     pub role: Word,
-    /// Who stands in it, as typed: `stage`, `stage?`, `stage[task=rte,*]`.
+    /// The producers, as typed: `stage`, `stage?`, `stage[task=rte,*]`.
     pub producers: Vec<Item>,
 }
 

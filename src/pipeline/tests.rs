@@ -174,7 +174,7 @@ fn a_sweep_is_expanded_and_connected() {
 }
 
 #[test]
-fn values_come_from_rows_table_axis_and_default_in_that_order() {
+fn value_comes_from_row_table_axis_default_in_this_order() {
     let plan = loaded(&whole(), &[]);
     let dpt = params(&plan, "train[rte,dpt,42]");
     assert_eq!(dpt["learning_rate"], Value::Float(0.1));
@@ -230,7 +230,7 @@ fn exclude_takes_out_and_include_adds() {
 }
 
 #[test]
-fn gathers_match_what_is_shared() {
+fn gather_matches_shared_axes() {
     let by_task = whole().replace("[stage.report]", "[stage.report]\naxes = [\"task\"]");
     let plan = loaded(&by_task.replace("targets = [\"report\"]", ""), &[]);
     assert_eq!(plan.targets.len(), plan.graph.len(), "without targets: everything");
@@ -256,7 +256,7 @@ fn needs_may_name_a_parameter() {
 }
 
 #[test]
-fn set_changes_what_is_written_and_what_is_not() {
+fn set_changes_written_and_unwritten_settings() {
     let sets = [
         ("params.lr", "2"),
         ("params.deep.x.y", "4"),
@@ -279,7 +279,7 @@ fn set_changes_what_is_written_and_what_is_not() {
 }
 
 #[test]
-fn set_wins_over_rows_and_rows_may_name_what_set_took_away() {
+fn set_wins_over_rows_that_may_name_removed_values() {
     let plan = loaded(&whole(), &[("stage.train.learning_rate", "0.5"), ("axes.method", "pt")]);
     assert_eq!(params(&plan, "train[rte,pt,42]")["learning_rate"], Value::Float(0.5));
     assert!(plan.select(&["svd_init".into()]).is_err(), "no instance is left");
@@ -299,7 +299,7 @@ fn set_reaches_every_stage_that_has_the_parameter() {
 }
 
 #[test]
-fn a_wrong_set_is_told_with_its_place() {
+fn wrong_set_is_reported_with_its_place() {
     let said = |key: &str, value: &str| {
         let diags = try_load(&whole(), &[(key, value)]).unwrap_err();
         let label = |d: &Diag| d.label.clone().map(|l| format!(" | {l}")).unwrap_or_default();
@@ -320,13 +320,13 @@ fn a_wrong_set_is_told_with_its_place() {
     assert!(said("stages.train.rank", "1").contains("did you mean `stage`?"));
     assert!(said("params", "1").contains("would replace the whole table"));
     assert!(said("stage.train.by.rank", "1").contains("cannot reach into `by`"));
-    assert!(said("a b", "1").contains("`a b` is no key"));
+    assert!(said("a b", "1").contains("`a b` is not a key"));
     assert_eq!(sets::split("a.b = 1").unwrap(), ("a.b".to_owned(), "1".to_owned()));
     assert!(sets::split("a.b").is_err());
 }
 
 #[test]
-fn targets_are_found_and_missing_ones_told() {
+fn targets_are_found_and_missing_ones_reported() {
     let plan = loaded(&whole(), &[]);
     let select = |t: &str| plan.select(&[t.to_owned()]).map(|ids| names(&plan, &ids));
     assert_eq!(select("train[*,dpt,42]").unwrap(), ["train[rte,dpt,42]", "train[cb,dpt,42]"]);
@@ -341,7 +341,7 @@ fn targets_are_found_and_missing_ones_told() {
 }
 
 #[test]
-fn the_check_of_a_kind_is_told_once() {
+fn check_of_a_kind_is_reported_once() {
     let diags = try_load(&whole(), &[("stage.train.rank", "3")]).unwrap_err();
     assert_eq!(diags.len(), 1);
     assert_eq!(
@@ -352,7 +352,7 @@ fn the_check_of_a_kind_is_told_once() {
 }
 
 #[test]
-fn a_circle_is_told_by_its_nodes() {
+fn circle_is_reported_by_its_nodes() {
     static A: StageKind = kind("a", &[], &[port("x", &[], Arity::Optional)]);
     let text = "schema = 1\n[stage.b]\nkind = \"a\"\nneeds = { x = \"a\" }\n[stage.a]\nneeds = { x = \"c\" }\n[stage.c]\nkind = \"a\"\nneeds = { x = \"b\" }\n";
     let options = LoadOptions { stages: &[&A], ..LoadOptions::default() };
@@ -402,7 +402,7 @@ fn a_missing_file_is_a_usage_error() {
 }
 
 #[test]
-fn no_kind_has_a_parameter_named_as_a_key_of_the_stage_table() {
+fn parameters_are_not_named_as_keys_of_the_stage_table() {
     for kind in STAGES.iter().chain(STUBS) {
         for param in kind.all_params() {
             assert!(!spec::STAGE_KEYS.contains(&param.name), "`{}` of `{}`", param.name, kind.name);

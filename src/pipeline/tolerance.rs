@@ -1,5 +1,5 @@
-//! [`Tolerance`]: how far a metric may be from what was recorded, where the numbers were made on other hardware and so cannot
-//! be the same to the last bit. `[tolerance]` of a pipeline, and `--tolerance` of the commands that compare.
+//! [`Tolerance`]: how much a metric may differ from the recorded one when it was computed on other hardware, where
+//! results are not equal to the last bit. `[tolerance]` of a pipeline, and `--tolerance` of the commands that compare.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +25,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Whether it lets these pass as the same.
+    /// Returns whether it lets these pass as the same.
     pub fn allows(self, a: f64, b: f64) -> bool {
         match self {
             Limit::Within(limit) => (a - b).abs() <= limit * a.abs().max(b.abs()).max(1.0),
@@ -59,7 +59,7 @@ impl fmt::Display for Limit {
 pub struct Tolerance(BTreeMap<String, Limit>);
 
 impl Tolerance {
-    /// The limit for a metric of a stage, and the name under which it was found.
+    /// Returns the limit for a metric of a stage, and the name under which it was found.
     pub fn of(&self, stage: &str, metric: &str) -> Limit {
         let names = [&format!("{stage}.{metric}"), metric, REST];
         names.iter().find_map(|name| self.0.get(*name)).copied().unwrap_or(DEFAULT)
@@ -68,7 +68,7 @@ impl Tolerance {
     /// With what a command line says: `score=0.05`, `eval.score=0.05`, `best_step=any`; a number alone is the default.
     ///
     /// # Errors
-    /// When it is of another form.
+    /// Fails if it is of another form.
     pub fn set(&mut self, text: &str) -> Result<(), Diag> {
         let (name, limit) = text.rsplit_once('=').unwrap_or((REST, text));
         let limit = Limit::parse(limit).filter(|_| !name.is_empty()).ok_or_else(|| {
@@ -98,8 +98,8 @@ impl Tolerance {
     }
 }
 
-/// `[tolerance]`: `METRIC = NUMBER`, `"STAGE.METRIC" = NUMBER`, `… = "any"`. A stage that does not exist is a problem; which
-/// metrics there are is known once something ran.
+/// `[tolerance]`: `METRIC = NUMBER`, `"STAGE.METRIC" = NUMBER`, `… = "any"`. A stage that does not exist is a problem;
+/// which metrics there are is known once something ran.
 pub fn tolerance(table: &Table, stages: &[&str], diags: &mut Diags) -> Tolerance {
     let mut limits = BTreeMap::new();
     for entry in &table.entries {
@@ -110,7 +110,7 @@ pub fn tolerance(table: &Table, stages: &[&str], diags: &mut Diags) -> Tolerance
                     wrong(&entry.item.span, format!("the tolerance of `{}` must be a number from 0 on", entry.key));
                 diags.push(
                     diag.label(format!("found `{}`", entry.item.to_value()))
-                        .help("or `\"any\"`: it is told, and not compared"),
+                        .help("or `\"any\"`: it is shown, but not compared"),
                 );
             }
         }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tolerance_is_told() {
+    fn malformed_tolerance_is_refused() {
         for text in ["score", "score=", "=1", "score=-1", "score=nan", "score=inf", "a=b"] {
             let error = Tolerance::default().set(text).unwrap_err();
             assert!(error.message.contains(text), "{error}");

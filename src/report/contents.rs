@@ -33,7 +33,7 @@ pub struct ReportSection {
 pub enum ReportPart {
     /// A table.
     Table(&'static TableKind, Option<Box<Table>>),
-    /// Pictures of one or more kinds that stand together.
+    /// Pictures of one or more kinds that are shown together.
     Gallery(Vec<(&'static ChartKind, Vec<Picture>)>),
 }
 

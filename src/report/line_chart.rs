@@ -1,6 +1,6 @@
-//! [`LineChart`]: lines over an axis, as SVG text inside a page: no size beyond a view box, no fonts but the page's. Ink
-//! and grid have one fixed colour each ([`INK`], [`GRID`]). The page's style sheet replaces both, so that pictures follow
-//! a dark page. Series have the colours of [`COLOURS`], in order; the page draws the legend.
+//! [`LineChart`]: lines over an axis, as SVG text inside a page: no size beyond a view box, no fonts but the page's.
+//! Ink and grid have one fixed colour each ([`INK`], [`GRID`]). The page's style sheet replaces both, so that pictures
+//! follow a dark page. Series have the colours of [`COLOURS`], in order; the page draws the legend.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -53,12 +53,12 @@ pub struct LineChart {
     pub from_zero: bool,
     /// A dashed upright line at this x.
     pub mark: Option<f64>,
-    /// What is drawn.
+    /// The lines.
     pub series: Vec<Series>,
 }
 
 impl LineChart {
-    /// As SVG text; `None` when there is no finite point.
+    /// Returns the chart as SVG text, or `None` if it has no finite point.
     pub fn svg(&self) -> Option<String> {
         let points = || self.series.iter().flat_map(|s| s.lines.iter().flatten()).filter(is_finite);
         let (x, y) = (range(points().map(|p| p.0))?, range(points().map(|p| p.1))?);

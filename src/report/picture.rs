@@ -1,4 +1,4 @@
-//! [`Picture`]: a picture of a report, and what its registry says of it.
+//! [`Picture`]: a picture of a report, and [`ChartKind`], its row in the registry.
 
 use super::inputs::Inputs;
 use super::section::Section;
@@ -24,9 +24,9 @@ pub struct ChartKind {
 /// One picture.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// Pictures of the same row stand side by side.
+    /// Pictures with the same row are shown side by side.
     pub row: String,
-    /// What it shows.
+    /// The caption below it.
     pub title: String,
     /// How to read it.
     pub caption: String,

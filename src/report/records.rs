@@ -1,4 +1,4 @@
-//! What `eval`, `train` and `svd-init` tell in their JSON files, as the report reads it. The stages write the same
+//! The JSON files of `eval`, `train` and `svd-init`, as the report reads them. The stages write the same
 //! types, so that a field has one name and one meaning. Scores are fractions.
 
 use std::collections::BTreeMap;

@@ -12,5 +12,5 @@ pub struct Section {
 /// Pictures of the trainings.
 pub const TRAINING: Section = Section { id: "training", title: "Training" };
 
-/// What prompts started from, and what became of them.
+/// The section on initial and trained prompts.
 pub const PROMPTS: Section = Section { id: "prompts", title: "Prompts" };

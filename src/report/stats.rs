@@ -9,12 +9,12 @@ pub struct Sample {
     pub n: usize,
     /// Their mean.
     pub mean: f64,
-    /// Their sample standard deviation (n − 1 below); absent for a single value.
+    /// Their sample standard deviation (divided by n − 1); `None` for a single value.
     pub sd: Option<f64>,
 }
 
 impl Sample {
-    /// Of `values`; `None` when there are none.
+    /// Returns the statistics of `values`, or `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         if n == 0 {

@@ -29,7 +29,7 @@ impl TableKind {
     }
 }
 
-/// What a format is made for. Tables name media rather than formats, so that a new format shows the right columns.
+/// The purpose of a format. Tables name media and not formats, so that a new format shows the right columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     /// A page on a screen: pictures, small type, little width.
@@ -52,9 +52,9 @@ impl Medium {
 pub struct Table {
     /// How it is set.
     pub style: TableStyle,
-    /// Names of groups of columns, which stand under one head.
+    /// Names of groups of columns, which share a head.
     pub groups: Vec<String>,
-    /// Its columns, from left to right; those of one group stand together, and after all that have none.
+    /// Its columns, from left to right. Columns of a group are adjacent, and come after all columns without a group.
     pub columns: Vec<Column>,
     /// Its rows; each has a cell for every column.
     pub rows: Vec<Vec<Cell>>,
@@ -62,7 +62,7 @@ pub struct Table {
     pub totals: Vec<Vec<Cell>>,
     /// Text before and after it.
     pub prose: Vec<Prose>,
-    /// What a reader must know of its rows.
+    /// Remarks about its rows.
     pub remarks: Remarks,
 }
 
@@ -93,7 +93,7 @@ pub enum TableStyle {
     List,
 }
 
-/// What the cells of a column hold.
+/// The type of the cells of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// Text.
@@ -143,7 +143,7 @@ pub enum Emphasis {
 pub struct Column {
     /// Its head; code in it is in back quotes. Not escaped in Markdown, so it is our own words or an axis' name.
     pub head: String,
-    /// What its cells hold.
+    /// The type of its cells.
     pub holds: Holds,
     /// The side at which it is aligned.
     pub align: Align,
@@ -159,11 +159,11 @@ pub struct Column {
     pub flagged: bool,
     /// The media that show it.
     pub media: &'static [Medium],
-    /// What a page does otherwise.
+    /// Differences on a page.
     pub page: OnPage,
 }
 
-/// What a page does otherwise with a column.
+/// How a page shows a column differently.
 #[derive(Clone, Debug, Default)]
 pub struct OnPage {
     /// Another head.
@@ -249,9 +249,9 @@ impl Column {
 /// A cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// What is in it.
+    /// Its value.
     pub value: CellValue,
-    /// What is to be said of it.
+    /// Its flags.
     pub flags: Vec<CellFlag>,
 }
 
@@ -276,7 +276,7 @@ impl From<CellValue> for Cell {
     }
 }
 
-/// What is in a cell.
+/// The value of a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CellValue {
     /// Text.
@@ -360,7 +360,7 @@ impl CellValue {
     }
 }
 
-/// What is to be said of a cell.
+/// A remark about a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellFlag {
     /// The best of its row as printed; ties are all best.
@@ -394,17 +394,17 @@ impl CellFlag {
 /// A mark on a line from 0 to 100.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// What it marks.
+    /// Its kind.
     pub kind: MarkKind,
     /// The group that it belongs to; `None`: all of them.
     pub group: Option<usize>,
     /// Its position: a fraction of 1.
     pub at: f64,
-    /// What it is, for those who point at it.
+    /// Its tooltip.
     pub title: String,
 }
 
-/// What a mark is for.
+/// The meaning of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
     /// The best constant answer.
@@ -468,7 +468,7 @@ impl Prose {
     }
 }
 
-/// What a reader must know of a table's rows.
+/// Remarks about the rows of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Remarks {
     /// How to read it; `None` if the table never has such remarks.
@@ -493,6 +493,6 @@ pub struct Notes {
 pub struct NodeWarning {
     /// The node.
     pub node: String,
-    /// What it warns of.
+    /// The warning.
     pub text: String,
 }

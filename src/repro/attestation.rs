@@ -1,5 +1,5 @@
-//! [`Attestation`]: the outcome of a rerun as a document for others: what ran, on which hardware and libraries, by which
-//! rule results were compared, and how much they differ.
+//! [`Attestation`]: the outcome of a rerun as a document for others: what ran, on which hardware and libraries, by
+//! which rule results were compared, and how much they differ.
 
 use std::collections::BTreeMap;
 
@@ -211,8 +211,8 @@ impl AttestedNode {
         &self.node
     }
 
-    /// Returns a row for each difference: what, recorded and new value, and how much they differ. For a node that is within
-    /// tolerance, files without a measured difference share one row without digests.
+    /// Returns a row for each difference: what, recorded and new value, and how much they differ. For a node that is
+    /// within tolerance, files without a measured difference share one row without digests.
     pub fn details(&self) -> Vec<[String; 3]> {
         let close = self.verdict == "close";
         let measured = |apart: &&Apart| !close || apart.max_abs.is_some();

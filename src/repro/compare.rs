@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
-use crate::cache::{Made, Stored};
+use crate::cache::{MadeResult, Stored};
 use crate::pipeline::tolerance::{Limit, Tolerance};
 use crate::stages::stage::LOG;
 
@@ -20,7 +20,7 @@ pub struct ResultFacts {
 
 impl ResultFacts {
     /// Returns the facts of a recorded result. Leaves out what a program printed, which seldom repeats exactly.
-    pub fn of(made: &Made) -> Self {
+    pub fn of(made: &MadeResult) -> Self {
         let results = made.files.iter().filter(|(name, _)| *name != LOG);
         let files = results.map(|(name, file)| (name.clone(), file.for_comparison())).collect();
         Self { files, metrics: made.metrics.clone(), numerics: made.numerics.clone() }
@@ -28,7 +28,7 @@ impl ResultFacts {
 }
 
 /// Returns the record in `made` that belongs to `stored`. A key has one record for each set of numerics.
-pub fn making<'a>(made: &'a [Made], stored: &Stored) -> Option<&'a Made> {
+pub fn making<'a>(made: &'a [MadeResult], stored: &Stored) -> Option<&'a MadeResult> {
     made.iter().find(|made| made.files.iter().eq(stored.files.iter()) && made.numerics == stored.numerics)
 }
 
@@ -62,7 +62,7 @@ pub enum Difference {
 pub enum Verdict {
     /// All digests and metrics are equal.
     Identical,
-    /// Made under other numerics, with every metric within its tolerance. Lists all differences.
+    /// MadeResult under other numerics, with every metric within its tolerance. Lists all differences.
     Close(Vec<Difference>),
     /// Not what was recorded. Lists only the differences that are not allowed.
     Differs(Vec<Difference>),

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::artifact::{json, kind_of, table, tensors::Tensors};
 use crate::base::diag::Diag;
 
-/// Describes how `found` differs from `recorded`. Both are versions of the file `name`, whose ending decides how they are
-/// compared. If one of them cannot be read, the description is the error message.
+/// Describes how `found` differs from `recorded`. Both are versions of the file `name`, whose ending decides how they
+/// are compared. If one of them cannot be read, the description is the error message.
 pub fn file_diff(name: &str, recorded: &Path, found: &Path) -> FileDiff {
     let diff = match kind_of(name).name {
         "tensors" => tensors(recorded, found),

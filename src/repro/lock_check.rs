@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::digest::Digest;
-use crate::cache::{Made, Store, Stored};
+use crate::cache::{MadeResult, Store, Stored};
 use crate::engine::graph::NodeId;
-use crate::engine::state::Wanted;
+use crate::engine::state::WantedNodes;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
 
@@ -83,14 +83,14 @@ pub struct LockCheck<'a> {
 
 /// Returns `targets` and all nodes that they need, producers first.
 pub fn reached(plan: &Plan, targets: &[NodeId]) -> Vec<NodeId> {
-    Wanted::new(&plan.graph, targets).order().to_vec()
+    WantedNodes::new(&plan.graph, targets).order().to_vec()
 }
 
 /// Returns the record of a stored result from its manifest.
 ///
 /// # Errors
 /// Fails if the manifest cannot be read or no longer lists this result.
-pub fn made(store: &Store, stored: &Stored) -> Result<Made, Diag> {
+pub fn made(store: &Store, stored: &Stored) -> Result<MadeResult, Diag> {
     let entry = store.entry(stored.key)?;
     entry.and_then(|entry| making(&entry.made, stored).cloned()).ok_or_else(|| {
         Diag::error(Class::Store, format!("entry `{}` was removed or is damaged", stored.key))
@@ -108,8 +108,8 @@ pub fn line(plan: &Plan, id: NodeId, store: &Store, stored: &Stored) -> Result<L
     Ok(LockLine::new(plan.graph.node(id).to_string(), stored.key, request, facts))
 }
 
-/// Checks a pipeline against its lock. `results` is indexed by [`NodeId::index`]. Only the request is compared for a node
-/// without a result.
+/// Checks a pipeline against its lock. `results` is indexed by [`NodeId::index`]. Only the request is compared for a
+/// node without a result.
 ///
 /// # Errors
 /// Fails if the store or a file of the working tree cannot be read.

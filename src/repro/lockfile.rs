@@ -1,5 +1,5 @@
-//! [`LockFile`]: the recorded outcome of a pipeline, kept under version control beside it. The lock of `quickstart.toml`
-//! is `quickstart.lock`.
+//! [`LockFile`]: the recorded outcome of a pipeline, kept under version control beside it. The lock of
+//! `quickstart.toml` is `quickstart.lock`.
 //!
 //! ```text
 //! {"dpt-lock":1}
@@ -10,9 +10,10 @@
 //! ```
 //!
 //! The file has JSON lines, sorted by node. Lines do not depend on each other and an empty line separates them, so that
-//! changes to two neighbours merge. Equal runs give equal files: there are no times, hosts, paths or run ids. `check` is a
-//! digest of the rest of its line, so a line that was edited by hand or mixed by a merge is an error. The reader accepts
-//! lines in any order and repeated lines, since merges produce both. Two different lines for one node are an error.
+//! changes to two neighbours merge. Equal runs give equal files: there are no times, hosts, paths or run ids. `check`
+//! is a digest of the rest of its line, so a line that was edited by hand or mixed by a merge is an error. The reader
+//! accepts lines in any order and repeated lines, since merges produce both. Two different lines for one node are an
+//! error.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -217,8 +218,8 @@ fn marker(line: &str, sign: char) -> bool {
     line.len() >= 7 && line.chars().take(7).all(|c| c == sign)
 }
 
-/// Returns what is wrong with the first line, or `None`. If the line is not a header, the message has a label and the rest
-/// of the file can still be parsed.
+/// Returns what is wrong with the first line, or `None`. If the line is not a header, the message has a label and the
+/// rest of the file can still be parsed.
 fn header(source: &Source, first: Option<(Range<usize>, &str)>) -> Option<Diag> {
     let help = "rewrite it with `dpt lock PIPELINE`";
     let Some((range, line)) = first else {

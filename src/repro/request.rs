@@ -1,19 +1,20 @@
-//! [`request`]: the recipe of a node without the content of its inputs. On different hardware, keys differ after the first
-//! stage that computes with floating-point numbers. Requests do not, and they are known before anything runs.
+//! [`request`]: the recipe of a node without the content of its inputs. On different hardware, keys differ after the
+//! first stage that computes with floating-point numbers. Requests do not, and they are known before anything runs.
 
 use std::collections::BTreeMap;
 
 use crate::base::diag::Diag;
 use crate::base::digest::FieldHasher;
 use crate::cache::Store;
-use crate::cache::recipe::Content;
+use crate::cache::recipe::FieldContent;
 use crate::engine::graph::{Graph, NodeId};
 use crate::engine::key;
 use crate::engine::prepare::sources;
 use crate::stages::stage::Outside;
 
-/// Returns the request of a node: kind, version, parameters, digests of working-tree files, and the role and axis values of
-/// each input. Names are those of the recipe's fields. Values are texts, which differ for values of different types.
+/// Returns the request of a node: kind, version, parameters, digests of working-tree files, and the role and axis
+/// values of each input. Names are those of the recipe's fields. Values are texts, which differ for values of different
+/// types.
 ///
 /// # Errors
 /// Fails if a file of the working tree cannot be read.
@@ -27,7 +28,7 @@ pub fn request(graph: &Graph, id: NodeId, store: &Store, outside: &Outside) -> R
         .iter()
         .map(|field| {
             let text = match &field.content {
-                Content::Digest(digest) => digest.hex(),
+                FieldContent::Digest(digest) => digest.hex(),
                 other => other.to_string(),
             };
             (field.name.to_string(), text)

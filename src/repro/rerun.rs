@@ -1,6 +1,6 @@
 //! [`rerun`]: runs nodes again from the inputs in the store, writes their results to a scratch store, and compares them
-//! with the recorded ones. The real store is only read. Every node reads recorded inputs, never another node's new result,
-//! so nodes need no order and each one is judged on its own.
+//! with the recorded ones. The real store is only read. Every node reads recorded inputs, never another node's new
+//! result, so nodes need no order and each one is judged on its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Amount, Counting};
-use crate::cache::{Claim, Made, Miss, Store, Stored, Work};
+use crate::cache::{Claim, CommitInfo, MadeResult, Miss, Store, Stored, Watched};
+use crate::engine::context::Context;
 use crate::engine::deadline;
-use crate::engine::event::{self, Event, Sink, Totals};
-use crate::engine::executor::{Executor, Held, Slots};
+use crate::engine::event::{self, Event, RunTotals, Sink};
+use crate::engine::executor::{Executor, HeldSlots, Slots};
 use crate::engine::graph::NodeId;
-use crate::engine::job::{check_outputs, job, made};
-use crate::engine::prepare::{Prepared, prepare, producers};
+use crate::engine::job::{check_outputs, made};
+use crate::engine::prepare::PreparedNode;
 use crate::engine::retry;
 use crate::pipeline::Plan;
 use crate::pipeline::tolerance::Tolerance;
@@ -49,6 +50,15 @@ pub struct RerunOptions<'a> {
     pub cancel: &'a Cancel,
 }
 
+impl<'a> RerunOptions<'a> {
+    /// The context of keys and jobs, with a store from which inputs are read.
+    fn context(&self, store: Watched<'a>) -> Context<'a> {
+        let Self { plan, executor, .. } = *self;
+        let (graph, pipeline, outside) = (&plan.graph, plan.name.as_str(), &plan.outside);
+        Context { graph, store, pipeline, outside, accept: None, executor }
+    }
+}
+
 /// A node that ran again.
 #[derive(Debug)]
 pub struct RerunNode {
@@ -64,11 +74,11 @@ pub struct RerunNode {
 #[derive(Debug)]
 pub struct ComparedResult {
     /// The recorded result; the one with equal numerics, if the store has it.
-    pub recorded: Made,
+    pub recorded: MadeResult,
     /// The new result, in the scratch store.
     pub stored: Arc<Stored>,
     /// The record of the new result.
-    pub again: Made,
+    pub again: MadeResult,
     /// The numerics are equal, so every bit must be equal.
     pub strict: bool,
     /// The outcome.
@@ -80,7 +90,7 @@ pub struct ComparedResult {
 /// A node that waits for a slot.
 struct Open {
     id: NodeId,
-    prepared: Arc<Prepared>,
+    prepared: Arc<PreparedNode>,
     /// The number of the next attempt, counted from 1.
     attempt: u32,
     /// The earliest time to start.
@@ -90,7 +100,7 @@ struct Open {
 /// A node that runs.
 struct Running {
     open: Open,
-    held: Held,
+    held: HeldSlots,
     cancel: Arc<Cancel>,
     deadline: Option<Instant>,
     timed_out: bool,
@@ -101,9 +111,9 @@ struct Ended {
     result: Result<ComparedResult, Diag>,
 }
 
-/// Runs `nodes` again and returns the outcomes in the order of `nodes`. No two nodes may have the same key. `results` has
-/// the results of the nodes and of their inputs, by [`NodeId::index`]. Timeouts and retries are those of a run. If the
-/// user interrupts, nodes that have not started are left out.
+/// Runs `nodes` again and returns the outcomes in the order of `nodes`. No two nodes may have the same key. `results`
+/// has the results of the nodes and of their inputs, by [`NodeId::index`]. Timeouts and retries are those of a run. If
+/// the user interrupts, nodes that have not started are left out.
 ///
 /// # Errors
 /// Fails if the store cannot be read.
@@ -114,8 +124,7 @@ pub fn rerun(how: RerunOptions, nodes: &[NodeId], results: &[Option<Arc<Stored>>
     let (check, tell) = (|| how.cancel.check("verify"), |_| ());
     let watch = Counting::new(Default::default(), &check, &tell);
     for id in nodes {
-        let prepared =
-            Arc::new(prepare(&plan.graph, *id, results, store.watched(&watch), &plan.outside, None, executor)?);
+        let prepared = Arc::new(how.context(store.watched(&watch)).prepare(*id, results)?);
         open.push(Open { id: *id, prepared, attempt: 1, at: began });
     }
     sink.event(&Event::RunStarted {
@@ -131,8 +140,12 @@ pub fn rerun(how: RerunOptions, nodes: &[NodeId], results: &[Option<Arc<Stored>>
     let mut runner = Runner { how, results, open, slots, running: HashMap::new(), ran: Vec::new(), sender };
     std::thread::scope(|scope| runner.turn(scope, &ended));
     let mut ran = runner.ran;
-    let totals =
-        Totals { nodes: nodes.len(), made: ran.len(), seconds: began.elapsed().as_secs_f64(), ..Totals::default() };
+    let totals = RunTotals {
+        nodes: nodes.len(),
+        made: ran.len(),
+        seconds: began.elapsed().as_secs_f64(),
+        ..RunTotals::default()
+    };
     sink.event(&Event::RunEnded { summary: totals });
     ran.sort_by_key(|one| nodes.iter().position(|id| *id == one.id));
     Ok(ran)
@@ -172,14 +185,14 @@ impl<'a> Runner<'a> {
     }
 
     /// Returns the first waiting node whose slots are free, with the slots.
-    fn next(&mut self) -> Option<(usize, Held)> {
+    fn next(&mut self) -> Option<(usize, HeldSlots)> {
         let now = Instant::now();
         let graph = &self.how.plan.graph;
         let mut waiting = self.open.iter().enumerate().filter(|(_, open)| open.at <= now);
         waiting.find_map(|(at, open)| Some((at, self.slots.take_for(graph.node(open.id))?)))
     }
 
-    fn start<'s>(&mut self, open: Open, held: Held, scope: &'s Scope<'s, 'a>)
+    fn start<'s>(&mut self, open: Open, held: HeldSlots, scope: &'s Scope<'s, 'a>)
     where
         'a: 's,
     {
@@ -187,8 +200,7 @@ impl<'a> Runner<'a> {
         let node = how.plan.graph.node(id);
         let cancel = Arc::new(Cancel::new());
         let place = Place {
-            device: held.device(node.kind, how.executor).to_owned(),
-            held: Held { cpus: held.cpus, gpus: held.gpus.clone() },
+            held: HeldSlots { cpus: held.cpus, gpus: held.gpus.clone() },
             attempt: open.attempt,
             cancel: cancel.clone(),
         };
@@ -240,8 +252,7 @@ impl<'a> Runner<'a> {
 
 /// The slots, device and attempt with which a node runs.
 struct Place {
-    held: Held,
-    device: String,
+    held: HeldSlots,
     attempt: u32,
     cancel: Arc<Cancel>,
 }
@@ -250,7 +261,7 @@ struct Place {
 fn run_node(
     how: RerunOptions,
     id: NodeId,
-    prepared: &Prepared,
+    prepared: &PreparedNode,
     results: &[Option<Arc<Stored>>],
     place: &Place,
 ) -> Result<ComparedResult, Diag> {
@@ -263,9 +274,7 @@ fn run_node(
             return Err(Diag::error(Class::Bug, format!("`{node}` was started twice in one rerun")));
         }
     };
-    let producers = producers(graph, id, results);
-    let counted = &prepared.sources;
-    let job = job(graph.node(id), &producers, counted, store, &plan.outside, &miss, &place.held, &place.device)?;
+    let job = how.context(store.into()).job(id, results, &prepared.sources, &miss, &place.held)?;
     let stored = make(how, id, &job, *miss, prepared, place)?;
     let again = lock_check::made(scratch, &stored)?;
     let recorded =
@@ -281,7 +290,7 @@ fn run_node(
         .iter()
         .filter_map(|difference| match difference {
             Difference::File { name, recorded: Some(_), found: Some(_) } => {
-                let there = |store: &Store, made: &Made| store.object(&made.files[name].bytes);
+                let there = |store: &Store, made: &MadeResult| store.object(&made.files[name].bytes);
                 Some((name.clone(), file_diff(name, &there(store, &recorded), &there(scratch, &again))))
             }
             _ => None,
@@ -291,7 +300,7 @@ fn run_node(
 }
 
 /// Returns the record to compare with: the one under equal numerics if there is one, else the one that consumers read.
-fn recorded(store: &Store, stored: &Stored, again: &Made) -> Result<Made, Diag> {
+fn recorded(store: &Store, stored: &Stored, again: &MadeResult) -> Result<MadeResult, Diag> {
     let entry = store.entry(stored.key)?;
     let same = entry.and_then(|entry| entry.made.into_iter().find(|made| made.numerics == again.numerics));
     same.map_or_else(|| lock_check::made(store, stored), Ok)
@@ -302,7 +311,7 @@ fn make(
     id: NodeId,
     job: &Job,
     miss: Miss,
-    prepared: &Prepared,
+    prepared: &PreparedNode,
     place: &Place,
 ) -> Result<Arc<Stored>, Diag> {
     let (key, kind) = (prepared.key, how.plan.graph.node(id).kind);
@@ -315,7 +324,7 @@ fn make(
     let seconds = started.elapsed().as_secs_f64();
     check_outputs(kind, &made(&miss, &outcome)?)?;
     let metrics = outcome.metrics.clone();
-    let work = Work {
+    let work = CommitInfo {
         node: node.to_owned(),
         run: String::new(),
         seconds,

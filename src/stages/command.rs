@@ -1,11 +1,11 @@
-//! `command`: any program, between the stages of our own. `docs/command.md` explains it by example.
+//! `command`: runs any program between the other stages. `docs/command.md` explains it by example.
 //!
 //! What enters the key, besides the bytes of its inputs and whether they are executable:
 //!
 //! | of a command | in the key |
 //! |--------------|------------|
 //! | `run`        | the arguments after substitution, references to inputs and outputs as they are written: no path |
-//! | `code`       | the content of each file or folder, which files are executable, and its path as written (scripts import each other by it) |
+//! | `code`       | the content of each file or folder, which files are executable, and its path as written |
 //! | `files`      | the same of each, its name in the table, and its file name without the folder |
 //! | `params`     | names and typed values |
 //! | `env`        | names and values; that one is not set counts as well |
@@ -18,16 +18,16 @@
 
 mod environment;
 mod limits;
+mod mirror;
 mod outputs;
 mod process;
-mod room;
 mod run;
 mod secrets;
 mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
-mod tree;
+mod workdir;
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ use crate::base::value::{Params, Value};
 
 use super::stage::{Identity, LOG, Literal, NamedOutput, NamedRoles, Output, Outside, Param, Runs, StageKind, Type};
 
-use settings::{Declared, Run, Settings};
+use settings::{CommandRun, DeclaredInputs, Settings};
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
@@ -110,7 +110,7 @@ fn check(params: &Params) -> Result<(), Diag> {
 /// Returns the files that a command with these parameters reads by `role`: those that `run` names, or all.
 fn files_read(params: &Params, role: &str) -> Vec<String> {
     match Settings::read(params).map(|s| s.run) {
-        Ok(Run::Program(arguments)) => template::files_read(&arguments, role),
+        Ok(CommandRun::Program(arguments)) => template::files_read(&arguments, role),
         _ => vec!["*".to_owned()],
     }
 }
@@ -122,7 +122,7 @@ fn outputs_of(params: &Params) -> Vec<NamedOutput> {
 
 /// Returns the roles that `run` refers to, each once.
 fn roles_referred(params: &Params) -> Vec<String> {
-    let Ok(Settings { run: Run::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
+    let Ok(Settings { run: CommandRun::Program(arguments), .. }) = Settings::read(params) else { return Vec::new() };
     let role = |piece: &template::Piece| match piece {
         template::Piece::In(role) | template::Piece::InFile(role, _) | template::Piece::Manifest(role) => {
             Some(role.clone())
@@ -135,9 +135,9 @@ fn roles_referred(params: &Params) -> Vec<String> {
     roles
 }
 
-/// See the table at the top of this file.
+/// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
-    let settings = Declared::read(params)?;
+    let settings = DeclaredInputs::read(params)?;
     secrets::refuse_in_params(&settings, params)?;
     let env = environment::counted(&settings.env)?;
     let mut replaced = vec![("env", Some(Value::Table(env)))];
@@ -157,13 +157,13 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
     Ok(Identity { params: replaced, files })
 }
 
-/// The place of a file that the pipeline declares.
+/// Returns the place of a file that the pipeline declares.
 fn there(base: &Path, path: &str, param: &str) -> Result<std::path::PathBuf, Diag> {
     let place = base.join(path);
     let named = |diag: Diag| diag.note(format!("`{param}` names `{path}`"));
     if look(&place).map_err(|e| named(e.into()))?.is_some() {
         return Ok(place);
     }
-    let diag = settings::usage(format!("`{param}` names `{path}`, which is not there"));
+    let diag = settings::usage(format!("`{param}` names `{path}`, which does not exist"));
     Err(diag.note(format!("looked for at `{}`", place.display())).help("paths begin at the pipeline's folder"))
 }

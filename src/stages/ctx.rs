@@ -1,4 +1,4 @@
-//! [`Ctx`]: all that a running stage may touch. It knows no graph, no key and no terminal.
+//! [`Ctx`]: everything that a running stage may use. It has no graph, no key and no terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::base::digest::Digest;
 use crate::base::value::Params;
 use crate::base::watch::Amount;
 
-/// One node's work, complete: what an executor hands to a process, on this machine or another. Serialisable.
+/// One node's work: what an executor hands to a thread or to a worker process. Serialisable, except `sources`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Job {
     /// `train[task=rte,method=dpt,seed=42]`.
@@ -31,14 +31,14 @@ pub struct Job {
     /// A private folder that outlives a kill, keyed by the node's cache key: checkpoints and partial downloads.
     pub scratch: PathBuf,
     /// A private folder that is handed on, with all that is in it, to a node of any kind that runs later: for what is
-    /// quicker to use again than to make. Nothing that is found in it can be relied on.
+    /// quicker to use again than to make. Nothing in it can be relied on.
     pub reuse: PathBuf,
     /// Where relative `file:` sources start.
     pub base: PathBuf,
     /// `--mirror NAME=DIR`.
     pub mirrors: BTreeMap<String, PathBuf>,
-    /// The files and folders outside the store that its key counts, by absolute path, as they were hashed for it. For stages
-    /// that run in `dpt` itself.
+    /// The files and folders outside the store that its key counts, by absolute path, as they were hashed for it. For
+    /// stages that run in `dpt` itself.
     #[serde(skip)]
     pub sources: BTreeMap<PathBuf, Counted>,
     /// How many threads it may use.
@@ -66,10 +66,10 @@ pub struct Input {
 }
 
 impl Input {
-    /// The path of file `name`.
+    /// Returns the path of file `name`.
     ///
     /// # Errors
-    /// When the producer has no such file: names those that it has.
+    /// Fails if the producer has no such file; the message names those that it has.
     pub fn file(&self, name: &str) -> Result<&Path, Diag> {
         self.files.get(name).map(PathBuf::as_path).ok_or_else(|| {
             let has: Vec<_> = self.files.keys().map(|k| format!("`{k}`")).collect();
@@ -79,7 +79,7 @@ impl Input {
     }
 }
 
-/// How far a running stage is. Sent as often as the stage likes; sinks thin it out.
+/// How far a running stage is. A stage sends it as often as it likes; sinks drop some.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Update {
     /// What is being done, in a word or two: `training`, `downloading BoolQ.zip`.
@@ -121,33 +121,33 @@ impl From<Amount> for Update {
     }
 }
 
-/// Where a running stage says how it goes.
+/// Receives the progress of a running stage.
 pub trait Progress: Sync {
-    /// How far it is.
+    /// Reports how far it is.
     fn update(&self, update: Update);
-    /// A line that the user should see, and that the journal keeps.
+    /// Reports a line that the user should see, and that the journal keeps.
     fn note(&self, text: &str);
 }
 
-/// Asks a running stage to end soon. Stages look at it between steps.
+/// A request that a running stage end soon. Stages check it between steps.
 #[derive(Debug, Default)]
 pub struct Cancel(AtomicBool);
 
 impl Cancel {
-    /// Not asked yet.
+    /// A request that was not made yet.
     pub const fn new() -> Self {
         Self(AtomicBool::new(false))
     }
-    /// Asks.
+    /// Makes the request.
     pub fn ask(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
-    /// Whether it was asked.
+    /// Returns whether the request was made.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// An error when it was asked; `node` is named in it.
+    /// Returns an error, which names `node`, if the request was made.
     ///
     /// # Errors
     /// Class `Interrupted`.
@@ -163,13 +163,13 @@ impl Cancel {
 pub struct Ctx<'a> {
     /// The work.
     pub job: &'a Job,
-    /// Where it says how it goes.
+    /// Receives its progress.
     pub progress: &'a dyn Progress,
-    /// Whether it should end.
+    /// The request to end.
     pub cancel: &'a Cancel,
 }
 
-/// What a stage that ended well tells besides its files. Kept in the entry and the journal, not in the key of others.
+/// What a stage that ended well reports besides its files. Kept in the entry and the journal, not in the key of others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Named figures worth a table: scores as fractions, losses, counts.
@@ -178,60 +178,60 @@ pub struct Outcome {
     pub numerics: BTreeMap<String, String>,
     /// Lines for the user.
     pub notes: Vec<String>,
-    /// Output files whose bytes were hashed as the stage wrote them, or that are copies of what was hashed for its key, so
-    /// that they are not hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
+    /// Output files whose bytes were hashed as the stage wrote them, or that are copies of what was hashed for its key,
+    /// so that they are not hashed once more. For stages that run in `dpt` itself; a worker's word does not count.
     #[serde(skip)]
     pub hashed: BTreeMap<String, Known>,
-    /// Output files that are handed over as their bytes, and were not written: small ones that most often are stored already,
-    /// such as an empty log. For files without structure, of stages that run in `dpt` itself.
+    /// Output files that are handed over as their bytes, and were not written: small ones that most often are stored
+    /// already, such as an empty log. For files without structure, of stages that run in `dpt` itself.
     #[serde(skip)]
     pub given: BTreeMap<String, Vec<u8>>,
 }
 
 impl Ctx<'_> {
-    /// The parameters as the stage's own struct.
+    /// Returns the parameters as the stage's own struct.
     ///
     /// # Errors
-    /// A bug: table and struct of the stage disagree.
+    /// Fails if the parameters do not fit the struct, which is a bug.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, Diag> {
         self.params_of(&self.job.params)
     }
 
-    /// The same for a part of the parameters.
+    /// Returns the same for a part of the parameters.
     ///
     /// # Errors
-    /// A bug: table and struct of the stage disagree.
+    /// Fails if the parameters do not fit the struct, which is a bug.
     pub fn params_of<T: DeserializeOwned>(&self, params: &Params) -> Result<T, Diag> {
         serde_json::to_value(params).and_then(serde_json::from_value).map_err(|e| {
             Diag::error(Class::Bug, format!("the parameters of stage `{}` do not fit its struct: {e}", self.job.kind))
         })
     }
 
-    /// The one producer in `role`.
+    /// Returns the one producer in `role`.
     ///
     /// # Errors
-    /// A bug: the planner lets no graph pass that lacks it.
+    /// Fails if there is none, which is a bug: the planner refuses such a graph.
     pub fn input(&self, role: &str) -> Result<&Input, Diag> {
         self.optional(role)
             .ok_or_else(|| Diag::error(Class::Bug, format!("`{}` ran without its input `{role}`", self.job.node)))
     }
 
-    /// The producer in `role`, if there is one.
+    /// Returns the producer in `role`, if there is one.
     pub fn optional(&self, role: &str) -> Option<&Input> {
         self.many(role).first()
     }
 
-    /// All producers in `role`.
+    /// Returns all producers in `role`.
     pub fn many(&self, role: &str) -> &[Input] {
         self.job.inputs.get(role).map_or(&[], Vec::as_slice)
     }
 
-    /// Where output `name` is to be written.
+    /// Returns the path to which output `name` is written.
     pub fn out(&self, name: &str) -> PathBuf {
         self.job.out.join(name)
     }
 
-    /// An error when the stage was asked to end: call it between steps.
+    /// Returns an error if the stage was asked to end. Call it between steps.
     ///
     /// # Errors
     /// Class `Interrupted`.

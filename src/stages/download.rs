@@ -1,5 +1,5 @@
-//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers, adapters or any files, checks them, and brings data into
-//! typed parquet.
+//! `download`: fetches SuperGLUE data, T5 checkpoints, tokenizers, adapters or any files, checks them, and brings data
+//! into typed parquet.
 //!
 //! What enters the key, besides `format`, `task` and `splits`:
 //!
@@ -27,15 +27,15 @@ use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
 use crate::data::task;
 use crate::fetch::record::{Fetched, Records, collect};
-use crate::fetch::source::{Item, Location};
+use crate::fetch::source::{Location, SourceFile};
 
 use super::stage::{Identity, Literal, Output, Outside, Param, Pinning, Provision, Runs, StageKind, Type};
 
 use fetch::FETCHED;
-use spec::{Format, Spec};
+use spec::{DownloadFormat, DownloadSpec};
 
-/// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of those
-/// stages' keys.
+/// The files of a checkpoint that stages with a backbone read, and the tokenizer that came with it. They are part of
+/// those stages' keys.
 pub(super) const BACKBONE_AND_TOKENIZER: &[&str] = &[
     "config.json",
     "*.safetensors",
@@ -137,12 +137,12 @@ const fn out(name: &'static str, doc: &'static str) -> Output {
 }
 
 fn check(params: &Params) -> Result<(), Diag> {
-    Spec::read(params).map(drop)
+    DownloadSpec::read(params).map(drop)
 }
 
-/// See the table at the top of this file.
+/// Returns what enters the key: see the table at the top of this file.
 fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
-    let spec = Spec::read(params)?;
+    let spec = DownloadSpec::read(params)?;
     let found = run::find(&spec, outside)?;
     let items = found.items();
     let pins = |named: bool| {
@@ -157,21 +157,21 @@ fn identity(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
         Location::Local(_) => Value::Table(Params::from([("pins".to_owned(), pins(false))])),
     };
     let files = spec.counted(&found);
-    let is_superglue = matches!(spec.format, Format::Superglue { .. });
-    let is_checkpoint = matches!(spec.format, Format::Checkpoint);
+    let is_superglue = matches!(spec.format, DownloadFormat::Superglue { .. });
+    let is_checkpoint = matches!(spec.format, DownloadFormat::Checkpoint);
     let mut replaced = vec![("source", Some(source)), ("file", None)];
     replaced.push(("name", is_checkpoint.then_some(Value::Str(spec.name))));
     if !is_superglue {
         replaced.push(("splits", None));
     }
-    if !is_superglue && !matches!(spec.format, Format::Adapter { .. }) {
+    if !is_superglue && !matches!(spec.format, DownloadFormat::Adapter { .. }) {
         replaced.push(("task", None));
     }
     Ok(Identity { params: replaced, files })
 }
 
-/// One file as it stands in the key: its path (of a source on the net) or its name (of a local one), and its pins.
-fn row(name: &str, item: &Item, by_path: bool) -> Value {
+/// One file as it is written in the key: its path (of a source on the net) or its name (of a local one), and its pins.
+fn row(name: &str, item: &SourceFile, by_path: bool) -> Value {
     let mut fields = Params::new();
     if by_path {
         fields.insert("path".to_owned(), Value::Str(item.path.clone()));
@@ -189,7 +189,7 @@ fn row(name: &str, item: &Item, by_path: bool) -> Value {
 
 /// Returns whether a download with these parameters reads from the net.
 fn is_remote(params: &Params) -> bool {
-    Spec::read(params).is_ok_and(|spec| matches!(spec.source.location, Location::Http(_)))
+    DownloadSpec::read(params).is_ok_and(|spec| matches!(spec.source.location, Location::Http(_)))
 }
 
 /// Returns the name of the source that a download with these parameters reads.
@@ -200,13 +200,13 @@ fn source_name(params: &Params) -> Option<&str> {
     }
 }
 
-/// Returns the files of a finished download that were not checked against a pin, by source and key. `fetched` is the path of
-/// its [`FETCHED`].
+/// Returns the files of a finished download that were not checked against a pin, by source and key. `fetched` is the
+/// path of its [`FETCHED`].
 ///
 /// # Errors
 /// Fails if the record cannot be read.
 fn unpinned(params: &Params, fetched: &std::path::Path) -> Result<Records, Diag> {
-    let spec = Spec::read(params)?;
+    let spec = DownloadSpec::read(params)?;
     let mut fetched: Fetched = crate::artifact::json::read(fetched)?;
     fetched.files.retain(|_, file| !file.pinned);
     let mut records = Records::new();

@@ -1,5 +1,5 @@
 //! `generate`: all eight SuperGLUE tasks in a small synthetic language, in SuperGLUE's own files, and the language's
-//! tokenizer. What it writes depends on nothing but its parameters.
+//! tokenizer. Its outputs depend only on its parameters.
 
 use serde::Deserialize;
 
@@ -53,7 +53,7 @@ struct Settings {
     test_rows: usize,
 }
 
-/// The task called `name`, or what to write instead.
+/// Returns the task called `name`, or what to write instead.
 fn task(name: &str) -> Result<&'static SynthTask, Diag> {
     synth::find(name).ok_or_else(|| {
         let known: Vec<_> = synth::TASKS.iter().map(|task| format!("`{}`", task.name)).collect();
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_task_is_told_with_those_that_there_are() {
+    fn unknown_task_lists_the_tasks() {
         let tasks = |names: &[&str]| {
             let names = names.iter().map(|name| Value::Str((*name).to_owned())).collect();
             check(&[("tasks".to_owned(), Value::List(names))].into())

@@ -1,4 +1,4 @@
-//! L3: the stages. To add one: its file, its `mod` line, its row in [`STAGES`] (and, when it runs in a worker, its
+//! L3: the stages. To add one: its file, its `mod` line, its row in [`STAGES`] (and, if it runs in a worker, its
 //! function in `dpt_torch::stages`).
 
 pub mod command;
@@ -31,7 +31,7 @@ pub const STAGES: &[&StageKind] = &[
     &command::KIND,
 ];
 
-/// The stage kind called `name`.
+/// Returns the stage kind called `name`.
 pub fn find(name: &str) -> Option<&'static StageKind> {
     STAGES.iter().find(|kind| kind.name == name).copied()
 }

@@ -1,4 +1,5 @@
-//! What a pipeline may name for a stage kind that has no fixed list: [`NamedRoles`] and [`NamedOutput`]s.
+//! [`NamedRoles`] and [`NamedOutput`]: roles and outputs that a pipeline names, for stage kinds without a fixed list of
+//! them.
 
 use crate::base::glob;
 use crate::base::value::Params;

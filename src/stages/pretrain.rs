@@ -1,5 +1,5 @@
-//! `pretrain`: a small T5 from nothing, on the rows that `generate` makes. It learns the skills that soft prompts then elicit:
-//! see `data::synth::skills` and `learn::pretrain`.
+//! `pretrain`: a small T5 from nothing, on the rows that `generate` makes. It learns the skills that soft prompts then
+//! elicit: see `data::synth::skills` and `learn::pretrain`.
 
 use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type};
 use crate::base::diag::{Class, Diag};

@@ -1,5 +1,5 @@
-//! `random-model`: a T5 of any shape with random weights, in Hugging Face's layout. It knows nothing: scores on it are
-//! those of chance, and the report says so. For trying a pipeline where the real checkpoint cannot be had.
+//! `random-model`: a T5 of any shape with random weights, in Hugging Face's layout. Scores on it are those of chance,
+//! and the report says so. It serves to try a pipeline without the real checkpoint.
 
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -138,7 +138,7 @@ fn run(ctx: &Ctx) -> StageResult {
     })
 }
 
-/// A fresh tensor. Each has a stream of its own, so that one layer more does not change the others.
+/// Returns a fresh tensor. Each has a stream of its own, so that one layer more does not change the others.
 fn draw(spec: &TensorSpec, seed: i64) -> Vec<f32> {
     let count = spec.shape.iter().product::<i64>() as usize;
     match spec.init {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_the_same_weights_and_another_gives_others() {
+    fn seed_determines_the_weights() {
         let spec = params().config().tensors().remove(0);
         assert_eq!(draw(&spec, 7), draw(&spec, 7));
         assert_ne!(draw(&spec, 7), draw(&spec, 8));

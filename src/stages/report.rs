@@ -228,7 +228,7 @@ fn trained(input: &Input) -> Result<Trained, Diag> {
     })
 }
 
-/// The soft prompt of the tensors in `file`; `None` when the method has no such prompt.
+/// Returns the soft prompt of the tensors in `file`; `None` when the method has no such prompt.
 fn prompt(input: &Input, info: &AdapterInfo, file: &str) -> Result<Option<Matrix>, Diag> {
     let tensors = Tensors::open(input.file(file)?)?;
     adapter::folded(info, &tensors).map_err(|diag| diag.note(format!("in `{file}` of `{}`", input.node)))
@@ -261,15 +261,9 @@ mod tests {
     use crate::engine::job::check_outputs;
     use crate::engine::key;
     use crate::report::tests::sample::evaluated;
-    use crate::stages::ctx::{Cancel, Job, Progress, Update};
+    use crate::stages::ctx::{Cancel, Job};
     use crate::stages::stage::Identity;
-
-    struct NoProgress;
-
-    impl Progress for NoProgress {
-        fn update(&self, _: Update) {}
-        fn note(&self, _: &str) {}
-    }
+    use crate::testing::Recorder;
 
     /// Writes a run's `eval.json` into `folder` and returns it as an input.
     fn run_input(folder: &Path, task: &str, method: &str) -> Input {
@@ -299,7 +293,7 @@ mod tests {
         let runs = vec![run_input(folder.path(), "rte", "dpt"), run_input(folder.path(), "cb", "dpt")];
         let inputs = BTreeMap::from([("runs".to_owned(), runs)]);
         let job = Job { kind: KIND.name.into(), params, inputs, out: out.clone(), threads: 1, ..Job::default() };
-        run(&Ctx { job: &job, progress: &NoProgress, cancel: &Cancel::default() }).unwrap();
+        run(&Ctx { job: &job, progress: &Recorder::default(), cancel: &Cancel::default() }).unwrap();
         let mut files = Vec::new();
         for folder in [out.clone(), out.join("tables")] {
             for entry in folder.read_dir().into_iter().flatten().map(Result::unwrap).filter(|e| e.path().is_file()) {
@@ -355,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_is_named_twice_is_written_once() {
+    fn format_named_twice_is_written_once() {
         let names: Vec<_> = renderers(["csv", "md", "csv"].into_iter()).unwrap().iter().map(|r| r.name).collect();
         assert_eq!(names, ["csv", "md"]);
     }

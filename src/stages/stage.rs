@@ -12,7 +12,7 @@ use crate::fetch::record::Records;
 use super::ctx::{Ctx, Outcome};
 pub use super::named::{NamedOutput, NamedRoles};
 
-/// What running a stage returns.
+/// The result of running a stage.
 pub type StageResult = Result<Outcome, Diag>;
 
 /// A registered kind of work. One `pub const KIND: StageKind` a file, one row in `STAGES`.
@@ -26,13 +26,13 @@ pub struct StageKind {
     pub about: &'static str,
     /// Every parameter that it always has. Any other key in the pipeline is an error, except those of `variants`.
     pub params: &'static [Param],
-    /// Parameters that it has for some values of one of `params` only.
+    /// Parameters that it has only for some values of one of `params`.
     pub variants: Option<Variants>,
     /// What it reads from other stages.
     pub inputs: &'static [Port<'static>],
     /// Set if it reads stages by further roles, which the pipeline names.
     pub named_roles: Option<NamedRoles>,
-    /// What its files are to ports that accept it, besides its own name: a backbone, an adapter.
+    /// What it provides to ports besides its own name: a backbone, an adapter.
     pub provides: &'static [Provision],
     /// The files it may write. A file that is not listed is an error, and so is a required one that is missing.
     pub outputs: &'static [Output],
@@ -59,7 +59,8 @@ pub struct Pinning {
     pub source: fn(&Params) -> Option<&str>,
     /// The output that lists what was read.
     pub record: &'static str,
-    /// Returns the files that were not checked against a pin, by source and key, given parameters and the path of the record.
+    /// Returns the files that were not checked against a pin, by source and key, given parameters and the path of the
+    /// record.
     pub unpinned: fn(&Params, &Path) -> Result<Records, Diag>,
 }
 
@@ -67,13 +68,13 @@ pub struct Pinning {
 /// names it: two runs of one program seldom print the same.
 pub const LOG: &str = "command.log";
 
-/// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For another
-/// value they do not exist: they are not handed to the stage and not in its key.
+/// Parameters of a stage that depend on the value of one of its parameters: those of a prompt method on `method`. For
+/// other values they do not exist: the stage does not get them, and they are not in its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Variants {
     /// The parameter that decides, a `Type::Choice`.
     pub of: &'static str,
-    /// One row a word of it.
+    /// One row for each of its words.
     pub rows: &'static [Variant],
 }
 
@@ -89,7 +90,7 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// All its parameters.
+    /// Returns all its parameters.
     pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
         let [first, second] = self.params;
         first.iter().chain(second)
@@ -116,20 +117,20 @@ impl StageKind {
         pinning: None,
     };
 
-    /// The row that counts for a node with these parameters.
+    /// Returns the row that counts for a node with these parameters.
     pub fn variant(&self, params: &Params) -> Option<&'static Variant> {
         let variants = self.variants?;
         let word = params.get(variants.of)?.as_str()?;
         variants.rows.iter().find(|row| row.word == word)
     }
 
-    /// The declaration of parameter `name` for a node that is of `variant`.
+    /// Returns the declaration of parameter `name` for a node that is of `variant`.
     pub fn param(&self, variant: Option<&Variant>, name: &str) -> Option<&'static Param> {
         let base = self.params.iter().find(|param| param.name == name);
         base.or_else(|| variant.and_then(|variant| variant.params().find(|param| param.name == name)))
     }
 
-    /// Every parameter that it may have, each name once.
+    /// Returns every parameter that it may have, each name once.
     pub fn all_params(&self) -> Vec<&'static Param> {
         let mut all: Vec<_> = self.params.iter().collect();
         for param in self.variants.iter().flat_map(|variants| variants.rows).flat_map(Variant::params) {
@@ -150,9 +151,9 @@ impl StageKind {
         self.name == what || self.provides.iter().any(|provision| provision.what == what && provision.holds(params))
     }
 
-    /// Returns whether it hands its files to a program of the user's. Nobody knows what such a program reads of a file, so its
-    /// inputs count by their bytes and by whether they are executable. Our own stages read nothing of a file but what its
-    /// logical digest covers.
+    /// Returns whether it hands its files to a program of the user's. Nobody knows what such a program reads of a file,
+    /// so its inputs count by their bytes and by whether they are executable. Our own stages read nothing of a file but
+    /// what its logical digest covers.
     pub fn runs_programs(&self) -> bool {
         matches!(self.runs, Runs::Program(_))
     }
@@ -162,8 +163,8 @@ impl StageKind {
         matches!(self.runs, Runs::Worker | Runs::Program(_))
     }
 
-    /// Returns whether it brings files that others wrote: from outside, or by a program of the user's. Their endings promise
-    /// nothing.
+    /// Returns whether it brings files that others wrote: from outside, or by a program of the user's. Their endings
+    /// promise nothing.
     pub fn brings_foreign_files(&self) -> bool {
         self.identity.is_some()
     }
@@ -177,8 +178,8 @@ impl StageKind {
 /// What a stage provides whose figures are scores: they come first where figures of stages are compared.
 pub const SCORES: &str = "scores";
 
-/// Something that a stage provides, by a word that [`Port::accepts`] can name. A new stage that makes adapters says so here, and
-/// every port that takes adapters takes it.
+/// What a stage provides: a word that [`Port::accepts`] can name. If a new stage provides adapters, every port that
+/// accepts adapters accepts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Provision {
     /// The word: `backbone`, `adapter`, `rows`.
@@ -188,12 +189,12 @@ pub struct Provision {
 }
 
 impl Provision {
-    /// What the stage always provides.
+    /// Returns what the stage always provides.
     pub const fn always(what: &'static str) -> Self {
         Self { what, when: None }
     }
 
-    /// What it provides if the parameter `name` is `value`.
+    /// Returns what it provides if the parameter `name` is `value`.
     pub const fn when(what: &'static str, name: &'static str, value: &'static str) -> Self {
         Self { what, when: Some((name, value)) }
     }
@@ -255,13 +256,13 @@ pub enum Arity {
 pub struct Output {
     /// A relative path; may have one `*`, for a set of files whose number depends on the input.
     pub name: &'static str,
-    /// Whether it is always there.
+    /// `true` if it is always there.
     pub required: bool,
     /// One line for help texts.
     pub doc: &'static str,
 }
 
-/// What lies outside store and pipeline text: where paths start, and local copies of sources.
+/// The world outside the store and the pipeline text: where paths start, and local copies of sources.
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     /// The folder of the pipeline file: relative `file:` sources start here.
@@ -270,7 +271,7 @@ pub struct Outside {
     pub mirrors: std::collections::BTreeMap<String, PathBuf>,
 }
 
-/// What of the outside enters a key.
+/// What a key has of the world outside the store.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Parameters whose value is replaced in the recipe (a local path by nothing, say): by parameter name.

@@ -214,7 +214,7 @@ fn check(params: &Params) -> Result<(), Diag> {
         // Labels are filled up with vocabulary rows.
         let also = name == "vocab_range" && source == SourceKind::Labels.name();
         if params.contains_key(name) && source != owner.name() && !also {
-            return Err(usage(format!("`{name}` counts for `source = \"{owner}\"` alone, and `source` is `{source}`"))
+            return Err(usage(format!("`{name}` applies only to `source = \"{owner}\"`, but `source` is `{source}`"))
                 .help(format!("leave `{name}` out")));
         }
     }
@@ -233,14 +233,14 @@ fn check(params: &Params) -> Result<(), Diag> {
     }
     let random = [SourceKind::Uniform, SourceKind::Gaussian].iter().any(|kind| kind.name() == source);
     if random && params.contains_key("rows") {
-        return Err(usage(format!("`rows` is set, and `source = \"{source}\"` draws as many rows as are wanted"))
+        return Err(usage(format!("`rows` is set, but `source = \"{source}\"` draws as many rows as it needs"))
             .help("leave `rows` out"));
     }
     let method = text("method").map_or(Ok(methods::METHODS[0]), methods::find)?;
     check_method(params, method, text("rows") == Some(RowsRule::Basis.name()))
 }
 
-/// What depends on what the method can be made of.
+/// Checks what depends on the matrix from which the method can be made.
 fn check_method(params: &Params, method: &Method, basis: bool) -> Result<(), Diag> {
     method.check(&Sizes::of_params(params))?;
     let usage = |message: String| Diag::error(Class::Usage, message);
@@ -250,7 +250,7 @@ fn check_method(params: &Params, method: &Method, basis: bool) -> Result<(), Dia
                 .help("leave the `svd-init` stage out: `train` starts the method itself"));
         }
         FromMatrix::Whole { .. } if basis => {
-            return Err(usage(format!("`rows = \"basis\"` gives two factors, and `method` is `{}`", method.name))
+            return Err(usage(format!("`rows = \"basis\"` gives two factors, but `method` is `{}`", method.name))
                 .help("set `rows` to `tile` or `sample`"));
         }
         FromMatrix::Factors { rank: name, .. } => {
@@ -280,11 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_do_not_count_or_contradict_are_refused() {
+    fn useless_or_contradictory_parameters_are_refused() {
         assert_eq!(refused(&[]), "");
         assert_eq!(
             refused(&[("source", word("labels")), ("text", word("a"))]),
-            "`text` counts for `source = \"text\"` alone, and `source` is `labels`"
+            "`text` applies only to `source = \"text\"`, but `source` is `labels`"
         );
         assert_eq!(refused(&[("source", word("text"))]), "`source = \"text\"` needs a `text`");
         assert_eq!(

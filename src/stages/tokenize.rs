@@ -1,15 +1,17 @@
-//! `tokenize`: a task's tables to token ids, by a template and a tokenizer; few-shot draws are made here. In parallel,
-//! the result does not depend on how many threads there are.
+//! `tokenize`: a task's tables to token ids, by a template and a tokenizer; few-shot samples are drawn here, too. It
+//! runs in parallel, and the result does not depend on the number of threads.
 
 mod run;
+mod targets;
 
 use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
-use crate::data::task::{self, MetricMode, Task};
+use crate::data::task;
 use crate::data::template::Template;
-use crate::data::verbalizer::Verbalizer;
 
 use super::stage::{Arity, Literal, Output, Param, Port, Provision, Runs, StageKind, Type};
+
+use targets::{metric_mode, verbalizer};
 
 /// The stage.
 pub const KIND: StageKind = StageKind {
@@ -101,20 +103,6 @@ pub const KIND: StageKind = StageKind {
     ..StageKind::BASE
 };
 
-/// The metric mode that is asked for, or the template's own.
-fn metric_mode(asked: Option<&str>, template: Template) -> MetricMode {
-    match (asked, template) {
-        (Some(name), _) => MetricMode::find(name).expect("the parameter's type has checked it"),
-        (None, Template::Plain) => MetricMode::Official,
-        (None, Template::DptPaper) => MetricMode::DptPaper,
-    }
-}
-
-/// The verbalizer that is asked for, or the template's own.
-fn verbalizer(task: &dyn Task, template: Template, table: Option<&Params>) -> Result<Verbalizer, Diag> {
-    table.map_or_else(|| Ok(Verbalizer::of(task, template)), |table| Verbalizer::with_table(task, template, table))
-}
-
 fn check(params: &Params) -> Result<(), Diag> {
     let text = |name: &str| params.get(name).and_then(Value::as_str);
     let (Some(name), Some(template)) = (text("task"), text("template").and_then(Template::find)) else { return Ok(()) };
@@ -134,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_name_the_templates_and_modes_that_there_are() {
+    fn choices_equal_the_registered_templates_and_modes() {
         for (param, known) in [
             ("template", crate::data::template::TEMPLATES.iter().map(|row| row.0).collect::<Vec<_>>()),
             ("metric_mode", task::METRIC_MODES.iter().map(|row| row.0).collect()),
@@ -146,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_a_tokenizer_are_read_and_are_no_tokenizer() {
+    fn files_beside_a_tokenizer_are_read_but_do_not_replace_it() {
         let port = KIND.inputs.iter().find(|port| port.role == "tokenizer").unwrap();
         assert_eq!(port.own_files(), ["tokenizer.json", "spiece.model", "config.json"]);
         assert!(port.files.contains(&"added_tokens.json"));

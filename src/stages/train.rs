@@ -234,7 +234,7 @@ fn check(params: &Params) -> Result<(), Diag> {
         _ if text("select_on") == Some(SelectOn::None.name())
             && params.get("patience").is_some_and(|p| *p != Value::Int(0)) =>
         {
-            Err(Diag::error(Class::Usage, "`patience` is set, and `select_on = \"none\"` leaves nothing to wait for")
+            Err(Diag::error(Class::Usage, "`patience` is set, but `select_on = \"none\"` never scores")
                 .help("name a split in `select_on`, or leave `patience` out"))
         }
         _ => Ok(()),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_contradict_each_other() {
+    fn contradictory_parameters_are_refused() {
         let message = |set: &[(&str, Value)]| check(&params(set)).unwrap_err().message;
         let steps = ("steps", Value::Int(10));
         assert_eq!(message(&[]), "neither `steps` nor `epochs` is set");
@@ -258,7 +258,7 @@ mod tests {
         let vocab = [steps.clone(), ("init", Value::Str("vocab".into())), ("method", Value::Str("dpt".into()))];
         assert!(message(&vocab).contains("cannot start from vocabulary rows"));
         let none = [steps.clone(), ("select_on", Value::Str("none".into())), ("patience", Value::Int(3))];
-        assert!(message(&none).contains("nothing to wait for"));
+        assert!(message(&none).contains("never scores"));
         assert!(check(&params(&[steps])).is_ok());
     }
 }

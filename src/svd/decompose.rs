@@ -97,7 +97,7 @@ impl Svd {
         out
     }
 
-    /// How many singular values exceed `max(n, d) · eps(f32) · σ_1`: what an f32 matrix can tell from zero.
+    /// How many singular values exceed `max(n, d) · eps(f32) · σ_1`: those that differ from zero in an f32 matrix.
     pub fn numerical_rank(&self) -> usize {
         let first = self.sigma.first().copied().unwrap_or(0.0);
         let limit = self.u.rows.max(self.v.cols) as f64 * f64::from(f32::EPSILON) * first;
@@ -106,7 +106,7 @@ impl Svd {
 }
 
 /// `m = L Qᵀ`: the lower triangle `L [n, n]`, and the unit vectors of the reflections whose product is `Q`; the j-th
-/// acts on columns `j..`. An empty vector stands for no reflection.
+/// acts on columns `j..`. An empty vector means no reflection.
 fn lq(m: &Matrix) -> (Matrix, Vec<Vec<f64>>) {
     let n = m.rows;
     let mut t = m.clone();

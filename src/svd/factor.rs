@@ -19,7 +19,7 @@ choice! {
 }
 
 impl Split {
-    /// What σ gives to A and to B.
+    /// How σ is divided between A and B.
     pub fn shares(self, sigma: f64) -> (f64, f64) {
         match self {
             Split::Sqrt => (sigma.sqrt(), sigma.sqrt()),
@@ -30,7 +30,7 @@ impl Split {
 }
 
 choice! {
-    /// What stands in for directions that the matrix does not have. With σ_k = 0 both the column of A and the row of B
+    /// The replacement of directions that the matrix does not have. With σ_k = 0 both the column of A and the row of B
     /// would be zero, their gradients too, and training could never use them.
     pub enum Fill {
         /// Random unit vectors orthogonal to the kept ones, with a small singular value: the product moves a little.
@@ -49,7 +49,7 @@ pub struct Factors {
     pub a: Matrix,
     /// `[b, d]`.
     pub b: Matrix,
-    /// How many directions the matrix had, as far as f32 can tell.
+    /// The numerical rank of the matrix in f32.
     pub numerical_rank: usize,
     /// How many of the `b` directions were filled.
     pub filled: usize,

@@ -1,4 +1,4 @@
-//! What to say about a prompt matrix and its truncation, in numbers. "Energy" is the share of squared singular values:
+//! Figures of a prompt matrix and its truncation. "Energy" is the share of squared singular values:
 //! it is the explained variance only where the rows were centred, which is given beside it.
 
 use std::collections::BTreeMap;
@@ -10,14 +10,14 @@ use super::factor::Factors;
 use super::matrix::{Matrix, dot};
 use crate::base::draw::Draws;
 
-/// Ranks at which the energy is always told, as far as the matrix reaches.
+/// Ranks at which the energy is always reported, up to the rank of the matrix.
 const RANKS: [usize; 6] = [1, 2, 5, 10, 20, 50];
-/// Shares of the energy for which the smallest sufficient rank is told.
+/// Shares of the energy for which the smallest sufficient rank is reported.
 const SHARES: [f64; 3] = [0.90, 0.95, 0.99];
 /// Below this relative gap the leading subspace counts as not unique.
 pub const SMALL_GAP: f64 = 1e-6;
 
-/// The shape of a spectrum: figures that depend on the singular values alone.
+/// The shape of a spectrum: figures that depend on the singular values only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
     /// Share of Σσ² in the first `rank` values.
@@ -77,7 +77,7 @@ pub fn energies(sigma: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// Everything told about a source matrix `M`, its rank-b truncation `M_b` and the factors made of it.
+/// All figures of a source matrix `M`, its rank-b truncation `M_b` and the factors made of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Rows of `M`: virtual tokens.
@@ -86,7 +86,7 @@ pub struct Figures {
     pub cols: usize,
     /// The rank asked for.
     pub rank: usize,
-    /// Directions that `M` has, as far as f32 can tell.
+    /// The numerical rank of `M` in f32.
     pub numerical_rank: usize,
     /// Directions that were filled in because `M` has too few.
     pub filled: usize,
@@ -175,7 +175,7 @@ pub fn gaussian_sigma(rows: usize, cols: usize) -> Vec<f64> {
     Svd::of(&Matrix::new(rows, cols, (0..rows * cols).map(|_| draws.gaussian()).collect())).sigma
 }
 
-/// How a trained prompt stands to the one that it started from.
+/// A trained prompt compared with the one that it started from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// `‖P − P_0‖_F / ‖P_0‖_F`.

@@ -117,7 +117,7 @@ impl Matrix {
         out
     }
 
-    /// Whether every number is finite.
+    /// Returns `true` if every number is finite.
     pub fn is_finite(&self) -> bool {
         self.data.iter().all(|x| x.is_finite())
     }

@@ -1,9 +1,9 @@
-//! [`Build`]: what `dpt` or `dpt-worker` was built from. Both say it when they meet: results of a worker that was built from
-//! other sources would be stored under the keys of this engine's stages.
+//! [`Build`]: identifies the sources from which `dpt` or `dpt-worker` was built. They compare it at the start, because
+//! results of a worker that was built from other sources would be stored under the keys of this engine's stages.
 //!
-//! It has two parts. The digest of this crate's sources comes from `build.rs`: both programs link this crate. The sources of
-//! the crate `dpt-torch` are compiled into both programs' `main.rs`, and hashed when a worker starts: so a change there
-//! does not compile this crate again.
+//! It has two parts. The digest of this crate's sources comes from `build.rs`: both programs link this crate. The
+//! sources of the crate `dpt-torch` are compiled into both programs' `main.rs`, and hashed when a worker starts: so a
+//! change there does not compile this crate again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_of_a_file_or_its_name_is_another_build() {
+    fn changed_or_renamed_source_gives_another_build() {
         const ONE: &[DirEntry] = &[DirEntry::File(File::new("main.rs", b"a"))];
         const TEXT: &[DirEntry] = &[DirEntry::File(File::new("main.rs", b"b"))];
         const NAME: &[DirEntry] = &[DirEntry::File(File::new("mine.rs", b"a"))];

@@ -1,5 +1,5 @@
-//! [`Wanted`]: the device that the user asked for with `--device`. Knows no libtorch: engine, command line and worker
-//! all speak of it.
+//! [`DeviceChoice`]: the device that the user asked for with `--device`. Does not use libtorch: the engine, the command
+//! line and the worker all need it.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Wanted {
+pub enum DeviceChoice {
     /// A GPU where there is one, else the CPU.
     #[default]
     Auto,
@@ -20,13 +20,13 @@ pub enum Wanted {
     Cuda(Option<usize>),
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wanted::Auto => f.write_str("auto"),
-            Wanted::Cpu => f.write_str("cpu"),
-            Wanted::Cuda(None) => f.write_str("cuda"),
-            Wanted::Cuda(Some(n)) => write!(f, "cuda:{n}"),
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Cuda(None) => f.write_str("cuda"),
+            DeviceChoice::Cuda(Some(n)) => write!(f, "cuda:{n}"),
         }
     }
 }
@@ -36,56 +36,56 @@ impl fmt::Display for Wanted {
 #[error("`{0}` is not a device: write `auto`, `cpu`, `cuda` or `cuda:N`, such as `cuda:0`")]
 pub struct BadDevice(String);
 
-impl FromStr for Wanted {
+impl FromStr for DeviceChoice {
     type Err = BadDevice;
     fn from_str(text: &str) -> Result<Self, BadDevice> {
         match text {
-            "auto" => Ok(Wanted::Auto),
-            "cpu" => Ok(Wanted::Cpu),
-            "cuda" => Ok(Wanted::Cuda(None)),
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(None)),
             _ => text
                 .strip_prefix("cuda:")
                 .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
                 .and_then(|n| n.parse().ok())
-                .map(|n| Wanted::Cuda(Some(n)))
+                .map(|n| DeviceChoice::Cuda(Some(n)))
                 .ok_or_else(|| BadDevice(text.to_owned())),
         }
     }
 }
 
-impl From<Wanted> for String {
-    fn from(wanted: Wanted) -> String {
+impl From<DeviceChoice> for String {
+    fn from(wanted: DeviceChoice) -> String {
         wanted.to_string()
     }
 }
 
-impl TryFrom<String> for Wanted {
+impl TryFrom<String> for DeviceChoice {
     type Error = BadDevice;
     fn try_from(text: String) -> Result<Self, BadDevice> {
         text.parse()
     }
 }
 
-/// Whether the machine shows an NVIDIA GPU: a device file of its driver (or of WSL's). Looks at nothing else, so it
-/// costs nothing and may be wrong in a container that hides the device.
+/// Returns whether the machine shows an NVIDIA GPU: a device file of its driver (or of WSL's). Looks at nothing else,
+/// so it costs nothing and may be wrong in a container that hides the device.
 pub fn gpu_present() -> bool {
     ["/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"].iter().any(|path| Path::new(path).exists())
 }
 
-/// The GPUs to make slots for, guessed without CUDA from the driver's device files (so that a run with nothing to do
-/// need not load it). `visible`: what `CUDA_VISIBLE_DEVICES` says, which numbers the devices anew.
-pub fn gpu_slots(wanted: Wanted, visible: Option<&str>) -> Vec<String> {
+/// Returns the GPUs to make slots for, guessed without CUDA from the driver's device files (so that a run with nothing
+/// to do need not load it). `visible`: what `CUDA_VISIBLE_DEVICES` says, which numbers the devices anew.
+pub fn gpu_slots(wanted: DeviceChoice, visible: Option<&str>) -> Vec<String> {
     let files = || (0..64).take_while(|n| Path::new(&format!("/dev/nvidia{n}")).exists()).count();
     slots(wanted, visible, files().max(usize::from(gpu_present())))
 }
 
-fn slots(wanted: Wanted, visible: Option<&str>, present: usize) -> Vec<String> {
+fn slots(wanted: DeviceChoice, visible: Option<&str>, present: usize) -> Vec<String> {
     let count = visible.map_or(present, |list| list.split(',').filter(|id| !id.trim().is_empty()).count().min(present));
     match wanted {
-        Wanted::Cpu => vec![],
-        Wanted::Cuda(Some(n)) => vec![format!("cuda:{n}")],
-        Wanted::Auto => (0..count).map(|n| format!("cuda:{n}")).collect(),
-        Wanted::Cuda(None) => (0..count.max(1)).map(|n| format!("cuda:{n}")).collect(),
+        DeviceChoice::Cpu => vec![],
+        DeviceChoice::Cuda(Some(n)) => vec![format!("cuda:{n}")],
+        DeviceChoice::Auto => (0..count).map(|n| format!("cuda:{n}")).collect(),
+        DeviceChoice::Cuda(None) => (0..count.max(1)).map(|n| format!("cuda:{n}")).collect(),
     }
 }
 
@@ -95,25 +95,25 @@ mod tests {
 
     #[test]
     fn a_slot_for_each_gpu() {
-        assert_eq!(slots(Wanted::Auto, None, 2), ["cuda:0", "cuda:1"]);
-        assert_eq!(slots(Wanted::Auto, Some("1"), 2), ["cuda:0"]);
-        assert_eq!(slots(Wanted::Auto, Some(""), 2), [""; 0]);
-        assert_eq!(slots(Wanted::Cpu, None, 2), [""; 0]);
-        assert_eq!(slots(Wanted::Cuda(None), None, 0), ["cuda:0"]);
-        assert_eq!(slots(Wanted::Cuda(Some(1)), None, 2), ["cuda:1"]);
+        assert_eq!(slots(DeviceChoice::Auto, None, 2), ["cuda:0", "cuda:1"]);
+        assert_eq!(slots(DeviceChoice::Auto, Some("1"), 2), ["cuda:0"]);
+        assert_eq!(slots(DeviceChoice::Auto, Some(""), 2), [""; 0]);
+        assert_eq!(slots(DeviceChoice::Cpu, None, 2), [""; 0]);
+        assert_eq!(slots(DeviceChoice::Cuda(None), None, 0), ["cuda:0"]);
+        assert_eq!(slots(DeviceChoice::Cuda(Some(1)), None, 2), ["cuda:1"]);
     }
 
     #[test]
     fn read_back_as_printed() {
         for text in ["auto", "cpu", "cuda", "cuda:0", "cuda:13"] {
-            assert_eq!(text.parse::<Wanted>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn other_words_are_refused_with_the_right_ones() {
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "CPU"] {
-            let error = text.parse::<Wanted>().unwrap_err().to_string();
+            let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains("`cuda:N`"), "{error}");
         }
     }

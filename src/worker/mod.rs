@@ -1,5 +1,5 @@
-//! The process beside the engine that has libtorch: what the two say to each other. Knows no libtorch itself: the work is
-//! done in the crate `dpt-torch`.
+//! The protocol between the engine and its worker process, which has libtorch. This module does not use libtorch: the
+//! work is done in the crate `dpt-torch`.
 
 pub mod build;
 pub mod device;

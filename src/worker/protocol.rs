@@ -1,5 +1,5 @@
-//! What engine and worker say to each other: one JSON object a line, requests on the worker's stdin, answers on its
-//! stdout. Whatever the worker prints on stderr is the node's log.
+//! The messages between engine and worker, one JSON object a line: requests on the worker's stdin, answers on its
+//! stdout. What the worker prints on stderr goes to the node's log.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ pub enum Answer {
     },
     /// The job ended well.
     Done {
-        /// What it tells besides its files.
+        /// What it reports besides its files.
         outcome: Outcome,
     },
     /// The job failed.
@@ -80,7 +80,7 @@ pub struct WireDiag {
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
-    /// Whether trying again cannot help.
+    /// `true` if trying again cannot help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lasting: bool,
 }

@@ -1,9 +1,10 @@
-//! The worker's side of the protocol: says who it is, then runs one job after another until it is told to quit or its
-//! input ends. Knows no libtorch: which function runs which stage is handed in.
+//! The worker's side of the protocol: says who it is, then runs one job after another until it is asked to quit or
+//! its input ends. Knows no libtorch: the caller passes the function that finds the stage functions.
 //!
 //! Requests are read on a thread of their own, so that a `Cancel` arrives while a job runs, and so that the worker
 //! learns at once that the engine is gone (its input ends). It then leaves the job where it is: whoever runs the node
 //! next must not meet a second writer in its folders.
+#![allow(clippy::print_stderr, reason = "the engine keeps the stderr of a worker")]
 
 use std::any::Any;
 use std::io::{BufRead, Write};
@@ -19,7 +20,7 @@ use crate::stages::ctx::{Cancel, Ctx, Job, Progress, Update};
 use crate::stages::stage::StageResult;
 
 /// A function that runs a stage.
-pub type Run = fn(&Ctx) -> StageResult;
+pub type StageFn = fn(&Ctx) -> StageResult;
 
 /// Updates closer together than this are dropped, unless they begin or end something.
 const THIN: Duration = Duration::from_millis(100);
@@ -29,7 +30,7 @@ pub struct Serve<'a> {
     /// What it says first: [`Answer::Ready`].
     pub ready: Answer,
     /// Finds the function for a stage kind.
-    pub runner: &'a dyn Fn(&str) -> Option<Run>,
+    pub runner: &'a dyn Fn(&str) -> Option<StageFn>,
     /// Called before each job: sets threads, for instance.
     pub before: &'a dyn Fn(&Job),
     /// Called when the engine is gone while a job runs. A real worker ends its process here.
@@ -140,7 +141,7 @@ impl Reader {
 struct Output<W>(Mutex<W>);
 
 impl<W: Write> Output<W> {
-    /// Whether there is still someone to hear it.
+    /// Returns whether there is still someone to hear it.
     fn say(&self, answer: &Answer) -> bool {
         let mut line = serde_json::to_vec(answer).expect("answers have string keys and no maps that could fail");
         line.push(b'\n');
@@ -175,7 +176,7 @@ impl<W: Write + Send> Progress for Thinned<'_, W> {
     }
 }
 
-/// A panic in a stage is our bug, unless libtorch only said that memory ran out.
+/// Returns the error for a panic in a stage: a bug of ours, unless libtorch ran out of memory.
 fn of_panic(job: &Job, payload: &(dyn Any + Send)) -> Diag {
     let text = payload
         .downcast_ref::<String>()
@@ -192,7 +193,7 @@ fn of_panic(job: &Job, payload: &(dyn Any + Send)) -> Diag {
         .help("this is a bug in dpt: please report it with the lines above and the node's log")
 }
 
-/// libtorch's errors carry a C++ stack trace, which goes to the log alone. An error that was unwrapped stands there as
+/// libtorch's errors carry a C++ stack trace, which goes to the log only. An error that was unwrapped is there as
 /// `Debug` writes it, with `\n` for line ends.
 fn first_lines(text: &str) -> String {
     let text = text.split(r"\nException raised from").next().unwrap_or_default();
@@ -238,7 +239,7 @@ mod tests {
         }
     }
 
-    fn find(kind: &str) -> Option<Run> {
+    fn find(kind: &str) -> Option<StageFn> {
         Some(match kind {
             "fine" => |ctx| {
                 for done in 0..1000 {
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn says_ready_runs_and_thins_updates() {
+    fn worker_says_ready_runs_and_thins_updates() {
         let (end, answers) = serve_input(slow(vec![run("fine"), Request::Quit]));
         assert_eq!(end, End::Quit);
         assert!(matches!(answers.first(), Some(Answer::Ready { .. })));
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_as_a_bug_and_ends_the_worker() {
+    fn panic_is_reported_as_a_bug_and_ends_the_worker() {
         let (end, answers) = serve(&[run("panics"), run("fine")]);
         assert_eq!(end, End::Panicked);
         let Some(Answer::Failed { error }) = answers.last() else { panic!("{answers:?}") };
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn lack_of_memory_is_no_bug() {
+    fn out_of_memory_is_not_a_bug() {
         let (_, answers) = serve(&[run("memory")]);
         let Some(Answer::Failed { error }) = answers.last() else { panic!("{answers:?}") };
         assert_eq!(error.class, Class::Stage);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_told() {
+    fn unknown_kind_is_reported() {
         let (_, answers) = serve(&[run("nonsense")]);
         assert!(matches!(answers.last(), Some(Answer::Failed { error }) if error.message.contains("`nonsense`")));
     }

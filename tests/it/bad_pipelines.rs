@@ -1,5 +1,6 @@
-//! Every file of `tests/bad` has the messages that `dpt` prints for it, in lines that begin with `#!` above the line that
-//! they are about. `DPT_BLESS=1 cargo test --test it bad_` rewrites them; review the difference before you commit it.
+//! Every file of `tests/bad` has the messages that `dpt` prints for it, in lines that begin with `#!` above the line
+//! that they are about. `DPT_BLESS=1 cargo test --test it bad_` rewrites them; review the difference before you commit
+//! it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

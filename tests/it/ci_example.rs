@@ -1,5 +1,5 @@
-//! The CI example: the script works on a small pipeline, the workflow calls the script, and the shipped lock file belongs to
-//! the quickstart.
+//! The CI example: the script works on a small pipeline, the workflow calls the script, and the shipped lock file
+//! belongs to the quickstart.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

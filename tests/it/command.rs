@@ -298,8 +298,8 @@ fn failure_shows_the_end_of_the_log_and_its_path() {
     let key = regex::Regex::new("[0-9a-f]{64}").unwrap();
     let expected = "\
 error: `a` ended with exit status 3
-   = note: it was `sh -c 'echo out; echo err >&2; exit 3'`
-   = note: the last it printed:
+   = note: the command was `sh -c 'echo out; echo err >&2; exit 3'`
+   = note: its last lines:
            out
            err
    = note: its log: `<DIR>/cache/v1/work/KEY/scratch/command.log`
@@ -366,7 +366,7 @@ task = "rte"
     sandbox.write("p.toml", text);
     let ran = sandbox.dpt(&["check", "p.toml"]).code(2);
     let expected = "\
-error: `run` is one text, and no shell is to read it
+error: `run` is one text, but `shell` is not set
   --> p.toml:3:8
    |
  3 | [stage.rows]

@@ -53,8 +53,8 @@ impl FullPipe {
     }
 }
 
-/// Runs `dpt` and calls `at` for each fault point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` stops at its next
-/// point.
+/// Runs `dpt` and calls `at` for each fault point that it reaches (see `src/base/fault.rs`). Meanwhile `dpt` stops at
+/// its next point.
 fn watched(sandbox: &Sandbox, args: &[&str], mut at: impl FnMut(&str) + Send) -> Ran {
     let path = sandbox.path().join("points");
     let mut pipe = FullPipe::put(&path);

@@ -124,7 +124,7 @@ fn archive_from_a_server_becomes_tables() {
     assert_eq!((file.sha256, file.bytes, file.pinned), (Some(Sha256::of(&rte_zip())), rte_zip().len() as u64, false));
     assert_eq!(file.origin, format!("{}/RTE.zip", server.url));
     assert_eq!(outcome.notes, ["`RTE.zip` is not pinned: `dpt pin PIPELINE` records what was fetched"]);
-    assert!(bench.said.updates.lock().unwrap().iter().any(|u| u.what == "downloading RTE.zip"));
+    assert!(bench.recorder.updates().iter().any(|u| u.what == "downloading RTE.zip"));
 
     // The pins that `dpt pin` writes.
     let mut records = Records::new();
@@ -262,9 +262,9 @@ fn interrupted_download_resumes_in_the_next_run() {
         Server::start(move |r| Reply { pause: std::time::Duration::from_millis(1), ..Reply::file(r, &zip, "\"1\"") })
     };
     let mut bench = rte(source(&server.url, &[("rte", pin("RTE.zip", &zip))]));
-    bench.said.end_at = Some(500_000);
+    bench.recorder.cancel_at = Some(500_000);
     assert_eq!(fails(&mut bench).class, Class::Interrupted);
-    bench.said = Default::default();
+    bench.recorder = Default::default();
     let outcome = bench.run().unwrap();
     assert!(outcome.notes.is_empty(), "{:?}", outcome.notes);
     let from = server.requests()[1].from.unwrap();
@@ -322,7 +322,8 @@ fn pinned_mirror_keeps_key_and_outputs() {
 
     let mut mirrored = rte(pinned);
     write(&mirrored.dir.path().join("mirror/RTE.zip"), &zip);
-    mirrored.mirrors.insert("s".to_owned(), mirrored.dir.path().join("mirror"));
+    let mirror = mirrored.path("mirror");
+    mirrored.job.mirrors.insert("s".to_owned(), mirror);
     let outcome = mirrored.run().unwrap();
     assert_eq!(server.requests().len(), 1);
     assert_eq!(key(&mirrored), key(&net));
@@ -350,7 +351,8 @@ fn unpinned_mirror_is_in_the_key() {
     let without = key(&bench);
     assert!(without.1.is_empty());
     write(&bench.dir.path().join("mirror/RTE.zip"), rte_zip());
-    bench.mirrors.insert("s".to_owned(), bench.dir.path().join("mirror"));
+    let mirror = bench.path("mirror");
+    bench.job.mirrors.insert("s".to_owned(), mirror);
     assert_eq!(key(&bench), (without.0.clone(), vec!["archive".to_owned()]));
     bench.run().unwrap();
     assert_eq!(fetched(&bench).files["RTE.zip"].origin, "a mirror of https://example.invalid/v2/RTE.zip");
@@ -362,7 +364,8 @@ fn unpacked_mirror_of_a_pinned_archive_needs_verify_false() {
     let mut bench = rte(pinned.clone());
     write(&bench.dir.path().join("mirror/RTE/train.jsonl"), TRAIN);
     write(&bench.dir.path().join("mirror/RTE/val.jsonl"), VAL);
-    bench.mirrors.insert("s".to_owned(), bench.dir.path().join("mirror"));
+    let mirror = bench.path("mirror");
+    bench.job.mirrors.insert("s".to_owned(), mirror);
     let diag = fails(&mut bench);
     let message = "source `s` pins the archive `RTE.zip`, and an unpacked folder cannot be checked against it";
     assert_eq!((diag.class, diag.message.as_str()), (Class::Usage, message));
@@ -408,7 +411,7 @@ fn local_file_that_differs_from_its_key_is_refused() {
     write(&path, "text");
     let counted = |bench: &mut Bench, text: &str, signature: Option<Signature>| {
         let counted = Counted { digest: Digest::of(text.as_bytes()), signature, sha256: None };
-        bench.sources.insert(path.clone(), counted);
+        bench.job.sources.insert(path.clone(), counted);
     };
     let signature = Signature::at(&path).unwrap();
     // Without a remembered signature, the file is hashed.
@@ -434,12 +437,12 @@ fn invalid_parameters_are_refused() {
     let wrong = |name: &str, value: Value| {
         let mut bench = rte(source("file:.", &[]));
         bench.set(name, value);
-        let diag = (KIND.check.unwrap())(&bench.params).unwrap_err();
+        let diag = (KIND.check.unwrap())(&bench.job.params).unwrap_err();
         assert_eq!(diag.class, Class::Usage);
         diag.message
     };
     let splits = |name: &str, file: &str| wrong("splits", table_of(&[(name, text(file))]));
-    assert_eq!(splits("valid", "val.jsonl"), "`splits` has `valid`, which is no split");
+    assert_eq!(splits("valid", "val.jsonl"), "`splits` has `valid`, which is not a split");
     assert_eq!(splits("train", "../x"), "`splits.train` is `../x`, which is not a plain path inside the data set");
     assert_eq!(wrong("splits", table_of(&[])), "`splits` names no split");
     assert_eq!(
@@ -451,8 +454,11 @@ fn invalid_parameters_are_refused() {
         "source `s` names `/etc`, which is not a plain path below it"
     );
     let mut bench = rte(source("file:.", &[]));
-    bench.params.remove("task");
-    assert_eq!((KIND.check.unwrap())(&bench.params).unwrap_err().message, "`format = \"superglue\"` needs a `task`");
+    bench.job.params.remove("task");
+    assert_eq!(
+        (KIND.check.unwrap())(&bench.job.params).unwrap_err().message,
+        "`format = \"superglue\"` needs a `task`"
+    );
 }
 
 // Checkpoints.
@@ -588,7 +594,7 @@ fn checkpoint_has_the_files_that_the_source_names() {
     assert_eq!(server.requests().len(), 2);
     assert_eq!(outcome.notes, ["`s` came without a tokenizer"]);
     bench.set("file", text("README.md"));
-    assert_eq!(fails(&mut bench).message, "`README.md` is no file of a checkpoint");
+    assert_eq!(fails(&mut bench).message, "`README.md` is not a file of a checkpoint");
 }
 
 #[test]
@@ -614,8 +620,8 @@ fn incomplete_sharded_checkpoint_is_refused() {
     files.remove(two);
     let message = |diag: Diag| diag.message.replace('`', "");
     let diag = fails(&mut of("checkpoint", source(&serving_all(files.clone()).url, &[])));
-    assert_eq!(message(diag), format!("{two} is not there, which model.safetensors.index.json names"));
-    assert!(message(fails(&mut on_disk(&files))).starts_with(&format!("{two} is not there, which ")));
+    assert_eq!(message(diag), format!("model.safetensors.index.json names {two}, which is missing"));
+    assert!(message(fails(&mut on_disk(&files))).ends_with(&format!(" names {two}, which is missing")));
     files.insert(two.to_owned(), tensors(&["d"]));
     let diag = message(fails(&mut on_disk(&files)));
     assert_eq!(diag, format!("{two} has no tensor c, which model.safetensors.index.json places there"));
@@ -658,7 +664,7 @@ fn misnamed_files_are_refused() {
     let error = fails(&mut on_disk(&files));
     assert!(error.message.starts_with("`pytorch_model.bin` is not a file of tensors"), "{error}");
     files.remove("pytorch_model.bin");
-    assert!(fails(&mut on_disk(&files)).message.contains("is no checkpoint: it has no weights"));
+    assert!(fails(&mut on_disk(&files)).message.contains("is not a checkpoint: it has no weights"));
 }
 
 #[test]
@@ -670,11 +676,11 @@ fn help_for_a_wrong_file_depends_on_its_origin() {
         here.message,
         "`config.json` is not what its name says: it is a web page, perhaps of a login or an error"
     );
-    assert_eq!(here.help.unwrap(), "put the right file in its place");
+    assert_eq!(here.help.unwrap(), "replace it with the right file");
     let server = serving_all(files);
     let there = fails(&mut of("checkpoint", source(&server.url, &[])));
     assert_eq!(there.message, here.message);
-    assert!(there.help.unwrap().contains("look at what the `url` of its source serves"));
+    assert!(there.help.unwrap().contains("check what the server returns"));
 }
 
 #[test]
@@ -695,7 +701,7 @@ fn tokenizer_is_downloaded_without_a_model() {
     assert_eq!(bench.outputs(), ["config.json", "fetched.json", "spiece.model"]);
     let mut bench = of("tokenizer", source("file:.", &[]));
     write(&bench.base().join("config.json"), CONFIG);
-    assert!(fails(&mut bench).message.ends_with("is no tokenizer: it has no `spiece.model` or `tokenizer.json`"));
+    assert!(fails(&mut bench).message.ends_with("is not a tokenizer: it has no `spiece.model` or `tokenizer.json`"));
     let Some(dir) = golden::data("t5-tokenizer") else { return };
     let mut bench = of("tokenizer", source(&format!("file:{}", dir.display()), &[]));
     bench.run().unwrap();
@@ -720,7 +726,7 @@ fn any_files_are_downloaded() {
     assert_eq!(fails(&mut bench).message, "source `s` has no `c.txt`");
 
     let mut bench = of("files", source("https://example.invalid", &[]));
-    assert_eq!(fails(&mut bench).message, "source `s` names no `files`, and a server cannot be asked which it has");
+    assert_eq!(fails(&mut bench).message, "source `s` names no `files`, and a server cannot list its files");
 }
 
 #[test]

@@ -26,8 +26,8 @@ fn kept_rows_equal_the_generated_ones() {
     }
 }
 
-/// The backbone was trained only on texts of `Split::Pretrain` (tested beside the generator). No text of a kept file is in that
-/// split, and none is in files of two different splits, over all tasks.
+/// The backbone was trained only on texts of `Split::Pretrain` (tested beside the generator). No text of a kept file is
+/// in that split, and none is in files of two different splits, over all tasks.
 #[test]
 fn no_text_is_in_pretraining_or_in_two_splits() {
     let texts = |split: Split| -> BTreeSet<String> {

@@ -1,5 +1,6 @@
-//! Faults at every step that writes the store: the process is killed, or the step fails as on a full disk. Then the command
-//! runs again. Nothing may be lost, no damaged file may be used, the bytes must be equal, and nothing may be left after a gc.
+//! Faults at every step that writes the store: the process is killed, or the step fails as on a full disk. Then the
+//! command runs again. Nothing may be lost, no damaged file may be used, the bytes must be equal, and nothing may be
+//! left after a gc.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dpt::base::diag::{Class, Diag};
 use dpt::fetch::hash::{Sha256, Summary};
-use dpt::fetch::http::{Bounds, Client, Policy, Wanted};
+use dpt::fetch::http::{Bounds, Client, FetchRequest, Policy};
 use dpt::fetch::source::Pin;
 use dpt::fetch::{Watch, local};
 use tempfile::TempDir;
@@ -81,10 +81,10 @@ impl Case {
         self.dir.path().join("sub").join(self.name)
     }
 
-    fn by<T>(&self, fetch: impl Fn(&Client, &Wanted) -> Result<T, Diag>) -> Result<T, Diag> {
+    fn by<T>(&self, fetch: impl Fn(&Client, &FetchRequest) -> Result<T, Diag>) -> Result<T, Diag> {
         let url = Url::parse(&format!("{}/v2/{}", self.server.url, self.name)).unwrap();
         let client = Client::new(self.policy, Some("hf_secret".to_owned())).bounded(self.bounds);
-        fetch(&client, &Wanted { url: &url, label: self.name, source: "s", to: &self.to(), pin: self.pin })
+        fetch(&client, &FetchRequest { url: &url, label: self.name, source: "s", to: &self.to(), pin: self.pin })
     }
 
     fn fetch_if_there(&self) -> Result<Option<Summary>, Diag> {
@@ -377,7 +377,7 @@ fn https_needs_tls() {
     let case = Case::new(|_| Reply::ok(body()));
     let url = Url::parse(&case.server.url.replace("http://", "https://")).unwrap();
     let to = case.dir.path().join("x");
-    let wanted = Wanted { url: &url, label: "x", source: "s", to: &to, pin: Pin::default() };
+    let wanted = FetchRequest { url: &url, label: "x", source: "s", to: &to, pin: Pin::default() };
     let diag = Client::new(policy(), None).fetch(&wanted, &case.listener).unwrap_err();
     assert_eq!(diag.class, Class::Environment, "{diag}");
     assert!(diag.message.starts_with("cannot fetch `x`: "), "{diag}");
@@ -389,7 +389,7 @@ fn refused_connection_is_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = Url::parse(&format!("http://{free}/x")).unwrap();
     let to = case.dir.path().join("x");
-    let wanted = Wanted { url: &url, label: "x", source: "s", to: &to, pin: Pin::default() };
+    let wanted = FetchRequest { url: &url, label: "x", source: "s", to: &to, pin: Pin::default() };
     let diag = Client::new(policy(), None).fetch(&wanted, &case.listener).unwrap_err();
     assert_eq!(diag.message, "cannot fetch `x`: the server refuses the connection");
 }
@@ -407,7 +407,7 @@ fn full_disk_and_unwritable_folder_are_errors() {
     let case = Case::new(|_| Reply::ok(body()));
     let url = Url::parse(&case.server.url).unwrap();
     let to = Path::new("/sys/dpt/x");
-    let wanted = Wanted { url: &url, label: "x", source: "s", to, pin: Pin::default() };
+    let wanted = FetchRequest { url: &url, label: "x", source: "s", to, pin: Pin::default() };
     let diag = Client::new(policy(), None).fetch(&wanted, &case.listener).unwrap_err();
     assert_eq!(diag.class, Class::Environment, "{diag}");
     assert!(case.server.requests().is_empty(), "nothing is fetched that cannot be kept");

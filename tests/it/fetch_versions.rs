@@ -1,5 +1,5 @@
-//! Parts of two versions of a file are never put together, whatever a server answers; and what is kept between two runs is
-//! checked before it is continued.
+//! Parts of two versions of a file are never put together, whatever a server answers; and what is kept between two runs
+//! is checked before it is continued.
 
 use crate::fetch::{Case, body};
 use crate::support::http::{Reply, Request};
@@ -23,8 +23,8 @@ fn with(reply: Reply, headers: &[(&str, &str)]) -> Reply {
     headers.iter().fold(reply, |reply, (name, value)| reply.header(name, *value))
 }
 
-/// The old version breaks off after 500,000 bytes; then the server has the new one, knows no `If-Range`, and answers a range
-/// with `answer`.
+/// The old version breaks off after 500,000 bytes; then the server has the new one, knows no `If-Range`, and answers a
+/// range with `answer`.
 fn after_a_change(first: &[(&'static str, &'static str)], answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
     let first = first.to_vec();
     let case = Case::new(move |r| match (r.number, r.from) {

@@ -4,14 +4,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The part of the reference figures called `part`, such as `t5`: below `DPT_GOLDEN_DIR` (a relative path counts from the
-/// repository's root), else below `../shared/golden` beside the repository. `None` where it is not there, which is told.
+/// The part of the reference figures called `part`, such as `t5`: below `DPT_GOLDEN_DIR` (a relative path counts from
+/// the repository's root), else below `../shared/golden` beside the repository. `None` where it is not there, which is
+/// told.
 pub fn dir(part: &str) -> Option<PathBuf> {
     found(&[root().join(part)], "DPT_GOLDEN_DIR")
 }
 
-/// The reference runs of prompt methods: in `DPT_GOLDEN_METHODS_DIR` (a relative path counts from the repository's root), else in
-/// `../shared/golden-methods` beside the repository. `None` where they are not there, which is reported.
+/// The reference runs of prompt methods: in `DPT_GOLDEN_METHODS_DIR` (a relative path counts from the repository's
+/// root), else in `../shared/golden-methods` beside the repository. `None` where they are not there, which is reported.
 #[allow(dead_code)] // the tests of one of the crates need none
 pub fn methods() -> Option<PathBuf> {
     const VARIABLE: &str = "DPT_GOLDEN_METHODS_DIR";
@@ -42,7 +43,8 @@ fn found(places: &[PathBuf], variable: &str) -> Option<PathBuf> {
         return Some(place.clone());
     }
     let text = format!("`{}` is not there; {variable} names the reference figures", places[0].display());
-    // `cargo xtask test` gathers the first; the second is to be seen in a plain `cargo test` too, which hides the first.
+    // `cargo xtask test` gathers the first; the second is to be seen in a plain `cargo test` too, which hides the
+    // first.
     println!("skipped: {text}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "skipped {test}: {text}");

@@ -2,7 +2,7 @@
 
 use dpt::data::task::{self, MetricMode, Task};
 use dpt::data::template::{Purpose, Rendering, Template};
-use dpt::metrics::{self, Row, SCORE, Suite, normalize, wsc};
+use dpt::metrics::{self, SCORE, ScoreRow, Suite, normalize, wsc};
 use serde_json::Value as Json;
 
 use crate::golden;
@@ -35,8 +35,8 @@ fn check(parity: &mut Parity, metric: &str, case: &Json) {
         .collect();
     let groups: Vec<String> =
         case.get("groups").map_or_else(Vec::new, |g| g.as_array().unwrap().iter().map(Json::to_string).collect());
-    let rows: Vec<Row> = (0..predictions.len())
-        .map(|i| Row {
+    let rows: Vec<ScoreRow> = (0..predictions.len())
+        .map(|i| ScoreRow {
             prediction: &predictions[i],
             target: answers[i].first().map_or("", String::as_str),
             answers: &answers[i],
@@ -108,8 +108,8 @@ fn paper_mode_of_every_task_agrees_with_the_reference() {
     }
 }
 
-/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD by the
-/// mean of two, WSC as two classes over all rows, ReCoRD once a query.
+/// Where the two definitions part. Official: CB over the classes that occur and by the mean of two, MultiRC and ReCoRD
+/// by the mean of two, WSC as two classes over all rows, ReCoRD once a query.
 #[test]
 fn official_metrics_differ_from_the_paper_code() {
     let suite = |task: &str, mode| Suite::new(task::find(task).unwrap().metrics(mode)).unwrap();
@@ -119,7 +119,7 @@ fn official_metrics_differ_from_the_paper_code() {
         assert_ne!(suite(task, paper).counting(), SCORE);
     }
     let pairs = [("0", "0"), ("1", "1"), ("1", "1"), ("2", "1")];
-    let rows = pairs.map(|(prediction, target)| Row { prediction, target, ..Row::default() });
+    let rows = pairs.map(|(prediction, target)| ScoreRow { prediction, target, ..ScoreRow::default() });
     let cb = |mode, metric: &str| {
         let scores = suite("cb", mode).score(&rows, &["0", "1", "2"]).unwrap();
         scores.into_iter().find(|(name, _)| *name == metric).unwrap().1

@@ -11,8 +11,8 @@ use crate::parity::Parity;
 
 const PAPER: &str = "the paper's code";
 
-/// A file `<task>[_<word>…].jsonl`: the task and how its rows are written. A word that is not known here is an error: the file
-/// would be held against the wrong text.
+/// A file `<task>[_<word>…].jsonl`: the task and how its rows are written. A word that is not known here is an error:
+/// the file would be held against the wrong text.
 pub fn case(stem: &str, lines: &[Json]) -> (&'static dyn Task, Rendering) {
     let mut words = stem.split('_');
     let task = task::find(words.next().unwrap()).unwrap();
@@ -55,7 +55,8 @@ pub fn files() -> Option<Vec<(String, Vec<Json>)>> {
     Some(files)
 }
 
-/// What the reference keeps beside source and target. (An example of WSC has its one answer here, which is its target there.)
+/// What the reference keeps beside source and target. (An example of WSC has its one answer here, which is its target
+/// there.)
 fn extra_fields(example: &Example) -> Json {
     let mut fields = serde_json::Map::new();
     if let Some(group) = &example.group {

@@ -1,5 +1,5 @@
-//! Token ids, padding and decoding with the real T5 vocabulary, against Hugging Face's libraries; and the stage `tokenize`,
-//! from raw rows to ids.
+//! Token ids, padding and decoding with the real T5 vocabulary, against Hugging Face's libraries; and the stage
+//! `tokenize`, from raw rows to ids.
 
 use dpt::base::value::Value;
 use dpt::data::task;

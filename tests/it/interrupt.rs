@@ -1,5 +1,5 @@
-//! Ctrl-C: the first one ends running stages in order and leaves a store from which the next run goes on; the second ends
-//! the program at once.
+//! Ctrl-C: the first one ends running stages in order and leaves a store from which the next run goes on; the second
+//! ends the program at once.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};

@@ -34,7 +34,8 @@ fn manifests(sandbox: &Sandbox) -> Vec<PathBuf> {
     files
 }
 
-/// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes nothing.
+/// A run makes this many nodes; afterwards everything can be locked, and the next run has nothing to do and writes
+/// nothing.
 #[track_caller]
 fn mended(sandbox: &Sandbox, made: usize) {
     // Changes within the last clock tick are confirmed, and so written, by a later run.

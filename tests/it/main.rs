@@ -1,7 +1,14 @@
 //! The integration tests, one binary: the built `dpt` from outside, and the library against reference figures.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests write and read files of their own"
+)]
 
 mod bad_pipelines;
 mod ci_example;
+mod circles;
 mod cmd_adapter;
 mod cmd_cache;
 mod cmd_diff;

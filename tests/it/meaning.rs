@@ -1,5 +1,5 @@
-//! How files count: inputs of commands by bytes, inputs of other stages by content. Also the executable bit, and files that are
-//! not what their ending says.
+//! How files count: inputs of commands by bytes, inputs of other stages by content. Also the executable bit, and files
+//! that are not what their ending says.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

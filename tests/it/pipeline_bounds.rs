@@ -74,11 +74,11 @@ fn doubling_parameters_are_reported_where_they_get_too_large() {
 fn each_parameter_is_resolved_once() {
     // 2^60 paths, where every text is empty except a mistake at the end.
     let wrong = chain("\"{nothing}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
-    assert_eq!(problems(&wrong), ["3: `{nothing}` stands for nothing"]);
+    assert_eq!(problems(&wrong), ["3: `{nothing}` refers to nothing"]);
     let circle = chain("\"{params.a60}\"", 60, "\"@@\"") + &stage("\"{params.a60}\"", "");
     assert!(problems(&circle)[0].contains("refer to each other in a circle"));
     let unowned = chain("\"{n}\"", 60, "\"@@\"") + "[axes]\nn = [1, 2]\n" + &stage("\"{params.a60}\"", "");
-    assert_eq!(problems(&unowned), ["3: stage `s` has no axis `n`, so `{n}` stands for nothing"]);
+    assert_eq!(problems(&unowned), ["3: stage `s` has no axis `n`, so `{n}` refers to nothing"]);
 }
 
 #[test]
@@ -192,5 +192,5 @@ fn target_with_too_many_alternatives_is_reported() {
     let plan = load(&format!("schema = 1\n[axes]\n{}\n{}", axes.join("\n"), stage("\"x\"", ""))).unwrap();
     let target = format!("s[{}]", ["1|2"; 40].join(","));
     let problem = plan.select(&[target]).unwrap_err();
-    assert_eq!(problem[0].message, "this target stands for more than 100000 targets");
+    assert_eq!(problem[0].message, "this target means more than 100000 targets");
 }

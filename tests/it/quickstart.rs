@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use crate::sandbox::Sandbox;
 
-/// Returns a sandbox with the pipeline and its inputs. Returns `None`, with a message, if `dpt-worker` was not built or has other
-/// sources than `dpt` (as with `cargo test -p dpt`).
+/// Returns a sandbox with the pipeline and its inputs. Returns `None`, with a message, if `dpt-worker` was not built or
+/// has other sources than `dpt` (as with `cargo test -p dpt`).
 pub fn sandbox() -> Option<Sandbox> {
     static SKIPPED: LazyLock<Option<String>> = LazyLock::new(|| {
         if !Path::new(env!("CARGO_BIN_EXE_dpt")).with_file_name("dpt-worker").exists() {
@@ -78,8 +78,8 @@ fn quickstart_runs_then_is_fresh_then_reruns_only_a_change() {
     assert_eq!(stages(&third.stdout, "node-hit"), ["data", "model", "svd_init", "tokenize"]);
 }
 
-/// On each of the four tasks and for each of three seeds, a trained prompt of 288 parameters scores 30 points above the majority
-/// class, and the untrained prompt does not.
+/// On each of the four tasks and for each of three seeds, a trained prompt of 288 parameters scores 30 points above the
+/// majority class, and the untrained prompt does not.
 #[test]
 fn trained_prompts_beat_the_baseline_by_30_points() {
     let Some(sandbox) = sandbox() else { return };

@@ -1,5 +1,5 @@
-//! Unusual user files: pipes, devices, dangling links, files that change while they are read, and files that take long to
-//! read.
+//! Unusual user files: pipes, devices, dangling links, files that change while they are read, and files that take long
+//! to read.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -74,7 +74,7 @@ impl Sandbox {
 
     /// Replaces one file of a node's result in `cache/` by this text, with valid digests. Returns the key.
     pub fn forge(&self, pipeline: &str, node: &str, file: &str, text: &str) -> String {
-        use dpt::cache::{Claim, Entry, Store, Work};
+        use dpt::cache::{Claim, CommitInfo, Entry, Store};
         let (path, entry) = self.entry(node);
         let key: dpt::cache::CacheKey = serde_json::from_value(entry["key"].clone()).unwrap();
         let entry = Entry::read(&path, key).unwrap().unwrap().unwrap();
@@ -90,7 +90,14 @@ impl Sandbox {
         fs::remove_file(&forged).unwrap();
         fs::write(&forged, text).unwrap();
         let (metrics, numerics) = (made.metrics, made.numerics);
-        let work = Work { node: made.node, run: made.run, seconds: made.seconds, metrics, numerics, ..Work::default() };
+        let work = CommitInfo {
+            node: made.node,
+            run: made.run,
+            seconds: made.seconds,
+            metrics,
+            numerics,
+            ..CommitInfo::default()
+        };
         miss.commit(&entry.recipe, work).unwrap();
         store.flush().unwrap();
         key.hex()

@@ -1,4 +1,5 @@
-//! The claims of `docs/security.md`, one test for each. Archives are in `fetch_archives.rs`, damage in `cache/attacks.rs`.
+//! The claims of `docs/security.md`, one test for each. Archives are in `fetch_archives.rs`, damage in
+//! `cache/attacks.rs`.
 
 use std::fs;
 use std::path::Path;

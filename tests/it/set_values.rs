@@ -102,3 +102,12 @@ fn set_may_replace_a_text_by_a_word_such_as_nan() {
     let refused = sandbox.dpt(&["run", "p.toml", "--set", "params.rate=nan"]).code(2);
     assert!(refused.stderr.contains("`nan` is not a finite number"), "{}", refused.stderr);
 }
+
+#[test]
+fn set_of_a_parameter_without_params_names_the_stage_form() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.toml", "schema = 1\n[stage.rows]\nkind = \"generate\"\ntasks = [\"rte\"]\n");
+    let ran = sandbox.dpt(&["check", "p.toml", "--set", "params.rank=4"]).code(2);
+    assert!(ran.stderr.contains("`params` has no `rank`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: write `stage.NAME.rank` to set the parameter of a stage\n"), "{}", ran.stderr);
+}

@@ -9,18 +9,12 @@ use dpt::base::value::{Params, Value};
 use dpt::data::encoded::{self, Encoded, Tokens};
 use dpt::data::task;
 use dpt::metrics::Suite;
-use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Progress, Update};
+use dpt::stages::ctx::{Cancel, Ctx, Input, Job};
 use dpt::stages::stage::Runs;
 use dpt::stages::tokenize;
+use dpt::testing::Recorder;
 
 use crate::golden::data;
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
-}
 
 pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads: usize, params: &[(&str, Value)]) {
     let input = |files| Input {
@@ -57,7 +51,7 @@ pub fn run(out: &Path, tables: BTreeMap<String, PathBuf>, spiece: &Path, threads
         ..Job::default()
     };
     let Runs::Here(stage) = tokenize::KIND.runs else { panic!("`tokenize` runs in the engine's process") };
-    stage(&Ctx { job: &job, progress: &Quiet, cancel: &Cancel::new() }).unwrap();
+    stage(&Ctx { job: &job, progress: &Recorder::default(), cancel: &Cancel::new() }).unwrap();
 }
 
 pub fn split(out: &Path, name: &str) -> Vec<Encoded> {

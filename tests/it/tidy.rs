@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &["repro", "pipeline", "engine", "worker", "stages", "adapter", "cache", "data", "model", "artifact", "base"],
     ),
+    ("testing", &["stages", "artifact", "base"]),
 ];
 
 /// The same for `dpt-torch`. The layers that come from `dpt` have their row above.
@@ -36,12 +37,12 @@ const TORCH_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stages", &["report", "adapter", "svd", "learn", "prompt", "model", "data", "metrics", "artifact", "base"]),
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every Rust file below `folder`, by name.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else { return found };
     for path in entries.map(|entry| entry.unwrap().path()) {
@@ -67,7 +68,7 @@ fn short(path: &Path) -> String {
 }
 
 /// The lines of code before the unit tests, without comments, numbered from 1.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let tests = |line: &&str| !(line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test,"));
     let numbered = text.lines().take_while(tests).enumerate().map(|(i, line)| (i + 1, line));
     numbered.map(|(n, line)| (n, line.split("//").next().unwrap_or(line)))
@@ -82,7 +83,7 @@ fn imports(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_file_imports_from_below_alone() {
+fn files_import_from_lower_layers_only() {
     let mut wrong = wrong_imports("src", MAY_IMPORT);
     wrong.extend(wrong_imports("torch/src", TORCH_MAY_IMPORT));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -103,7 +104,8 @@ fn wrong_imports(folder: &str, table: &[(&str, &[&str])]) -> Vec<String> {
         };
         for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
             for import in imports(line) {
-                if import != module && !may.contains(&import) {
+                let is_for_tests = import == "testing" && name.ends_with("tests.rs");
+                if import != module && !may.contains(&import) && !is_for_tests {
                     wrong.push(format!("{name}:{number}: `{module}` imports `{import}`"));
                 }
             }
@@ -147,6 +149,38 @@ fn every_file_says_what_it_is() {
     }
 }
 
+/// Folders whose lines and doc comments are not checked yet. A row without a fault must be removed.
+const NOT_YET: &[&str] = &["torch/src", "torch/tests"];
+
+#[test]
+fn lines_fit_and_doc_comments_are_no_fragments() {
+    let (mut wrong, mut clean) = (Vec::new(), NOT_YET.to_vec());
+    for path in ours() {
+        let name = short(&path);
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            // A text in the code may be as long as it is.
+            let is_wide = line.chars().count() > 120
+                && (!line.contains('"') && !line.ends_with('\\') || line.trim_start().starts_with("//"));
+            let doc = ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+            let is_fragment = doc.is_some_and(|doc| doc.starts_with("Whether "));
+            if !is_wide && !is_fragment {
+                continue;
+            }
+            clean.retain(|folder| !name.starts_with(folder));
+            if !NOT_YET.iter().any(|folder| name.starts_with(folder)) {
+                let what = if is_wide {
+                    "is wider than 120 columns"
+                } else {
+                    "is a fragment: write \"Returns `true` if …\""
+                };
+                wrong.push(format!("{name}:{}: {what}: {line}", number + 1));
+            }
+        }
+    }
+    wrong.extend(clean.iter().map(|folder| format!("{folder}: nothing is wrong there: remove its row")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn nothing_is_left_to_do() {
     let left = [concat!("dbg", "!("), concat!("todo", "!("), concat!("unimplemented", "!(")];
@@ -159,26 +193,30 @@ fn nothing_is_left_to_do() {
 
 #[test]
 fn no_file_is_forgotten() {
-    let check = |folder: &Path, main: &Path| {
-        let declared = fs::read_to_string(main).unwrap();
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let is_module = path.is_dir() && path.join("mod.rs").exists();
-            let is_rust = path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("mod.rs");
-            // `x_tests.rs` is declared by `x.rs`.
-            let is_file = is_rust && !path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests"));
-            if path == *main || !(is_module || is_file) {
-                continue;
-            }
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let has = declared.lines().any(|line| line.trim().ends_with(&format!("mod {name};")));
-            assert!(has, "{} has no `mod` line in {}", short(&path), short(main));
+    // Each folder of modules, and the file that declares them.
+    let mut folders: Vec<(PathBuf, PathBuf)> =
+        ["src/lib.rs", "torch/src/lib.rs", "xtask/src/main.rs", "tests/it/main.rs", "torch/tests/it/main.rs"]
+            .map(|main| (root().join(main).parent().unwrap().to_owned(), root().join(main)))
+            .into();
+    for path in ours() {
+        if path.ends_with("mod.rs") {
+            folders.push((path.parent().unwrap().to_owned(), path));
+        } else if path.with_extension("").is_dir() {
+            folders.push((path.with_extension(""), path));
         }
-    };
-    check(&root().join("tests/it"), &root().join("tests/it/main.rs"));
-    check(&root().join("torch/tests/it"), &root().join("torch/tests/it/main.rs"));
-    let sources = ["src", "torch/src"].map(|folder| files(&root().join(folder)));
-    for main in sources.iter().flatten().filter(|path| path.ends_with("mod.rs")) {
-        check(main.parent().unwrap(), main);
+    }
+    for (folder, main) in folders {
+        let declared = fs::read_to_string(&main).unwrap();
+        for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let is_module = path.is_dir() && path.join("mod.rs").exists();
+            // `x_tests.rs` is declared by `x.rs`; a crate's programs and libraries are declared by nobody.
+            let is_root = ["mod", "lib", "main"].contains(&stem.as_str());
+            let is_file =
+                path.extension().is_some_and(|ending| ending == "rs") && !is_root && !stem.ends_with("_tests");
+            let has = declared.lines().any(|line| line.trim().ends_with(&format!("mod {stem};")));
+            assert!(has || !(is_module || is_file), "{} has no `mod` line in {}", short(&path), short(&main));
+        }
     }
 }
 

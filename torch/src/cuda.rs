@@ -1,13 +1,15 @@
 //! Loading libtorch's CUDA part at run time. The worker links `libtorch_cpu.so` only; its CUDA kernels live in
-//! `libtorch_cuda.so`, which registers them by itself when it is loaded. So one binary serves machines with a GPU and
-//! machines without. Loading must come before libtorch is first asked for a CUDA device: it remembers the answer.
+//! `libtorch_cuda.so`, which registers them when it is loaded. So one binary serves machines with a GPU and
+//! machines without. It must be loaded before the first query for a CUDA device, whose answer libtorch caches.
 
-use std::ffi::{CStr, CString};
+use std::error::Error;
 use std::path::{Path, PathBuf};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use dpt::worker::device::{Wanted, gpu_present};
+use dpt::worker::device::{DeviceChoice, gpu_present};
 
 /// The version of libtorch that tch is made for and that the build links, as `major.minor.patch`.
 pub const LIBTORCH: &str = "2.11.0";
@@ -16,7 +18,7 @@ const LIBRARY: &str = "libtorch_cuda.so";
 /// Where `cargo xtask libtorch --cuda` puts the CUDA set, below `target/libtorch`.
 const CUDA_SET: &str = "2.11.0-cuda/torch/lib";
 
-/// What a worker found.
+/// The devices that a worker found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
     /// `cpu`, or the GPUs: `cuda:0`, `cuda:1`, …
@@ -25,24 +27,24 @@ pub struct Devices {
     pub notes: Vec<String>,
 }
 
-/// Loads CUDA where `wanted` and the machine ask for it, and says which devices there are.
+/// Loads CUDA if `wanted` and the machine allow it, and lists the devices.
 ///
 /// # Errors
-/// Class `Environment`: a GPU was asked for and cannot be had.
-pub fn load(wanted: Wanted) -> Result<Devices, Diag> {
+/// Class `Environment`: `wanted` is a GPU that is not available.
+pub fn load(wanted: DeviceChoice) -> Result<Devices, Diag> {
     let cpu = |notes| Ok(Devices { names: vec!["cpu".to_owned()], notes });
     match wanted {
-        Wanted::Cpu => return cpu(vec![]),
-        Wanted::Auto if !gpu_present() => return cpu(vec![]),
-        Wanted::Auto | Wanted::Cuda(_) => (),
+        DeviceChoice::Cpu => return cpu(vec![]),
+        DeviceChoice::Auto if !gpu_present() => return cpu(vec![]),
+        DeviceChoice::Auto | DeviceChoice::Cuda(_) => (),
     }
     let loaded = load_library();
     let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
     let all = (0..count).map(|n| format!("cuda:{n}")).collect::<Vec<_>>();
     match wanted {
-        Wanted::Cuda(Some(n)) if n < all.len() => Ok(Devices { names: vec![format!("cuda:{n}")], notes: vec![] }),
-        Wanted::Auto | Wanted::Cuda(None) if !all.is_empty() => Ok(Devices { names: all, notes: vec![] }),
-        Wanted::Auto => cpu(vec![match loaded {
+        DeviceChoice::Cuda(Some(n)) if n < all.len() => Ok(Devices { names: vec![format!("cuda:{n}")], notes: vec![] }),
+        DeviceChoice::Auto | DeviceChoice::Cuda(None) if !all.is_empty() => Ok(Devices { names: all, notes: vec![] }),
+        DeviceChoice::Auto => cpu(vec![match loaded {
             Loaded::Nowhere => "an NVIDIA GPU is here, but only the CPU set of libtorch is installed: running on the \
                  CPU; `cargo xtask libtorch --cuda` adds the CUDA set"
                 .to_owned(),
@@ -54,12 +56,12 @@ pub fn load(wanted: Wanted) -> Result<Devices, Diag> {
                 path.display()
             ),
         }]),
-        Wanted::Cuda(_) | Wanted::Cpu => Err(refusal(wanted, &all, loaded)),
+        DeviceChoice::Cuda(_) | DeviceChoice::Cpu => Err(refusal(wanted, &all, loaded)),
     }
 }
 
-/// Why `--device cuda` cannot be.
-fn refusal(wanted: Wanted, all: &[String], loaded: Loaded) -> Diag {
+/// The error for a `--device cuda` that cannot be met.
+fn refusal(wanted: DeviceChoice, all: &[String], loaded: Loaded) -> Diag {
     let help = "pass `--device cpu` for this run";
     let diag = match (all.len(), loaded) {
         (n, _) if n > 0 => {
@@ -86,18 +88,18 @@ fn refusal(wanted: Wanted, all: &[String], loaded: Loaded) -> Diag {
     diag.help(help)
 }
 
-/// What came of loading `libtorch_cuda.so`.
+/// The outcome of loading `libtorch_cuda.so`.
 enum Loaded {
     From(PathBuf),
     Refused(String),
     Nowhere,
 }
 
-/// Tries, in order: what `DPT_LIBTORCH_CUDA` names (a file or a folder; nothing else is tried then), the folder of the
-/// `libtorch_cpu.so` in use, where `cargo xtask libtorch --cuda` puts it, a `torch` of our version that `python3` can
-/// import.
+/// Tries, in order: the file or folder that `DPT_LIBTORCH_CUDA` names (and then nothing else), the folder of the
+/// `libtorch_cpu.so` in use, the folder of `cargo xtask libtorch --cuda`, and a `torch` of our version that `python3`
+/// can import.
 fn load_library() -> Loaded {
-    if let Some(named) = std::env::var_os("DPT_LIBTORCH_CUDA").map(PathBuf::from) {
+    if let Some(named) = crate::base::env::var_os("DPT_LIBTORCH_CUDA").map(PathBuf::from) {
         let file = if named.is_dir() { named.join(LIBRARY) } else { named };
         return open(&file).unwrap_or_else(|| {
             Loaded::Refused(format!("`DPT_LIBTORCH_CUDA` names `{}`, which is not there", file.display()))
@@ -119,31 +121,32 @@ fn load_library() -> Loaded {
         .unwrap_or(Loaded::Nowhere)
 }
 
-/// Loads one file for the rest of the process, its symbols open to what is loaded later. `None`: it is not there.
+/// Loads one file for the rest of the process, its symbols visible to what is loaded later. Returns `None` if there is
+/// no such file.
 fn open(file: &Path) -> Option<Loaded> {
-    use std::os::unix::ffi::OsStrExt;
     if !file.exists() {
         return None;
     }
-    let name = CString::new(file.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the name is a valid C string. Loading runs the library's initialisers: it is libtorch's own.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if !handle.is_null() {
-        return Some(Loaded::From(file.to_path_buf()));
+    // SAFETY: loading runs the library's initialisers, which are libtorch's own: they may run at any time, on any
+    // thread.
+    match unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            // Never unloaded: libtorch keeps pointers into it.
+            std::mem::forget(library);
+            Some(Loaded::From(file.to_path_buf()))
+        }
+        Err(error) => {
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Some(Loaded::Refused(why))
+        }
     }
-    // SAFETY: after a failed `dlopen`, `dlerror` gives a valid C string, which is copied at once.
-    let why = unsafe {
-        let text = libc::dlerror();
-        if text.is_null() { "no reason given".into() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
-    };
-    Some(Loaded::Refused(why))
 }
 
-/// Takes `running`, the version of the libtorch that this process runs with (`None`: it is too old to say), if it is
+/// Returns `running`, the version of the libtorch that this process runs with (`None`: too old to say), if it is
 /// [`LIBTORCH`].
 ///
 /// # Errors
-/// Class `Environment`: it is another one. It would give other numbers, and tch calls functions of its own version.
+/// Class `Environment`: it is another version, which would give other numbers, or lack functions that tch calls.
 pub fn check_libtorch(running: Option<String>) -> Result<String, Diag> {
     match running {
         Some(version) if version == LIBTORCH => Ok(version),
@@ -172,8 +175,8 @@ pub fn loaded_libtorch() -> Option<PathBuf> {
     paths.into_iter().find(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so")).map(Path::to_path_buf)
 }
 
-/// The `lib` folder of a `torch` of our version that `python3` would import. It is looked up, not imported, which
-/// would take seconds.
+/// The `lib` folder of a `torch` of our version that `python3` would import. Importing it would take seconds, so it is
+/// only looked up.
 fn python_torch() -> Option<PathBuf> {
     const FIND: &str =
         "import importlib.util as u; s = u.find_spec('torch'); assert s.origin; print(s.submodule_search_locations[0])";
@@ -183,7 +186,7 @@ fn python_torch() -> Option<PathBuf> {
     is_ours(&version).then(|| folder.join("lib"))
 }
 
-/// Whether the text of torch's `version.py` tells our version, of whatever build.
+/// Returns `true` if the text of torch's `version.py` names our version, of any build.
 fn is_ours(version_py: &str) -> bool {
     version_py.lines().filter_map(|line| line.strip_prefix("__version__ = ")).any(|value| {
         let value = value.trim_matches(['\'', '"']);
@@ -204,8 +207,17 @@ mod tests {
     }
 
     #[test]
+    fn file_that_is_no_library_is_refused_with_the_reason() {
+        let file = tempfile::Builder::new().suffix(".so").tempfile().unwrap();
+        std::fs::write(file.path(), "no library").unwrap();
+        let Some(Loaded::Refused(why)) = open(file.path()) else { panic!("not refused") };
+        assert!(why.contains(file.path().to_str().unwrap()), "{why}");
+        assert!(open(Path::new("/nowhere/libtorch_cuda.so")).is_none());
+    }
+
+    #[test]
     fn the_cpu_needs_no_loading() {
-        let devices = load(Wanted::Cpu).unwrap();
+        let devices = load(DeviceChoice::Cpu).unwrap();
         assert_eq!(devices, Devices { names: vec!["cpu".into()], notes: vec![] });
     }
 
@@ -215,7 +227,7 @@ mod tests {
             println!("skipped: this machine has a GPU");
             return;
         }
-        let diag = load(Wanted::Cuda(None)).unwrap_err();
+        let diag = load(DeviceChoice::Cuda(None)).unwrap_err();
         assert_eq!(diag.class, Class::Environment);
         assert!(diag.message.starts_with("`--device cuda`"), "{diag}");
         assert!(diag.help.unwrap().contains("`--device cpu`"));

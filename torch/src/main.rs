@@ -1,13 +1,13 @@
 //! `dpt-worker`, the process with libtorch. Started by `dpt`; speaks [`dpt::worker::protocol`] on stdin and stdout.
+#![allow(clippy::print_stderr, reason = "the engine keeps the stderr of a worker")]
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use dpt::base::diag::{Class, Diag};
 use dpt::worker::build::Build;
-use dpt::worker::device::Wanted;
+use dpt::worker::device::DeviceChoice;
 use dpt::worker::protocol::{Answer, PROTOCOL};
 use dpt::worker::serve::{End, Serve};
 use dpt_torch::cuda;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(6);
         }
     };
-    let ready = wanted(std::env::args().skip(1)).and_then(|wanted| {
+    let ready = device_choice(std::env::args().skip(1)).and_then(|wanted| {
         let libtorch = cuda::check_libtorch(device::running_libtorch())?;
         Ok((libtorch, cuda::load(wanted)?))
     });
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             let code = if diag.class == Class::Usage { 2 } else { 6 };
             let answer = Answer::Failed { error: diag.into() };
             let line = serde_json::to_string(&answer).expect("an answer is always JSON");
-            // When no one hears it there is no one to tell.
+            // If nobody reads stdout any more, nobody misses the answer.
             let _ = writeln!(stdout, "{line}");
             return ExitCode::from(code);
         }
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         runner: &runner,
         before: &|job| tch::set_num_threads(i32::try_from(job.threads).unwrap_or(i32::MAX).max(1)),
         orphaned: || {
-            // Not `exit`: another thread may hold what the libraries' destructors want.
+            // Not `exit`: another thread may hold locks that the libraries' destructors take.
             // SAFETY: `_exit` ends the process and touches no memory.
             unsafe { libc::_exit(130) }
         },
@@ -68,11 +68,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--device WORD`, nothing else.
-fn wanted(args: impl Iterator<Item = String>) -> Result<Wanted, Diag> {
+/// Parses the arguments: `--device WORD`, or none.
+fn device_choice(args: impl Iterator<Item = String>) -> Result<DeviceChoice, Diag> {
     let args: Vec<_> = args.collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(Wanted::Auto),
+        [] => Ok(DeviceChoice::Auto),
         ["--device", text] => text.parse().map_err(|e| Diag::error(Class::Usage, format!("{e}"))),
         _ => Err(Diag::error(
             Class::Usage,
@@ -81,15 +81,11 @@ fn wanted(args: impl Iterator<Item = String>) -> Result<Wanted, Diag> {
     }
 }
 
-/// The real stdout, for answers alone: whatever else prints to file descriptor 1 (libtorch, a stray `println!`) lands
-/// on stderr from now on.
+/// The real stdout, for answers only: whatever else prints to file descriptor 1 (libtorch, a stray `println!`) lands on
+/// stderr from now on.
 fn take_stdout() -> io::Result<File> {
-    // SAFETY: both calls take open descriptors; the duplicate is ours alone.
-    unsafe {
-        let own = libc::fcntl(libc::STDOUT_FILENO, libc::F_DUPFD_CLOEXEC, 3);
-        if own < 0 || libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(File::from(OwnedFd::from_raw_fd(own)))
-    }
+    // At least 3, so that it never takes the place of a standard stream that is closed.
+    let own = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(File::from(own))
 }

@@ -58,7 +58,7 @@ fn needs(requires: &[String]) -> Vec<String> {
     plain.filter(|need| need.starts_with("nvidia-") || need.starts_with("cuda-toolkit")).collect()
 }
 
-/// Whether a file of a wheel is a library that torch loads.
+/// Returns `true` if a file of a wheel is a library that torch loads.
 fn wanted(name: &str) -> bool {
     let torch = ["libtorch_cuda", "libc10_cuda", "libcaffe2_nvrtc", "libtorch_nvshmem"];
     match name.strip_prefix("torch/lib/") {

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::wheel::{Unpacked, Wheel};
 use crate::{Context, Failed, Result, pip, step};
 
-/// What tch 0.24 is made for.
+/// The version that tch 0.24 is made for.
 pub const VERSION: &str = "2.11.0";
 
 /// The wheels that the CPU set comes from: torch, and what its `libtorch_cpu.so` wants beside it.
@@ -53,13 +53,13 @@ pub fn ensure(root: &Path) -> Result {
     Ok(())
 }
 
-/// What the user set LIBTORCH to. Cargo sets it too, from `.cargo/config.toml`: that is no wish of the user.
+/// The value that the user gave LIBTORCH, not the one that cargo takes from `.cargo/config.toml`.
 fn named(current: &Path) -> Option<PathBuf> {
     let named = PathBuf::from(std::env::var_os("LIBTORCH")?);
     (named != current && !named.as_os_str().is_empty()).then_some(named)
 }
 
-/// Whether `folder` can be built against.
+/// Returns `true` if `folder` can be built against.
 fn check(folder: &Path) -> Result {
     for needed in ["lib/libtorch_cpu.so", "lib/libc10.so", "lib/libtorch.so", "include/torch/csrc/api/include"] {
         if !folder.join(needed).exists() {
@@ -73,7 +73,7 @@ fn check(folder: &Path) -> Result {
     }
 }
 
-/// The version that the headers tell.
+/// The version in the headers.
 fn version(folder: &Path) -> Option<String> {
     let places = ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"];
     places

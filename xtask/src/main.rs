@@ -1,4 +1,10 @@
 //! `cargo xtask`: sets up libtorch, builds, runs the quickstart, runs the checks. Knows nothing of `dpt`'s insides.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "it has no library: it prints, and uses the file system and the environment as they are"
+)]
 
 mod checks;
 mod cuda;
@@ -36,7 +42,7 @@ libtorch 2.11.0 is looked for in this order:
   3. fetched once with `python3 -m pip download` (about 545 MB) into target/libtorch
 ";
 
-/// What went wrong, as lines for the user.
+/// An error, as lines for the user.
 #[derive(Debug)]
 pub struct Failed(pub String);
 
@@ -46,7 +52,7 @@ impl<E: std::error::Error> From<E> for Failed {
     }
 }
 
-/// What a task returns.
+/// The result of a task.
 pub type Result<T = ()> = std::result::Result<T, Failed>;
 
 /// Adds what was being done to an error.

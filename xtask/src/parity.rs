@@ -26,7 +26,7 @@ pub fn test(root: &Path) -> Result {
     if folder.exists() {
         fs::remove_dir_all(&folder).context(|| format!("cannot empty {}", folder.display()))?;
     }
-    // Their names tell what they compare with.
+    // Their names say what they compare with.
     let tests = ["--test", "it", "--", "golden", "peft"];
     step(cargo(root).args(["test", "--release", "-p", "dpt", "-p", "dpt-torch"]).args(tests))
 }

@@ -54,7 +54,7 @@ fn platforms() -> Vec<String> {
     ["_2_28", "_2_27", "_2_25", "_2_17", "2014", "_2_12", "2010", "_2_5", "1"].map(tag).to_vec()
 }
 
-/// Whether Python and pip are there; else what to do.
+/// Returns `true` if Python and pip are there; else what to do.
 fn there() -> Result {
     let quiet = |args: &[&str]| {
         Command::new("python3").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()

@@ -18,7 +18,7 @@ pub struct Wheel {
     record: BTreeMap<String, String>,
 }
 
-/// What was unpacked.
+/// An unpacked wheel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Files.

@@ -1,6 +1,6 @@
-//! ACCEPT (Lin et al., Findings of EMNLP 2024, arXiv 2410.12847): a short prompt and a matrix that is added to the text's
-//! embeddings by position. Both are made of codebooks: the columns are cut into blocks, and each block of a row is a mix of that
-//! block's trained vectors. With one block a codebook is a product of two matrices.
+//! ACCEPT (Lin et al., Findings of EMNLP 2024, arXiv 2410.12847): a short prompt and a matrix that is added to the
+//! text's embeddings by position. Both are made of codebooks: the columns are cut into blocks, and each block of a row
+//! is a mix of that block's trained vectors. With one block a codebook is a product of two matrices.
 
 use crate::base::param::{Literal, Param, Type};
 

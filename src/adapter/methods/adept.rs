@@ -1,12 +1,13 @@
-//! ADePT (Tang, Hu & Liu, ICLR 2025, arXiv 2501.03291): a short prompt in front of the text, and a small network that adds to
-//! the embedding of every token, `[P ; e + relu(e W₁ + b₁) W₂ + b₂]`. What is added depends on the token only.
+//! ADePT (Tang, Hu & Liu, ICLR 2025, arXiv 2501.03291): a short prompt in front of the text, and a small network that
+//! adds to the embedding of every token, `[P ; e + relu(e W₁ + b₁) W₂ + b₂]`. What is added depends on the token only.
 
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
 use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE};
 
-/// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag says.
+/// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag
+/// says.
 pub const METHOD: Method = Method {
     name: "adept",
     about: "ADePT: a short prompt, and a small network that adds to the embedding of every token",

@@ -1,6 +1,6 @@
-//! DePT (Shi & Lipani, ICLR 2024, arXiv 2309.05173): a short prompt in front of the text, and a low-rank matrix that is added to
-//! the text's embeddings by position, `[P ; E(x) + α A B]` with `α = 8/√rank`. `virtual_tokens` is the length of the short
-//! prompt, `positions` the rows of `A`.
+//! DePT (Shi & Lipani, ICLR 2024, arXiv 2309.05173): a short prompt in front of the text, and a low-rank matrix that is
+//! added to the text's embeddings by position, `[P ; E(x) + α A B]` with `α = 8/√rank`. `virtual_tokens` is the length
+//! of the short prompt, `positions` the rows of `A`.
 
 use crate::base::param::{Literal, Param, Type};
 
@@ -10,7 +10,8 @@ use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
 /// What the product is multiplied with, times √rank, as in the authors' code.
 pub const ALPHA: f64 = 8.0;
 
-/// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag says.
+/// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag
+/// says.
 pub const METHOD: Method = Method {
     name: "dept",
     about: "DePT: a short prompt, and a low-rank matrix added to the text's embeddings by position",

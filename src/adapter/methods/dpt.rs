@@ -1,8 +1,8 @@
-//! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no non-linearity, no
-//! scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
+//! Decomposed prompt tuning (Xiao et al., Findings of EMNLP 2023, arXiv 2310.10094): `P = A B`, no bias, no
+//! non-linearity, no scaling. `rank · (virtual_tokens + d_model)` numbers are trained.
 //!
-//! Four small changes are options, of our own and off by default: a shift of all rows, a size for each row, a product for each of
-//! several blocks of columns, and some entries that are free beside the product.
+//! Four small changes are options, of our own and off by default: a shift of all rows, a size for each row, a product
+//! for each of several blocks of columns, and some entries that are free beside the product.
 
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::{Matrix, dot};

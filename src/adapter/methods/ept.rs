@@ -1,7 +1,7 @@
-//! EPT (Lan et al., AAAI 2025, arXiv 2405.11464), a reconstruction from the abstract: its equations were never released. A short
-//! prompt attends to itself and to the added matrix' factor (fusion), is projected into several spaces whose mix a gate decides,
-//! and goes in front of the text, to whose embeddings a low-rank matrix is added by position as in DePT. All of it depends on
-//! trained tensors only.
+//! EPT (Lan et al., AAAI 2025, arXiv 2405.11464), a reconstruction from the abstract: its equations were never
+//! released. A short prompt attends to itself and to the added matrix' factor (fusion), is projected into several
+//! spaces whose mix a gate decides, and goes in front of the text, to whose embeddings a low-rank matrix is added by
+//! position as in DePT. All of it depends on trained tensors only.
 
 use crate::base::param::{Literal, Param, Type};
 

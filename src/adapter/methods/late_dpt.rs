@@ -1,5 +1,5 @@
-//! Decomposed prompt tuning behind a block: `P = A B` enters behind one of the encoder's blocks, and the blocks before it see the
-//! text only. There is no publication of it that we know.
+//! Decomposed prompt tuning behind a block: `P = A B` enters behind one of the encoder's blocks, and the blocks before
+//! it see the text only. There is no publication of it that we know.
 
 use crate::base::param::{Literal, Param, Type};
 

@@ -1,6 +1,6 @@
-//! LIPT (He et al., Electronics 2024, 13(23), 4741), a reconstruction from the abstract: its equations were never released. The
-//! prompt is an initial one plus what several small networks of different sizes make of it, `P₀ + Σ relu(P₀ D + c) U + e`. It
-//! enters behind one of the encoder's blocks; the blocks before it see the text only.
+//! LIPT (He et al., Electronics 2024, 13(23), 4741), a reconstruction from the abstract: its equations were never
+//! released. The prompt is an initial one plus what several small networks of different sizes make of it, `P₀ + Σ
+//! relu(P₀ D + c) U + e`. It enters behind one of the encoder's blocks; the blocks before it see the text only.
 
 use crate::base::param::{Literal, Param, Type};
 

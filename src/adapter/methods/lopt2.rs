@@ -1,6 +1,6 @@
-//! LoPT-2 (arXiv 2406.19486): `P = σ(X₀ U) V`, with `X₀` an initial prompt that is not trained. `2 · rank · d_model` numbers are
-//! trained, whatever the length. `X₀` is stored with them. (LoPT-1 is `dpt`.) The paper's σ, `X₀` and rates are not known to us:
-//! relu, sampled vocabulary rows and PyTorch's default start stand in.
+//! LoPT-2 (arXiv 2406.19486): `P = σ(X₀ U) V`, with `X₀` an initial prompt that is not trained. `2 · rank · d_model`
+//! numbers are trained, whatever the length. `X₀` is stored with them. (LoPT-1 is `dpt`.) The paper's σ, `X₀` and rates
+//! are not known to us: relu, sampled vocabulary rows and PyTorch's default start stand in.
 
 use std::f64::consts::PI;
 

@@ -1,5 +1,5 @@
-//! The prompt methods: one file and one row each. The other half of a method, how it computes with libtorch, is a file and a row
-//! in `torch/src/prompt/`. No other list names a method.
+//! The prompt methods: one file and one row each. The other half of a method, how it computes with libtorch, is a file
+//! and a row in `torch/src/prompt/`. No other list names a method.
 
 pub mod accept;
 pub mod adept;

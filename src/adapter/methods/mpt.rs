@@ -1,13 +1,14 @@
-//! The target stage of MPT (Wang et al., ICLR 2023, arXiv 2303.02861), as Hugging Face PEFT has it for one task: a prompt times,
-//! entry by entry, a product of two thin matrices of the task, `P ⊙ (C R)`. To go on from a source stage give both as `init`.
+//! The target stage of MPT (Wang et al., ICLR 2023, arXiv 2303.02861), as Hugging Face PEFT has it for one task: a
+//! prompt times, entry by entry, a product of two thin matrices of the task, `P ⊙ (C R)`. To go on from a source stage
+//! give both as `init`.
 
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
 
-/// The declaration. Both factors start near 0, and so does the prompt. Rates are ours: the paper trains the task's factors at
-/// another rate than the prompt.
+/// The declaration. Both factors start near 0, and so does the prompt. Rates are ours: the paper trains the task's
+/// factors at another rate than the prompt.
 pub const METHOD: Method = Method {
     name: "mpt",
     about: "MPT's target stage: a prompt times a product of two thin matrices of the task, entry by entry",

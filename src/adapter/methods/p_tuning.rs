@@ -1,5 +1,5 @@
-//! P-tuning with a network (Liu et al. 2021, arXiv 2103.10385), as Hugging Face PEFT has it: every row of a trained table passes
-//! three linear layers with relu between them. After training the network is run once.
+//! P-tuning with a network (Liu et al. 2021, arXiv 2103.10385), as Hugging Face PEFT has it: every row of a trained
+//! table passes three linear layers with relu between them. After training the network is run once.
 
 use crate::base::param::{Param, Type};
 use crate::svd::matrix::Matrix;

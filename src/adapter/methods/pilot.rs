@@ -1,7 +1,7 @@
-//! The experiment that comes before decomposed prompt tuning in its paper: `P = U diag(relu(σ)) V`, all three trained, and how many
-//! entries of σ are above 0 as training goes on. relu has no slope below 0, so an entry that falls below it cannot come back: a
-//! falling count is partly built in. The other gates, a random walk of equal steps and the prompt's true singular values are
-//! there to hold it against.
+//! The experiment that comes before decomposed prompt tuning in its paper: `P = U diag(relu(σ)) V`, all three trained,
+//! and how many entries of σ are above 0 as training goes on. relu has no slope below 0, so an entry that falls below
+//! it cannot come back: a falling count is partly built in. The other gates, a random walk of equal steps and the
+//! prompt's true singular values are there to hold it against.
 
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;

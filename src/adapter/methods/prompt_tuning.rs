@@ -1,4 +1,5 @@
-//! Prompt tuning (Lester et al. 2021, arXiv 2104.08691): the prompt itself is trained, `virtual_tokens · d_model` numbers.
+//! Prompt tuning (Lester et al. 2021, arXiv 2104.08691): the prompt itself is trained, `virtual_tokens · d_model`
+//! numbers.
 
 use super::super::method::{FromMatrix, Method, Peft, Start, TensorSpec};
 

@@ -1,6 +1,6 @@
-//! Residual prompt tuning (Razdaibiedina et al., Findings of ACL 2023, arXiv 2305.03937): every row of the prompt goes through
-//! one small network with a skip connection, `P' = P + LN(relu(P Dᵀ + c) Uᵀ + e)`. `P` and the network are trained; after
-//! training the network is run once, and `P'` is all that is needed.
+//! Residual prompt tuning (Razdaibiedina et al., Findings of ACL 2023, arXiv 2305.03937): every row of the prompt goes
+//! through one small network with a skip connection, `P' = P + LN(relu(P Dᵀ + c) Uᵀ + e)`. `P` and the network are
+//! trained; after training the network is run once, and `P'` is all that is needed.
 
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;

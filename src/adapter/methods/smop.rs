@@ -1,8 +1,8 @@
-//! SMoP (Choi et al., EMNLP 2023): several short prompts, of which a linear router picks by the mean of a text's embeddings. The
-//! prompt of a row is the sum of its `top_k` most likely prompts, each times its probability. `virtual_tokens` is the length of
-//! each. Every row has its own prompt, so nothing can be folded. While training, noise moves the router's scores in proportion to
-//! their size; no gradient passes that move. The released code lets a row's prompt depend on the other rows
-//! of its batch when one prompt is picked; here it does not.
+//! SMoP (Choi et al., EMNLP 2023): several short prompts, of which a linear router picks by the mean of a text's
+//! embeddings. The prompt of a row is the sum of its `top_k` most likely prompts, each times its probability.
+//! `virtual_tokens` is the length of each. Every row has its own prompt, so nothing can be folded. While training,
+//! noise moves the router's scores in proportion to their size; no gradient passes that move. The released code lets a
+//! row's prompt depend on the other rows of its batch when one prompt is picked; here it does not.
 
 use crate::base::param::{Literal, Param, Type};
 

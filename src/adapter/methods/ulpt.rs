@@ -1,12 +1,13 @@
-//! ULPT (arXiv 2502.04501): `P = (Z R) ⊙ s + t`, with `Z [virtual_tokens, rank]` trained, `R [rank, d_model]` drawn once and
-//! never trained, and one scale and one shift a dimension. `R` is stored with the trained tensors.
+//! ULPT (arXiv 2502.04501): `P = (Z R) ⊙ s + t`, with `Z [virtual_tokens, rank]` trained, `R [rank, d_model]` drawn
+//! once and never trained, and one scale and one shift a dimension. `R` is stored with the trained tensors.
 
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
 
-/// The declaration. The defaults are those of the authors' code; the paper draws `R` from a normal distribution instead.
+/// The declaration. The defaults are those of the authors' code; the paper draws `R` from a normal distribution
+/// instead.
 pub const METHOD: Method = Method {
     name: "ulpt",
     about: "ULPT: a trained low-dimensional prompt times a frozen random matrix, with a scale and a shift a dimension",

@@ -23,10 +23,10 @@ use crate::cli::render;
 use crate::cli::status_table::brief;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::model::config::T5Config;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 use super::place::fill;
 
@@ -205,7 +205,7 @@ fn from_store(args: &Args, target: &str) -> Result<FoundAdapter, Vec<Diag>> {
         outside: plan.outside.clone(),
         ..RunOptions::default()
     };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
     let nodes = status(&plan.graph, &store, &options, &executor);
     let stored = |id: NodeId| nodes.iter().find(|node| node.id == id).map(|node| &node.freshness);
     let stored = match stored(id) {

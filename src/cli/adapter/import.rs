@@ -43,7 +43,8 @@ pub struct Args {
     /// The task that it was trained for, such as `rte`; `eval` then checks that its data is of this task
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
-    /// The folder of its base model, to check that they fit [default: the model that the adapter names, if it is a folder]
+    /// The folder of its base model, to check that they fit [default: the model that the adapter names, if it is a
+    /// folder]
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
     /// Replace an existing adapter

@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 
-/// Fills the folder `to` with the files that `write` writes to a temporary folder. If `to` is missing or empty, it appears
-/// by one rename. Else, with `force`, the files replace those with the same names one by one. The file `last` is removed
-/// first and written last, so a folder without it is incomplete. Other files stay.
+/// Fills the folder `to` with the files that `write` writes to a temporary folder. If `to` is missing or empty, it
+/// appears by one rename. Else, with `force`, the files replace those with the same names one by one. The file `last`
+/// is removed first and written last, so a folder without it is incomplete. Other files stay.
 ///
 /// # Errors
 /// Fails if `to` is not empty and `force` is not set, or if a file cannot be written.
@@ -46,10 +46,7 @@ pub(super) fn fill(
         std::fs::rename(made.path(), to).map_err(on("write", to))?;
         return Ok(fs::sync_dir(beside)?);
     }
-    match std::fs::remove_file(to.join(last)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(on("replace", &to.join(last))(e).into()),
-        _ => {}
-    }
+    fs::remove_file(&to.join(last))?;
     for name in &names {
         let path = to.join(name);
         std::fs::rename(made.path().join(name), &path).map_err(on("write", &path))?;

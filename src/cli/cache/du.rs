@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::base::diag::Diag;
-use crate::cache::census::{Census, below};
+use crate::cache::inventory::{Inventory, below};
 use crate::cache::{Entry, Store};
 use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
-use crate::engine::reach;
+use crate::engine::gc_roots;
+
+use super::open::open;
 
 /// The arguments of `dpt cache du`.
 #[derive(clap::Args, Debug)]
@@ -39,7 +41,7 @@ struct Line {
 /// # Errors
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let (groups, rest) = measure(&store, args.by == "pipeline").map_err(|diag| vec![diag])?;
     if args.json {
         for line in groups.iter().chain(&rest) {
@@ -61,11 +63,11 @@ pub fn run(args: &Args) -> CommandResult {
 }
 
 fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), Diag> {
-    let census = store.census()?;
-    let groups = if by_pipeline { pipelines(store, &census)? } else { census.grouped(Entry::kind) };
+    let inventory = Inventory::of(store)?;
+    let groups = if by_pipeline { pipelines(store, &inventory)? } else { inventory.grouped(Entry::kind) };
     let line = |what: &str, count, bytes| Line { what: what.to_owned(), count, bytes };
-    let used: BTreeSet<_> = census.entries.iter().flat_map(|entry| entry.objects().into_keys()).collect();
-    let orphans: Vec<_> = census.objects.iter().filter(|(object, _)| !used.contains(object)).collect();
+    let used: BTreeSet<_> = inventory.entries.iter().flat_map(|entry| entry.objects().into_keys()).collect();
+    let orphans: Vec<_> = inventory.objects.iter().filter(|(object, _)| !used.contains(object)).collect();
     let mut rest = vec![line("unused objects", orphans.len(), orphans.iter().map(|(_, o)| o.size).sum())];
     let inside = [
         ("manifests", "entries"),
@@ -87,12 +89,12 @@ fn measure(store: &Store, by_pipeline: bool) -> Result<(Vec<Line>, Vec<Line>), D
 }
 
 /// Assigns each entry to the first pipeline, in alphabetical order, whose runs used it.
-fn pipelines(store: &Store, census: &Census) -> Result<BTreeMap<String, (usize, u64)>, Diag> {
+fn pipelines(store: &Store, inventory: &Inventory) -> Result<BTreeMap<String, (usize, u64)>, Diag> {
     let mut reached: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
-    for run in reach::runs(&store.runs())? {
+    for run in gc_roots::runs(&store.runs())? {
         reached.entry(run.pipeline).or_default().extend(run.keys);
     }
-    Ok(census.grouped(|entry| {
+    Ok(inventory.grouped(|entry| {
         let name = reached.iter().find(|(_, keys)| keys.contains(&entry.key)).map(|(name, _)| name.clone());
         name.unwrap_or_else(|| "(no journal)".to_owned())
     }))

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::watch::{Counting, Work};
+use crate::cache::archive;
+use crate::cache::inventory::Inventory;
 use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render;
 
+use super::open::{entry_count, open};
 use super::{pick, roots};
 
 /// The arguments of `dpt cache export`.
@@ -37,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// Fails if nothing is selected, a pipeline is invalid, a result is damaged, or the archive cannot be written.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let one = |diag: Diag| vec![diag];
     let mut keys = BTreeSet::new();
     for file in &args.pipeline {
@@ -48,10 +51,10 @@ pub fn run(args: &Args) -> CommandResult {
         }
         keys.extend(reached);
     }
-    let census = store.census().map_err(one)?;
+    let inventory = Inventory::of(&store).map_err(one)?;
     for text in &args.which {
         let before = keys.len();
-        let meant: Vec<_> = census.entries.iter().filter(|entry| pick::means(text, entry)).collect();
+        let meant: Vec<_> = inventory.entries.iter().filter(|entry| pick::means(text, entry)).collect();
         keys.extend(meant.iter().map(|entry| entry.key));
         if keys.len() == before && meant.is_empty() {
             let diag = Diag::error(Class::Usage, format!("no stored result matches `{text}`"));
@@ -59,7 +62,7 @@ pub fn run(args: &Args) -> CommandResult {
         }
     }
     if args.all {
-        keys.extend(census.entries.iter().map(|entry| entry.key));
+        keys.extend(inventory.entries.iter().map(|entry| entry.key));
     }
     if keys.is_empty() {
         return Err(vec![Diag::error(Class::Usage, "there is nothing to export").help("make results with `dpt run`")]);
@@ -68,10 +71,10 @@ pub fn run(args: &Args) -> CommandResult {
     let bar = Bar::new();
     let (check, show) = (|| cancel.check("dpt cache export"), |amount| bar.show(amount));
     let watch = Counting::new(Work::default(), &check, &show);
-    let packed = store.pack_watched(&keys, &args.archive, &watch);
+    let packed = archive::export(&store, &keys, &args.archive, &watch);
     drop(bar);
     let packed = packed.map_err(one)?;
-    let (entries, files) = (super::entries(packed.entries), render::count(packed.objects, "file"));
+    let (entries, files) = (entry_count(packed.entries), render::count(packed.objects, "file"));
     render::err(&format!("{}: {entries}, {files}, {}\n", shown(&args.archive), render::bytes(packed.bytes)));
     Ok(Exit::Done)
 }

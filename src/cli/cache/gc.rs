@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::base::diag::{Class, Diag};
 use crate::cache::Store;
-use crate::cache::gc::{Leftover, Limits, Sweep};
+use crate::cache::gc::{self, GcLimits, Leftover, Sweep};
 use crate::cache::lock::InUse;
 use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, shown};
@@ -16,6 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 use crate::repro::lockfile::LockFile;
 
+use super::open::{entry_count, open};
 use super::roots::{GcRoots, of_pipeline};
 use super::units;
 
@@ -34,8 +35,8 @@ pub struct Args {
     /// Remove only results that are older than this, such as `30d`
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     older_than: Option<Duration>,
-    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make again
-    /// for their size
+    /// Remove only enough to bring the store below this size, such as `20GiB`; first results that are cheap to make
+    /// again for their size
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
     /// Remove nothing that is younger than this
@@ -70,9 +71,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// # Errors
 /// Fails if a pipeline is invalid (nothing is removed then), the store is in use, or a file cannot be removed.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
+    let store = open(&args.store)?;
     let roots = roots(args, &store)?;
-    let limits = Limits {
+    let limits = GcLimits {
         older_than: args.older_than,
         max_size: args.max_size,
         grace: args.grace,
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> CommandResult {
     };
     let keep = |key| roots.keys.contains(&key);
     let one = |diag: Diag| vec![diag];
-    let plan = store.plan_gc(&keep, limits).map_err(one)?;
+    let plan = gc::plan(&store, &keep, limits).map_err(one)?;
     if !args.json {
         report(args, &plan, &roots);
     }
@@ -88,9 +89,9 @@ pub fn run(args: &Args) -> CommandResult {
     let done = if go {
         let exclusive = lock_exclusively(args, &store)?;
         // A run may have ended meanwhile; the results that it used are kept.
-        let store = super::open(&args.store)?;
+        let store = open(&args.store)?;
         let keys = self::roots(args, &store)?.keys;
-        Some(store.sweep(&plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
+        Some(gc::sweep(&store, &plan, &|key| keys.contains(&key), limits, &exclusive).map_err(one)?)
     } else {
         None
     };
@@ -190,7 +191,7 @@ fn report(args: &Args, plan: &Sweep, roots: &GcRoots) {
         render::out(&render::table(&rows, &[Align::Left, Align::Right, Align::Right, Align::Right]));
     }
     if args.list {
-        let row = |gone: &crate::cache::gc::Gone| {
+        let row = |gone: &crate::cache::gc::GoneEntry| {
             let age = units::age(units::since(gone.at));
             vec![gone.key.to_string(), gone.node.clone(), render::bytes(gone.bytes), format!("{age} old")]
         };
@@ -198,7 +199,7 @@ fn report(args: &Args, plan: &Sweep, roots: &GcRoots) {
         render::out(&render::table(&rows, &[Align::Left, Align::Left, Align::Right]));
     }
     let (go, stay) = (render::bytes(plan.bytes()), render::bytes(plan.kept_bytes));
-    let kept = super::entries(plan.kept);
+    let kept = entry_count(plan.kept);
     render::err(&format!("would free {go} and keep {kept} with {stay}: {}", roots.why.join("; ")));
     let also = match (args.older_than, args.max_size) {
         (None, None) => "; anything younger than `--grace`",

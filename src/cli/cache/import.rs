@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::{Class, Diag};
 use crate::base::look;
 use crate::base::watch::{Counting, Work};
+use crate::cache::archive as archives;
 use crate::cli::CommandResult;
 use crate::cli::common::{StoreArgs, cancel_on_ctrl_c, shown};
 use crate::cli::exit::Exit;
 use crate::cli::progress::Bar;
 use crate::cli::render;
 
+use super::open::entry_count;
+
 /// The arguments of `dpt cache import`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives these
-    /// files without running it
+    /// Archives from `dpt cache export`. Import only archives that you trust: `dpt` cannot check that a recipe gives
+    /// these files without running it
     #[arg(value_name = "FILE", required = true)]
     archives: Vec<PathBuf>,
     #[command(flatten)]
@@ -38,7 +41,7 @@ pub fn run(args: &Args) -> CommandResult {
         }
         let bar = Bar::new();
         let (check, show) = (|| cancel.check("dpt cache import"), |amount| bar.show(amount));
-        let unpacked = store.unpack_watched(archive, &Counting::new(Work::default(), &check, &show));
+        let unpacked = archives::import(&store, archive, &Counting::new(Work::default(), &check, &show));
         drop(bar);
         match unpacked {
             Ok(done) => {
@@ -48,7 +51,7 @@ pub fn run(args: &Args) -> CommandResult {
                     "{}: {} new of {}, {} of {}{known}\n",
                     shown(archive),
                     new,
-                    super::entries(done.packed.entries),
+                    entry_count(done.packed.entries),
                     render::count(done.new_objects, "new file"),
                     done.packed.objects,
                 ));

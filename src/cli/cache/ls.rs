@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cache::Entry;
+use crate::cache::inventory::Inventory;
 use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BOLD, DIM, paint};
 
+use super::open::{entry_count, open};
 use super::{pick, units};
 
 /// The arguments of `dpt cache ls`.
@@ -63,14 +65,14 @@ fn size(entry: &Entry) -> u64 {
 /// # Errors
 /// Fails if there is no store or it cannot be read.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
-    let census = store.census().map_err(|diag| vec![diag])?;
-    let mut entries: Vec<&Entry> = census.entries.iter().filter(|entry| wanted(args, entry)).collect();
+    let store = open(&args.store)?;
+    let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
+    let mut entries: Vec<&Entry> = inventory.entries.iter().filter(|entry| wanted(args, entry)).collect();
     match args.sort.as_str() {
         "size" => entries.sort_by_key(|entry| size(entry)),
         "time" => entries.sort_by(|a, b| a.seconds().total_cmp(&b.seconds())),
         "node" => entries.sort_by(|a, b| a.made[0].node.cmp(&b.made[0].node)),
-        // The census is sorted by age.
+        // The inventory is sorted by age.
         _ => {}
     }
     if args.json {
@@ -78,9 +80,9 @@ pub fn run(args: &Args) -> CommandResult {
     } else {
         render::out(&table(&entries));
         let total = render::bytes(entries.iter().map(|entry| size(entry)).sum());
-        render::err(&paint(DIM, format!("{}, {total}\n", super::entries(entries.len()))));
+        render::err(&paint(DIM, format!("{}, {total}\n", entry_count(entries.len()))));
     }
-    for (path, why) in &census.unreadable {
+    for (path, why) in &inventory.unreadable {
         render::err(&format!("{}: {why}\n", crate::cli::common::shown(path)));
     }
     Ok(Exit::Done)

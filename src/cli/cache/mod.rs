@@ -5,20 +5,15 @@ mod export;
 mod gc;
 mod import;
 mod ls;
+mod open;
 mod pick;
 mod roots;
 mod show;
 mod units;
 
-use std::path::Path;
-
 use clap::Subcommand;
 
-use crate::base::diag::{Class, Diag};
-use crate::cache::Store;
-use crate::cache::store::LAYOUT;
 use crate::cli::CommandResult;
-use crate::cli::common::{StoreArgs, shown};
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -69,19 +64,4 @@ pub fn run(args: &Args) -> CommandResult {
         CacheCommand::Export(args) => export::run(args),
         CacheCommand::Import(args) => import::run(args),
     }
-}
-
-/// Opens the store for the current directory. Fails if there is none.
-fn open(args: &StoreArgs) -> Result<Store, Vec<Diag>> {
-    let folder = args.folder(Path::new("."));
-    if !folder.join(LAYOUT).is_dir() {
-        let diag = Diag::error(Class::Usage, format!("there is no store in `{}`", shown(&folder)));
-        return Err(vec![diag.help("name another folder with `--cache DIR`; `dpt run` creates the store")]);
-    }
-    args.open(Path::new("."))
-}
-
-/// `1 entry`, `3 entries`.
-fn entries(n: usize) -> String {
-    if n == 1 { "1 entry".to_owned() } else { format!("{n} entries") }
 }

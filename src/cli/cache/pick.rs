@@ -14,8 +14,8 @@ pub fn is_key(text: &str, entry: &Entry) -> bool {
     hex.len() >= 4 && entry.key.hex().starts_with(hex)
 }
 
-/// Returns `true` if a pattern such as `train`, `train[rte,dpt,42]`, `train[task=rte]` or `train[*,dpt,*]` matches the node
-/// called `name`.
+/// Returns `true` if a pattern such as `train`, `train[rte,dpt,42]`, `train[task=rte]` or `train[*,dpt,*]` matches the
+/// node called `name`.
 fn is_node(text: &str, name: &str) -> bool {
     let split = |text: &str| -> Option<(String, Vec<String>)> {
         let Some((stage, axes)) = text.split_once('[') else { return Some((text.to_owned(), vec![])) };

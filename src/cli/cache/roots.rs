@@ -7,9 +7,9 @@ use crate::base::diag::{Class, Diag};
 use crate::cache::{CacheKey, Store};
 use crate::cli::check::ChangeArgs;
 use crate::cli::common;
-use crate::engine::reach;
-use crate::engine::run::RunOptions;
-use crate::worker::device::Wanted;
+use crate::engine::gc_roots;
+use crate::engine::options::RunOptions;
+use crate::worker::device::DeviceChoice;
 
 /// The keys to keep, with reasons.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl GcRoots {
     /// # Errors
     /// Fails if a journal cannot be read.
     pub fn add_runs(&mut self, store: &Store, n: usize) -> Result<(), Diag> {
-        let runs = reach::runs(&store.runs())?;
+        let runs = gc_roots::runs(&store.runs())?;
         let found = runs.len().min(n);
         if let Some(run) = runs.iter().take(n).find(|run| run.broken.is_some()) {
             let (why, path) =
@@ -51,8 +51,8 @@ impl GcRoots {
     }
 }
 
-/// Returns the keys of a pipeline's results and the number of its nodes. With `before`, also the last key of each node from
-/// before the pipeline was edited.
+/// Returns the keys of a pipeline's results and the number of its nodes. With `before`, also the last key of each node
+/// from before the pipeline was edited.
 ///
 /// # Errors
 /// Returns every problem of the file. Fails if the key of a node cannot be made.
@@ -60,7 +60,7 @@ pub fn of_pipeline(file: &Path, store: &Store, before: bool) -> Result<(BTreeSet
     let plan = ChangeArgs::default().load(file)?;
     let store = &store.again_for(file).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
-    let executor = common::local(Wanted::Auto, 1, store, &plan.name);
-    let keys = reach::of_graph(&plan.graph, store, &options, &executor, before).map_err(|diag| vec![diag])?;
+    let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
+    let keys = gc_roots::of_graph(&plan.graph, store, &options, &executor, before).map_err(|diag| vec![diag])?;
     Ok((keys, plan.graph.len()))
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::{Entry, Made, Store};
+use crate::cache::inventory::Inventory;
+use crate::cache::{Entry, MadeResult, Store};
 use crate::cli::CommandResult;
 use crate::cli::common::StoreArgs;
 use crate::cli::exit::Exit;
 use crate::cli::progress::figure;
 use crate::cli::render::{self, Align, BAD, BOLD, DIM, paint};
 
+use super::open::open;
 use super::{pick, units};
 
 /// The arguments of `dpt cache show`.
@@ -30,9 +32,9 @@ pub struct Args {
 /// # Errors
 /// Fails if no result matches, or results of several nodes do.
 pub fn run(args: &Args) -> CommandResult {
-    let store = super::open(&args.store)?;
-    let census = store.census().map_err(|diag| vec![diag])?;
-    let meant: Vec<&Entry> = census.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
+    let store = open(&args.store)?;
+    let inventory = Inventory::of(&store).map_err(|diag| vec![diag])?;
+    let meant: Vec<&Entry> = inventory.entries.iter().filter(|entry| pick::means(&args.which, entry)).collect();
     let Some(entry) = meant.last().copied() else {
         let text = format!("no stored result matches `{}`", args.which);
         let help = "`dpt cache ls` lists all results with their nodes and keys";
@@ -72,7 +74,7 @@ fn heading(title: &str) -> String {
     format!("{}\n", paint(BOLD, title))
 }
 
-fn making(store: &Store, entry: &Entry, made: &Made) -> String {
+fn making(store: &Store, entry: &Entry, made: &MadeResult) -> String {
     let mut text = heading(&made.node);
     let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<9} {value}\n"));
     line("key", entry.key.hex());

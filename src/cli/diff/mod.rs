@@ -15,7 +15,7 @@ use crate::cli::check::ChangeArgs;
 use crate::cli::common::{self, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::render;
-use crate::engine::history::{History, Run};
+use crate::engine::history::{History, PastRun};
 use crate::pipeline;
 
 use compare::Diff;
@@ -38,8 +38,8 @@ Examples:
 /// The arguments of `dpt diff`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Two runs (an id or its first digits, `last`, `last~1`, or the path of a journal), two pipeline files, or a pipeline
-    /// file and one or two git revisions. The second defaults to `last`, or to the file in the working tree
+    /// Two runs (an id or its first digits, `last`, `last~1`, or the path of a journal), two pipeline files, or a
+    /// pipeline file and one or two git revisions. The second defaults to `last`, or to the file in the working tree
     #[arg(value_name = "A B", required = true, num_args = 1..=3)]
     what: Vec<String>,
     /// The axis to average metrics over
@@ -132,7 +132,7 @@ fn journal(args: &Args, text: &str) -> Result<Side, Vec<Diag>> {
     let one = |diag: Diag| vec![diag];
     let path = PathBuf::from(text);
     if text.ends_with(".jsonl") {
-        let run = Run::read(&path).map_err(|diag| {
+        let run = PastRun::read(&path).map_err(|diag| {
             let diag = Diag { class: Class::Usage, ..diag };
             vec![diag.help("journals are in `cache/v1/runs/` of the store that the run used")]
         })?;

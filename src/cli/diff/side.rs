@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::base::diag::Diag;
 use crate::base::value::{Params, Value};
-use crate::cache::recipe::{Content, Name, Recipe};
+use crate::cache::recipe::{FieldContent, FieldName, Recipe};
 use crate::cache::{CacheKey, Store};
 use crate::cli::common;
 use crate::engine::freshness::{Freshness, status};
-use crate::engine::history::{Fate, Run};
+use crate::engine::history::{NodeFate, PastRun};
 use crate::engine::journal::date;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// A node of one side.
 #[derive(Clone, Debug, Default)]
@@ -53,14 +53,14 @@ impl Side {
     ///
     /// # Errors
     /// Fails if the store cannot be read.
-    pub fn of_run(run: &Run, store: &Store) -> Result<Self, Diag> {
+    pub fn of_run(run: &PastRun, store: &Store) -> Result<Self, Diag> {
         let title = format!("run {} of {}, {}", run.id, run.pipeline, date(run.at));
         let mut side = Self { title, pipeline: run.pipeline.clone(), ..Self::default() };
         let mut lost = 0;
         for (name, seen) in &run.nodes {
             let (stage, axes) = parts(name);
             let mut item = SideNode { stage, axes, key: seen.key, ..SideNode::default() };
-            item.failed = matches!(seen.fate, Fate::Failed(_) | Fate::Skipped(_) | Fate::Begun);
+            item.failed = matches!(seen.fate, NodeFate::Failed(_) | NodeFate::Skipped(_) | NodeFate::Begun);
             let entry = seen.key.map(|key| store.entry(key)).transpose()?.flatten();
             match &entry {
                 Some(entry) => {
@@ -72,7 +72,7 @@ impl Side {
                 None => lost += usize::from(!item.failed),
             }
             match &seen.fate {
-                Fate::Made { metrics, .. } => item.metrics = metrics.clone(),
+                NodeFate::Made { metrics, .. } => item.metrics = metrics.clone(),
                 _ if item.failed => item.metrics.clear(),
                 _ => {}
             }
@@ -99,7 +99,7 @@ impl Side {
             outside: plan.outside.clone(),
             ..RunOptions::default()
         };
-        let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+        let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
         let mut side = Self { title, pipeline: plan.name.clone(), ..Self::default() };
         for status in status(&plan.graph, store, &options, &executor) {
             let node = plan.graph.node(status.id);
@@ -154,8 +154,8 @@ fn parts(name: &str) -> (String, Vec<(String, String)>) {
 }
 
 fn kind(recipe: &Recipe) -> Option<String> {
-    match recipe.get(&Name::Stage)? {
-        Content::Text(text) => Some(text.clone()),
+    match recipe.get(&FieldName::Stage)? {
+        FieldContent::Text(text) => Some(text.clone()),
         _ => None,
     }
 }
@@ -165,14 +165,14 @@ fn params(recipe: &Recipe) -> Params {
     let mut params = Params::new();
     for field in recipe.fields() {
         let name = match &field.name {
-            Name::Param(name) => name.clone(),
-            Name::File(name) => format!("file {name}"),
-            Name::Version => "stage version".to_owned(),
+            FieldName::Param(name) => name.clone(),
+            FieldName::File(name) => format!("file {name}"),
+            FieldName::Version => "stage version".to_owned(),
             _ => continue,
         };
         let value = match &field.content {
-            Content::Value(value) => value.clone(),
-            Content::Number(n) => Value::Int(*n as i64),
+            FieldContent::Value(value) => value.clone(),
+            FieldContent::Number(n) => Value::Int(*n as i64),
             other => Value::Str(other.to_string()),
         };
         params.insert(name, value);

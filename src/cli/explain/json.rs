@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Explained;
+use super::explained::Explained;
 use crate::cache::StaleReason;
-use crate::cache::recipe::{Content, Name};
+use crate::cache::recipe::{FieldContent, FieldName};
 use crate::cli::status_kind::StatusKind;
 use crate::engine::explain::{Change, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::Fate;
+use crate::engine::history::NodeFate;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Explained) -> String {
-    let Explained { plan, node, .. } = told;
+pub(super) fn text(explained: &Explained) -> String {
+    let Explained { plan, node, .. } = explained;
     let it = plan.graph.node(node.id);
     let mut value = one(plan, node);
     value["schema"] = json!(1);
@@ -44,13 +44,13 @@ pub(super) fn text(told: &Explained) -> String {
             "numerics": made.numerics, "metrics": made.metrics, "files": made.files, "notes": made.notes,
         });
     }
-    if let Some((run, seen)) = told.last {
+    if let Some((run, seen)) = explained.last {
         let (fate, why) = match &seen.fate {
-            Fate::Hit(_) => ("hit", Value::Null),
-            Fate::Made { .. } => ("made", Value::Null),
-            Fate::Failed(error) => ("failed", json!(error)),
-            Fate::Skipped(because) => ("skipped", json!(because)),
-            Fate::Begun => ("begun", Value::Null),
+            NodeFate::Hit(_) => ("hit", Value::Null),
+            NodeFate::Made { .. } => ("made", Value::Null),
+            NodeFate::Failed(error) => ("failed", json!(error)),
+            NodeFate::Skipped(because) => ("skipped", json!(because)),
+            NodeFate::Begun => ("begun", Value::Null),
         };
         value["last"] = json!({ "run": run.id, "at": seen.at, "fate": fate, "why": why });
     }
@@ -85,7 +85,7 @@ fn change(plan: &Plan, id: NodeId, change: &Change) -> Value {
     let mut value = json!({
         "what": kind, "field": field.map(ToString::to_string), "old": old.map(content), "new": new.map(content),
     });
-    if let Some(Name::Param(param)) = field
+    if let Some(FieldName::Param(param)) = field
         && let Some(origin) = plan.origin(id, param)
     {
         let (line, column) = origin.span.line_column();
@@ -104,11 +104,11 @@ fn change(plan: &Plan, id: NodeId, change: &Change) -> Value {
     value
 }
 
-fn content(content: &Content) -> Value {
+fn content(content: &FieldContent) -> Value {
     match content {
-        Content::Number(n) => json!(n),
-        Content::Text(text) => json!(text),
-        Content::Value(value) => json!(value),
-        Content::Digest(digest) => json!(format!("b3:{}", digest.hex())),
+        FieldContent::Number(n) => json!(n),
+        FieldContent::Text(text) => json!(text),
+        FieldContent::Value(value) => json!(value),
+        FieldContent::Digest(digest) => json!(format!("b3:{}", digest.hex())),
     }
 }

@@ -1,6 +1,7 @@
-//! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs nothing
-//! and writes nothing.
+//! `dpt explain`: shows the status of one node and the reasons, field by field, followed to the first cause. Runs
+//! nothing and writes nothing.
 
+mod explained;
 mod json;
 mod text;
 
@@ -11,13 +12,15 @@ use crate::cli::common::{self, PipelineArgs, StoreArgs};
 use crate::cli::exit::Exit;
 use crate::cli::patterns::few;
 use crate::cli::render;
-use crate::engine::explain::{Against, Explanation, explain};
+use crate::engine::explain::{CompareWith, Explainer};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::NodeId;
-use crate::engine::history::{History, Pipeline, Run, Seen};
-use crate::engine::run::RunOptions;
+use crate::engine::history::{History, PipelineId};
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
+
+use explained::Explained;
 
 /// The end of the help text.
 pub const EXAMPLES: &str = "\
@@ -51,23 +54,11 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Everything that is printed.
-struct Explained<'a> {
-    plan: &'a Plan,
-    node: &'a Explanation,
-    against: &'a Against<'a>,
-    /// The last run with this node, and the node's fate in it.
-    last: Option<(&'a Run, &'a Seen)>,
-    /// The run that made the node's result.
-    made: Option<(&'a Run, &'a Seen)>,
-    recipe: bool,
-}
-
 /// Prints the explanation.
 ///
 /// # Errors
-/// Fails if the pipeline is invalid, the name does not match exactly one node, the run does not exist, or the store cannot
-/// be read.
+/// Fails if the pipeline is invalid, the name does not match exactly one node, the run does not exist, or the store
+/// cannot be read.
 pub fn run(args: &Args) -> CommandResult {
     let plan = args.pipeline.load()?;
     let id = one(&plan, &args.node)?;
@@ -75,16 +66,18 @@ pub fn run(args: &Args) -> CommandResult {
     let history = History::of(&store.runs());
     let against = against(args.against.as_deref(), &plan, &store, &history).map_err(|diag| vec![diag])?;
     let options = RunOptions { pipeline: plan.name.clone(), outside: plan.outside.clone(), ..RunOptions::default() };
-    let executor = common::local(Wanted::Auto, 1, &store, &plan.name);
-    let node = explain(&plan.graph, &store, &options, &executor, &history, id, &against).map_err(|diag| vec![diag])?;
+    let executor = common::local(DeviceChoice::Auto, 1, &store, &plan.name);
+    let (graph, executor) = (&plan.graph, &executor);
+    let explainer = Explainer { graph, store: &store, options: &options, executor, history: &history };
+    let node = explainer.explain(id, &against).map_err(|diag| vec![diag])?;
     let name = plan.graph.node(id).to_string();
-    let of = Pipeline { name: &plan.name, file: store.file() };
+    let of = PipelineId { name: &plan.name, file: store.file() };
     let last = history.of_pipeline(of).find_map(|run| Some((run, run.nodes.get(&name)?)));
     let maker = node.entry.as_ref().and_then(|entry| entry.made.first()).map(|made| made.run.as_str());
     let made = history.runs().find(|run| Some(run.id.as_str()) == maker);
     let made = made.and_then(|run| Some((run, run.nodes.get(&name)?)));
-    let told = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
-    render::out(&if args.json { json::text(&told) } else { text::text(&told) });
+    let explained = Explained { plan: &plan, node: &node, against: &against, last, made, recipe: args.recipe };
+    render::out(&if args.json { json::text(&explained) } else { text::text(&explained) });
     common::warn_unreadable(&history);
     match node.freshness {
         Freshness::Broken { error } if !args.json => Err(vec![error]),
@@ -107,12 +100,12 @@ fn one(plan: &Plan, text: &str) -> Result<NodeId, Vec<Diag>> {
     }
 }
 
-fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a History) -> Result<Against<'a>, Diag> {
+fn against<'a>(text: Option<&str>, plan: &Plan, store: &Store, history: &'a History) -> Result<CompareWith<'a>, Diag> {
     match text {
-        None => Ok(Against::Last),
+        None => Ok(CompareWith::Last),
         Some(text) => match text.strip_prefix("b3:") {
-            Some(hex) => key(hex.trim_end_matches('…'), store).map(Against::Key),
-            None => history.find(text, Some(Pipeline { name: &plan.name, file: store.file() })).map(Against::Run),
+            Some(hex) => key(hex.trim_end_matches('…'), store).map(CompareWith::Key),
+            None => history.find(text, Some(PipelineId { name: &plan.name, file: store.file() })).map(CompareWith::Run),
         },
     }
 }

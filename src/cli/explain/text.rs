@@ -2,31 +2,31 @@
 
 use std::fmt::Write as _;
 
-use super::Explained;
+use super::explained::Explained;
 use crate::base::value::Value;
 use crate::cache::StaleReason;
-use crate::cache::recipe::{Content, Field, Name};
+use crate::cache::recipe::{Field, FieldContent, FieldName};
 use crate::cli::patterns::{Names, few};
 use crate::cli::progress::figure;
 use crate::cli::render::{self, BOLD, DIM, count, paint};
 use crate::cli::status_kind::StatusKind;
 use crate::cli::status_table::{self, brief};
 use crate::cli::values::{self, cut};
-use crate::engine::explain::{Against, Cause, Change, Explanation};
+use crate::engine::explain::{Cause, Change, CompareWith, Explanation};
 use crate::engine::freshness::Freshness;
 use crate::engine::graph::{Accept, NodeId};
-use crate::engine::history::Fate;
+use crate::engine::history::NodeFate;
 use crate::engine::journal::date;
 use crate::pipeline::Plan;
 
-pub(super) fn text(told: &Explained) -> String {
-    let Explained { plan, node, .. } = told;
+pub(super) fn text(explained: &Explained) -> String {
+    let Explained { plan, node, .. } = explained;
     let state = StatusKind::of(&node.freshness);
     let name = plan.graph.node(node.id).short();
-    let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(told));
+    let mut out = format!("{} is {}: {}\n", paint(BOLD, &name), state.painted(state.word()), sentence(explained));
     let mut rows = vec![];
-    rows.extend(keys(told));
-    rows.extend(made(told));
+    rows.extend(keys(explained));
+    rows.extend(made(explained));
     out += &labelled(&rows);
     if matches!(node.freshness, Freshness::Damaged { .. }) {
         for change in &node.changes {
@@ -36,8 +36,8 @@ pub(super) fn text(told: &Explained) -> String {
         out += &indented(&changes(plan, node.id, &node.changes), 2);
     }
     out += &indented(&first(plan, &node.first), 2);
-    out += &labelled(&rest(told));
-    if let (true, Some(recipe)) = (told.recipe, &node.recipe) {
+    out += &labelled(&rest(explained));
+    if let (true, Some(recipe)) = (explained.recipe, &node.recipe) {
         out += "  recipe\n";
         recipe.to_string().lines().for_each(|line| out += &format!("    {}\n", cut(line)));
     }
@@ -51,8 +51,8 @@ fn labelled(rows: &[Vec<String>]) -> String {
 }
 
 /// Says in a sentence what a run would do with the node.
-fn sentence(told: &Explained) -> String {
-    let node = told.node;
+fn sentence(explained: &Explained) -> String {
+    let node = explained.node;
     match &node.freshness {
         Freshness::Fresh { .. } => "the store has a result for its recipe, which a run will use".to_owned(),
         Freshness::Stale { .. } => match StatusKind::of(&node.freshness) {
@@ -68,7 +68,7 @@ fn sentence(told: &Explained) -> String {
         Freshness::Broken { .. } => "its key cannot be made".to_owned(),
         Freshness::Blocked { by } => {
             let by: Vec<_> = by.iter().map(|id| id.index()).collect();
-            let by = Names::of(&told.plan.graph).line(&by);
+            let by = Names::of(&explained.plan.graph).line(&by);
             let then = match (&node.old, node.changes.is_empty()) {
                 (Some((_, Some(_))), true) => "it runs again only if their results change",
                 (Some((_, Some(_))), false) => "it will run in any case, since its own recipe has changed",
@@ -79,30 +79,30 @@ fn sentence(told: &Explained) -> String {
     }
 }
 
-fn keys(told: &Explained) -> Vec<Vec<String>> {
-    let node = told.node;
+fn keys(explained: &Explained) -> Vec<Vec<String>> {
+    let node = explained.node;
     let row = |label: &str, text: String| vec![label.to_owned(), text];
     let now = node.key.map_or_else(|| "not known yet".to_owned(), |key| key.to_string());
     let mut rows = vec![match &node.old {
         Some((old, _)) if Some(*old) != node.key => row("key", format!("{old} -> {now}")),
         _ => row("key", now),
     }];
-    match (&node.old, told.against) {
+    match (&node.old, explained.against) {
         (Some((_, None)), _) => rows.push(row("old", "no longer in the store".to_owned())),
         (Some((_, Some(entry))), against) => {
             let made = &entry.made[0];
             let what = match against {
-                Against::Run(run) => format!("run {}", run.id),
-                Against::Key(_) => "the entry".to_owned(),
-                Against::Last => "the last result".to_owned(),
+                CompareWith::Run(run) => format!("run {}", run.id),
+                CompareWith::Key(_) => "the entry".to_owned(),
+                CompareWith::Last => "the last result".to_owned(),
             };
             rows.push(row(
                 "against",
                 format!("{what}, made {} in {}", date(made.at as f64), render::seconds(made.seconds)),
             ));
         }
-        (None, Against::Run(run)) => {
-            let had = run.nodes.contains_key(&told.plan.graph.node(node.id).to_string());
+        (None, CompareWith::Run(run)) => {
+            let had = run.nodes.contains_key(&explained.plan.graph.node(node.id).to_string());
             let why = if had { "in which the node got no key" } else { "which did not include this node" };
             rows.push(row("against", format!("run {}, {why}", run.id)));
         }
@@ -112,12 +112,12 @@ fn keys(told: &Explained) -> Vec<Vec<String>> {
 }
 
 /// For a fresh node, returns when, where and why its result was made.
-fn made(told: &Explained) -> Vec<Vec<String>> {
-    let node = told.node;
+fn made(explained: &Explained) -> Vec<Vec<String>> {
+    let node = explained.node;
     let (Freshness::Fresh { stored }, Some(entry)) = (&node.freshness, &node.entry) else { return vec![] };
     let made = entry.made.iter().find(|made| made.numerics == stored.numerics).unwrap_or(&entry.made[0]);
     let row = |label: &str, text: String| vec![label.to_owned(), text];
-    let whose = if made.node == told.plan.graph.node(node.id).to_string() {
+    let whose = if made.node == explained.plan.graph.node(node.id).to_string() {
         String::new()
     } else {
         format!(" for {}", made.node)
@@ -126,7 +126,7 @@ fn made(told: &Explained) -> Vec<Vec<String>> {
         "made",
         format!("{} in {}, by run {}{whose}", date(made.at as f64), render::seconds(made.seconds), made.run),
     )];
-    if let Some((_, seen)) = told.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
+    if let Some((_, seen)) = explained.made.filter(|(_, seen)| !seen.reasons.is_empty()) {
         rows.push(row("because", brief(&seen.reasons)));
     }
     if !made.numerics.is_empty() {
@@ -147,20 +147,29 @@ fn made(told: &Explained) -> Vec<Vec<String>> {
 fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
     let mut out = String::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut told: Vec<&str> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
     for change in changes {
         let role = match field(&change.reason) {
-            Some(Name::Input { role, .. } | Name::Producer { role, .. } | Name::Named { role, .. }) => role,
+            Some(FieldName::Input { role, .. } | FieldName::Producer { role, .. } | FieldName::Named { role, .. }) => {
+                role
+            }
             _ => {
                 rows.extend(differences(plan, id, &change.reason));
                 continue;
             }
         };
-        if told.contains(&role.as_str()) {
+        if done.contains(&role.as_str()) {
             continue;
         }
-        told.push(role);
-        let of = |c: &&Change| matches!(field(&c.reason), Some(Name::Input { role: r, .. } | Name::Producer { role: r, .. } | Name::Named { role: r, .. }) if r == role);
+        done.push(role);
+        let of = |change: &&Change| match field(&change.reason) {
+            Some(
+                FieldName::Input { role: of, .. }
+                | FieldName::Producer { role: of, .. }
+                | FieldName::Named { role: of, .. },
+            ) => of == role,
+            _ => false,
+        };
         let all: Vec<&Change> = changes.iter().filter(of).collect();
         out += &render::table(&std::mem::take(&mut rows), &[]);
         out += &input(plan, role, &all);
@@ -169,7 +178,7 @@ fn changes(plan: &Plan, id: NodeId, changes: &[Change]) -> String {
 }
 
 /// Returns the field of a reason.
-fn field(reason: &StaleReason) -> Option<&Name> {
+fn field(reason: &StaleReason) -> Option<&FieldName> {
     match reason {
         StaleReason::Changed { field, .. } | StaleReason::Added { field, .. } | StaleReason::Dropped { field, .. } => {
             Some(field)
@@ -181,19 +190,19 @@ fn field(reason: &StaleReason) -> Option<&Name> {
 /// Returns rows of name, `old -> new`, and place in the pipeline file. A table has a row for each key that differs.
 fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>> {
     let (name, place) = match field(reason) {
-        Some(Name::Param(param)) => {
+        Some(FieldName::Param(param)) => {
             let place = plan.origin(id, param).map(|origin| paint(DIM, origin)).unwrap_or_default();
             (format!("param {param}"), place)
         }
-        Some(Name::File(file)) => (format!("file {file}"), String::new()),
+        Some(FieldName::File(file)) => (format!("file {file}"), String::new()),
         Some(name) => (name.to_string(), String::new()),
         None => return vec![vec![reason.to_string()]],
     };
-    let value = |content: &Content| match content {
-        Content::Value(value) => value.clone(),
+    let value = |content: &FieldContent| match content {
+        FieldContent::Value(value) => value.clone(),
         other => Value::Str(other.to_string()),
     };
-    let plain = |content: &Content| matches!(content, Content::Value(_));
+    let plain = |content: &FieldContent| matches!(content, FieldContent::Value(_));
     match reason {
         StaleReason::Changed { old, new, .. } if plain(old) && plain(new) => {
             let row = |(name, old, new)| vec![name, format!("{old} -> {new}"), place.clone()];
@@ -208,11 +217,13 @@ fn differences(plan: &Plan, id: NodeId, reason: &StaleReason) -> Vec<Vec<String>
 
 /// Formats the differences of one role, and the causes in its producers.
 fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
-    let files: Vec<_> =
-        changes.iter().filter(|c| matches!(c.reason, StaleReason::Changed { field: Name::Input { .. }, .. })).collect();
+    let files: Vec<_> = changes
+        .iter()
+        .filter(|c| matches!(c.reason, StaleReason::Changed { field: FieldName::Input { .. }, .. }))
+        .collect();
     let mut rows = Vec::new();
     if let Some(first) = files.first()
-        && let StaleReason::Changed { field: Name::Input { file, at, .. }, old, new } = &first.reason
+        && let StaleReason::Changed { field: FieldName::Input { file, at, .. }, old, new } = &first.reason
     {
         let more =
             if files.len() > 1 { format!(", and {}", count(files.len() - 1, "other file")) } else { String::new() };
@@ -221,7 +232,7 @@ fn input(plan: &Plan, role: &str, changes: &[&Change]) -> String {
     }
     let others: Vec<_> = changes
         .iter()
-        .filter(|c| !matches!(c.reason, StaleReason::Changed { field: Name::Input { .. }, .. }))
+        .filter(|c| !matches!(c.reason, StaleReason::Changed { field: FieldName::Input { .. }, .. }))
         .collect();
     rows.extend(others.iter().take(4).map(|c| vec![format!("input {role}"), c.reason.to_string()]));
     if others.len() > 4 {
@@ -293,8 +304,8 @@ fn first(plan: &Plan, first: &[Explanation]) -> String {
 }
 
 /// Returns the last rows: unchanged fields, values that are not in the key, and the last attempt.
-fn rest(told: &Explained) -> Vec<Vec<String>> {
-    let Explained { plan, node, last, .. } = told;
+fn rest(explained: &Explained) -> Vec<Vec<String>> {
+    let Explained { plan, node, last, .. } = explained;
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |label: &str, text: String| rows.push(vec![label.to_owned(), text]);
     if let (Some((_, Some(old))), Some(now)) = (&node.old, &node.recipe) {
@@ -302,10 +313,10 @@ fn rest(told: &Explained) -> Vec<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
         for field in now.fields().iter().filter(is_same) {
             match &field.name {
-                Name::Param(name) => names.push(name.clone()),
-                Name::File(name) => names.push(format!("file {name}")),
-                Name::Input { role, .. } => {
-                    let of = |f: &&Field| matches!(&f.name, Name::Input { role: r, .. } if r == role);
+                FieldName::Param(name) => names.push(name.clone()),
+                FieldName::File(name) => names.push(format!("file {name}")),
+                FieldName::Input { role, .. } => {
+                    let of = |f: &&Field| matches!(&f.name, FieldName::Input { role: r, .. } if r == role);
                     let whole = now.fields().iter().filter(of).all(|f| is_same(&f));
                     let name = format!("input {role}");
                     if whole && !names.contains(&name) {
@@ -329,19 +340,19 @@ fn rest(told: &Explained) -> Vec<Vec<String>> {
     if let Some((run, seen)) = last {
         let when = format!("run {}, {}", run.id, date(seen.at));
         match &seen.fate {
-            Fate::Failed(error) => {
+            NodeFate::Failed(error) => {
                 row("last try", format!("failed: {}  ({when})", error.message));
                 error.notes.iter().for_each(|note| row("", format!("note: {note}")));
                 error.help.iter().for_each(|help| row("", format!("help: {help}")));
             }
-            Fate::Begun => row("last try", format!("the run ended before the node did  ({when})")),
-            Fate::Skipped(because) => {
+            NodeFate::Begun => row("last try", format!("the run ended before the node did  ({when})")),
+            NodeFate::Skipped(because) => {
                 // Either a sentence on how the run stopped, or the name of the node that failed.
                 let sentence = because.starts_with('`') || because.starts_with("the run ");
                 let cause = if sentence { because.clone() } else { format!("`{because}` failed") };
                 row("last try", format!("ended without a result, because {cause}  ({when})"));
             }
-            Fate::Hit(_) | Fate::Made { .. } => {}
+            NodeFate::Hit(_) | NodeFate::Made { .. } => {}
         }
     }
     rows

@@ -40,7 +40,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// Whether some consumer reads several.
+    /// `true` if some consumer reads several.
     pub(super) fn gathers(&self) -> bool {
         self.edges > self.consumers
     }
@@ -103,7 +103,7 @@ impl Folded {
         group.axes.iter().map(axis).collect::<Vec<_>>().join(" · ")
     }
 
-    /// Whether a bundle leaves some instances of its reader out.
+    /// `true` if a bundle leaves some instances of its reader out.
     pub(super) fn is_optional(&self, bundle: &Bundle) -> bool {
         bundle.consumers < self.groups[bundle.to].ids.len()
     }
@@ -167,7 +167,7 @@ fn in_order(plan: &Plan, group: &mut Group) {
         let found: HashSet<&str> = group.ids.iter().map(|id| plan.graph.node(*id).axes[at].1.as_str()).collect();
         let all = plan.axes.iter().find(|(name, _)| name == axis).map_or(&[][..], |(_, values)| values);
         values.extend(all.iter().filter(|value| found.contains(value.as_str())).cloned());
-        // Every value stands among the pipeline's; should one not, it goes last.
+        // Every value is one of the pipeline's. Any other would go last.
         let mut rest: Vec<&str> = found.into_iter().filter(|v| !values.iter().any(|known| known == v)).collect();
         rest.sort_unstable();
         let rest: Vec<String> = rest.into_iter().map(str::to_owned).collect();

@@ -90,7 +90,7 @@ fn fit(cards: &mut [Card], units: &[Unit], links: &[Link]) {
     }
     for ((card, unit), (leave, enter)) in cards.iter_mut().zip(units).zip(arrows) {
         card.size.0 = widest[&unit.group];
-        // More than a few need no room to be told apart: their roles are not written.
+        // Many arrows need no extra room, since their roles are not written.
         card.hold(enter.max(leave).min(6));
     }
 }

@@ -153,8 +153,8 @@ impl Args {
 /// Prints or writes the drawing.
 ///
 /// # Errors
-/// Returns every problem of the pipeline, the targets and the options. Fails if the store cannot be read or the file cannot
-/// be written.
+/// Returns every problem of the pipeline, the targets and the options. Fails if the store cannot be read or the file
+/// cannot be written.
 pub fn run(args: &Args) -> Result<Exit, Vec<Diag>> {
     let format = args.format()?;
     let plan = args.changes.load(&args.pipeline)?;
@@ -217,8 +217,8 @@ fn unneeded(graph: &Graph, nodes: &[NodeId]) -> Vec<String> {
     rest
 }
 
-/// Draws `nodes` without their status. `nodes` must include all their producers. `expand` names the stages to expand, `*`
-/// all of them.
+/// Draws `nodes` without their status. `nodes` must include all their producers. `expand` names the stages to expand,
+/// `*` all of them.
 ///
 /// # Errors
 /// Fails if a stage to expand does not exist, or if there are too many stages for a picture.

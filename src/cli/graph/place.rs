@@ -1,5 +1,5 @@
-//! [`Placed`]: the places of boxes and arrows. `dagre` layers boxes from left to right. Arrows run horizontally past the
-//! boxes of a column and bend only between columns.
+//! [`Placed`]: the places of boxes and arrows. `dagre` layers boxes from left to right. Arrows run horizontally past
+//! the boxes of a column and bend only between columns.
 
 use dagre::graph::{Graph, GraphOptions};
 use dagre::{EdgeLabel, LayoutOptions, NodeLabel, RankDir};
@@ -94,7 +94,7 @@ pub(super) fn place(sizes: &[(f64, f64)], links: &[(usize, usize)]) -> Placed {
     Placed { columns, spots, routes }
 }
 
-/// Whether boxes of one column mostly stand above those that come before them.
+/// Returns `true` if boxes of one column mostly stand above those that come before them.
 fn upside_down(middles: &[(f64, f64)]) -> bool {
     let mut sorted: Vec<usize> = (0..middles.len()).collect();
     sorted.sort_by(|a, b| middles[*a].0.total_cmp(&middles[*b].0).then(a.cmp(b)));

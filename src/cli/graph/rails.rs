@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// The lines at the left of the drawing. A rail begins at its stage and goes down to the last one that reads it.
 #[derive(Default)]
 pub(super) struct Rails {
-    /// The stage whose rail stands in each column.
+    /// The stage of the rail in each column.
     columns: Vec<Option<usize>>,
     /// Columns in which the row above had something that ended there.
     ended: BTreeSet<usize>,

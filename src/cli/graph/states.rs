@@ -11,9 +11,9 @@ use crate::cli::status_kind::StatusKind;
 use crate::cli::status_table::why;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
 /// The meaning and colours of a status.
 pub(super) struct Look {
@@ -86,7 +86,7 @@ impl States {
     pub(super) fn new(plan: &Plan, targets: Vec<NodeId>, store: &Store) -> Self {
         let options =
             RunOptions { pipeline: plan.name.clone(), targets, outside: plan.outside.clone(), ..RunOptions::default() };
-        let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+        let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
         let statuses = status(&plan.graph, store, &options, &executor);
         // Keeps the digests of hashed files for the next run. A failure only makes that run slower.
         let _ = store.flush();

@@ -71,7 +71,7 @@ pub(super) fn svg(view: &View) -> Result<String, Vec<Diag>> {
     for (number, unit) in layout.units.iter().enumerate() {
         card(&mut text, view, &layout, number, unit);
     }
-    // Above the boxes: a role stands on its arrow.
+    // Drawn after the boxes, because a role is on its arrow.
     for (number, link) in layout.links.iter().enumerate() {
         role(&mut text, view, &layout, number, link);
     }

@@ -110,7 +110,7 @@ const PICTURES: [Format; 2] = [Format::Svg, Format::Html];
 const ALL: [Format; 6] = [Format::Text, Format::Svg, Format::Html, Format::Dot, Format::Mermaid, Format::Json];
 
 #[test]
-fn the_terminal_drawing_folds_axes_and_draws_rails() {
+fn terminal_drawing_shows_axes_and_rails() {
     let expected = "\
 ●        download  ×2  task
 │  ●     backbone  ×1                 download
@@ -144,13 +144,13 @@ train
 }
 
 #[test]
-fn what_the_targets_do_not_need_is_named() {
+fn unneeded_stages_are_named() {
     let plan = plan(&SWEEP.replace("name = \"sweep\"", "targets = [\"train[rte,pt]\"]"));
     assert_eq!(unneeded(&plan.graph, &needed(&plan.graph, plan.targets.clone())), ["svd_init", "eval", "report"]);
 }
 
 #[test]
-fn a_narrow_terminal_gets_what_is_read_below_and_an_old_one_plain_letters() {
+fn narrow_terminal_shows_inputs_below_and_ascii_locale_plain_letters() {
     let expected = "\
 o        download  x2  task
 |  o     backbone  x1                 download
@@ -294,7 +294,7 @@ fn areas(svg: &str) -> (Vec<Area>, Area) {
 }
 
 #[test]
-fn the_picture_is_well_formed_and_no_box_touches_another() {
+fn picture_is_valid_xml_without_overlapping_boxes() {
     for (svg, boxes) in [
         (drawn(Format::Svg, &[], &[]), 7),
         (drawn(Format::Svg, &["*"], &[]), 15),
@@ -318,7 +318,7 @@ fn the_picture_is_well_formed_and_no_box_touches_another() {
 }
 
 #[test]
-fn the_picture_has_a_cell_for_each_instance_with_its_reason() {
+fn picture_has_a_cell_with_reason_for_each_node() {
     let svg = with_states(Format::Svg, &[], Terminal::default());
     let document = roxmltree::Document::parse(&svg).unwrap();
     let cells = |class: &str| {
@@ -334,7 +334,7 @@ fn the_picture_has_a_cell_for_each_instance_with_its_reason() {
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere() {
+fn page_is_self_contained() {
     let page = with_states(Format::Html, &[], Terminal::default());
     let rest = page.replace("http://www.w3.org/2000/svg", "");
     for word in ["http:", "https:", "//cdn", "@import", "url(", " src=", " href=", "<link", "<img", "fetch(", "eval("] {
@@ -354,7 +354,7 @@ fn data(page: &str) -> &str {
 }
 
 #[test]
-fn the_same_pipeline_gives_the_same_bytes() {
+fn same_pipeline_gives_same_bytes() {
     for format in ALL {
         for expand in [&[][..], &["*"], &["train"]] {
             assert_eq!(drawn(format, expand, &[]), drawn(format, expand, &[]), "{format:?} {expand:?}");
@@ -433,7 +433,7 @@ fn ten_thousand_nodes_are_drawn_in_every_format() {
 }
 
 #[test]
-fn a_picture_of_too_many_boxes_or_arrows_has_cells_in_their_place() {
+fn picture_with_too_many_boxes_or_arrows_has_cells() {
     let many = |count: usize| {
         plan(&format!(
             "schema = 1\n[axes]\nseed = {{ from = 0, count = {count} }}\n[stage.a]\nkind = \"download\"\naxes = [\"seed\"]\n\

@@ -80,7 +80,7 @@ fn with_rail(rail: &str, row: &[String]) -> Vec<String> {
     [rail.to_owned()].into_iter().chain(row.iter().cloned()).collect()
 }
 
-/// As the wide table, but what a stage reads stands below it, beside the rails that go on.
+/// Like the wide table, but with the inputs of a stage below it, beside the rails.
 fn narrow(rows: &[Row], columns: usize) -> String {
     let lines: Vec<_> = rows.iter().map(|(rail, _, row)| with_rail(rail, &row[..row.len() - 1])).collect();
     let drawn = render::table(&lines, ALIGN);
@@ -157,7 +157,7 @@ fn coloured(states: &States, ids: &[NodeId]) -> String {
     states.counts(ids).into_iter().map(one).collect::<Vec<_>>().join(" · ")
 }
 
-/// What stands beside the matter; nothing at all where there is nothing, so that no line ends in blanks.
+/// Returns secondary text, or an empty text without colour codes, so that no line ends in blanks.
 pub(super) fn faint(text: String) -> String {
     if text.is_empty() { text } else { paint(DIM, text) }
 }
@@ -179,10 +179,10 @@ pub(super) fn ascii(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii() { c.to_string() } else { sign(c).to_owned() }).collect()
 }
 
-/// What the terminal at stdout takes. The width is known of terminals alone, unless COLUMNS says one; letters follow the
-/// locale, where one is set.
+/// What the terminal at stdout takes. The width is known of terminals alone, unless COLUMNS says one; letters follow
+/// the locale, where one is set.
 pub(super) fn terminal() -> Terminal {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let set = |name: &str| crate::base::env::var(name).ok().filter(|value| !value.is_empty());
     let columns = set("COLUMNS").and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     let real = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
     Terminal {
@@ -191,7 +191,7 @@ pub(super) fn terminal() -> Terminal {
     }
 }
 
-/// Whether a locale's name says UTF-8: `en_US.UTF-8`, `C.utf8`.
+/// Returns `true` if a locale's name says UTF-8: `en_US.UTF-8`, `C.utf8`.
 fn is_utf8(locale: &str) -> bool {
     let lower = locale.to_ascii_lowercase();
     lower.contains("utf-8") || lower.contains("utf8")

@@ -1,4 +1,4 @@
-//! [`View`]: what is drawn: the folded graph, which stages show each instance, and how all of it stands.
+//! [`View`]: the graph to draw, grouped by stage, with the expanded stages and the status of nodes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,9 +50,9 @@ pub(super) struct Link {
     pub(super) to: usize,
     /// In the order in which the kind lists them.
     pub(super) roles: Vec<String>,
-    /// Whether an instance reads several.
+    /// `true` if an instance reads several.
     pub(super) gathers: bool,
-    /// Whether some instances read none.
+    /// `true` if some instances read none.
     pub(super) optional: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Prints events to stdout as JSON, one object a line with the wall time, as in the journal. Prints the progress of a node
-//! at most once a second.
+//! Prints events to stdout as JSON, one object a line with the wall time, as in the journal. Prints the progress of a
+//! node at most once a second.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -12,10 +12,10 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::cache::StaleReason;
-use crate::cache::recipe::Name;
+use crate::cache::recipe::FieldName;
 use crate::cli::render::{self, BAD, BOLD, DIM, GOOD, WARN, paint, plain};
 use crate::cli::status_table::brief;
-use crate::engine::event::{Event, Totals};
+use crate::engine::event::{Event, RunTotals};
 use crate::stages::ctx::{Unit, Update};
 use crate::worker::protocol::WireDiag;
 
@@ -95,8 +95,8 @@ fn speed(rate: f64, unit: Unit) -> String {
     }
 }
 
-/// Returns the lines for an event, the same for every sink. Progress, fresh and skipped nodes have none; the last line of
-/// the run counts them.
+/// Returns the lines for an event, the same for every sink. Progress, fresh and skipped nodes have none; the last line
+/// of the run counts them.
 pub fn lines(event: &Event) -> Option<String> {
     Some(match event {
         Event::NodeDone { node, seconds, metrics, .. } => {
@@ -154,7 +154,9 @@ pub fn lines(event: &Event) -> Option<String> {
 
 /// Returns `true` if the reason is a change in a producer's result.
 fn follows(reason: &StaleReason) -> bool {
-    let input = |field: &Name| matches!(field, Name::Input { .. } | Name::Producer { .. } | Name::Named { .. });
+    let input = |field: &FieldName| {
+        matches!(field, FieldName::Input { .. } | FieldName::Producer { .. } | FieldName::Named { .. })
+    };
     match reason {
         StaleReason::Changed { field, .. } | StaleReason::Added { field, .. } | StaleReason::Dropped { field, .. } => {
             input(field)
@@ -198,7 +200,7 @@ pub fn figure(value: f64) -> String {
 }
 
 /// Returns the last line of a run: `quickstart: 12 done, 4 fresh, 1 failed, 3 skipped in 1m 31s`.
-pub fn summary(pipeline: &str, totals: &Totals) -> String {
+pub fn summary(pipeline: &str, totals: &RunTotals) -> String {
     let took = render::seconds(totals.seconds);
     if totals.would_run + totals.may_run > 0 {
         let fresh = totals.fresh + totals.cut_off + totals.shared;
@@ -228,7 +230,7 @@ pub fn summary(pipeline: &str, totals: &Totals) -> String {
 }
 
 /// Returns what cache hits saved: `; 24 s of work and 1.9 MB reused`. Empty below 0.1 seconds.
-fn saved(totals: &Totals) -> String {
+fn saved(totals: &RunTotals) -> String {
     match totals.seconds_saved >= 0.1 {
         true => format!(
             "; {} of work and {} reused",
@@ -277,8 +279,8 @@ mod tests {
 
     #[test]
     fn last_line_counts_nodes_by_outcome() {
-        let totals = |change: &dyn Fn(&mut Totals)| {
-            let mut totals = Totals { nodes: 7, seconds: 0.012, ..Totals::default() };
+        let totals = |change: &dyn Fn(&mut RunTotals)| {
+            let mut totals = RunTotals { nodes: 7, seconds: 0.012, ..RunTotals::default() };
             change(&mut totals);
             plain(&summary("rte", &totals))
         };
@@ -290,7 +292,7 @@ mod tests {
             totals(&|t| (t.would_run, t.may_run, t.fresh) = (1, 2, 4)),
             "rte: 1 would run, 2 more may follow, 4 fresh  (12 ms)"
         );
-        let saved = |t: &mut Totals| (t.made, t.fresh, t.seconds_saved, t.bytes_saved) = (1, 6, 24.0, 1_900_000);
+        let saved = |t: &mut RunTotals| (t.made, t.fresh, t.seconds_saved, t.bytes_saved) = (1, 6, 24.0, 1_900_000);
         assert_eq!(totals(&saved), "rte: 1 done, 6 fresh in 12 ms; 24 s of work and 1.9 MB reused");
         assert_eq!(totals(&|t| t.interrupted = true), "rte: nothing done, interrupted after 12 ms");
     }
@@ -319,8 +321,8 @@ mod tests {
         let said = once.lines(&queued("train[seed=1]", vec![StaleReason::Forced])).unwrap();
         assert_eq!(plain(&said), "stale train  forced");
         assert_eq!(once.lines(&queued("train[seed=2]", vec![StaleReason::Forced])), None);
-        let producer = Name::Producer { role: "data".into(), at: String::new() };
-        let follows = StaleReason::Dropped { field: producer, old: crate::cache::recipe::Content::Number(1) };
+        let producer = FieldName::Producer { role: "data".into(), at: String::new() };
+        let follows = StaleReason::Dropped { field: producer, old: crate::cache::recipe::FieldContent::Number(1) };
         assert_eq!(once.lines(&queued("eval", vec![follows])), None);
         assert_eq!(once.lines(&queued("eval", vec![StaleReason::NeverMade])), None);
     }

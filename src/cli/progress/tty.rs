@@ -1,5 +1,5 @@
-//! Draws progress on a terminal: a bar for the run, a line for each running node, and lasting lines above them. Draws no
-//! bars in the first half second, so that a short run prints only its lasting lines.
+//! Draws progress on a terminal: a bar for the run, a line for each running node, and lasting lines above them. Draws
+//! no bars in the first half second, so that a short run prints only its lasting lines.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -40,7 +40,8 @@ pub struct StampedFile {
 }
 
 impl Stamp {
-    /// Returns `true` if the stamp belongs to this result. The key alone is not enough: after a repair it may have new bytes.
+    /// Returns `true` if the stamp belongs to this result. The key alone is not enough: after a repair it may have new
+    /// bytes.
     pub fn is_of(&self, stored: &Stored) -> bool {
         let digests = stored.files.iter().map(|(name, file)| (name.to_string(), file.for_programs().hex()));
         let ours = self.files.iter().map(|file| (file.name.clone(), file.digest.clone()));

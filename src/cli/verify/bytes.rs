@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,23 +10,24 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::base::diag::{Class, Diag};
-use crate::cache::verify::{Aside, Scope, Verified};
+use crate::cache::verify::{self, BrokenPart, SetAside, VerifyReport, VerifyScope};
 use crate::cache::{CacheKey, Store, Stored};
 use crate::cli::CommandResult;
 use crate::cli::common::{self, cancel_on_ctrl_c};
 use crate::cli::exit::Exit;
 use crate::cli::render;
+use crate::engine::context::Context;
 use crate::engine::executor::Executor;
 use crate::engine::graph::NodeId;
-use crate::engine::prepare::prepare;
+use crate::engine::prepare::NodeKey;
 use crate::pipeline::Plan;
 use crate::repro::compare::ResultFacts;
 use crate::repro::lock_check::reached;
 use crate::repro::lockfile::LockFile;
 use crate::stages::ctx::Cancel;
-use crate::worker::device::Wanted;
+use crate::worker::device::DeviceChoice;
 
-use super::{Args, damage};
+use super::args::Args;
 
 /// Hashes the files and prints the outcome.
 ///
@@ -37,9 +39,9 @@ pub fn run(args: &Args, plan: Option<&Plan>, store: &Store) -> CommandResult {
         Some(path) => Some(LockFile::required(path)?),
     };
     let (scope, waiting) = match (plan, &lock) {
-        (_, Some(lock)) => (Scope::Keys(lock.lines().map(|line| line.key).collect()), 0),
+        (_, Some(lock)) => (VerifyScope::Keys(lock.lines().map(|line| line.key).collect()), 0),
         (Some(plan), None) => keys(args, plan, store)?,
-        (None, None) => (Scope::Store, 0),
+        (None, None) => (VerifyScope::Store, 0),
     };
     let cancel = cancel_on_ctrl_c()?;
     let began = Instant::now();
@@ -83,7 +85,7 @@ fn nodes_have(n: usize) -> String {
 ///
 /// # Errors
 /// Fails if the store cannot be read.
-pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Verified, Vec<Diag>> {
+pub(super) fn verify(store: &Store, scope: &VerifyScope, cancel: &Cancel) -> Result<VerifyReport, Vec<Diag>> {
     let bar = match std::io::stderr().is_terminal() {
         false => ProgressBar::hidden(),
         true => {
@@ -91,18 +93,18 @@ pub(super) fn verify(store: &Store, scope: &Scope, cancel: &Cancel) -> Result<Ve
             bar.with_style(ProgressStyle::with_template("hashing {bytes}  {bytes_per_sec}").expect("a template"))
         }
     };
-    let verified = store.verify(scope, &|bytes| bar.inc(bytes), &|| cancel.asked());
+    let verified = verify::verify(store, scope, &|bytes| bar.inc(bytes), &|| cancel.asked());
     bar.finish_and_clear();
     // If the index cannot be written, the next verification hashes again.
     let _ = store.flush();
     verified.map_err(|diag| vec![diag])
 }
 
-/// Returns the keys of the pipeline's results, using only manifests, and the number of nodes without a key because an input
-/// has no result.
-fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<Diag>> {
+/// Returns the keys of the pipeline's results, using only manifests, and the number of nodes without a key because an
+/// input has no result.
+fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(VerifyScope, usize), Vec<Diag>> {
     let targets = common::select(plan, &args.nodes)?;
-    let executor = common::local(Wanted::Auto, 1, store, &plan.name);
+    let executor = common::local(DeviceChoice::Auto, 1, store, &plan.name);
     let mut results: Vec<Option<Arc<Stored>>> = vec![None; plan.graph.len()];
     let mut keys = BTreeSet::new();
     let mut waiting = 0;
@@ -115,7 +117,7 @@ fn keys(args: &Args, plan: &Plan, store: &Store) -> Result<(Scope, usize), Vec<D
         keys.insert(key);
         results[id.index()] = stored;
     }
-    Ok((Scope::Keys(keys), waiting))
+    Ok((VerifyScope::Keys(keys), waiting))
 }
 
 fn recorded(
@@ -125,10 +127,12 @@ fn recorded(
     store: &Store,
     executor: &dyn Executor,
 ) -> Result<(CacheKey, Option<Arc<Stored>>), Diag> {
-    let prepared = prepare(&plan.graph, id, results, store, &plan.outside, None, executor)?;
-    let entry = store.entry(prepared.key)?;
-    let made = entry.and_then(|entry| entry.made.into_iter().find(|made| prepared.wants(&made.numerics)));
-    Ok((prepared.key, made.map(|made| Arc::new(Stored::of(prepared.key, &made)))))
+    let (graph, pipeline, outside) = (&plan.graph, plan.name.as_str(), &plan.outside);
+    let context = Context { graph, store: store.into(), pipeline, outside, accept: None, executor };
+    let NodeKey { key, numerics } = context.key(id, results)?;
+    let entry = store.entry(key)?;
+    let made = entry.and_then(|entry| entry.made.into_iter().find(|made| numerics.accepts(&made.numerics)));
+    Ok((key, made.map(|made| Arc::new(Stored::of(key, &made)))))
 }
 
 /// Returns the nodes of a lock file that are missing in the store or have other digests, with the reason.
@@ -150,8 +154,8 @@ fn unlike(store: &Store, lock: &LockFile) -> Result<Vec<(String, &'static str)>,
 }
 
 /// Returns the summary: `checked 27 entries, 112 objects, 3.0 MB in 12 ms: no damage`.
-fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> String {
-    let Verified { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
+fn line(verified: &VerifyReport, waiting: usize, lock: bool, took: Duration) -> String {
+    let VerifyReport { entries, objects, bytes, unnamed, absent, forgotten, broken } = verified;
     let size = render::bytes(*bytes);
     let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
     let took = render::duration(took);
@@ -177,15 +181,15 @@ fn line(verified: &Verified, waiting: usize, lock: bool, took: Duration) -> Stri
     line
 }
 
-fn to_json(verified: &Verified, waiting: usize, unlike: &[(String, &str)]) -> String {
+fn to_json(verified: &VerifyReport, waiting: usize, unlike: &[(String, &str)]) -> String {
     let broken: Vec<_> = verified
         .broken
         .iter()
         .map(|b| {
             let (aside, why) = match &b.aside {
-                Aside::Missing => ("missing", None),
-                Aside::Moved => ("moved", None),
-                Aside::Stays(why) => ("stays", Some(why)),
+                SetAside::Missing => ("missing", None),
+                SetAside::Moved => ("moved", None),
+                SetAside::Stays(why) => ("stays", Some(why)),
             };
             json!({ "what": b.what, "note": b.note, "nodes": b.nodes, "aside": aside, "why": why })
         })
@@ -203,4 +207,26 @@ fn to_json(verified: &Verified, waiting: usize, unlike: &[(String, &str)]) -> St
         "unlike_lock": unlike,
     })
     .to_string()
+}
+
+/// Returns an error for each damaged file.
+pub(super) fn damage(store: &Store, verified: &VerifyReport, pipeline: Option<&Path>) -> Vec<Diag> {
+    let quarantine = common::shown(&store.root().join("quarantine"));
+    let again = match pipeline {
+        Some(path) => format!("`dpt run {}`", common::typed(path)),
+        None => "`dpt run PIPELINE`".to_owned(),
+    };
+    let one = |broken: &BrokenPart| {
+        let mut diag = Diag::error(Class::Store, broken.what.clone());
+        diag.notes.extend(broken.note.clone());
+        if !broken.nodes.is_empty() {
+            diag = diag.note(format!("made by {}", crate::cli::progress::some(&broken.nodes)));
+        }
+        match &broken.aside {
+            SetAside::Missing => diag.help(format!("{again} makes it again")),
+            SetAside::Moved => diag.note(format!("moved to {quarantine}")).help(format!("{again} makes it again")),
+            SetAside::Stays(why) => diag.note(format!("could not be moved to quarantine: {why}")),
+        }
+    };
+    verified.broken.iter().map(one).collect()
 }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::cache::verify::{SCRATCH, Scope};
+use crate::cache::verify::{SCRATCH, VerifyScope};
 use crate::cache::{Store, Stored};
 use crate::cli::CommandResult;
 use crate::cli::check_lock::{tolerance, warn_unused};
@@ -18,14 +18,15 @@ use crate::cli::render::{self, BAD, GOOD, WARN, paint};
 use crate::cli::run::choose;
 use crate::engine::freshness::{Freshness, status};
 use crate::engine::graph::NodeId;
-use crate::engine::run::RunOptions;
+use crate::engine::options::RunOptions;
 use crate::pipeline::Plan;
 use crate::repro::attestation::{Attestation, NodeChoice};
 use crate::repro::compare::Verdict;
 use crate::repro::lock_check::reached;
 use crate::repro::rerun::{RerunNode, RerunOptions, rerun};
 
-use super::{Args, bytes, damage};
+use super::args::Args;
+use super::bytes::{self, damage};
 
 /// Runs nodes again and prints the comparison.
 ///
@@ -60,7 +61,7 @@ pub fn run(args: &Args, plan: &Plan, store: &Store) -> CommandResult {
 
     // Recorded results and inputs must not be damaged.
     let keys = needed(plan, &nodes, &results);
-    let verified = bytes::verify(store, &Scope::Keys(keys), cancel)?;
+    let verified = bytes::verify(store, &VerifyScope::Keys(keys), cancel)?;
     if cancel.asked() {
         return Ok(Exit::Interrupted);
     }
@@ -183,8 +184,8 @@ fn keep_different(scratch: &Store, ran: &[RerunNode], keep: &Path) -> Result<(),
     Ok(())
 }
 
-/// Returns a line for each node, with its differences below. Different numerics come first, once for all nodes that share
-/// them.
+/// Returns a line for each node, with its differences below. Different numerics come first, once for all nodes that
+/// share them.
 fn table(statement: &Attestation) -> String {
     let style = |verdict| match verdict {
         "identical" => GOOD,

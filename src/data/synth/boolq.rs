@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, lexicon};
+use super::lexicon;
+use super::split::Split;
 
 pub(super) fn row(draw: &mut Draw, split: Split, label: usize) -> Value {
     let label = label % 2;

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, lexicon};
+use super::lexicon;
+use super::split::Split;
 
-/// What the verb says, by `CLAUSE_VERBS`, as the label of the plain hypothesis.
+/// The meaning of the verb, by `CLAUSE_VERBS`, as the label of the plain hypothesis.
 const LABELS: [&str; 3] = ["entailment", "contradiction", "neutral"];
 
 pub(super) fn row(draw: &mut Draw, split: Split, label: usize) -> Value {

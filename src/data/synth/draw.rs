@@ -2,7 +2,7 @@
 
 use crate::base::draw::Draws;
 
-use super::Split;
+use super::split::Split;
 
 /// A seeded source of choices.
 pub struct Draw(Draws);

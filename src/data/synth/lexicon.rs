@@ -55,10 +55,10 @@ pub const EVENTS: [&[(&str, &str)]; 2] = [
 /// Words of two senses: one of the country, one of the town.
 pub const AMBIGUOUS: &[&str] = &["bank", "bat", "bark", "seal", "spring", "match", "ring", "pitch"];
 
-/// What these senses are called.
+/// The names of these senses.
 pub const SENSES: [&str; 2] = ["country", "town"];
 
-/// What stands near a word in its country sense, and in its town sense.
+/// Words near a word in its country sense, and in its town sense.
 pub const SURROUNDINGS: [&[&str]; 2] = [
     &["river", "tree", "forest", "lake", "hill", "meadow"],
     &["street", "office", "hotel", "museum", "theatre", "factory"],
@@ -67,7 +67,7 @@ pub const SURROUNDINGS: [&[&str]; 2] = [
 /// How a thing looked.
 pub const LOOKS: &[&str] = &["old", "new", "fine", "strange", "famous", "little", "plain", "odd"];
 
-/// What an animal does to an object.
+/// Actions of an animal on an object.
 pub const DEEDS: &[&str] = &["watched", "dropped", "carried", "pushed", "pulled", "dragged"];
 
 /// Animals that do things.
@@ -82,7 +82,7 @@ pub const REASONS: [&[&str]; 2] = [
     &["round", "heavy", "shiny", "broken", "cheap", "wooden"],
 ];
 
-/// What the two are called.
+/// The names of the two.
 pub const ROLES: [&str; 2] = ["beast", "object"];
 
 /// Every thing of every kind.

@@ -2,9 +2,9 @@
 //! embedded default: no download, and a model of a few hundred thousand weights can learn the skills.
 //!
 //! **Splits cannot overlap.** Every passage, premise, sentence or text belongs to one [`Split`], by a hash of its words
-//! ([`Split::of`]), whatever the task and whatever the seed. Rows of a split are made of texts of that split only. So no
-//! text that a backbone is pretrained on, or a prompt trained on, can come back in an evaluation, and no seed can change
-//! that. What is asked about a text (question, hypothesis, choices) is drawn freely.
+//! ([`Split::of`]), whatever the task and whatever the seed. Rows of a split are made of texts of that split only. So
+//! no text that a backbone is pretrained on, or a prompt trained on, can come back in an evaluation, and no seed can
+//! change that. What is asked about a text (question, hypothesis, choices) is drawn freely.
 //!
 //! Labels are balanced as far as the number of rows allows. Same task, split, number and seed: the same rows.
 
@@ -12,8 +12,6 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use serde_json::Value;
-
-use crate::base::digest::FieldHasher;
 
 pub mod draw;
 pub mod lexicon;
@@ -24,50 +22,16 @@ mod boolq;
 mod cb;
 mod copa;
 mod multirc;
+mod passage;
 mod record;
 mod rte;
+mod split;
 mod wic;
 mod wsc;
 
 use draw::Draw;
 
-/// What rows are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// To pretrain a backbone.
-    Pretrain,
-    /// To train prompts.
-    Train,
-    /// To choose a checkpoint, and to report on.
-    Val,
-    /// Held out.
-    Test,
-}
-
-impl Split {
-    /// All of them.
-    pub const ALL: [Split; 4] = [Split::Pretrain, Split::Train, Split::Val, Split::Test];
-
-    /// As in file names: `pretrain`, `train`, `val`, `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Pretrain => "pretrain",
-            Split::Train => "train",
-            Split::Val => "val",
-            Split::Test => "test",
-        }
-    }
-
-    /// The one split that `text` belongs to: six tenths pretrain, two tenths train, one tenth each of the others.
-    pub fn of(text: &str) -> Split {
-        match FieldHasher::new("dpt.synth.split.1").field(text.as_bytes()).finish().0[0] {
-            0..154 => Split::Pretrain,
-            154..205 => Split::Train,
-            205..230 => Split::Val,
-            _ => Split::Test,
-        }
-    }
-}
+pub use split::Split;
 
 /// One task of the language.
 pub struct SynthTask {
@@ -124,7 +88,8 @@ pub fn find(name: &str) -> Option<&'static SynthTask> {
 }
 
 /// `n` rows of `task` for `split`, different from each other as long as the language has more to say. Fields and label
-/// values are those of SuperGLUE's files; `idx` counts from 0 (for MultiRC and ReCoRD over passages, questions and answers).
+/// values are those of SuperGLUE's files; `idx` counts from 0 (for MultiRC and ReCoRD over passages, questions and
+/// answers).
 pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Value> {
     let Ok(rows) = try_generate(task, split, n, seed, || Ok::<(), Infallible>(()));
     rows
@@ -133,7 +98,7 @@ pub fn generate(task: &SynthTask, split: Split, n: usize, seed: i64) -> Vec<Valu
 /// The same, where `go_on` is asked before each row.
 ///
 /// # Errors
-/// What `go_on` says.
+/// Fails with the error of `go_on`.
 pub fn try_generate<E>(
     task: &SynthTask,
     split: Split,
@@ -199,26 +164,6 @@ fn number(rows: &mut [Value]) {
 
 fn list(value: Option<&mut Value>) -> Option<&mut Vec<Value>> {
     value.and_then(Value::as_array_mut)
-}
-
-/// Who has which thing, of which colour: what passages are made of.
-#[derive(Clone, Copy, PartialEq)]
-struct Fact {
-    name: &'static str,
-    colour: &'static str,
-    thing: &'static str,
-}
-
-/// A passage of `n` facts, of different people, colours and things.
-fn passage(draw: &mut Draw, split: Split, n: usize) -> (String, Vec<Fact>) {
-    let things: Vec<&str> = lexicon::things().collect();
-    draw.within(split, |draw| {
-        let (names, colours) = (draw.some(lexicon::NAMES, n), draw.some(lexicon::COLOURS, n));
-        let things = draw.some(&things, n);
-        let facts: Vec<Fact> = (0..n).map(|i| Fact { name: names[i], colour: colours[i], thing: things[i] }).collect();
-        let text: Vec<String> = facts.iter().map(|f| format!("{} has a {} {}.", f.name, f.colour, f.thing)).collect();
-        (text.join(" "), facts)
-    })
 }
 
 #[cfg(test)]

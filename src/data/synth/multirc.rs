@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, lexicon, passage};
+use super::lexicon;
+use super::passage::passage;
+use super::split::Split;
 
 pub(super) fn row(draw: &mut Draw, split: Split, _label: usize) -> Value {
     let (text, facts) = passage(draw, split, 2);

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, passage};
+use super::passage::passage;
+use super::split::Split;
 
 pub(super) fn row(draw: &mut Draw, split: Split, _label: usize) -> Value {
     let (text, facts) = passage(draw, split, 3);

@@ -1,5 +1,5 @@
-//! Skills: what one may be asked to do with the same input. A backbone is pretrained to do each of them on a sign, so that
-//! a soft prompt has something to choose from; without the right prompt it does not answer the task.
+//! Skills: what one may be asked to do with the same input. A backbone is pretrained to do each of them on a sign, so
+//! that a soft prompt has something to choose from; without the right prompt it does not answer the task.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::data::task::{Task, rows};
 use crate::data::template::{Purpose, Rendering, Template};
 use crate::data::tokenizer::Tokenizer;
 
-/// What to do with an input.
+/// A task on an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skill {
     /// Do the task.
@@ -53,7 +53,7 @@ impl Skill {
     }
 }
 
-/// One input, and what each skill makes of it.
+/// One input, and its output for each skill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lesson {
     /// The source's ids.
@@ -62,8 +62,8 @@ pub struct Lesson {
     pub targets: [Vec<Vec<i32>>; 5],
 }
 
-/// The lessons in the rows of `text`, jsonl of `task` with clues; `origin` names it in messages. Sources and answers are
-/// written by the template `plain`.
+/// The lessons in the rows of `text`, jsonl of `task` with clues; `origin` names it in messages. Sources and answers
+/// are written by the template `plain`.
 ///
 /// # Errors
 /// Rows that are not of the task's form, or have no clue.

@@ -1,8 +1,8 @@
 //! The tokenizer of the synthetic language, as a Hugging Face `tokenizer.json`: Unigram over whole words, with every
 //! printable ASCII character as a fallback, so that no text of the language or around it has an unknown piece.
 //!
-//! Ids: `<pad>` 0, `</s>` 1, `<unk>` 2, words, characters, and last [`EXTRA_IDS`] extra ids, counted down from the top as
-//! T5 does.
+//! Ids: `<pad>` 0, `</s>` 1, `<unk>` 2, words, characters, and last [`EXTRA_IDS`] extra ids, counted down from the top
+//! as T5 does.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::lexicon;
 /// How many `<extra_id_N>` there are (T5 has 100; a backbone of this language needs a row for each, so fewer).
 pub const EXTRA_IDS: usize = 16;
 
-/// What stands for a blank in a piece.
+/// Replaces a blank in a piece.
 const BLANK: char = '▁';
 
 /// Every piece with its score, in id order, extra ids left out. A word costs far less than its letters.

@@ -1,9 +1,10 @@
-//! WiC: has a word of two senses the same sense in both sentences? What stands near it tells.
+//! WiC: has a word of two senses the same sense in both sentences? The words near it decide.
 
 use serde_json::{Value, json};
 
 use super::draw::Draw;
-use super::{Split, lexicon};
+use super::lexicon;
+use super::split::Split;
 
 pub(super) fn row(draw: &mut Draw, split: Split, label: usize) -> Value {
     let word = draw.of(lexicon::AMBIGUOUS);

@@ -1,6 +1,6 @@
 //! BoolQ: a yes/no question about a passage.
 
-use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LabelForm, MetricMode, Task, TaskRow};
 use crate::data::template::{Example, Rendering, Template};
 
 /// Its name.
@@ -41,7 +41,7 @@ impl Task for BoolQ {
         }
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let source = format!("question: {} passage: {}", row.text("question"), row.text("passage"));
         vec![Example::new(row.int("idx").to_string(), source).labelled(row.label(), &how.verbalizer)]
     }

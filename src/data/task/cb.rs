@@ -1,6 +1,6 @@
 //! CB (CommitmentBank): does the premise's author hold the hypothesis, deny it, or neither?
 
-use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LabelForm, MetricMode, Task, TaskRow};
 use crate::data::template::{Example, Rendering, Template};
 
 /// Its name.
@@ -41,7 +41,7 @@ impl Task for Cb {
         }
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let (premise, hypothesis) = (row.text("premise"), row.text("hypothesis"));
         let source = match how.template {
             Template::Plain => format!("hypothesis: {hypothesis} premise: {premise}"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row, Task};
+use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Task, TaskRow};
 use crate::data::template::{Example, Rendering, Template};
 
 /// Its name.
@@ -62,8 +62,8 @@ impl Task for Copa {
         }
     }
 
-    /// The reference never tells the model whether the cause or the effect is asked for; `plain` does.
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    /// The reference never says to the model whether the cause or the effect is asked for; `plain` does.
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let [premise, choice1, choice2] = ["premise", "choice1", "choice2"].map(|name| row.text(name));
         let choices = format!("choice1: {choice1} choice2: {choice2}");
         let source = match how.template {

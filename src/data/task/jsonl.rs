@@ -1,5 +1,5 @@
-//! SuperGLUE's jsonl into a task's table: reads every line, remembers every problem with its line, and tells the first ten.
-//! Where the file as a whole is something else, that one thing is said instead.
+//! SuperGLUE's jsonl into a task's table: reads every line, collects every problem with its line, and reports the first
+//! ten. Where the file as a whole is something else, that one thing is said instead.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ use crate::base::content::{Content, START};
 use crate::base::diag::{Class, Diag};
 use crate::data::verbalizer::quoted;
 
-/// How many problems of a file are told one by one.
+/// How many problems of a file are listed.
 const TOLD: usize = 10;
 
 /// The text of a file.
@@ -43,7 +43,7 @@ struct Line {
     number: usize,
     rows: Vec<Vec<Cell>>,
     problems: Vec<String>,
-    /// Whether the line is no JSON object of its own.
+    /// `true` if the line is no JSON object of its own.
     no_object: bool,
 }
 
@@ -117,7 +117,7 @@ pub fn parse(task: &dyn Task, text: &str, origin: &str, split: &str) -> Result<R
     Ok(to_batch(task, &rows))
 }
 
-/// What a file is whose text is JSON as a whole, and not line by line.
+/// Describes a file whose text is JSON as a whole, and not line by line.
 fn whole(text: &str, origin: &str) -> Option<Diag> {
     let finite = loose::replaced(text, &loose::not_finite(text), |_| "null".to_owned());
     let values: Vec<Json> = serde_json::Deserializer::from_str(&finite).into_iter().collect::<Result<_, _>>().ok()?;
@@ -139,8 +139,8 @@ fn whole(text: &str, origin: &str) -> Option<Diag> {
     Some(Diag::error(Class::Stage, message).help(help))
 }
 
-/// A file has labels in all its rows or in none: a few missing ones are a mistake, not a test split. [`NO_LABEL`] in all rows
-/// of a test split is the same as no field.
+/// A file has labels in all its rows or in none: a few missing ones are a mistake, not a test split. [`NO_LABEL`] in
+/// all rows of a test split is the same as no field.
 fn check_labels(task: &dyn Task, split: &str, lines: &mut [Line]) {
     let Some(label) = task.columns().iter().position(|c| *c == LABEL) else {
         return unanswered(task, split, lines);

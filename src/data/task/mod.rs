@@ -1,7 +1,7 @@
 //! The tasks of SuperGLUE. To add one: its file, its `mod` line, its row in [`TASKS`].
 //!
-//! A task says which columns its rows have, how they stand in SuperGLUE's jsonl, how a row is written as source and
-//! target, which metrics count, and in which form predictions are handed in. It knows no tokenizer and no metric's code.
+//! A task says which columns its rows have, how SuperGLUE's jsonl has them, how a row is written as source and target,
+//! which metrics count, and in which form predictions are handed in. It knows no tokenizer and no metric's code.
 
 mod boolq;
 mod cb;
@@ -19,7 +19,7 @@ use arrow::record_batch::RecordBatch;
 use serde_json::{Value as Json, json};
 
 pub use read::{Cell, Column, Fields, Kind, LABEL, LabelForm};
-pub use table::{Row, conform, rows, schema};
+pub use table::{TaskRow, conform, rows, schema};
 
 use super::template::{Example, Rendering, Template};
 use crate::base::diag::{Class, Diag};
@@ -63,7 +63,7 @@ pub trait Task: Sync {
     }
 
     /// Writes a row as one example or several.
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example>;
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example>;
 
     /// The names of its metrics, the one that counts first. `score` means: the mean of the others.
     fn metrics(&self, mode: MetricMode) -> &'static [&'static str];
@@ -163,8 +163,8 @@ impl<'t> dyn Task + 't {
         self.read_jsonl(text.as_bytes(), origin, UNLABELLED)
     }
 
-    /// As [`parse_jsonl`](Self::parse_jsonl), from the bytes of the file of `split`. In a split `test`, `-1` in all rows
-    /// stands for no label; elsewhere a row with `-1` has no label, which is an error.
+    /// As [`parse_jsonl`](Self::parse_jsonl), from the bytes of the file of `split`. In a split `test`, `-1` in all
+    /// rows stands for no label; elsewhere a row with `-1` has no label, which is an error.
     ///
     /// # Errors
     /// As there; also a file that is no text in UTF-8, or something else in its place: says what.
@@ -182,7 +182,7 @@ fn no_class(task: &str, p: &Prediction) -> Diag {
         .note(format!("its text is {:?}", p.text))
 }
 
-/// What the tests of every task's file need.
+/// Helpers for the tests of every task.
 #[cfg(test)]
 mod testing {
     use super::*;

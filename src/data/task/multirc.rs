@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row, Task, foreign_id, no_class};
+use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Task, TaskRow, foreign_id, no_class};
 use crate::base::diag::Diag;
 use crate::data::template::{Example, Rendering, Template};
 
@@ -83,14 +83,14 @@ impl Task for MultiRc {
         }
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let [question, answer, paragraph] = ["question", "answer", "paragraph"].map(|n| without_markup(row.text(n)));
         let [p, q, a] = ["paragraph_idx", "question_idx", "answer_idx"].map(|name| row.int(name));
         let source = format!("question: {question} answer: {answer} paragraph: {paragraph}");
         let mut example = Example::new(format!("{p}-{q}-{a}"), source).labelled(row.label(), &how.verbalizer);
         example.group = Some(match how.template {
             Template::Plain => format!("{p}-{q}"),
-            // The reference groups by the question's number alone.
+            // The reference groups by the question's number only.
             Template::DptPaper => q.to_string(),
         });
         vec![example]

@@ -1,5 +1,5 @@
-//! The columns of a task's table, and the fields of a JSON object as a task reads them into cells. Which fields there are
-//! stands in each task's file.
+//! The columns of a task's table, and the fields of a JSON object as a task reads them into cells. Which fields there
+//! are stands in each task's file.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::Task;
 /// The label of a row that has none, as Hugging Face's data sets write it.
 pub(super) const NO_LABEL: i64 = -1;
 
-/// What a column holds.
+/// The content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Utf8.
@@ -28,9 +28,9 @@ pub enum Kind {
 pub struct Column {
     /// snake_case.
     pub name: &'static str,
-    /// What it holds.
+    /// Its content.
     pub kind: Kind,
-    /// Whether a row may lack it: labels and answers, which test splits do not have.
+    /// `true` if a row may lack it: labels and answers, which test splits do not have.
     pub nullable: bool,
 }
 
@@ -107,7 +107,7 @@ impl From<Option<i64>> for Cell {
     }
 }
 
-/// In which JSON forms a task's labels stand in SuperGLUE's files. In each of them the class number is taken too, which is
+/// The JSON forms of a task's labels in SuperGLUE's files. In each of them the class number is taken too, which is
 /// what Hugging Face's copy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelForm {
@@ -123,7 +123,7 @@ pub enum LabelForm {
 /// field first and gives up afterwards.
 pub struct Fields<'a> {
     pub(super) map: &'a Map<String, Json>,
-    /// Where the object stands in its line: ``, `passage.`, `qas[3].`.
+    /// The path of the object in its line: ``, `passage.`, `qas[3].`.
     pub(super) at: String,
     pub(super) problems: &'a RefCell<Vec<String>>,
 }
@@ -145,12 +145,12 @@ impl<'a> Fields<'a> {
         self.problem(format!("field `{}{name}` is {}, expected {expected}", self.at, shown(value)))
     }
 
-    /// Whether there is a field `name`.
+    /// Returns `true` if there is a field `name`.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
     }
 
-    /// Whether there is a field `name`, and it is text.
+    /// Returns `true` if there is a field `name`, and it is text.
     pub fn is_text(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(Json::is_string)
     }
@@ -214,14 +214,14 @@ impl<'a> Fields<'a> {
 
     /// The row of a task whose columns are [`Column::pair`] of `first` and `second`.
     pub fn pair(&self, task: &dyn Task, [first, second]: [&str; 2], form: LabelForm) -> Option<Vec<Cell>> {
-        // All are looked at before the first that is wrong ends it: every problem is told.
+        // All fields are checked before an error is returned: every problem is reported.
         let (first, second, idx, label) =
             (self.text(first), self.text(second), self.int("idx"), self.label(task, form));
         Some(vec![idx?.into(), first?.into(), second?.into(), label?.into()])
     }
 
-    /// The class number in field `label`; `Some(None)` where the field is absent or `null`, as in a test split. [`NO_LABEL`]
-    /// is taken as it is: whether rows may be without a label is known of the whole file.
+    /// The class number in field `label`; `Some(None)` where the field is absent or `null`, as in a test split.
+    /// [`NO_LABEL`] is taken as it is: whether rows may be without a label is known of the whole file.
     pub fn label(&self, task: &dyn Task, form: LabelForm) -> Option<Option<i64>> {
         let value = match self.map.get("label") {
             None | Some(Json::Null) => return Some(None),

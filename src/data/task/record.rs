@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use super::{Cell, Column, Fields, MetricMode, Prediction, Row, Task, foreign_id, no_class};
+use super::{Cell, Column, Fields, MetricMode, Prediction, Task, TaskRow, foreign_id, no_class};
 use crate::base::diag::Diag;
 use crate::data::template::{Example, Purpose, Rendering, Template};
 
@@ -32,7 +32,7 @@ impl Task for Record {
         &[]
     }
 
-    /// `entities`: their texts, sorted by where they first stand, each once. `answers`: each once, sorted by code
+    /// `entities`: their texts, sorted by first occurrence, each once. `answers`: each once, sorted by code
     /// point, as Hugging Face's builder gives them; null in a test split.
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
@@ -87,7 +87,7 @@ impl Task for Record {
     /// `dpt-paper`: one example an answer, in training and in evaluation. `plain`: so in training (a query without
     /// answers gives none); in evaluation one example a query, the entities as its choices and the first of them that
     /// is an answer as its label.
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let entities = row.texts("entities").expect("the column is never null");
         let (query, passage) = (row.text("query"), without_highlights(row.text("passage")));
         let body = format!("query: {query} entities: {} passage: {passage}", entities.join(", "));

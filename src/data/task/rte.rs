@@ -1,6 +1,6 @@
 //! RTE: does the premise entail the hypothesis?
 
-use super::{Cell, Column, Fields, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LabelForm, MetricMode, Task, TaskRow};
 use crate::data::template::{Example, Rendering, RteFields, Template};
 
 /// Its name.
@@ -41,7 +41,7 @@ impl Task for Rte {
         }
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let (premise, hypothesis) = (row.text("premise"), row.text("hypothesis"));
         let source = match (how.template, how.rte_fields) {
             (Template::Plain, _) => format!("hypothesis: {hypothesis} premise: {premise}"),

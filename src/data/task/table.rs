@@ -1,4 +1,5 @@
-//! A task's table: made of cells, and read row by row, also where another program wrote it with other types for the same.
+//! A task's table: made of cells, and read row by row, also where another program wrote it with other types for the
+//! same.
 
 use std::sync::Arc;
 
@@ -60,14 +61,15 @@ pub fn to_batch(task: &dyn Task, rows: &[Vec<Cell>]) -> RecordBatch {
 
 /// One row of a task's table.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct TaskRow<'a> {
     batch: &'a RecordBatch,
     index: usize,
 }
 
 /// The table of `split` as other programs write it, with the columns of `task` in the types that [`rows`] reads: whole
-/// numbers of any width, labels also as names and as true and false, and indices that stand together in a column `idx`. Labels
-/// that are all [`NO_LABEL`] in a split `test` become none. A column that has no such form stays, and [`rows`] tells of it.
+/// numbers of any width, labels also as names and as true and false, and indices that stand together in a column `idx`.
+/// Labels that are all [`NO_LABEL`] in a split `test` become none. A column that has no such form stays, and [`rows`]
+/// tells of it.
 ///
 /// # Errors
 /// A label that is none, a row without a label (-1), a number that does not fit.
@@ -184,7 +186,7 @@ pub fn rows<'a>(
     task: &dyn Task,
     batch: &'a RecordBatch,
     origin: &str,
-) -> Result<impl ExactSizeIterator<Item = Row<'a>> + Clone + use<'a>, Diag> {
+) -> Result<impl ExactSizeIterator<Item = TaskRow<'a>> + Clone + use<'a>, Diag> {
     for column in task.columns() {
         let found = batch.column_by_name(column.name);
         let problem = match found {
@@ -198,7 +200,7 @@ pub fn rows<'a>(
         let message = format!("`{origin}` is no table of task `{}`: column `{}`", task.name(), column.name);
         return Err(Diag::error(Class::Stage, message).note(format!("the table {problem}")));
     }
-    let rows = (0..batch.num_rows()).map(move |index| Row { batch, index });
+    let rows = (0..batch.num_rows()).map(move |index| TaskRow { batch, index });
     if task.columns().contains(&LABEL) {
         let classes = 0..task.labels().len() as i64;
         if let Some(label) = rows.clone().filter_map(|row| row.label()).find(|label| !classes.contains(label)) {
@@ -209,7 +211,7 @@ pub fn rows<'a>(
     Ok(rows)
 }
 
-impl<'a> Row<'a> {
+impl<'a> TaskRow<'a> {
     fn column<T: 'static>(&self, name: &str) -> &'a T {
         let column = self.batch.column_by_name(name).and_then(|array| array.as_any().downcast_ref());
         column.unwrap_or_else(|| panic!("`rows` has checked column `{name}`"))

@@ -1,6 +1,6 @@
 //! WiC: is a word used in the same sense in two sentences?
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Row, Task};
+use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Task, TaskRow};
 use crate::data::template::{Example, Rendering, Template};
 
 /// Its name.
@@ -69,7 +69,7 @@ impl Task for WiC {
         }
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let [word, sentence1, sentence2] = ["word", "sentence1", "sentence2"].map(|name| row.text(name));
         let sentences = format!("sentence1: {sentence1} sentence2: {sentence2}");
         let source = match how.template {

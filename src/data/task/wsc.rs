@@ -1,5 +1,5 @@
-//! WSC: does a pronoun mean a given noun? In the DPT paper's code: which noun does it mean (see [`Template::DptPaper`]);
-//! the two are different tasks under one name, never to be compared.
+//! WSC: does a pronoun mean a given noun? In the DPT paper's code: which noun does it mean (see
+//! [`Template::DptPaper`]); the two are different tasks under one name, never to be compared.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Row, Task};
+use super::{Cell, Column, Fields, LABEL, LabelForm, MetricMode, Prediction, Task, TaskRow};
 use crate::base::diag::{Class, Diag};
 use crate::data::template::{Example, Rendering, Template};
 
@@ -88,7 +88,7 @@ impl Task for Wsc {
             .help("take `template = \"plain\"` for SuperGLUE's two-class task, or `metric_mode = \"dpt-paper\"`"))
     }
 
-    fn render(&self, row: &Row, how: &Rendering) -> Vec<Example> {
+    fn render(&self, row: &TaskRow, how: &Rendering) -> Vec<Example> {
         let (text, id) = (row.text("text"), row.int("idx").to_string());
         let noun = Span::new(text, row.text("span1_text"), row.int("span1_index"));
         let pronoun = Span::new(text, row.text("span2_text"), row.int("span2_index"));
@@ -122,7 +122,7 @@ impl Task for Wsc {
     }
 }
 
-/// A span as Hugging Face's `wsc.fixed` corrects it: where its text does not stand in the whole, its first letter gets
+/// A span as Hugging Face's `wsc.fixed` corrects it: where its text does not occur in the whole, its first letter gets
 /// the case of the word at its index, it loses full stops at its end, and line ends become blanks.
 struct Span {
     text: String,
@@ -146,8 +146,8 @@ impl Span {
         Self { text: text.trim_end_matches('.').replace('\n', " "), index }
     }
 
-    /// Where it stands: at the word of its index, else its occurrence nearest to that. It begins and ends where a word does;
-    /// where it stands nowhere as it is written, its first letter may be of the other case.
+    /// Its position: at the word of its index, else its occurrence nearest to that. It begins and ends where a word
+    /// does; where it does not occur as written, its first letter may be of the other case.
     fn find(&self, whole: &str) -> Option<Range<usize>> {
         self.find_text(whole, &self.text).or_else(|| self.find_text(whole, &other_case(&self.text)))
     }
@@ -162,7 +162,7 @@ impl Span {
         let words = |at: &usize| is_words(whole, *at..*at + text.len());
         let at = starts.get(self.index).copied().filter(|start| whole[*start..].starts_with(text)).filter(words);
         let at = at.or_else(|| {
-            // Occurrences may overlap: each place where the text stands is tried.
+            // Occurrences may overlap: each is tried.
             let all = whole.char_indices().map(|(byte, _)| byte).filter(|byte| whole[*byte..].starts_with(text));
             all.filter(words).min_by_key(|byte| word_of(*byte).abs_diff(self.index))
         })?;
@@ -180,8 +180,8 @@ fn other_case(text: &str) -> String {
     first.unwrap_or_default() + letters.as_str()
 }
 
-/// Whether a range begins and ends where words do. `'s` and other punctuation may follow; what stands behind an apostrophe
-/// (the `t` of `don't`) is no word of its own.
+/// Returns `true` if a range begins and ends where words do. `'s` and other punctuation may follow; what stands behind
+/// an apostrophe (the `t` of `don't`) is no word of its own.
 fn is_words(whole: &str, at: Range<usize>) -> bool {
     static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\w").expect("a valid pattern"));
     let of_word = |c: Option<char>| c.is_some_and(|c| WORD.is_match(c.encode_utf8(&mut [0; 4])));

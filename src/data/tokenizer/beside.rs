@@ -1,6 +1,6 @@
 //! [`Beside`]: what the files beside a SentencePiece model say of its tokens. `tokenizer_config.json`,
-//! `special_tokens_map.json` and `added_tokens.json` are read as Hugging Face's libraries read them. A statement that would
-//! change ids and that is not supported is an error; one that is not known is a note.
+//! `special_tokens_map.json` and `added_tokens.json` are read as Hugging Face's libraries read them. A statement that
+//! would change ids and that is not supported is an error; one that is not known is a note.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ const HARMLESS: &[&str] = &[
     "vocab_file",
 ];
 
-/// What the files say.
+/// The content of the files.
 #[derive(Default)]
 pub(super) struct Beside {
     /// How many sentinels come after the pieces; `None`: the files do not say.
@@ -75,7 +75,7 @@ pub(super) struct Beside {
     pub added: Vec<(u32, AddedToken, &'static str)>,
     /// Special tokens without ids, in the order in which they get them.
     pub special: Vec<(AddedToken, &'static str)>,
-    /// What the user is told.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
@@ -239,8 +239,8 @@ fn special(file: &str, key: &str, value: &Json) -> Result<AddedToken, Diag> {
     Ok(token)
 }
 
-/// A token as Hugging Face writes it: its text, or an object with its text and flags. Flags that are left out: `normalized`
-/// is the opposite of `special`, the others are off.
+/// A token as Hugging Face writes it: its text, or an object with its text and flags. Flags that are left out:
+/// `normalized` is the opposite of `special`, the others are off.
 fn token(value: &Json, is_special: bool) -> Option<AddedToken> {
     if let Some(text) = value.as_str() {
         return (!text.is_empty()).then(|| AddedToken::from(text, is_special));

@@ -11,16 +11,16 @@ use super::Executor;
 
 /// Processes that have libtorch. The command line makes them; the engine does not know how.
 pub trait Workers: Send + Sync {
-    /// Runs one job in a free worker, started if need be.
+    /// Runs one job in a free worker, which is started if need be.
     ///
     /// # Errors
-    /// What the stage says, or what the worker printed before it died.
+    /// Fails with the error of the stage, or with what the worker printed before it died.
     fn run(&self, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> StageResult;
 
-    /// What a stage with these resources would record as its numerics.
+    /// The numerics that a stage with these resources would record.
     ///
     /// # Errors
-    /// When no worker can be started.
+    /// Fails if no worker can be started.
     fn numerics(&self, resources: &Resources) -> Result<BTreeMap<String, String>, Diag>;
 }
 
@@ -32,12 +32,12 @@ pub struct Local {
 }
 
 impl Local {
-    /// Without workers: a torch stage fails, saying so.
+    /// An executor without workers: torch stages fail.
     pub fn without_workers() -> Self {
         Self { workers: None, gpus: Vec::new(), device: "cpu".to_owned() }
     }
 
-    /// With workers. `gpus`: one slot each; `device`: for torch stages without such a slot.
+    /// An executor with workers. `gpus` are the devices of GPU slots, `device` that of torch stages without one.
     pub fn new(workers: Box<dyn Workers>, gpus: Vec<String>, device: String) -> Self {
         Self { workers: Some(workers), gpus, device }
     }

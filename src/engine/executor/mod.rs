@@ -11,29 +11,28 @@ use crate::stages::stage::{Runs, StageKind, StageResult};
 
 use super::graph::{Graph, Node, NodeId, Resources};
 
-/// Places a node's work and brings its outcome back. It knows no store: the job names all folders.
+/// Runs the job of a node somewhere, and returns its outcome. It knows no store: the job names all folders.
 pub trait Executor: Sync {
-    /// Runs one job to its end, on the calling thread's time. Several threads call it at once.
+    /// Runs one job to its end. Several threads call this at once.
     ///
     /// # Errors
-    /// What the stage says, or why it could not be started. A job that was cancelled ends with class `Interrupted`.
+    /// Fails with the error of the stage, or if it could not be started; with class `Interrupted` if it was cancelled.
     fn run(&self, job: &Job, kind: &'static StageKind, progress: &dyn Progress, cancel: &Cancel) -> StageResult;
 
-    /// The devices that GPU slots stand for: `cuda:0`, … None: nodes that would use one run on [`Self::device`].
+    /// The device of each GPU slot: `cuda:0`, … If there are none, nodes that would use one run on [`Self::device`].
     fn gpus(&self) -> &[String];
 
-    /// The device of a torch stage that holds no GPU slot: `cpu`, or `auto` where the worker is to choose.
+    /// The device of a torch stage that holds no GPU slot: `cpu`, or `auto` if the worker chooses.
     fn device(&self) -> &str;
 
-    /// What a torch stage with these resources would record as its numerics now. Asked for only where `accept` is not
-    /// `any`.
+    /// The numerics that a torch stage with these resources would record now. Needed only if `accept` is not `any`.
     ///
     /// # Errors
-    /// When it cannot be known: no worker, no such device.
+    /// Fails if there is no worker or no such device.
     fn numerics(&self, resources: &Resources) -> Result<BTreeMap<String, String>, Diag>;
 }
 
-/// The capacity of this machine, and who holds it.
+/// The free slots of this machine.
 #[derive(Debug)]
 pub struct Slots {
     cpus: usize,
@@ -42,16 +41,16 @@ pub struct Slots {
     free_gpus: Vec<String>,
 }
 
-/// What a running node holds.
+/// The slots that a running node holds.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldSlots {
     /// CPU slots, and so threads.
     pub cpus: usize,
     /// Devices.
     pub gpus: Vec<String>,
 }
 
-impl Held {
+impl HeldSlots {
     /// The device on which a stage of this kind runs.
     pub fn device<'a>(&'a self, kind: &StageKind, executor: &'a dyn Executor) -> &'a str {
         let otherwise = match kind.runs {
@@ -69,14 +68,14 @@ impl Slots {
         Self { cpus, free_cpus: cpus, has_gpus: !gpus.is_empty(), free_gpus: gpus.iter().rev().cloned().collect() }
     }
 
-    /// Takes what `node` asks for, if it is free. A node whose kind has no use for a GPU gets none.
-    pub fn take_for(&mut self, node: &Node) -> Option<Held> {
+    /// Takes the slots of `node`, if they are free. A node whose kind has no use for a GPU gets none.
+    pub fn take_for(&mut self, node: &Node) -> Option<HeldSlots> {
         self.take(node.resources.cpu, if node.kind.may_use_gpu() { node.resources.gpu } else { 0 })
     }
 
-    /// Takes so much, if it is free. Who asks for more CPU slots than there are gets all of them; of devices,
-    /// one.
-    pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<Held> {
+    /// Takes so many slots, if they are free. A request for more CPU slots than there are takes all of them; a request
+    /// for several GPUs takes one.
+    pub fn take(&mut self, cpus: usize, gpus: usize) -> Option<HeldSlots> {
         let cpus = cpus.clamp(1, self.cpus);
         let gpus = if self.has_gpus { gpus.min(1) } else { 0 };
         if cpus > self.free_cpus || gpus > self.free_gpus.len() {
@@ -84,11 +83,11 @@ impl Slots {
         }
         self.free_cpus -= cpus;
         let gpus = (0..gpus).filter_map(|_| self.free_gpus.pop()).collect();
-        Some(Held { cpus, gpus })
+        Some(HeldSlots { cpus, gpus })
     }
 
-    /// Those of `queue` that find room, with it, in its order. It is looked at no further than there is any.
-    pub fn fill(&mut self, graph: &Graph, queue: impl Iterator<Item = NodeId>) -> Vec<(NodeId, Held)> {
+    /// Takes slots for as many queued nodes as fit, in queue order. Stops when no CPU slot is free.
+    pub fn fill(&mut self, graph: &Graph, queue: impl Iterator<Item = NodeId>) -> Vec<(NodeId, HeldSlots)> {
         let mut found = Vec::new();
         for id in queue {
             if self.free_cpus == 0 {
@@ -99,8 +98,8 @@ impl Slots {
         found
     }
 
-    /// Gives it back.
-    pub fn give(&mut self, held: Held) {
+    /// Gives slots back.
+    pub fn give(&mut self, held: HeldSlots) {
         self.free_cpus += held.cpus;
         self.free_gpus.extend(held.gpus);
     }
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_held_and_given_back() {
+    fn slots_are_taken_and_given_back() {
         let mut slots = Slots::new(2, &["cuda:0".into()]);
         let one = slots.take(1, 1).unwrap();
         assert_eq!(one.gpus, ["cuda:0"]);

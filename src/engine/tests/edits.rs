@@ -1,5 +1,5 @@
-//! Random graphs, edited at random between runs on one store, with the store damaged now and then. Sound: what a run calls
-//! done equals what a run from nothing makes. Minimal: the next run makes nothing, and a run makes no key twice.
+//! Random graphs, edited at random between runs on one store, with the store damaged now and then. Sound: what a run
+//! calls done equals what a run from nothing makes. Minimal: the next run makes nothing, and a run makes no key twice.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cache::FileRecord;
-use crate::cache::census::Census;
+use crate::cache::gc::{self, GcLimits};
+use crate::cache::inventory::Inventory;
 
-/// What a pipeline looks like.
+/// The shape of a pipeline.
 #[derive(Clone, Debug)]
 struct Shape {
     /// For each node: whom of those before it it reads, its text (which it writes), its rate (which it does not).
     nodes: Vec<(u16, u8, u8)>,
 }
 
-/// What happens between two runs.
+/// An event between two runs.
 #[derive(Clone, Debug)]
 enum Edit {
     Text(usize, u8),
@@ -84,7 +85,7 @@ impl Edit {
 
 fn damage(dir: &Path, i: usize, how: u8) {
     let store = open(dir);
-    let Census { objects, .. } = store.census().unwrap();
+    let Inventory { objects, .. } = Inventory::of(&store).unwrap();
     let Some(digest) = objects.keys().nth(i % objects.len().max(1)) else { return };
     let path = store.object(digest);
     let mut bytes = std::fs::read(&path).unwrap();
@@ -100,17 +101,17 @@ fn damage(dir: &Path, i: usize, how: u8) {
 fn gc(graph: &Graph, dir: &Path) {
     let store = open(dir);
     let stub = Stub(|job: &Job, _: &dyn Progress, _: &Cancel| touch(job));
-    let keys = crate::engine::reach::of_graph(graph, &store, &options(), &stub, false).unwrap();
+    let keys = crate::engine::gc_roots::of_graph(graph, &store, &options(), &stub, false).unwrap();
     let zero = std::time::Duration::ZERO;
-    let limits = crate::cache::gc::Limits { grace: zero, leftovers: zero, ..Default::default() };
+    let limits = GcLimits { grace: zero, leftovers: zero, ..Default::default() };
     let keep = |key| keys.contains(&key);
-    let plan = store.plan_gc(&keep, limits).unwrap();
-    store.sweep(&plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
-    let left: BTreeSet<_> = store.census().unwrap().entries.iter().map(|entry| entry.key).collect();
+    let plan = gc::plan(&store, &keep, limits).unwrap();
+    gc::sweep(&store, &plan, &keep, limits, &store.alone().unwrap().unwrap()).unwrap();
+    let left: BTreeSet<_> = Inventory::of(&store).unwrap().entries.iter().map(|entry| entry.key).collect();
     assert!(left.is_subset(&keys) && keys.is_subset(&left), "gc kept {left:?} of {keys:?}");
 }
 
-/// What each node made, by name and content.
+/// The files that each node made, by name and content.
 fn results(graph: &Graph, summary: &RunSummary) -> Vec<Vec<(String, FileRecord)>> {
     assert_eq!(summary.totals.failed, 0, "{:?}", summary.failed);
     graph
@@ -126,7 +127,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn fresh_means_what_a_run_from_nothing_makes_and_the_next_run_makes_nothing(shape in shapes(), edits in edits()) {
+    fn fresh_results_equal_those_of_a_run_from_nothing(shape in shapes(), edits in edits()) {
         let dir = tempfile::tempdir().unwrap();
         let mut shape = shape;
         touched(&build(&shape), &open(dir.path()), options());
@@ -137,7 +138,7 @@ proptest! {
             let nothing = tempfile::tempdir().unwrap();
             let (scratch, _) = touched(&graph, &open(nothing.path()), options());
             prop_assert_eq!(results(&graph, &summary), results(&graph, &scratch), "after {:?}: {:?}", edit, lines);
-            // What it says is there, is there, and is right.
+            // Every file that the entry names is there and right.
             let store = open(dir.path());
             for stored in summary.results.iter().flatten() {
                 for file in stored.files.values() {

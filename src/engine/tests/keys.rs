@@ -103,7 +103,7 @@ fn absent_producer_is_not_one_without_files() {
 }
 
 #[test]
-fn coordinates_change_key_in_a_gather_alone() {
+fn coordinates_change_key_only_in_a_gather() {
     let gather = |seed| reads(&[(&MANY, &[("seed", seed)], &[("a.json", "x")])]);
     assert_ne!(gather("1"), gather("2"));
     let one = |seed| reads(&[(&ONE, &[("seed", seed)], &[("out.json", "x")])]);

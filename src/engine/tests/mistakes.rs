@@ -1,5 +1,5 @@
-//! The classic mistakes of caches, one test each, called like the mistake. What is in a key and what is not has its own tests,
-//! field by field, in `keys.rs`.
+//! The classic mistakes of caches, one test each, called like the mistake. What is in a key and what is not has its own
+//! tests, field by field, in `keys.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::diag::Class;
 use crate::base::digest::Digest;
-use crate::cache::recipe::{Content, Name, Recipe};
+use crate::base::watch::Unwatched;
+use crate::cache::archive;
+use crate::cache::inventory::Inventory;
+use crate::cache::recipe::{FieldContent, FieldName, Recipe};
 use crate::stages::stage::{Identity, Outside};
 
 fn reads_file(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
@@ -19,7 +22,7 @@ fn reads_file(params: &Params, outside: &Outside) -> Result<Identity, Diag> {
 
 const READER: StageKind = StageKind { name: "reader", identity: Some(reads_file), ..TOUCH };
 
-/// A node that reads `data` below `dir`; what a run of it tells.
+/// Runs a node that reads `data` below `dir`; returns the lines of the run.
 fn reader(dir: &Path) -> Vec<String> {
     let mut plan = Plan::default();
     plan.of(&READER, "read", &[], &[text("data")]);
@@ -72,8 +75,8 @@ fn too_much_code_in_the_key() {
 #[test]
 fn code_of_the_key_itself() {
     let recipe = Recipe::new("train", 3)
-        .with(Name::Param("learning_rate".into()), Content::Value(Value::Float(0.3)))
-        .with(Name::File("a/b".into()), Content::Digest(Digest::of(b"x")));
+        .with(FieldName::Param("learning_rate".into()), FieldContent::Value(Value::Float(0.3)))
+        .with(FieldName::File("a/b".into()), FieldContent::Digest(Digest::of(b"x")));
     assert_eq!(recipe.key().hex(), GOLDEN);
 }
 
@@ -83,7 +86,7 @@ const GOLDEN: &str = "957eb51d83e2d0de063417820c6206d0e8149cc088b75c2a203bd6d05c
 fn defaults() {
     let dir = tempfile::tempdir().unwrap();
     touched(&one(&TOUCH, &[]), &open(dir.path()), options());
-    // `late` came with version 2 of the declaration, and stands at its default.
+    // `late` came with version 2 of the declaration, and is at its default.
     let (_, lines) = touched(&one(&TOUCH, &[("late", Value::Float(2.0))]), &open(dir.path()), options());
     assert_eq!(lines, ["Fresh a"]);
     let (_, lines) = touched(&one(&TOUCH, &[("late", Value::Float(1.0))]), &open(dir.path()), options());
@@ -121,16 +124,16 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn recipes() -> impl Strategy<Value = Recipe> {
     let content = prop_oneof![
-        value().prop_map(Content::Value),
-        word().prop_map(Content::Text),
-        (0..3u64).prop_map(Content::Number),
-        word().prop_map(|w| Content::Digest(Digest::of(w.as_bytes()))),
+        value().prop_map(FieldContent::Value),
+        word().prop_map(FieldContent::Text),
+        (0..3u64).prop_map(FieldContent::Number),
+        word().prop_map(|w| FieldContent::Digest(Digest::of(w.as_bytes()))),
     ];
     let name = prop_oneof![
-        word().prop_map(Name::Param),
-        word().prop_map(Name::File),
-        (word(), word()).prop_map(|(role, at)| Name::Producer { role, at }),
-        (word(), word(), word()).prop_map(|(role, at, file)| Name::Input { role, at, file }),
+        word().prop_map(FieldName::Param),
+        word().prop_map(FieldName::File),
+        (word(), word()).prop_map(|(role, at)| FieldName::Producer { role, at }),
+        (word(), word(), word()).prop_map(|(role, at, file)| FieldName::Input { role, at, file }),
     ];
     prop::collection::btree_map(name, content, 0..4).prop_map(|fields| {
         fields.into_iter().fold(Recipe::new("s", 1), |recipe, (name, content)| recipe.with(name, content))
@@ -175,7 +178,7 @@ fn hash_map_directory_and_glob_order() {
 
 #[test]
 fn floats() {
-    let key = |value: Value| Recipe::new("s", 1).with(Name::Param("x".into()), Content::Value(value)).key();
+    let key = |value: Value| Recipe::new("s", 1).with(FieldName::Param("x".into()), FieldContent::Value(value)).key();
     #[expect(clippy::excessive_precision, reason = "another spelling of the same number")]
     let same = [0.3, 3e-1, 0.299_999_999_999_999_988_9];
     assert!(same.iter().all(|x| key(Value::Float(*x)) == key(Value::Float(0.3))));
@@ -244,9 +247,10 @@ fn hashed_before_the_producer_ran() {
     assert_eq!(lines.iter().position(|line| line == "done a"), Some(1), "{lines:?}");
     let made = |i: usize| summary.results[i].clone().unwrap();
     let recipe = store.entry(made(1).key).unwrap().unwrap().recipe;
-    let digests: Vec<_> = recipe.fields().iter().filter(|field| matches!(field.name, Name::Input { .. })).collect();
+    let digests: Vec<_> =
+        recipe.fields().iter().filter(|field| matches!(field.name, FieldName::Input { .. })).collect();
     assert_eq!(digests.len(), 1);
-    assert_eq!(digests[0].content, Content::Digest(made(0).files["out.json"].logical));
+    assert_eq!(digests[0].content, FieldContent::Digest(made(0).files["out.json"].logical));
 }
 
 #[test]
@@ -256,9 +260,9 @@ fn digest_drifts_on_restore() {
     let (first, _) = touched(&graph, &open(dir.path()), options());
     let archive = dir.path().join("a.tar");
     let keys = first.results.iter().flatten().map(|stored| stored.key).collect();
-    open(dir.path()).pack(&keys, &archive).unwrap();
+    archive::export(&open(dir.path()), &keys, &archive, &Unwatched).unwrap();
     std::fs::remove_dir_all(dir.path().join("cache")).unwrap();
-    open(dir.path()).unpack(&archive).unwrap();
+    archive::import(&open(dir.path()), &archive, &Unwatched).unwrap();
     let (second, lines) = touched(&graph, &open(dir.path()), options());
     assert_eq!(lines, ["Fresh n0", "Fresh n1"]);
     assert_eq!(first.results, second.results);
@@ -271,7 +275,7 @@ fn failures_cached() {
     let fails = |_: &Job, _: &dyn Progress, _: &Cancel| Err(Diag::error(Class::Stage, "no luck"));
     let (summary, _) = ran(&graph, &open(dir.path()), options(), fails);
     assert_eq!(summary.totals.failed, 1);
-    assert!(open(dir.path()).census().unwrap().entries.is_empty());
+    assert!(Inventory::of(&open(dir.path())).unwrap().entries.is_empty());
     assert_eq!(touched(&graph, &open(dir.path()), options()).1, ["queue n0: never made before", "done n0"]);
 }
 

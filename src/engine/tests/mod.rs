@@ -19,7 +19,8 @@ use crate::stages::stage::{Arity, Literal, Output, Param, Port, Runs, StageKind,
 use super::event::{Event, Sink};
 use super::executor::Executor;
 use super::graph::{Accept, Graph, Node, NodeId, Resources};
-use super::run::{RunOptions, RunSummary, run};
+use super::options::{RunOptions, RunSummary};
+use super::run::run;
 
 pub const ONE: Port = Port { role: "from", accepts: &[], files: &["out.json"], arity: Arity::One, doc: "one" };
 pub const MANY: Port = Port { role: "all", accepts: &[], files: &["*.json"], arity: Arity::OptionalMany, doc: "all" };
@@ -89,7 +90,7 @@ pub fn text(value: &str) -> (&'static str, Value) {
     ("text", Value::Str(value.to_owned()))
 }
 
-/// What `touch` does: one file with its text and the contents of its inputs in the order given.
+/// The stage `touch`: writes one file with its text and the contents of its inputs in the order given.
 pub fn touch(job: &Job) -> StageResult {
     let mut read = Vec::new();
     for input in job.inputs.values().flatten() {

@@ -1,11 +1,12 @@
-//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once, also when
-//! they are of different pipelines that share some of their nodes.
+//! Random graphs: each node once, after its inputs; a second run does nothing; two runs at once make each key once,
+//! also when they are of different pipelines that share some of their nodes.
 
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::inventory::Inventory;
 
 /// Up to 12 nodes; node `i` reads those of the nodes before it whose bit is set.
 fn graphs() -> impl Strategy<Value = Vec<u16>> {
@@ -74,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn two_pipelines_at_once_share_what_is_the_same(masks in graphs(), more in graphs(), waits in any::<u64>()) {
+    fn two_pipelines_at_once_share_equal_results(masks in graphs(), more in graphs(), waits in any::<u64>()) {
         let dir = tempfile::tempdir().unwrap();
         let graphs = [build(&masks), build(&more)];
         let made = Mutex::new(Vec::new());
@@ -105,11 +106,11 @@ proptest! {
         made.sort();
         // One making for each key, and one entry; both runs ended well.
         prop_assert_eq!(&made, &keys.iter().copied().collect::<Vec<_>>());
-        let census = open(dir.path()).census().unwrap();
-        prop_assert_eq!(census.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
-        prop_assert!(census.entries.iter().all(|entry| entry.made.len() == 1));
+        let inventory = Inventory::of(&open(dir.path())).unwrap();
+        prop_assert_eq!(inventory.entries.iter().map(|e| e.key).collect::<std::collections::BTreeSet<_>>(), keys);
+        prop_assert!(inventory.entries.iter().all(|entry| entry.made.len() == 1));
         prop_assert_eq!((a.totals.failed, b.totals.failed), (0, 0));
-        // Each has what a run alone would have had.
+        // Each has the results of a run by itself.
         for (graph, summary) in graphs.iter().zip([&a, &b]) {
             let alone = tempfile::tempdir().unwrap();
             let scratch = touched(graph, &open(alone.path()), options()).0;

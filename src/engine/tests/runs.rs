@@ -1,4 +1,4 @@
-//! The loop: what runs, what need not, what fails, what is shared.
+//! Tests of the loop: which nodes run, which need not, which fail, and which share a result.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ fn first_run_makes_all_second_none() {
 }
 
 #[test]
-fn a_run_without_work_opens_no_manifest_and_writes_nothing() {
+fn run_with_nothing_to_do_opens_no_manifest_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
     touched(&graph, &open(dir.path()), options());
@@ -66,7 +66,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_forecast_does_not_outlive_its_producers_results() {
+fn fast_path_needs_the_results_of_all_producers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(3);
@@ -74,7 +74,7 @@ fn a_forecast_does_not_outlive_its_producers_results() {
     let forced = || RunOptions { force: vec![ids[0]], ..options() };
     let (_, lines) = touched(&graph, &store, forced());
     assert_eq!(lines, ["queue n0: forced", "done n0", "CutOff n1", "Fresh n2"]);
-    // Another result under the same key: what reads it is made anew.
+    // Another result under the same key: its consumers run again.
     let other = |job: &Job, _: &dyn Progress, _: &Cancel| {
         let text = if job.node == "n0" { "other" } else { "same" };
         json::write(&job.out.join("out.json"), &text)?;
@@ -86,7 +86,7 @@ fn a_forecast_does_not_outlive_its_producers_results() {
 }
 
 #[test]
-fn without_its_index_the_store_finds_all_again() {
+fn lost_index_loses_no_result() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
     touched(&graph, &open(dir.path()), options());
@@ -95,7 +95,7 @@ fn without_its_index_the_store_finds_all_again() {
 }
 
 #[test]
-fn a_change_reruns_what_reads_it_and_says_why() {
+fn change_reruns_its_consumers_with_reasons() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let graph = |rate: f64| {
@@ -137,7 +137,7 @@ fn equal_output_cuts_off() {
 }
 
 #[test]
-fn a_failure_skips_what_needs_it_and_with_keep_going_nothing_else() {
+fn failure_skips_only_dependents_with_keep_going() {
     let dir = tempfile::tempdir().unwrap();
     let mut plan = Plan::default();
     let [bad, below, other] = ["bad", "below", "other"].map(|n| plan.node(n, &[], &[text(n)]));
@@ -198,7 +198,7 @@ fn failures_are_not_cached_and_retries_are_counted() {
 }
 
 #[test]
-fn scratch_outlives_a_failed_try_and_goes_with_success() {
+fn scratch_outlives_a_failed_try_and_is_emptied_on_success() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut plan = Plan::default();
@@ -217,7 +217,7 @@ fn scratch_outlives_a_failed_try_and_goes_with_success() {
 }
 
 #[test]
-fn a_panic_is_a_bug_of_that_node_alone() {
+fn panic_fails_only_its_node_as_a_bug() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut plan = Plan::default();
@@ -268,7 +268,7 @@ fn outputs_must_be_those_declared() {
 }
 
 #[test]
-fn targets_bring_what_they_need_and_no_more() {
+fn targets_run_with_what_they_need_only() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, ids) = Plan::chain(4);
     let (summary, _) = touched(&graph, &open(dir.path()), RunOptions { targets: vec![ids[1]], ..options() });
@@ -276,7 +276,7 @@ fn targets_bring_what_they_need_and_no_more() {
 }
 
 #[test]
-fn force_runs_again_and_keeps_consumers_when_the_result_is_equal() {
+fn forced_node_with_an_equal_result_keeps_its_consumers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(2);
@@ -297,7 +297,7 @@ fn nodes_of_one_key_are_made_once() {
 }
 
 #[test]
-fn another_holder_of_the_key_is_waited_for_and_its_result_shared() {
+fn node_waits_for_another_maker_and_shares_its_result() {
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(1);
     // The first run's stage ends when the second run has been told to wait.
@@ -355,7 +355,7 @@ fn cancel_ends_running_nodes_and_skips_the_rest() {
 }
 
 #[test]
-fn a_timeout_ends_the_node_and_says_so() {
+fn timeout_ends_the_node_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut graph = Graph::new();
     let mut plan = Plan::default();
@@ -374,7 +374,7 @@ fn a_timeout_ends_the_node_and_says_so() {
 
 /// A stage of this process cannot be ended from outside.
 #[test]
-fn a_stage_that_does_not_look_at_its_timeout_is_told_of_and_its_result_counts() {
+fn stage_that_ignores_its_timeout_is_reported_and_its_result_counts() {
     struct Noted(mpsc::Sender<String>);
     impl Sink for Noted {
         fn event(&self, event: &Event) {
@@ -399,11 +399,11 @@ fn a_stage_that_does_not_look_at_its_timeout_is_told_of_and_its_result_counts() 
     });
     let summary = run(&graph, &open(dir.path()), options(), &stub, &Noted(sender), &Cancel::new());
     assert_eq!(summary.totals.made, 1);
-    assert!(told.lock().unwrap().starts_with("its timeout of 0 s is over, and it was asked to end"));
+    assert!(told.lock().unwrap().starts_with("its timeout of 0 s has passed, and it was asked to end"));
 }
 
 #[test]
-fn status_looks_and_runs_nothing() {
+fn status_runs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, ids) = Plan::chain(3);
@@ -423,7 +423,7 @@ fn status_looks_and_runs_nothing() {
 }
 
 #[test]
-fn a_flipped_byte_is_told_set_aside_and_made_again() {
+fn flipped_byte_is_reported_set_aside_and_made_again() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -504,7 +504,7 @@ fn source_files_count_by_content() {
 }
 
 #[test]
-fn a_run_that_did_something_leaves_a_journal_one_that_did_not_leaves_none() {
+fn only_a_run_that_did_something_leaves_a_journal() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (graph, _) = Plan::chain(2);
@@ -518,7 +518,7 @@ fn a_run_that_did_something_leaves_a_journal_one_that_did_not_leaves_none() {
 }
 
 #[test]
-fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
+fn journal_has_fresh_nodes_in_one_line_for_history_and_gc() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let with = |last: &str| {
@@ -537,17 +537,17 @@ fn a_journal_has_the_fresh_nodes_in_one_line_which_history_and_gc_read() {
     let path = store.runs().join(format!("{}.jsonl", second.run));
     let hits = journal::read(&path).unwrap();
     assert_eq!(hits.iter().filter(|line| matches!(line.event, Event::NodesHit { .. })).count(), 1);
-    let run = crate::engine::history::Run::read(&path).unwrap();
+    let run = crate::engine::history::PastRun::read(&path).unwrap();
     let keys: Vec<_> = second.results.iter().map(|stored| stored.as_ref().unwrap().key).collect();
     let seen: Vec<_> = graph.ids().map(|id| run.nodes[&graph.node(id).to_string()].key.unwrap()).collect();
     assert_eq!(seen, keys);
-    let reached = &crate::engine::reach::runs(&store.runs()).unwrap();
+    let reached = &crate::engine::gc_roots::runs(&store.runs()).unwrap();
     let reached = reached.iter().find(|run| run.run == second.run).unwrap();
     assert_eq!((&*reached.pipeline, &reached.keys), ("test", &keys.into_iter().collect()));
 }
 
 #[test]
-fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
+fn prefetch_covers_one_pipeline_file_and_overlooks_no_damage() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
@@ -555,23 +555,25 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
     for n in 0..20 {
         others.node("other", &[("n", &n.to_string())], &[text(&n.to_string())]);
     }
-    let (summary, _) = touched(&graph, &open(dir.path()), options());
-    touched(&others.0, &open(dir.path()), RunOptions { pipeline: "another".into(), ..options() });
-    let store = open(dir.path());
-    let ahead = store.look_ahead("test");
-    assert_eq!((ahead.len(), store.look_ahead("none").len()), (3, 3));
-    ahead.work();
+    let open_for = |file: &str| open(dir.path()).for_pipeline(&dir.path().join(file));
+    let (summary, _) = touched(&graph, &open_for("test.toml"), options());
+    touched(&others.0, &open_for("another.toml"), options());
+    let store = open_for("test.toml");
+    let prefetch = store.prefetch();
+    assert_eq!((prefetch.len(), store.prefetch().len()), (3, 3));
+    prefetch.work();
     assert_eq!(touched(&graph, &store, options()).1, ["Fresh n0", "Fresh n1", "Fresh n2"]);
-    assert_eq!(open(dir.path()).look_ahead("none").len(), 0);
+    assert_eq!((open_for("another.toml").prefetch().len(), open_for("other.toml").prefetch().len()), (20, 0));
+    assert_eq!(open(dir.path()).prefetch().len(), 0);
 
     let object = store.paths(summary.results[1].as_ref().unwrap())["out.json"].clone();
     std::fs::set_permissions(&object, std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::write(&object, "damaged").unwrap();
     for asked in [false, true] {
-        let store = open(dir.path());
-        let ahead = store.look_ahead("test");
+        let store = open_for("test.toml");
+        let prefetch = store.prefetch();
         if asked {
-            ahead.work();
+            prefetch.work();
         }
         let options = RunOptions { dry_run: true, ..options() };
         let (_, lines) = touched(&graph, &store, options);
@@ -580,22 +582,23 @@ fn what_was_asked_ahead_is_that_pipelines_alone_and_no_damage_is_overlooked() {
 }
 
 #[test]
-fn what_was_asked_ahead_of_a_gc_is_asked_anew_after_it() {
-    use crate::cache::gc::Limits;
+fn prefetch_before_a_gc_does_not_count_after_it() {
+    use crate::cache::gc::{self, GcLimits};
     let dir = tempfile::tempdir().unwrap();
     let (graph, _) = Plan::chain(3);
-    touched(&graph, &open(dir.path()), options());
+    let file = dir.path().join("test.toml");
+    touched(&graph, &open(dir.path()).for_pipeline(&file), options());
     for waits in [false, true] {
-        let early = open(dir.path());
-        let ahead = early.look_ahead("test");
-        assert_eq!(ahead.len(), 3);
-        ahead.work();
+        let early = open(dir.path()).for_pipeline(&file);
+        let prefetch = early.prefetch();
+        assert_eq!(prefetch.len(), 3);
+        prefetch.work();
         let gc = open(dir.path());
         let alone = gc.alone().unwrap().expect("nobody uses the store");
-        let limits = Limits { grace: Duration::ZERO, ..Limits::default() };
+        let limits = GcLimits { grace: Duration::ZERO, ..GcLimits::default() };
         let sweep = |alone| {
-            let plan = gc.plan_gc(&|_| false, limits).unwrap();
-            assert_eq!(gc.sweep(&plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);
+            let plan = gc::plan(&gc, &|_| false, limits).unwrap();
+            assert_eq!(gc::sweep(&gc, &plan, &|_| false, limits, &alone).unwrap().entries.len(), 3);
         };
         let run = || touched(&graph, &early, options()).1;
         let lines = std::thread::scope(|scope| {

@@ -1,11 +1,11 @@
-//! The members of a zip archive as its central directory lists them, one by one. The zip library keeps one member for each name,
-//! so a name that comes twice is seen only here. Unpacks nothing.
+//! The members of a zip archive as its central directory lists them, one by one. The zip library keeps one member for
+//! each name, so a name that comes twice is seen only here. Unpacks nothing.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// How a record of the central directory begins, and the size of its fixed part.
 const RECORD: (&[u8], usize) = (b"PK\x01\x02", 46);
-/// The same of the header that stands before a member's bytes.
+/// The same for the header before a member's bytes.
 const HEADER: (&[u8], usize) = (b"PK\x03\x04", 30);
 
 /// The names of all records from `start` on, as they are written.

@@ -1,5 +1,5 @@
-//! The names of an archive's members: which are taken, and that no two programs can read two different files under one of them.
-//! Reads no archive.
+//! The names of an archive's members: which are taken, and that no two programs can read two different files under one
+//! of them. Reads no archive.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ pub(super) struct Refusal {
     pub(super) help: &'static str,
 }
 
-/// What to do about an archive that means harm.
+/// Advice for a harmful archive.
 pub(super) const DISTRUST: &str = "nothing of it was used; get it from a place that you trust";
-/// What to do about an archive whose names are odd.
+/// Advice for an archive with odd names.
 const RENAME: &str = "nothing of it was used; unpack it, give its files plain names, and pack it again";
 
 fn refusal<T>(why: String, help: &'static str) -> Result<T, Refusal> {
@@ -75,7 +75,8 @@ impl Names {
     /// Adds a member. A folder may come any number of times; whatever else there is, once.
     ///
     /// # Errors
-    /// Another member has this name, or one that differs only in upper and lower case, or stands in its way as a folder.
+    /// Another member has this name, or one that differs only in upper and lower case, or stands in its way as a
+    /// folder.
     pub(super) fn add(&mut self, name: &str, is_folder: bool) -> Result<(), Refusal> {
         if name.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What the network says of one request, as messages of the thread that reads it, and whether a failure may pass. Knows no
+//! The answer to one request, as messages of the thread that reads it, and which failures may pass. Knows no
 //! file and no retry.
 
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::ResponseExt;
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 
-use super::{CHUNK, TICK};
+use super::request::{CHUNK, TICK};
 use crate::base::diag::Diag;
 use crate::base::fs;
 use crate::fetch::Watch;
@@ -19,7 +19,7 @@ pub(super) enum Problem {
     Passing { why: String, wait: Option<Duration> },
     /// It will not help: the network, or the server's answers, are so.
     Lasting(String),
-    /// It will not help: told in full.
+    /// Trying again will not help. The message is complete.
     Final(Diag),
 }
 
@@ -41,7 +41,7 @@ impl Problem {
     }
 }
 
-/// What the network thread says.
+/// A message of the network thread.
 pub(super) enum Message {
     Head(Head),
     Chunk(Vec<u8>),
@@ -49,7 +49,7 @@ pub(super) enum Message {
     Failed(Problem),
 }
 
-/// What matters of a response's head.
+/// The parts of a response's head that are used.
 #[derive(Default)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
@@ -64,14 +64,14 @@ pub(super) struct Head {
     pub(super) content_range: Option<String>,
     /// `Content-Encoding`.
     pub(super) encoding: Option<String>,
-    /// Whether the server says that it sends no parts: `Accept-Ranges: none`.
+    /// `true` if the server says that it sends no parts: `Accept-Ranges: none`.
     pub(super) no_ranges: bool,
-    /// Whether the body is several parts in one.
+    /// `true` if the body is several parts in one.
     pub(super) multipart: bool,
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What `Content-Range` says.
+/// The content of `Content-Range`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
     /// The first and the last byte that follow; `None` where there is nothing to send.
@@ -151,7 +151,7 @@ pub(super) fn next(messages: &Receiver<Message>, watch: &dyn Watch) -> Result<Me
     }
 }
 
-/// What a failure of the network means, and whether it may pass.
+/// Returns the problem that a failure of the network is, and whether it may pass.
 pub(super) fn explain(error: ureq::Error) -> Problem {
     use ureq::Error as E;
     let lasting = |why: &str| Problem::Lasting(why.to_owned());

@@ -15,7 +15,7 @@ pub struct Bounds {
     pub open: u64,
     /// Unpacked bytes for one packed byte, where a server packs an answer unasked; not counted below [`Bounds::small`].
     pub ratio: u64,
-    /// What any packed answer may unpack to.
+    /// The size that every packed answer may unpack to.
     pub small: u64,
     /// Free bytes that a download of unknown size leaves on the disk.
     pub reserve: u64,

@@ -1,5 +1,5 @@
-//! [`Coding`]: an answer's bytes as they come → the file's bytes. A server may pack an answer though it was asked for the file as
-//! it is (`Accept-Encoding: identity`).
+//! [`Coding`]: an answer's bytes as they come → the file's bytes. A server may pack an answer though it was asked for
+//! the file as it is (`Accept-Encoding: identity`).
 
 use flate2::write::MultiGzDecoder;
 
@@ -17,8 +17,8 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// The coding of the answer `head` for the file at `path` of its address. Servers often say `gzip` of a `.gz` file, which
-    /// is packed itself: it is taken as it comes.
+    /// The coding of the answer `head` for the file at `path` of its address. Servers often say `gzip` of a `.gz` file,
+    /// which is packed itself: it is taken as it comes.
     pub(super) fn of(head: &Head, path: &str) -> Result<Self, Problem> {
         let coding = head.encoding.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
         match coding.as_str() {
@@ -32,7 +32,7 @@ impl Coding {
         }
     }
 
-    /// Whether the bytes are not the file's own.
+    /// Returns `true` if the bytes are not the file's own.
     pub(super) fn is_packed(&self) -> bool {
         matches!(self, Self::Gzip(..))
     }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Head, Message, Problem, next};
 use super::bounds::{self, Bounds};
 use super::coding::Coding;
+use super::request::{CHUNK, FetchRequest, length};
 use super::version::Version;
-use super::{CHUNK, Wanted, length};
 use crate::base::digest::Digest;
 use crate::base::fs::{self, on};
 use crate::fetch::hash::{Hashes, Summary, Wants};
@@ -25,15 +25,15 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How many bytes of unknown number are written before the disk is looked at again.
 const LOOK_EVERY: u64 = 16 << 20;
 
-/// What is kept beside a file that is arriving: what it is a part of, and how much of it is known to be right.
+/// The state beside a partial file: which file it is a part of, and how much of it is known to be right.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct State {
     url: String,
     version: Version,
-    /// Whether the server sends no parts of it.
+    /// `true` if the server sends no parts of it.
     no_ranges: bool,
-    /// Whether the server packs it: its parts would be parts of the packed form.
+    /// `true` if the server packs it: its parts would be parts of the packed form.
     packed: bool,
     /// How many bytes are kept.
     kept: u64,
@@ -42,8 +42,8 @@ struct State {
 }
 
 impl State {
-    /// How many of the bytes kept count in the next request: those of a part that can be continued, and those of a whole file
-    /// whose pin tells that it is whole.
+    /// How many of the bytes kept count in the next request: those of a part that can be continued, and those of a
+    /// whole file whose pin tells that it is whole.
     fn counts(&self, pin: &Pin) -> u64 {
         let whole = pin.is_set() && pin.bytes == Some(self.kept);
         let proven = pin.is_set() || self.version.validator().is_some();
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-/// What an answer brings.
+/// The content of an answer.
 pub(super) struct Brings {
     /// How its bytes become the file's.
     coding: Coding,
@@ -62,43 +62,43 @@ pub(super) struct Brings {
     end: Option<u64>,
     /// The size of the whole file.
     pub(super) total: Option<u64>,
-    /// Whether the server said that size.
+    /// `true` if the server said that size.
     announced: bool,
 }
 
-/// What has arrived of a file.
+/// A partial file.
 pub(super) struct Part<'a> {
-    pub(super) wanted: &'a Wanted<'a>,
+    pub(super) wanted: &'a FetchRequest<'a>,
     state_path: PathBuf,
     state: State,
-    /// How much of it is kept.
+    /// How many bytes are kept.
     pub(super) len: u64,
     /// Of the bytes kept, once they went by.
     pub(super) hashes: Option<Hashes>,
-    /// Whether some of it is from an earlier attempt.
+    /// `true` if some of it is from an earlier attempt.
     continued: bool,
 }
 
 /// How many bytes of `wanted` the next run would go on from.
-pub(super) fn kept(wanted: &Wanted) -> u64 {
+pub(super) fn kept(wanted: &FetchRequest) -> u64 {
     let (_, state) = state(wanted);
     Some(state.counts(&wanted.pin)).filter(|kept| *kept <= length(wanted.to)).unwrap_or(0)
 }
 
-fn state(wanted: &Wanted) -> (PathBuf, State) {
+fn state(wanted: &FetchRequest) -> (PathBuf, State) {
     let mut name = wanted.to.as_os_str().to_owned();
     name.push(".state");
     let path = PathBuf::from(name);
-    let state = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let state = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let state = state.filter(|state: &State| state.url == wanted.url.as_str()).unwrap_or_default();
     (path, state)
 }
 
 impl<'a> Part<'a> {
-    /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those
-    /// with neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
+    /// Looks at what there is. Bytes that cannot be continued safely do not count: those of another URL, and those with
+    /// neither a validator nor a digest to be checked by at the end. `hashes` are those of the bytes that this process
     /// wrote in an earlier attempt.
-    pub(super) fn open(wanted: &'a Wanted<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
+    pub(super) fn open(wanted: &'a FetchRequest<'a>, hashes: Option<Hashes>) -> Result<Self, Problem> {
         fs::create_dir_all(folder(wanted.to))?;
         let (state_path, state) = state(wanted);
         let len = kept(wanted);
@@ -106,8 +106,8 @@ impl<'a> Part<'a> {
         Ok(Self { wanted, state_path, state, len, hashes, continued: len > 0 })
     }
 
-    /// Compares what is kept with its digest. What an earlier process wrote is read once; bytes after those that the digest
-    /// counts are cut off. Where anything differs, all of it is thrown away.
+    /// Compares what is kept with its digest. What an earlier process wrote is read once; bytes after those that the
+    /// digest counts are cut off. Where anything differs, all of it is thrown away.
     pub(super) fn check_kept(&mut self, watch: &dyn Watch) -> Result<(), Problem> {
         if self.len == 0 || self.hashes.is_some() {
             return Ok(());
@@ -386,9 +386,9 @@ impl<'a> Part<'a> {
 
 /// How an answer that was not taken whole ended.
 enum Ended {
-    /// What came so far is right.
+    /// The bytes so far are right.
     Early(Problem),
-    /// What came is of no use.
+    /// The bytes so far are of no use.
     Wrong(Problem),
 }
 
@@ -398,7 +398,7 @@ impl From<Problem> for Ended {
     }
 }
 
-/// What an answer has too much of.
+/// The error for an answer that is too long.
 enum Wrong {
     /// More than it announced.
     More,

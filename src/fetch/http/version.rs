@@ -1,5 +1,5 @@
-//! [`Version`]: which version of a file an answer is of, and whether two answers are of the same one. Two parts of a file are
-//! put together only then (RFC 9110, sections 8.8, 13.1.5, 14.5 and 15.3.7.3). Knows no file and no network.
+//! [`Version`]: which version of a file an answer is of, and whether two answers are of the same one. Two parts of a
+//! file are put together only then (RFC 9110, sections 8.8, 13.1.5, 14.5 and 15.3.7.3). Knows no file and no network.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Head;
 
-/// What an answer says of the version of the file that it is of.
+/// The version of a file, as an answer describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Version {
@@ -15,8 +15,8 @@ pub(super) struct Version {
     pub(super) place: String,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
-    /// Whether `last_modified` names one version: it is at least a second before the answer was made. A file that changes
-    /// twice within one second may have one date for two versions.
+    /// `true` if `last_modified` names one version: it is at least a second before the answer was made. A file that
+    /// changes twice within one second may have one date for two versions.
     pub(super) settled: bool,
     /// The size of the whole file.
     pub(super) total: Option<u64>,
@@ -45,8 +45,8 @@ impl Version {
         }
     }
 
-    /// Whether `other` is surely of the same version: it has the same strong validator, and nothing in it differs. A date is
-    /// a validator only between two answers from the same address.
+    /// Returns `true` if `other` is surely of the same version: it has the same strong validator, and nothing in it
+    /// differs. A date is a validator only between two answers from the same address.
     pub(super) fn is(&self, other: &Self) -> bool {
         let proven = match (&self.etag, self.validator()) {
             (_, None) => false,
@@ -56,7 +56,7 @@ impl Version {
         proven && self.may_be(other)
     }
 
-    /// Whether nothing that both answers say differs.
+    /// Returns `true` if nothing that both answers say differs.
     pub(super) fn may_be(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
             a.is_none() || b.is_none() || a == b

@@ -7,9 +7,8 @@ use crate::engine::graph::{EdgePort, Node};
 use crate::pipeline::source::{list, suggest, wrong};
 use crate::stages::stage::{LOG, NamedOutput, NamedRoles, Port, StageKind};
 
-use super::Consumer;
+use super::consumer::{Consumer, or_list};
 use super::groups::{Groups, Want};
-use super::messages::or_list;
 
 /// Returns whether some stage of this kind fits a role.
 pub(super) fn accepts(port: &Port, kind: &StageKind) -> bool {

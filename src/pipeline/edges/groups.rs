@@ -1,11 +1,11 @@
-//! [`Groups`]: which nodes of a producer each instance of a consumer reads. Producers are grouped once for each entry of
-//! `needs`, by the values of the axes that are matched, so that the cost is linear in nodes and edges.
+//! [`Groups`]: which nodes of a producer each instance of a consumer reads. Producers are grouped once for each entry
+//! of `needs`, by the values of the axes that are matched, so that the cost is linear in nodes and edges.
 
 use crate::pipeline::doc::Item;
 use crate::pipeline::expand::Cell;
 use crate::pipeline::pattern::Pick;
 
-use super::Consumer;
+use super::consumer::Consumer;
 
 /// A checked producer of one role.
 pub(super) struct Want<'a> {

@@ -1,4 +1,4 @@
-//! The messages on roles and axes that do not match.
+//! The errors on roles and axes that do not match.
 
 use crate::base::diag::Diag;
 use crate::pipeline::doc::Item;
@@ -7,9 +7,9 @@ use crate::pipeline::source::{count, list, wrong};
 use crate::pipeline::subst::{axis_names, plain_text};
 use crate::stages::stage::{Arity, Port, StageKind};
 
+use super::consumer::{Consumer, MOST_EDGES, or_list};
 use super::fit::accepts;
 use super::groups::Want;
-use super::{Consumer, MOST_EDGES};
 
 impl Consumer<'_, '_> {
     /// There are too many edges; instance `number` reads `each` nodes.
@@ -41,7 +41,7 @@ impl Consumer<'_, '_> {
         }
     }
 
-    /// The producer's kind does not fit the role.
+    /// Words the error that the producer's kind does not fit the role.
     pub(super) fn wrong_kind(&self, item: &Item, pattern: &Pattern, port: &Port, kind: &StageKind) -> Diag {
         let message = format!(
             "role `{}` of stage `{}` cannot take `{}`, a stage of kind `{}`",
@@ -50,7 +50,7 @@ impl Consumer<'_, '_> {
         wrong(&item.span, message).label(format!("takes {}", or_list(&self.all.providers(port))))
     }
 
-    /// A gather stands in a role that takes one producer.
+    /// Words the error that a gather is used in a role that takes one producer.
     pub(super) fn gathers_for_one(&self, item: &Item, pattern: &Pattern, port: &Port, producer: usize) -> Diag {
         let message = format!("role `{}` of stage `{}` takes one producer", port.role, self.stage.name.text);
         let all_shared = self.all.sweeps[producer].axes.iter().all(|id| self.sweep.position(*id).is_some());
@@ -61,7 +61,7 @@ impl Consumer<'_, '_> {
         }
     }
 
-    /// The producer varies over axes that the consumer does not have.
+    /// Words the error that the producer varies over axes that the consumer does not have.
     pub(super) fn lacking_axes(&self, producer: &str, axes: &[usize], port: &Port, item: &Item) -> Diag {
         let stage = &self.stage.name.text;
         let names = axis_names(&self.all.spec.axes, axes);
@@ -120,10 +120,4 @@ impl Consumer<'_, '_> {
         let name = &self.all.spec.stages[want.producer].name.text;
         if values.is_empty() { name.clone() } else { format!("{name}[{}]", values.join(",")) }
     }
-}
-
-/// `` `a` or `b` ``.
-pub(super) fn or_list<S: AsRef<str>>(names: &[S]) -> String {
-    let names: Vec<_> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
-    names.join(" or ")
 }

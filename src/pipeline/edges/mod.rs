@@ -1,15 +1,14 @@
-//! `needs`: draws the edges from producers to consumers. Axes that both have are matched by value. An axis that only the
-//! consumer has is a broadcast. One that only the producer has must be picked or gathered.
+//! `needs`: draws the edges from producers to consumers. Axes that both have are matched by value. An axis that only
+//! the consumer has is a broadcast. One that only the producer has must be picked or gathered.
 //!
-//! [`groups`] finds the producers of each instance, [`fit`] checks that a producer gives what a role reads, and [`messages`]
-//! words what is wrong with the axes.
+//! [`groups`] finds the producers of each instance, [`fit`] checks that a producer gives what a role reads, and
+//! [`messages`] has the errors on roles and axes.
 
+mod consumer;
 mod fit;
 mod groups;
 mod messages;
 
-use std::cell::{self, RefCell};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::diag::Diag;
@@ -19,49 +18,16 @@ use crate::engine::graph::{EdgePort, Graph, NodeId, PortId};
 use crate::stages::stage::{Arity, NamedRoles, Port, StageKind};
 
 use super::doc::Item;
-use super::expand::{Sweep, instance_name};
 use super::parse::bad_name;
 use super::pattern::{Pattern, Pick};
 use super::source::{Diags, suggest, wrong};
-use super::spec::{Need, Spec, StageSpec};
-use super::subst::{Scan, Scope, Texts, plain_text};
+use super::spec::Need;
+use super::subst::{Scan, Texts, plain_text};
 
+use consumer::{Consumer, MOST_EDGES};
 use groups::Want;
 
-/// The stages between which edges are drawn.
-pub struct Stages<'a> {
-    /// The pipeline.
-    pub spec: &'a Spec,
-    /// The instances of each stage.
-    pub sweeps: &'a [Sweep],
-    /// The kind of each stage; `None`: unknown, which was reported.
-    pub kinds: &'a [Option<&'static StageKind>],
-    /// Every kind that a pipeline can name, for messages.
-    pub known: &'a [&'static StageKind],
-    /// Stage numbers by name.
-    pub by_name: &'a HashMap<&'a str, usize>,
-    /// What `needs` may refer to.
-    pub scope: &'a Scope<'a>,
-    /// Stages that refer to a file which its producer never makes. That is an error only if such a stage is to run.
-    pub lacking: &'a RefCell<Vec<(String, Diag)>>,
-    /// How many edges were looked for and drawn.
-    pub edges: cell::Cell<usize>,
-}
-
-/// How many edges a pipeline may have. Each instance that looks for its producers counts as one more.
-const MOST_EDGES: usize = 10_000_000;
-
-/// One stage whose edges are drawn.
-struct Consumer<'c, 'a> {
-    all: &'c Stages<'a>,
-    number: usize,
-    stage: &'a StageSpec,
-    sweep: &'a Sweep,
-    /// The nodes of every stage, by cell.
-    nodes: &'c [Vec<NodeId>],
-    graph: &'c mut Graph,
-    diags: &'c mut Diags,
-}
+pub use consumer::Stages;
 
 /// The port of each instance for a role that the pipeline names: each says by its parameters which files it reads.
 struct InstancePorts<'p> {
@@ -69,17 +35,13 @@ struct InstancePorts<'p> {
     role: &'p Port<'p>,
     /// The last answer: most instances share their parameters.
     last: Option<(Arc<Params>, PortId)>,
-    /// Whether a missing file was reported of this producer: one message is enough.
+    /// `true` if a missing file was reported of this producer: one message is enough.
     reported: bool,
 }
 
-impl<'a> Stages<'a> {
-    /// Returns whether there are more edges than a pipeline may have.
-    pub fn too_many(&self) -> bool {
-        self.edges.get() > MOST_EDGES
-    }
-
-    /// Checks the `needs` of stage number `consumer` and draws its edges. `nodes` has the nodes of every stage, by cell.
+impl Stages<'_> {
+    /// Checks the `needs` of stage number `consumer` and draws its edges. `nodes` has the nodes of every stage, by
+    /// cell.
     pub fn connect(&self, consumer: usize, nodes: &[Vec<NodeId>], graph: &mut Graph, diags: &mut Diags) {
         let stage = &self.spec.stages[consumer];
         let sweep = &self.sweeps[consumer];
@@ -88,26 +50,6 @@ impl<'a> Stages<'a> {
             Some(kind) => of.needs(kind),
             None => of.names(),
         }
-    }
-
-    /// Returns the number of the stage that `pattern` names.
-    fn find(&self, pattern: &Pattern, item: &Item) -> Result<usize, Diag> {
-        self.by_name.get(pattern.stage.as_str()).copied().ok_or_else(|| {
-            let diag = wrong(&item.span, format!("there is no stage `{}`", pattern.stage));
-            let names = self.spec.stages.iter().map(|s| s.name.text.as_str());
-            suggest(diag, &pattern.stage, "the stages are", names)
-        })
-    }
-
-    /// Returns the names of the kinds that fit a role.
-    fn providers(&self, port: &Port) -> Vec<&'static str> {
-        let provides = |kind: &&&StageKind| port.accepts.iter().any(|what| kind.may_provide(what));
-        self.known.iter().filter(provides).map(|kind| kind.name).collect()
-    }
-
-    fn instance(&self, stage: usize, number: usize) -> String {
-        let sweep = &self.sweeps[stage];
-        instance_name(self.spec, &self.spec.stages[stage].name.text, sweep, &sweep.cells[number])
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn axes(table: &Table, replaced: &Table, spec: &mut Spec, diags: &mut
             name if !is_name(name) => diags.push(bad_name(&entry.key_span, name, "an axis")),
             "params" => {
                 let diag = wrong(&entry.key_span, "no axis may be called `params`");
-                diags.push(diag.help("`{params.NAME}` stands for a parameter"));
+                diags.push(diag.help("`{params.NAME}` refers to a parameter"));
             }
             name => {
                 let mut axis = axis(entry, &mut left, diags);
@@ -72,12 +72,12 @@ fn axis(entry: &Entry, left: &mut i64, diags: &mut Diags) -> Axis {
     Axis::new(name, values)
 }
 
-/// Whether two axis values may stand in one axis.
+/// Returns whether two values may be in one axis.
 pub fn same_type(a: &Value, b: &Value) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
-/// A scalar as a value of axis `axis`.
+/// Returns a scalar as a value of axis `axis`.
 ///
 /// # Errors
 /// It is a list or a table, or a text that could not stand in a node's name.
@@ -115,7 +115,7 @@ fn counted(axis: &str, table: &Table, span: &Span, left: &mut i64, diags: &mut D
     }
     let mut number = |key: &str, least: i64, most: i64| match table.get(key) {
         None => {
-            let diag = wrong(span, format!("axis `{axis}` does not say `{key}`"));
+            let diag = wrong(span, format!("axis `{axis}` lacks `{key}`"));
             diags.push(diag.help("write a list, or a range such as `{ from = 42, count = 3 }`"));
             None
         }
@@ -133,7 +133,7 @@ fn counted(axis: &str, table: &Table, span: &Span, left: &mut i64, diags: &mut D
     (from..from + count).map(value).collect()
 }
 
-/// The rows of an array of tables, each a row of conditions.
+/// Returns the rows of an array of tables, each a row of conditions.
 fn rows(item: &Item, what: &str, diags: &mut Diags) -> Vec<Row> {
     let tables: Vec<_> = tables(item, what, diags).collect();
     tables

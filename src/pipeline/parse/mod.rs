@@ -1,5 +1,5 @@
-//! Document → [`Spec`], and every problem of its shape: unknown keys, wrong types, malformed names. What a name refers to
-//! is looked up later (`expand.rs`, `edges/`, `plan.rs`).
+//! Parses a document into a [`Spec`], and reports every problem of its shape: unknown keys, wrong types, malformed
+//! names. Names are looked up later (`expand.rs`, `edges/`, `plan.rs`).
 
 mod axes;
 mod shape;
@@ -29,8 +29,8 @@ pub const SCHEMA: i64 = 1;
 
 const TOP_KEYS: &[&str] = &["schema", "pipeline", "axes", "params", "source", "stage", "tolerance"];
 const PIPELINE_KEYS: &[&str] = &["name", "targets", "description"];
-/// The spec of `document`; what is wrong goes to `diags` and is left out of it. `replaced` holds the axes as the file had
-/// them before `--set`.
+/// Returns the spec of `document`; what is wrong goes to `diags` and is left out of it. `replaced` holds the axes as
+/// the file had them before `--set`.
 pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, diags: &mut Diags) -> Spec {
     let stem = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     let stem = folder_name(&stem);
@@ -70,7 +70,8 @@ pub fn parse(source: &Source, path: &Path, document: &Table, replaced: &Table, d
     spec
 }
 
-/// A file's name as the name of a folder: what could lead elsewhere, hide it, or drive a terminal is replaced by `-`.
+/// Returns a file's name as the name of a folder: what could lead elsewhere, hide it, or drive a terminal is replaced
+/// by `-`.
 fn folder_name(stem: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ') { c } else { '-' };
     let name: String = stem.chars().map(plain).take(64).collect();
@@ -78,7 +79,7 @@ fn folder_name(stem: &str) -> String {
     if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
 }
 
-/// The names of the stages, wherever in the file they stand.
+/// Returns the names of the stages, wherever in the file they are.
 fn stage_names(document: &Table) -> Vec<&str> {
     let stages = document.get("stage").and_then(|entry| entry.item.as_table());
     stages.into_iter().flat_map(|table| &table.entries).map(|entry| entry.key.as_str()).collect()
@@ -87,7 +88,7 @@ fn stage_names(document: &Table) -> Vec<&str> {
 fn check_schema(source: &Source, document: &Table, diags: &mut Diags) {
     match document.get("schema").map(|e| &e.item) {
         None => {
-            let diag = wrong(&source.span(0..0), "the pipeline file does not say its schema version");
+            let diag = wrong(&source.span(0..0), "the pipeline file lacks its schema version");
             diags.push(diag.help(format!("begin it with `schema = {SCHEMA}`")));
         }
         Some(Item { node: Node::Int(SCHEMA), .. }) => {}

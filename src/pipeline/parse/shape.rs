@@ -1,4 +1,4 @@
-//! Values of the shape that is asked for, or what is wrong with them.
+//! Reads values of an expected shape, or reports what is wrong with them.
 
 use crate::base::diag::{Diag, Span};
 use crate::base::name::is_name;
@@ -6,7 +6,7 @@ use crate::pipeline::doc::{Entry, Item, Node, Table};
 use crate::pipeline::source::{Diags, suggest, wrong};
 use crate::pipeline::spec::Word;
 
-/// The tables of a list of tables, or the one table that stands in its place.
+/// Returns the tables of a list of tables, or the one table in its place.
 pub(super) fn tables<'a>(item: &'a Item, what: &str, diags: &mut Diags) -> std::vec::IntoIter<(Span, &'a Table)> {
     let mut found = Vec::new();
     for item in item.one_or_more() {

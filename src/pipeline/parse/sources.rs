@@ -34,7 +34,7 @@ pub(super) fn source_spec(entry: &Entry, diags: &mut Diags) -> Option<SourceSpec
         Some(url) => Some(SourceSpec { name, url, verify, files }),
         None if table.get("url").is_some() => None,
         None => {
-            let diag = wrong(&name.span, format!("{of} does not say its `url`"));
+            let diag = wrong(&name.span, format!("{of} lacks its `url`"));
             diags.push(diag.help("write `url = \"https://…\"` or `url = \"file:relative/folder\"`"));
             None
         }

@@ -1,4 +1,4 @@
-//! `[stage.NAME]`: what every stage has, and its `by` rows.
+//! `[stage.NAME]`: the keys that every stage has, and its `by` rows.
 
 use crate::base::diag::Span;
 use crate::engine::graph::Accept;

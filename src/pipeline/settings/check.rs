@@ -8,7 +8,7 @@ use crate::pipeline::source::{Diags, list, wrong};
 use crate::pipeline::spec::STAGE_KEYS;
 use crate::stages::stage::Param;
 
-use super::{Origin, Settings};
+use super::instance::{Settings, ValueOrigin};
 
 impl Settings<'_> {
     pub(super) fn check_keys(&self, diags: &mut Diags) {
@@ -34,13 +34,13 @@ impl Settings<'_> {
     }
 
     /// A parameter without a default must be set for every instance.
-    pub(super) fn check_covered(&self, param: &Param, by: &[(usize, Origin)], diags: &mut Diags) {
+    pub(super) fn check_covered(&self, param: &Param, by: &[(usize, ValueOrigin)], diags: &mut Diags) {
         let covered = |cell: &[u32]| by.iter().any(|(n, _)| self.rules[*n].filters.iter().all(|f| f.holds(cell)));
         let bare = self.of.sweep.cells.iter().find(|cell| !covered(cell));
         if !by.is_empty() && bare.is_none() {
             return;
         }
-        let diag = wrong(&self.of.stage.name.span, format!("{} does not say `{}`", self.owner, param.name));
+        let diag = wrong(&self.of.stage.name.span, format!("{} lacks the parameter `{}`", self.owner, param.name));
         let diag = diag.note(format!("`{}`: {}", param.name, param.doc));
         let diag = diag.note(format!("it must be {}", coerce::describe(&param.ty)));
         diags.push(match bare.filter(|_| !by.is_empty()) {
@@ -50,7 +50,7 @@ impl Settings<'_> {
     }
 
     pub(super) fn missing(&self, param: &Param, cell: &[u32]) -> Diag {
-        wrong(&self.of.stage.name.span, format!("{} does not say `{}`", self.owner, param.name))
+        wrong(&self.of.stage.name.span, format!("{} lacks the parameter `{}`", self.owner, param.name))
             .note(format!("`{}`: {}", param.name, param.doc))
             .note(format!("it must be {}", coerce::describe(&param.ty)))
             .label(format!("needed for `{}`", self.name(cell)))

@@ -1,7 +1,8 @@
-//! The parameters of a stage's instances. Each comes from the stage's table, its `by` rows, its axes or its kind's defaults, and
-//! is brought to its declared type.
+//! The parameters of a stage's instances. Each comes from the stage's table, its `by` rows, its axes or its kind's
+//! defaults, and is brought to its declared type.
 
 mod check;
+mod instance;
 mod rows;
 mod sources;
 mod unused;
@@ -9,113 +10,25 @@ mod unused;
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
-use crate::base::diag::Diag;
-use crate::base::suggest::nearest;
 use crate::base::value::{Params, Value};
 use crate::engine::graph::{Accept, Resources};
-use crate::stages::stage::{Param, ParamDefault, Runs, StageKind, Type, Variant};
+use crate::stages::stage::{Param, ParamDefault, Runs, Variant};
 
-use super::coerce::coerce;
-use super::doc::{self, Item};
-use super::expand::{Filter, MOST_CHECKS, Sweep, instance_name};
-use super::source::{Diags, place, suggest, wrong};
-use super::spec::{ByRow, ResourcesSpec, Spec, StageSpec};
-use super::subst::{Fill, MOST_FILLED, PART, Resolved, Scan, Scope, Texts};
+use super::doc::Item;
+use super::expand::MOST_CHECKS;
+use super::source::{Diags, wrong};
+use super::spec::ResourcesSpec;
+use super::subst::{Fill, MOST_FILLED, PART, Scan};
 
+use instance::{FREE, Setting, ValueOrigin};
+
+pub(super) use instance::texts_of;
+pub use instance::{Settings, StageContext};
 pub use sources::{Sources, sources};
 
-/// Where a parameter's value comes from, for instances that no later row overrides.
-enum Origin<'a> {
-    /// The same for all instances, and how large it is; `None`: wrong, and told.
-    Fixed(Option<Value>, u64),
-    /// Depends on the instance, and how large it may become.
-    Varies(&'a Item, u64),
-    /// The axis of the same name, at this position in the cell.
-    Axis(usize),
-    /// Not set: its default counts, and where it has none it is absent.
-    Default,
-}
-
-impl Origin<'_> {
-    /// How many bytes each instance has of it.
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Fixed(_, bytes) | Self::Varies(_, bytes) => *bytes,
-            Self::Axis(_) | Self::Default => 0,
-        }
-    }
-}
-
-/// How many bytes of parameters an instance may have that count nowhere.
-const FREE: u64 = 4096;
-
-/// One parameter: its base, and the rows that override it.
-struct Setting<'a> {
-    param: &'static Param,
-    /// Whether it is one of the kind's variants only, and not of the kind itself.
-    of_variants: bool,
-    base: Origin<'a>,
-    /// Row number and value, in file order.
-    by: Vec<(usize, Origin<'a>)>,
-    /// The default of the kind's own parameter.
-    default: Option<Value>,
-    /// The default for one value of the parameter that decides, where that has one of its own.
-    defaults: Vec<(&'static str, Value)>,
-    /// Whether the value in the stage's own table counted for an instance.
-    used: Cell<bool>,
-}
-
-impl Setting<'_> {
-    /// The default for an instance that is of `variant`.
-    fn default_for(&self, variant: Option<&Variant>) -> Option<&Value> {
-        let own = variant.and_then(|row| self.defaults.iter().find(|(word, _)| *word == row.word));
-        own.map(|(_, value)| value).or(self.default.as_ref())
-    }
-
-    /// Whether an instance of `variant` must set it. (Of the kind's own parameters that is checked for the stage as a whole.)
-    fn is_required(&self, variant: Option<&Variant>) -> bool {
-        let declared = variant.and_then(|row| row.params().find(|param| param.name == self.param.name));
-        self.of_variants && declared.is_some_and(|param| param.default == ParamDefault::Required)
-    }
-}
-
-/// A `by` row whose conditions make sense.
-struct Rule<'a> {
-    filters: Vec<Filter>,
-    spec: &'a ByRow,
-}
-
-/// One stage and what its settings may refer to.
-#[derive(Clone, Copy)]
-pub struct StageContext<'a> {
-    /// The pipeline.
-    pub spec: &'a Spec,
-    /// The stage as typed.
-    pub stage: &'a StageSpec,
-    /// Its kind.
-    pub kind: &'static StageKind,
-    /// Its instances.
-    pub sweep: &'a Sweep,
-    /// What references can refer to.
-    pub scope: &'a Scope<'a>,
-    /// The resolved `[source.NAME]` tables.
-    pub sources: &'a Sources,
-}
-
-/// All that is needed to give each instance of a stage its parameters.
-pub struct Settings<'a> {
-    of: StageContext<'a>,
-    /// The stage in messages: `` stage `train` ``.
-    owner: String,
-    settings: Vec<Setting<'a>>,
-    rules: Vec<Rule<'a>>,
-    /// The parameters of all instances, if they are the same.
-    same: OnceCell<Option<Arc<Params>>>,
-}
-
 impl<'a> Settings<'a> {
-    /// Checks all settings of a stage, and what does not depend on the instance. Returns `None` if its instances are too large,
-    /// which is reported.
+    /// Checks all settings of a stage, and what does not depend on the instance. Returns `None` if its instances are
+    /// too large, which is reported.
     pub fn new(of: StageContext<'a>, diags: &mut Diags) -> Option<Self> {
         let StageContext { spec, stage, kind, sweep, scope, .. } = of;
         let owner = format!("stage `{}`", stage.name.text);
@@ -150,22 +63,13 @@ impl<'a> Settings<'a> {
         Some(it)
     }
 
-    fn param(&self, name: &str) -> Option<&'static Param> {
-        self.of.kind.all_params().into_iter().find(|p| p.name == name)
-    }
-
-    fn has_axis(&self, name: &str) -> Option<usize> {
-        self.of.sweep.axes.iter().position(|id| self.of.spec.axes[*id].name.text == name)
-    }
-
     fn setting(&self, param: &'static Param, diags: &mut Diags) -> Setting<'a> {
         let own = self.of.stage.settings.iter().find(|e| e.key == param.name);
         let axis = self.has_axis(param.name);
         if let (Some(entry), Some(_)) = (own, axis)
             && self.of.scope.scan_quietly(texts_of(param), &entry.item, &self.owner, &self.of.sweep.axes) == Scan::Fixed
         {
-            let message =
-                format!("`{}` is an axis of {}, and is set to one value for all of it", param.name, self.owner);
+            let message = format!("`{}` is an axis of {}, but is set to one value", param.name, self.owner);
             let diag = wrong(&entry.key_span, message);
             diags.push(diag.help("leave it out: it takes the axis' value; or take the axis out of `axes`"));
         }
@@ -173,9 +77,9 @@ impl<'a> Settings<'a> {
         let required = param.default == ParamDefault::Required && !of_variants;
         let base = match (own, axis) {
             (Some(entry), _) => self.origin(param, &entry.item, diags),
-            (None, Some(position)) => Origin::Axis(position),
-            (None, None) if required => Origin::Fixed(None, 0),
-            (None, None) => Origin::Default,
+            (None, Some(position)) => ValueOrigin::Axis(position),
+            (None, None) if required => ValueOrigin::Fixed(None, 0),
+            (None, None) => ValueOrigin::Default,
         };
         let mut by = Vec::new();
         if axis.is_none() {
@@ -193,7 +97,7 @@ impl<'a> Settings<'a> {
         Setting { param, of_variants, base, by, default, defaults, used: Cell::new(false) }
     }
 
-    /// What values of the deciding parameter say of the default of `param`.
+    /// Returns what values of the deciding parameter say of the default of `param`.
     fn defaults(&self, param: &Param) -> Vec<(&'static str, Value)> {
         let rows = self.of.kind.variants.map_or(&[][..], |variants| variants.rows);
         let default = |row: &'static Variant| {
@@ -204,77 +108,26 @@ impl<'a> Settings<'a> {
         rows.iter().filter_map(default).collect()
     }
 
-    fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> Origin<'a> {
+    fn origin(&self, param: &Param, item: &'a Item, diags: &mut Diags) -> ValueOrigin<'a> {
         let texts = texts_of(param);
         let found = self.of.scope.scan_as(texts, item, &self.owner, &self.of.sweep.axes, diags);
         match found.scan {
-            Scan::Bad => Origin::Fixed(None, 0),
-            Scan::Varies => Origin::Varies(item, found.bytes),
+            Scan::Bad => ValueOrigin::Fixed(None, 0),
+            Scan::Varies => ValueOrigin::Varies(item, found.bytes),
             Scan::Fixed => {
                 let resolved = self.of.scope.resolve_as(texts, item, &|_| 0);
-                Origin::Fixed(diags.ok(self.typed(param, &resolved, item)), found.bytes)
+                ValueOrigin::Fixed(diags.ok(self.typed(param, &resolved, item)), found.bytes)
             }
         }
     }
 
-    /// The value as the parameter's type; a source's name as its table.
-    fn typed(&self, param: &Param, resolved: &Resolved, item: &Item) -> Result<Value, Diag> {
-        let what = || format!("`{}` of {}", param.name, self.owner);
-        let elsewhere = |diag: Diag| {
-            let same = resolved.span.range == item.span.range && resolved.span.source.path == item.span.source.path;
-            if same { diag } else { diag.note(format!("used at {}", place(&item.span))) }
-        };
-        let value = coerce(resolved, &param.ty).map_err(|misfit| {
-            let diag = wrong(&resolved.span, format!("{} must be {}", what(), misfit.expected));
-            let typed = resolved.value.as_str().unwrap_or_default();
-            elsewhere(match nearest(typed, misfit.choices.iter().copied()) {
-                Some(word) => diag.label(format!("did you mean `{word}`?")),
-                None => diag.label(misfit.found),
-            })
-        })?;
-        let (Type::Source, Value::Str(name)) = (&param.ty, &value) else { return Ok(value) };
-        self.of.sources.get(name).cloned().ok_or_else(|| {
-            let diag = wrong(&resolved.span, format!("{} names an unknown source `{name}`", what()));
-            let diag = suggest(diag, name, "the sources are", self.of.sources.keys().map(String::as_str));
-            elsewhere(if self.of.sources.is_empty() {
-                diag.help(format!("add a `[source.{name}]` table"))
-            } else {
-                diag
-            })
-        })
-    }
-
-    /// `train[task=rte,seed=42]`.
-    pub fn name(&self, cell: &[u32]) -> String {
-        instance_name(self.of.spec, &self.of.stage.name.text, self.of.sweep, cell)
-    }
-
-    /// The parameters of one instance; `None` when one is wrong, and was told.
+    /// Returns the parameters of one instance; `None` when one is wrong, and was reported.
     pub fn params(&self, cell: &[u32], diags: &mut Diags) -> Option<Arc<Params>> {
-        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, Origin::Fixed(..) | Origin::Default);
+        let fixed = |s: &Setting| s.by.is_empty() && matches!(s.base, ValueOrigin::Fixed(..) | ValueOrigin::Default);
         if !self.settings.iter().all(fixed) {
             return self.own(cell, diags).map(Arc::new);
         }
         self.same.get_or_init(|| self.own(cell, diags).map(Arc::new)).clone()
-    }
-
-    /// What `origin` says for one instance; `None` when it is wrong, and was reported.
-    fn value_of(&self, param: &Param, origin: &Origin<'a>, cell: &[u32], diags: &mut Diags) -> Option<Value> {
-        match origin {
-            Origin::Default => None,
-            Origin::Fixed(value, _) => value.clone(),
-            Origin::Varies(item, _) => {
-                let of = |axis: usize| cell[self.of.sweep.position(axis).expect("scanned")] as usize;
-                let resolved = self.of.scope.resolve_as(texts_of(param), item, &of);
-                diags.ok(self.typed(param, &resolved, item))
-            }
-            Origin::Axis(position) => {
-                let value = &self.of.spec.axes[self.of.sweep.axes[*position]].values[cell[*position] as usize];
-                let span = value.span.clone();
-                let resolved = Resolved { value: value.value.clone(), span: span.clone(), substituted: true };
-                diags.ok(self.typed(param, &resolved, &Item { span, node: doc::Node::Bool(true) }))
-            }
-        }
     }
 
     fn own(&self, cell: &[u32], diags: &mut Diags) -> Option<Params> {
@@ -311,7 +164,7 @@ impl<'a> Settings<'a> {
             }
             setting.used.set(true);
             let value = match origin {
-                Origin::Default => match setting.default_for(variant) {
+                ValueOrigin::Default => match setting.default_for(variant) {
                     Some(value) => Some(value.clone()),
                     None if setting.is_required(variant) => diags.ok(Err(self.missing(setting.param, cell))),
                     None => continue,
@@ -336,7 +189,7 @@ impl<'a> Settings<'a> {
         good.then_some(params)
     }
 
-    /// What one instance may use, and which stored results count for it.
+    /// Returns what one instance may use, and which stored results count for it.
     pub fn resources(&self, cell: &[u32]) -> (Resources, Accept) {
         let gpu = usize::from(matches!(self.of.kind.runs, Runs::Worker));
         let mut resources = Resources { gpu, ..Resources::default() };
@@ -354,14 +207,6 @@ impl<'a> Settings<'a> {
             accept = rule.spec.accept.unwrap_or(accept);
         }
         (resources, accept)
-    }
-}
-
-/// How the texts of a parameter are read.
-pub(super) fn texts_of(param: &Param) -> Texts {
-    match param.ty {
-        Type::Argv(own) => Texts::Arguments(own),
-        _ => Texts::Plain,
     }
 }
 

@@ -7,10 +7,10 @@ use crate::pipeline::parse::unknown_key;
 use crate::pipeline::source::{Diags, list, warning, wrong};
 use crate::pipeline::spec::{ByRow, Condition, Word};
 
-use super::{Rule, Settings};
+use super::instance::{Rule, Settings};
 
 impl<'a> Settings<'a> {
-    /// The conditions of a row: its keys that are axes of the stage. Unknown keys are told.
+    /// Returns the conditions of a row: its keys that are axes of the stage. Unknown keys are reported.
     pub(super) fn rule(&self, row: &'a ByRow, diags: &mut Diags) -> Option<Rule<'a>> {
         let mut filters = Vec::new();
         let mut good = true;

@@ -13,8 +13,8 @@ fn nothing(_: &Ctx) -> StageResult {
     Ok(Outcome::default())
 }
 
-/// A stage over three methods: one with `rank` and a width that must be set, one with nothing of its own, and one with `hidden`
-/// and another default of `schedule`.
+/// A stage over three methods: one with `rank` and a width that must be set, one with nothing of its own, and one with
+/// `hidden` and another default of `schedule`.
 static TUNE: StageKind = StageKind {
     name: "tune",
     about: "a stub",
@@ -49,12 +49,12 @@ static STUBS: &[&StageKind] = &[&TUNE];
 
 const HEAD: &str = "schema = 1\n[pipeline]\nname = \"p\"\ntargets = [\"tune\"]\n";
 
-/// A pipeline whose stage `tune` goes over `methods` with these settings.
+/// Returns a pipeline whose stage `tune` goes over `methods` with these settings.
 fn over(methods: &str, settings: &str) -> String {
     format!("{HEAD}[axes]\nmethod = {methods}\n[stage.tune]\naxes = [\"method\"]\n{settings}\n")
 }
 
-/// A pipeline with one node of `method`.
+/// Returns a pipeline with one node of `method`.
 fn alone(method: &str, settings: &str) -> String {
     format!("{HEAD}[stage.tune]\nmethod = \"{method}\"\n{settings}\n")
 }
@@ -64,7 +64,7 @@ fn load(text: &str, sets: &[(&str, &str)]) -> Result<Plan, Vec<Diag>> {
     load_text(Path::new("p.toml"), text.to_owned(), &LoadOptions { sets, stages: STUBS, ..LoadOptions::default() })
 }
 
-/// The parameters of the node of `method`.
+/// Returns the parameters of the node of `method`.
 fn params(text: &str, method: &str) -> Params {
     let plan = load(text, &[]).unwrap_or_else(|diags| panic!("{}", diags[0]));
     let mut nodes = plan.graph.ids().map(|id| plan.graph.node(id));
@@ -124,7 +124,7 @@ fn parameter_of_another_method_is_refused_with_a_suggestion() {
 }
 
 #[test]
-fn method_left_out_by_set_makes_no_error_of_what_the_file_sets() {
+fn settings_of_a_method_left_out_by_set_are_no_error() {
     let text = over("[\"low\", \"full\"]", "rank = 4\nwidth = 7");
     let plan = load(&text, &[("axes.method", "[\"full\"]")]).unwrap();
     assert_eq!(plan.graph.len(), 1);
@@ -136,7 +136,7 @@ fn method_left_out_by_set_makes_no_error_of_what_the_file_sets() {
 #[test]
 fn parameter_that_a_method_requires_must_be_set_for_it() {
     let diag = refused(&over("[\"low\", \"full\"]", "rank = 4"));
-    assert_eq!(diag.message, "stage `tune` does not say `width`");
+    assert_eq!(diag.message, "stage `tune` lacks the parameter `width`");
     assert_eq!(diag.label.as_deref(), Some("needed for `tune[method=low]`"));
     assert!(load(&over("[\"full\", \"net\"]", ""), &[]).is_ok());
 }

@@ -1,4 +1,4 @@
-//! Parameters that are set and count for no instance.
+//! Reports parameters that are set but apply to no instance.
 
 use crate::base::diag::{Diag, Span};
 use crate::base::suggest::nearest;
@@ -7,12 +7,12 @@ use crate::pipeline::expand::Cell;
 use crate::pipeline::source::{Diags, list, wrong};
 use crate::stages::stage::{Param, Variant};
 
-use super::{Origin, Settings};
+use super::instance::{Settings, ValueOrigin};
 
 impl Settings<'_> {
-    /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call it after
-    /// [`params`](Settings::params) of all instances. When a stage goes over several methods, a value set for all of them
-    /// counts for those that have the parameter, also where `--set` has left methods out.
+    /// Reports what is set and counts for no instance, because no instance's method (or what else decides) has it. Call
+    /// it after [`params`](Settings::params) of all instances. When a stage goes over several methods, a value set for
+    /// all of them counts for those that have the parameter, also where `--set` has left methods out.
     pub fn report_unused(&self, diags: &mut Diags) {
         let Some(variants) = self.of.kind.variants else { return };
         if self.of.sweep.cells.is_empty() || self.of.sweep.axes.iter().any(|id| self.of.spec.axes[*id].former.is_some())
@@ -42,13 +42,13 @@ impl Settings<'_> {
         }
     }
 
-    /// The value of the parameter that decides, for one instance.
+    /// Returns the value of the parameter that decides, for one instance.
     fn word(&self, of: &str, cell: &[u32]) -> Option<String> {
         let setting = self.settings.iter().find(|setting| setting.param.name == of)?;
         let holds = |number: usize| self.rules[number].filters.iter().all(|f| f.holds(cell));
         let row = setting.by.iter().rev().find(|(number, _)| holds(*number));
         let value = match row.map_or(&setting.base, |(_, origin)| origin) {
-            Origin::Default => setting.default.clone(),
+            ValueOrigin::Default => setting.default.clone(),
             origin => self.value_of(setting.param, origin, cell, &mut Diags::new()),
         };
         value.as_ref().and_then(Value::as_str).map(str::to_owned)

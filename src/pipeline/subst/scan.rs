@@ -1,6 +1,8 @@
-//! [`Scanner`]: checks the references of a value before anything is filled in: what they refer to, on which axes the value
-//! depends, and how large it becomes. Each parameter is looked at once for each owner, so the work is that of reading the file.
+//! [`Scanner`]: checks the references of a value before anything is filled in: what they refer to, on which axes the
+//! value depends, and how large it becomes. Each parameter is scanned once for each owner, so the work is linear in the
+//! file's size.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::base::diag::{Diag, Span};
@@ -8,11 +10,12 @@ use crate::base::suggest::nearest;
 use crate::pipeline::doc::{Item, Node};
 use crate::pipeline::source::{Diags, place, suggest, wrong};
 
-use super::{MOST_FILLED, Piece, Scan, Scope, Texts, has_braces, leaves, pieces};
+use super::pieces::{Piece, Texts, has_braces, pieces};
+use super::referable::{Referable, leaves};
 
 /// What one part of a value costs besides its text: an item of a list, a field of a table, a reference.
 pub const PART: u64 = 64;
-/// How many bytes a value may have in which references are filled in, counted as in [`Found::bytes`].
+/// How many bytes a value may have in which references are filled in, counted as in [`ScanResult::bytes`].
 const MOST_BYTES: u64 = 4_000_000;
 /// How deep lists and tables may be nested. TOML's reader has the same limit.
 const MOST_NESTED: u32 = 80;
@@ -21,14 +24,28 @@ const LONGEST_CHAIN: u32 = 100;
 /// A value of an axis as part of a text: it has at most 200 bytes.
 const AXIS: u64 = PART + 200;
 
+/// How many bytes all values together may have once references are filled in, counted as in [`ScanResult::bytes`].
+pub const MOST_FILLED: u64 = 200_000_000;
+
+/// What [`Scope::scan`](super::Scope::scan) found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scan {
+    /// Something is wrong, and was reported.
+    Bad,
+    /// The same for all instances.
+    Fixed,
+    /// Depends on an axis.
+    Varies,
+}
+
 /// What a scan found of a value.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// Whether it is good, and on what it depends.
+pub struct ScanResult {
+    /// Its validity, and on what it depends.
     pub scan: Scan,
     /// How large it becomes at most: the bytes of its texts, and [`PART`] for each of its parts.
     pub bytes: u64,
-    /// Whether it refers to anything.
+    /// `true` if it refers to anything.
     pub refers: bool,
     /// How deep it is nested.
     pub(super) nested: u32,
@@ -36,11 +53,11 @@ pub struct Found {
     pub(super) chain: u32,
 }
 
-impl Found {
+impl ScanResult {
     /// A value without references and without bytes.
     pub const FIXED: Self = Self { scan: Scan::Fixed, bytes: 0, refers: false, nested: 0, chain: 0 };
 
-    /// Both in one value.
+    /// Returns both in one value.
     fn and(self, other: Self) -> Self {
         Self {
             scan: worse(self.scan, other.scan),
@@ -52,11 +69,12 @@ impl Found {
     }
 }
 
-/// By owner and path. A parameter that is bad was told for that owner.
-pub(super) type Facts = HashMap<String, HashMap<String, Found>>;
+/// By owner and path. A parameter that is bad was reported for that owner.
+pub(super) type Facts = HashMap<String, HashMap<String, ScanResult>>;
 
 pub(super) struct Scanner<'s, 'a> {
-    scope: &'s Scope<'a>,
+    scope: &'s Referable<'a>,
+    facts: &'s RefCell<Facts>,
     owner: &'s str,
     owned: &'s [usize],
     /// The parameters that led here.
@@ -64,42 +82,44 @@ pub(super) struct Scanner<'s, 'a> {
     diags: &'s mut Diags,
     texts: Texts,
     /// Where nobody hears what is wrong, bad parameters are remembered for this scan only.
-    quiet: Option<HashMap<String, Found>>,
+    quiet: Option<HashMap<String, ScanResult>>,
 }
 
 impl<'s, 'a> Scanner<'s, 'a> {
     pub(super) fn new(
-        scope: &'s Scope<'a>,
+        scope: &'s Referable<'a>,
+        facts: &'s RefCell<Facts>,
         texts: Texts,
         owner: &'s str,
         owned: &'s [usize],
         diags: &'s mut Diags,
     ) -> Self {
-        Self { scope, owner, owned, path: Vec::new(), diags, texts, quiet: None }
+        Self { scope, facts, owner, owned, path: Vec::new(), diags, texts, quiet: None }
     }
 
     pub(super) fn quiet(
-        scope: &'s Scope<'a>,
+        scope: &'s Referable<'a>,
+        facts: &'s RefCell<Facts>,
         texts: Texts,
         owner: &'s str,
         owned: &'s [usize],
         diags: &'s mut Diags,
     ) -> Self {
-        Self { quiet: Some(HashMap::new()), ..Self::new(scope, texts, owner, owned, diags) }
+        Self { quiet: Some(HashMap::new()), ..Self::new(scope, facts, texts, owner, owned, diags) }
     }
 
-    /// What is found of a whole value.
-    pub(super) fn root(mut self, item: &Item) -> Found {
+    /// Returns what is found of a whole value.
+    pub(super) fn root(mut self, item: &Item) -> ScanResult {
         self.item(item)
     }
 
-    fn item(&mut self, item: &Item) -> Found {
+    fn item(&mut self, item: &Item) -> ScanResult {
         let found = match &item.node {
             Node::Str(text) if has_braces(text) => self.text(item, text),
-            Node::Str(text) => Found { bytes: text.len() as u64, ..Found::FIXED },
+            Node::Str(text) => ScanResult { bytes: text.len() as u64, ..ScanResult::FIXED },
             Node::List(items) => self.all(items.iter().map(|item| (0, item))),
             Node::Table(table) => self.all(table.entries.iter().map(|e| (e.key.len() as u64, &e.item))),
-            _ => Found::FIXED,
+            _ => ScanResult::FIXED,
         };
         if found.scan == Scan::Bad || !found.refers {
             return found;
@@ -119,21 +139,21 @@ impl<'s, 'a> Scanner<'s, 'a> {
         self.bad(diag)
     }
 
-    fn all<'i>(&mut self, items: impl Iterator<Item = (u64, &'i Item)>) -> Found {
-        let mut all = Found::FIXED;
+    fn all<'i>(&mut self, items: impl Iterator<Item = (u64, &'i Item)>) -> ScanResult {
+        let mut all = ScanResult::FIXED;
         for (key, item) in items {
             let found = self.item(item);
-            all = all.and(Found { bytes: found.bytes.saturating_add(key + PART), ..found });
+            all = all.and(ScanResult { bytes: found.bytes.saturating_add(key + PART), ..found });
         }
-        Found { nested: all.nested + 1, ..all }
+        ScanResult { nested: all.nested + 1, ..all }
     }
 
-    fn text(&mut self, item: &Item, text: &str) -> Found {
+    fn text(&mut self, item: &Item, text: &str) -> ScanResult {
         match pieces(text, self.texts) {
             Err((message, help)) => self.bad(wrong(&item.span, message).help(help)),
             Ok(pieces) => {
                 let alone = pieces.len() == 1 && self.texts == Texts::Plain;
-                let start = Found { bytes: text.len() as u64, ..Found::FIXED };
+                let start = ScanResult { bytes: text.len() as u64, ..ScanResult::FIXED };
                 pieces.iter().fold(start, |so_far, piece| match piece {
                     Piece::Text(_) => so_far,
                     Piece::Reference(name) if self.texts.keeps(name) => so_far,
@@ -143,7 +163,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
         }
     }
 
-    fn reference(&mut self, item: &Item, name: &str, alone: bool) -> Found {
+    fn reference(&mut self, item: &Item, name: &str, alone: bool) -> ScanResult {
         let Some(path) = name.strip_prefix("params.") else { return self.axis(item, name) };
         let Some(param) = self.scope.param(path) else {
             let diag = wrong(&item.span, format!("there is no parameter `{path}`"));
@@ -160,7 +180,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
         }
         if !alone && matches!(param.node, Node::List(_) | Node::Table(_)) {
             let diag =
-                wrong(&item.span, format!("`{{params.{path}}}` is {} and cannot stand inside a text", param.is_a()));
+                wrong(&item.span, format!("`{{params.{path}}}` is {} and cannot be part of a text", param.is_a()));
             return self.bad(diag.note(format!("it is written at {}", place(&param.span))));
         }
         let found = match self.known(path) {
@@ -171,13 +191,13 @@ impl<'s, 'a> Scanner<'s, 'a> {
         if found.scan != Scan::Bad && found.chain >= LONGEST_CHAIN {
             return self.too_long(item);
         }
-        Found { bytes: found.bytes.saturating_add(PART), refers: true, chain: found.chain + 1, ..found }
+        ScanResult { bytes: found.bytes.saturating_add(PART), refers: true, chain: found.chain + 1, ..found }
     }
 
-    /// What is found of a parameter that was not looked at before.
-    fn param(&mut self, path: &str, param: &Item) -> Found {
+    /// Returns what is found of a parameter that was not looked at before.
+    fn param(&mut self, path: &str, param: &Item) -> ScanResult {
         self.path.push(path.to_owned());
-        // What stands in `[params]` has no references of a command.
+        // The values in `[params]` have no references of a program's own.
         let texts = std::mem::replace(&mut self.texts, Texts::Plain);
         let found = self.item(param);
         self.texts = texts;
@@ -185,7 +205,7 @@ impl<'s, 'a> Scanner<'s, 'a> {
         match &mut self.quiet {
             Some(bad) if found.scan == Scan::Bad => drop(bad.insert(path.to_owned(), found)),
             _ => {
-                let mut facts = self.scope.facts.borrow_mut();
+                let mut facts = self.facts.borrow_mut();
                 if let Some(of) = facts.get_mut(self.owner) {
                     of.insert(path.to_owned(), found);
                 } else {
@@ -196,17 +216,17 @@ impl<'s, 'a> Scanner<'s, 'a> {
         found
     }
 
-    fn known(&self, path: &str) -> Option<Found> {
-        let facts = self.scope.facts.borrow();
+    fn known(&self, path: &str) -> Option<ScanResult> {
+        let facts = self.facts.borrow();
         let told = facts.get(self.owner).and_then(|of| of.get(path));
         told.or_else(|| self.quiet.as_ref()?.get(path)).copied()
     }
 
-    fn axis(&mut self, item: &Item, name: &str) -> Found {
+    fn axis(&mut self, item: &Item, name: &str) -> ScanResult {
         let axes = self.scope.axes;
         let owned: Vec<&str> = self.owned.iter().map(|i| axes[*i].name.text.as_str()).collect();
         if owned.contains(&name) {
-            return Found { scan: Scan::Varies, bytes: AXIS, refers: true, ..Found::FIXED };
+            return ScanResult { scan: Scan::Varies, bytes: AXIS, refers: true, ..ScanResult::FIXED };
         }
         let owner = self.owner;
         if axes.iter().any(|a| a.name.text == name) {
@@ -214,13 +234,13 @@ impl<'s, 'a> Scanner<'s, 'a> {
                 let diag = wrong(&item.span, format!("{owner} cannot depend on an axis, and so not use `{{{name}}}`"));
                 return self.bad(diag.help("only the parameters of a stage can"));
             }
-            let diag = wrong(&item.span, format!("{owner} has no axis `{name}`, so `{{{name}}}` stands for nothing"));
+            let diag = wrong(&item.span, format!("{owner} has no axis `{name}`, so `{{{name}}}` refers to nothing"));
             return self.bad(diag.help(match owned.is_empty() {
                 true => format!("give it `axes = [\"{name}\"]`"),
                 false => format!("add `\"{name}\"` to its `axes`"),
             }));
         }
-        let diag = wrong(&item.span, format!("`{{{name}}}` stands for nothing"));
+        let diag = wrong(&item.span, format!("`{{{name}}}` refers to nothing"));
         let params: Vec<_> = leaves(self.scope.params, "").into_iter().map(|(p, _)| p).collect();
         let known = || params.iter().map(String::as_str);
         let diag = if let Some(param) = nearest(name.strip_prefix("param.").unwrap_or(name), known()) {
@@ -233,14 +253,14 @@ impl<'s, 'a> Scanner<'s, 'a> {
         self.bad(diag)
     }
 
-    fn too_long(&mut self, item: &Item) -> Found {
+    fn too_long(&mut self, item: &Item) -> ScanResult {
         let message = format!("more than {LONGEST_CHAIN} parameters refer to one another in a row");
         self.bad(wrong(&item.span, message))
     }
 
-    fn bad(&mut self, diag: Diag) -> Found {
+    fn bad(&mut self, diag: Diag) -> ScanResult {
         self.diags.push(diag);
-        Found { scan: Scan::Bad, ..Found::FIXED }
+        ScanResult { scan: Scan::Bad, ..ScanResult::FIXED }
     }
 }
 
@@ -252,7 +272,7 @@ fn worse(a: Scan, b: Scan) -> Scan {
     }
 }
 
-/// All values together are too large from the one at `span` on.
+/// Returns all values together are too large from the one at `span` on.
 pub(super) fn too_much(span: &Span) -> Diag {
     let limit = crate::fetch::size(MOST_FILLED);
     wrong(

@@ -1,4 +1,4 @@
-//! The pictures of a report. To add one: its file, its `mod` line, its row in [`CHARTS`].
+//! The pictures of a report. To add one, add its file, its `mod` line and its row in [`CHARTS`].
 
 mod by_variant;
 pub mod spectra;

@@ -1,5 +1,5 @@
-//! The report as CSV (RFC 4180), a file for each table, for programs: every column, numbers unrounded and without units,
-//! scores as fractions of 1. A value that is absent or missing is an empty field.
+//! The report as CSV (RFC 4180), a file for each table, for programs: every column, numbers unrounded and without
+//! units, scores as fractions of 1. A value that is absent or missing is an empty field.
 
 use ::csv::{Terminator, WriterBuilder};
 

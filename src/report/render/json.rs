@@ -47,7 +47,7 @@ fn table_value(table: &Table) -> Value {
     json!({ "columns": columns, "rows": rows(&table.rows), "totals": rows(&table.totals) })
 }
 
-/// A value as it is; with its flags beside it where it has some.
+/// Returns a value, with its flags if it has any.
 fn cell_value(cell: &Cell) -> Value {
     let value = match &cell.value {
         CellValue::Text(text) | CellValue::Code(text) => json!(text),

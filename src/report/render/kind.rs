@@ -1,4 +1,4 @@
-//! What a renderer is.
+//! [`Renderer`]: a row of the registry of formats.
 
 use crate::base::diag::{Class, Diag};
 use crate::report::contents::Report;
@@ -9,7 +9,7 @@ use crate::report::table::Medium;
 pub struct Renderer {
     /// As written in `formats`.
     pub name: &'static str,
-    /// What it is made for: decides which columns and remarks it shows.
+    /// Its medium, which decides which columns and remarks it shows.
     pub medium: Medium,
     /// The files that it writes.
     pub files: &'static [RendererFile],

@@ -200,8 +200,8 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Returns the LaTeX for a character that means something to LaTeX, or that its fonts lack. Brackets and stars are in braces,
-/// as they would be arguments where they follow the end of a row.
+/// Returns the LaTeX for a character that means something to LaTeX, or that its fonts lack. Brackets and stars are in
+/// braces, as they would be arguments where they follow the end of a row.
 fn replacement(c: char) -> Option<&'static str> {
     Some(match c {
         '&' => "\\&",

@@ -1,4 +1,4 @@
-//! The formats of a report. To add one: its file, its `mod` line, its row in [`RENDERERS`].
+//! The formats of a report. To add one, add its file, its `mod` line and its row in [`RENDERERS`].
 
 pub mod csv;
 pub mod html;

@@ -1,4 +1,4 @@
-//! What a reader should know before quoting a number.
+//! Cautions: limits of the numbers that a reader should know before quoting them.
 
 use super::collect::{distinct, in_a_row};
 use super::grid::TaskRow;

@@ -20,7 +20,7 @@ pub fn superglue() -> Vec<&'static str> {
 pub struct TaskRow {
     /// The task.
     pub task: String,
-    /// What its score is: `accuracy`, `mean of accuracy and f1`.
+    /// The name of its score: `accuracy`, `mean of accuracy and f1`.
     pub measure: String,
     /// How many examples were scored.
     pub examples: u64,

@@ -63,7 +63,7 @@ pub fn task_mean(
     }
 }
 
-/// Returns the name of the row of `means`, and what a reader must know of it. `tasks` is the number of rows above it.
+/// Returns the name of the row of `means`, and a note about it. `tasks` is the number of rows above it.
 pub fn mean_row(means: &[TaskMean], tasks: usize) -> (String, Option<String>) {
     let first = means.first();
     if first.is_some_and(|m| m.superglue) && means.iter().all(|m| m.superglue) && tasks == superglue().len() {

@@ -1,5 +1,5 @@
-//! [`Summary`]: the report as data. It is what `report.json` holds and what every table is made from, so that all formats
-//! show the same numbers.
+//! [`Summary`]: the report as data. It is what `report.json` holds and what every table is made from, so that all
+//! formats show the same numbers.
 
 pub mod cautions;
 pub mod collect;
@@ -22,7 +22,7 @@ use super::inputs::Inputs;
 use super::records::Backbone;
 use crate::base::diag::{Class, Diag};
 
-/// What the pipeline asks of a report.
+/// The options of a report, from the pipeline.
 #[derive(Clone, Debug)]
 pub struct ReportOptions {
     /// Its title.
@@ -58,7 +58,7 @@ pub struct Summary {
     pub means: Vec<TaskMean>,
     /// Cells that lack runs, in words.
     pub missing: Vec<String>,
-    /// What a reader should know before quoting a number.
+    /// Limits of the numbers that a reader should know before quoting them.
     pub cautions: Vec<String>,
     /// Every run.
     pub runs: Vec<ScoredRun>,
@@ -72,8 +72,8 @@ impl Summary {
     /// Groups and averages the runs of `inputs`.
     ///
     /// # Errors
-    /// Fails if there are no runs, if two runs belong to one cell and value of the averaged axis, if runs of one cell are
-    /// scored differently, and, when all is required, if a cell lacks a value of the averaged axis.
+    /// Fails if there are no runs, if two runs belong to one cell and value of the averaged axis, if runs of one cell
+    /// are scored differently, and, when all is required, if a cell lacks a value of the averaged axis.
     pub fn of(inputs: &Inputs, options: &ReportOptions) -> Result<Self, Diag> {
         if inputs.runs.is_empty() {
             return Err(Diag::error(Class::Stage, "there is no run to report"));
@@ -123,7 +123,7 @@ impl Summary {
         self.backbones.iter().filter(|(b, _)| b.origin == "random").map(|(b, _)| b.name.as_str()).collect()
     }
 
-    /// Returns the name of the last row of the grid, and what a reader must know of it.
+    /// Returns the name of the last row of the grid, and a note about it.
     pub fn mean_row(&self) -> (String, Option<String>) {
         mean_row(&self.means, self.tasks.len())
     }

@@ -1,4 +1,4 @@
-//! What prompts started from, and how far training took them.
+//! The initial prompts, and how far training moved them.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

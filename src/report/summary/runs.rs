@@ -63,7 +63,8 @@ pub fn scored_runs(evaluated: &[Evaluated], over: &str) -> Result<Vec<ScoredRun>
     evaluated.iter().map(|run| scored_run(run, over, &extra)).collect()
 }
 
-/// Returns the axes that tell columns apart: all but the averaged one and those that only repeat a run's task or method.
+/// Returns the axes that tell columns apart: all but the averaged one and those that only repeat a run's task or
+/// method.
 fn extra_axes(runs: &[Evaluated], over: &str) -> Vec<String> {
     let all = distinct(runs.iter().flat_map(|r| r.origin.axes.iter().map(|(axis, _)| axis.clone())));
     all.into_iter()

@@ -1,4 +1,4 @@
-//! The tables of a report. To add one: its file, its `mod` line, its row in [`TABLES`].
+//! The tables of a report. To add one, add its file, its `mod` line and its row in [`TABLES`].
 
 pub mod drift;
 pub mod parameters;

@@ -1,4 +1,4 @@
-//! What trainings started from: the spectrum of each source matrix, and what of it the factors keep.
+//! The initial prompts: the spectrum of each source matrix, and how much of it the factors keep.
 
 use crate::report::section::PROMPTS;
 use crate::report::summary::prompts::PromptStart;

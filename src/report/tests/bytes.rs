@@ -8,7 +8,7 @@ use crate::report::render::{RENDERERS, render};
 use crate::report::summary::grid::superglue;
 use crate::report::summary::{ReportOptions, Summary};
 
-/// A report's name, what it is made of, and what is asked of it.
+/// A report's name, inputs and options.
 type Case = (&'static str, Inputs, ReportOptions);
 
 fn partial() -> ReportOptions {

@@ -1,4 +1,4 @@
-//! What a reader finds in `report.html`.
+//! The content of `report.html`.
 
 use super::bytes::wide;
 use super::sample::{inputs, options};

@@ -1,4 +1,4 @@
-//! What a reader finds in `report.md`.
+//! The content of `report.md`.
 
 use super::sample::{evaluated, inputs, options};
 use crate::report::inputs::Inputs;

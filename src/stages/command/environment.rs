@@ -1,4 +1,4 @@
-//! The environment of a command: nothing but what is declared, and a few variables that it needs to run at all.
+//! The environment of a command: the declared variables, and a few that any program needs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,14 +25,14 @@ pub fn variable(kind: &str, name: &str) -> String {
     format!("DPT_{kind}_{}", name.replace('-', "_").to_uppercase())
 }
 
-/// The variables of `env` that are set, with their values: what counts.
+/// Returns the variables of `env` that are set, with their values: what counts.
 ///
 /// # Errors
 /// A value that is not UTF-8.
 pub fn counted(names: &[String]) -> Result<Params, Diag> {
     let mut counted = Params::new();
     for name in names {
-        let Some(value) = std::env::var_os(name) else { continue };
+        let Some(value) = crate::base::env::var_os(name) else { continue };
         let Ok(value) = value.into_string() else {
             let diag = Diag::error(Class::Environment, format!("the value of the variable `{name}` is not UTF-8"));
             return Err(diag.help("set it to a plain text, or take it out of `env`").lasting());
@@ -42,13 +42,13 @@ pub fn counted(names: &[String]) -> Result<Params, Diag> {
     Ok(counted)
 }
 
-/// What every command gets: where programs are, and a locale that is the same everywhere.
+/// Returns what every command gets: where programs are, and a locale that is the same everywhere.
 pub fn base() -> BTreeMap<String, OsString> {
-    let path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| PATH.into());
+    let path = crate::base::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| PATH.into());
     BTreeMap::from([("PATH".to_owned(), path), ("LC_ALL".to_owned(), "C.UTF-8".into())])
 }
 
-/// The number by which a program finds the GPU that was given to it; empty: it finds none. `visible` is what
+/// Returns the number by which a program finds its GPU; empty if it has none. `visible` is what
 /// `CUDA_VISIBLE_DEVICES` says here: devices are numbered among these.
 pub fn gpu(device: &str, visible: Option<&str>) -> String {
     let Some(number) = device.strip_prefix("cuda:") else { return String::new() };
@@ -59,7 +59,7 @@ pub fn gpu(device: &str, visible: Option<&str>) -> String {
     }
 }
 
-/// What `version` prints, asked for once in the life of this process.
+/// Returns what `version` prints, asked for once in the life of this process.
 ///
 /// # Errors
 /// It cannot be started, fails, or prints no text.
@@ -71,7 +71,7 @@ pub fn version(argv: &[String]) -> Result<String, Diag> {
     }
     let shown = argv.join(" ");
     let fail = |why: String| {
-        Diag::error(Class::Environment, format!("`version` cannot be told: `{shown}` {why}"))
+        Diag::error(Class::Environment, format!("cannot read `version`: `{shown}` {why}"))
             .help("it must print a version and end; or leave `version` out")
             .lasting()
     };

@@ -1,25 +1,32 @@
-//! How long arguments and variables of a program may be, and which of them are too long.
+//! Checks the length of a program's arguments and variables against the limits of the system.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use rustix::param::page_size;
+use rustix::process::{Resource, getrlimit};
+
 use crate::base::diag::{Class, Diag};
 
-use super::room::Room;
-use super::settings::Run;
+use super::settings::CommandRun;
 use super::template::{self, Piece};
+use super::workdir::WorkDir;
 
 /// How much of a text is shown.
 const SHOWN: usize = 40;
 /// What the Linux kernel takes at most, whatever the limit of the stack is.
 const MOST: usize = 6 << 20;
+/// What the Linux kernel takes at least, whatever the limit of the stack is.
+const LEAST: usize = 128 * 1024;
+/// What macOS takes. A system that takes less refuses to start the program.
+const ELSEWHERE: usize = 1 << 20;
 /// What every system takes.
 const ALWAYS: usize = 100 * 1024;
 
 /// What is to be started.
 pub struct Start<'a> {
-    pub run: &'a Run,
-    pub room: &'a Room,
+    pub run: &'a CommandRun,
+    pub workdir: &'a WorkDir,
     pub arguments: &'a [String],
     pub environment: &'a BTreeMap<String, OsString>,
 }
@@ -35,19 +42,17 @@ struct Limits {
 
 impl Limits {
     fn of_this_system() -> Self {
-        // SAFETY: system calls without memory of ours.
-        let [page, all] = [libc::_SC_PAGESIZE, libc::_SC_ARG_MAX].map(|name| unsafe { libc::sysconf(name) });
-        let all = usize::try_from(all).unwrap_or(ALWAYS).min(MOST);
-        let one = match cfg!(target_os = "linux") {
-            // With the byte that ends it.
-            true => 32 * usize::try_from(page).unwrap_or(4096) - 1,
-            false => all,
-        };
-        Self { one, all }
+        if !cfg!(target_os = "linux") {
+            return Self { one: ELSEWHERE, all: ELSEWHERE };
+        }
+        // Linux: a quarter of the stack's limit for all, 32 pages for one, with the byte that ends it.
+        let stack = getrlimit(Resource::Stack).current.and_then(|bytes| usize::try_from(bytes).ok());
+        let all = (stack.unwrap_or(usize::MAX) / 4).clamp(LEAST, MOST);
+        Self { one: 32 * page_size() - 1, all }
     }
 }
 
-/// That the system takes the program's arguments and variables.
+/// Checks that the system takes the program's arguments and variables.
 ///
 /// # Errors
 /// It does not: how long they are, which is the longest, and what to do.
@@ -94,16 +99,16 @@ const FILE: &str = "write it into a file that `files` names; or into `params` as
                     JSON file of all parameters";
 
 impl Start<'_> {
-    /// The arguments of `run` as they are written, each with what it became.
+    /// Returns the arguments of `run` as they are written, each with what it became.
     fn written(&self) -> Vec<(String, Vec<Piece>, Vec<String>)> {
-        let Run::Program(arguments) = self.run else { return Vec::new() };
-        let became = |pieces: &Vec<Piece>| template::expand(std::slice::from_ref(pieces), &self.room.meanings);
+        let CommandRun::Program(arguments) = self.run else { return Vec::new() };
+        let became = |pieces: &Vec<Piece>| template::expand(std::slice::from_ref(pieces), &self.workdir.meanings);
         arguments.iter().map(|pieces| (written(pieces), pieces.clone(), became(pieces).unwrap_or_default())).collect()
     }
 
     fn long_argument(&self, at: usize, limits: Limits) -> Diag {
         let bytes = self.arguments[at].len();
-        if matches!(self.run, Run::Shell(_)) {
+        if matches!(self.run, CommandRun::Shell(_)) {
             return too_long("the text of `run`", bytes, limits.one, limits)
                 .help("write it into a script that `code` names, and start that");
         }
@@ -116,9 +121,10 @@ impl Start<'_> {
         too_long(&format!("the argument `{text}` of `run`"), bytes, limits.one, limits).help(FILE)
     }
 
-    /// A variable as a person knows it, and what to do when it is too long.
+    /// Returns a variable as a person knows it, and what to do when it is too long.
     fn variable(&self, name: &str) -> (String, String) {
-        let param = self.room.meanings.params.keys().find(|param| super::environment::variable("PARAM", param) == name);
+        let param =
+            self.workdir.meanings.params.keys().find(|param| super::environment::variable("PARAM", param) == name);
         match param {
             Some(param) => (format!("the parameter `{param}`, which is the variable `{name}`,"), FILE.to_owned()),
             None => (format!("the variable `{name}`"), "set it to a shorter text where `dpt` is started".to_owned()),
@@ -160,7 +166,7 @@ impl Start<'_> {
     }
 }
 
-/// An argument as it is written in `run`, its beginning.
+/// Returns an argument as it is written in `run`, its beginning.
 fn written(pieces: &[Piece]) -> String {
     let one = |piece: &Piece| match piece {
         Piece::Text(text) => text.clone(),

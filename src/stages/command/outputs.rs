@@ -1,7 +1,7 @@
-//! What a command made: the files that it declares are taken, others are not, and one that is missing is an error.
+//! Takes the outputs of a command: declared files are taken, others are not, and a missing one is an error.
 //!
-//! The output folder is opened part by part without following a link, and so is each folder in it: what a program puts in the
-//! place of one of them never leads to other files of the user's.
+//! The output folder is opened part by part without following a link, and so is each folder in it: what a program puts
+//! in the place of one of them never leads to other files of the user's.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -17,9 +17,11 @@ use crate::base::fs::{self, on};
 use crate::base::name::is_relative_file;
 use crate::base::walk;
 
-use super::room::{Room, shortened};
+use crate::stages::stage::NamedOutput;
+
 use super::secrets::{self, Clean, Secret};
-use super::settings::{Gives, Settings};
+use super::settings::Settings;
+use super::workdir::{WorkDir, shortened};
 
 /// What lies below the output folder.
 struct Found {
@@ -35,15 +37,15 @@ impl Found {
     }
 }
 
-/// Takes what is declared from the room to `out`. The names of files that are left, for people.
+/// Moves the declared outputs from the working directory to `out`. Returns the names of other files, for people.
 ///
 /// # Errors
 /// A declared file that is missing, is no plain file, has a name that cannot be kept, or holds a secret.
-pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) -> Result<Vec<String>, Diag> {
+pub fn take(settings: &Settings, secrets: &[Secret], workdir: &WorkDir, out: &Path) -> Result<Vec<String>, Diag> {
     let clean = Clean::new(secrets);
-    let top = open(room)?;
+    let top = open(workdir)?;
     let mut found = Vec::new();
-    let again = top.try_clone().map_err(on("read", &room.out()))?;
+    let again = top.try_clone().map_err(on("read", &workdir.out()))?;
     walk::walk(again, Path::new("out"), walk::DEEPEST, &mut |entry| {
         if !entry.kind.is_dir() {
             found.push(Found { path: entry.path.to_owned(), kind: entry.kind });
@@ -65,7 +67,7 @@ pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) ->
         }
         let name = kept_name(&file, &clean)?;
         let refused = |secret: &Secret| {
-            let declared: Vec<_> = settings.outputs.values().map(Gives::shown).collect();
+            let declared: Vec<_> = settings.outputs.values().map(NamedOutput::shown).collect();
             let message = format!("an output holds the value of the secret `{}`", secret.name);
             Diag::error(Class::Stage, message)
                 .note(format!("it is one of {}", shortened(&declared)))
@@ -82,7 +84,7 @@ pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) ->
         }
         let folder = folder.enter(file.path.parent().unwrap_or(Path::new(""))).map_err(on("read", &file.path))?;
         let own = Path::new(file.path.file_name().unwrap_or_default());
-        match room.alone {
+        match workdir.reusable {
             true => renameat(folder, own, CWD, &to).map_err(|e| on("move", &file.path)(e.into()))?,
             // Somebody may still have it open: what is kept must be another file.
             false => copy(folder, own, &to)?,
@@ -94,12 +96,12 @@ pub fn take(settings: &Settings, secrets: &[Secret], room: &Room, out: &Path) ->
     Ok(left)
 }
 
-/// The output folder, which must lie where the program found it.
-fn open(room: &Room) -> Result<OwnedFd, Diag> {
-    let (root, out) = (room.root(), room.out());
+/// Returns the output folder, which must lie where the program found it.
+fn open(workdir: &WorkDir) -> Result<OwnedFd, Diag> {
+    let (root, out) = (workdir.root(), workdir.out());
     let above = root.parent().unwrap_or(&root);
     let mut opened = walk::open(above).map_err(on("read", above))?;
-    let way = out.strip_prefix(above).expect("it is in the room");
+    let way = out.strip_prefix(above).expect("it is in the folder");
     if let Some(opened) = walk::open_below(&opened, way) {
         return Ok(opened);
     }
@@ -159,7 +161,7 @@ fn copy(folder: impl AsFd, name: &Path, to: &Path) -> Result<(), Diag> {
     Ok(fchmod(&made, mode).map_err(|e| on("change", to)(e.into()))?)
 }
 
-/// The name under which a declared file is kept.
+/// Returns the name under which a declared file is kept.
 fn kept_name<'a>(file: &'a Found, clean: &Clean) -> Result<&'a str, Diag> {
     let shown = file.shown(clean);
     if !file.kind.is_file() {
@@ -168,7 +170,7 @@ fn kept_name<'a>(file: &'a Found, clean: &Clean) -> Result<&'a str, Diag> {
     let error = |message: String, help: &str| Diag::error(Class::Stage, message).help(help).lasting();
     let Some(name) = file.path.to_str() else {
         let message = format!("the name of output `{shown}` is not UTF-8");
-        return Err(error(message, "let the program give it a name in UTF-8; `\\x..` stands for a byte that is not"));
+        return Err(error(message, "let the program give it a name in UTF-8; `\\x..` is a byte that is not"));
     };
     if is_relative_file(name) {
         return Ok(name);
@@ -183,46 +185,46 @@ fn kept_name<'a>(file: &'a Found, clean: &Clean) -> Result<&'a str, Diag> {
 }
 
 fn not_plain(shown: &str) -> Diag {
-    Diag::error(Class::Stage, format!("output `{shown}` is no plain file"))
+    Diag::error(Class::Stage, format!("output `{shown}` is not a plain file"))
         .help("write the content itself, not a link to it")
         .lasting()
 }
 
-fn belongs(gives: &Gives, file: &Found) -> bool {
+fn belongs(gives: &NamedOutput, file: &Found) -> bool {
     let name = file.path.as_os_str().as_bytes();
     match gives {
-        Gives::File(path) => path.as_bytes() == name,
-        Gives::Folder(path) => name.strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")),
+        NamedOutput::File(path) => path.as_bytes() == name,
+        NamedOutput::Folder(path) => name.strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")),
     }
 }
 
-fn missing(name: &str, gives: &Gives, found: &[Found], clean: &Clean) -> Diag {
-    if let Gives::Folder(path) = gives
+fn missing(name: &str, gives: &NamedOutput, found: &[Found], clean: &Clean) -> Diag {
+    if let NamedOutput::Folder(path) = gives
         && found.iter().any(|file| file.path == Path::new(path))
     {
         return Diag::error(
             Class::Stage,
-            format!("the program put something that is no folder in the place of `{path}/`"),
+            format!("the program put something that is not a folder in the place of `{path}/`"),
         )
-        .help(format!("let it write files into the folder that `{{out.{name}}}` stands for; links are not followed"))
+        .help(format!("let it write files into the folder that `{{out.{name}}}` means; links are not followed"))
         .lasting();
     }
     let what = match gives {
-        Gives::File(path) => format!("`{path}`"),
-        Gives::Folder(path) => format!("any file in `{path}/`"),
+        NamedOutput::File(path) => format!("`{path}`"),
+        NamedOutput::Folder(path) => format!("any file in `{path}/`"),
     };
     let there: Vec<_> = found.iter().map(|file| format!("`{}`", file.shown(clean))).collect();
-    Diag::error(Class::Stage, format!("the program ended well, and did not make its output `{name}`, {what}"))
+    Diag::error(Class::Stage, format!("the program succeeded, but did not make its output `{name}`, {what}"))
         .note(match there.is_empty() {
             true => "it made no file in its output folder".to_owned(),
             false => format!("it made {}", shortened(&there)),
         })
-        .help(format!("let it write to what `{{out.{name}}}` stands for, or correct `outputs`"))
+        .help(format!("let it write to the path of `{{out.{name}}}`, or correct `outputs`"))
         .lasting()
 }
 
-/// A name that a program chose, for people: without secrets and without characters that drive a terminal, its middle left
-/// out where it is long. A byte that is not UTF-8 is `\x..`.
+/// Returns a name that a program chose, for people: without secrets and without characters that drive a terminal, its
+/// middle left out where it is long. A byte that is not UTF-8 is `\x..`.
 fn shown(name: &OsStr, clean: &Clean) -> String {
     let name = clean.bytes(name.as_bytes());
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! The program's process: a group of its own, its output kept, its end waited for, and ended with all that it started
-//! when the stage is cancelled.
+//! Runs the program in a process group of its own, keeps its output, and waits for its end. When the stage is
+//! cancelled, the program ends with all that it started.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
@@ -27,7 +28,7 @@ const TICK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait for the rest of the output of a program that has ended.
 const LINGER: Duration = Duration::from_secs(2);
-/// How often processes that the program left, and that have ended, are taken note of.
+/// How often processes that the program left are checked for their end.
 const REAP: Duration = Duration::from_secs(1);
 /// How many bytes of the beginning and of the end of a log are kept.
 const KEPT: usize = 4 << 20;
@@ -45,8 +46,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Ended {
     pub end: End,
-    /// Whether certainly nothing that it started still runs.
-    pub alone: bool,
+    /// `true` if certainly nothing that it started still runs.
+    pub reusable: bool,
 }
 
 /// What to start.
@@ -59,17 +60,17 @@ pub struct Program<'a> {
     /// Its working folder.
     pub folder: &'a Path,
     /// The folder that only this program uses.
-    pub room: &'a Path,
+    pub root: &'a Path,
     /// Where its output goes; a program that prints nothing makes no file.
     pub log: &'a Path,
 }
 
 impl Program<'_> {
-    /// Runs it to its end, and ends what it left running. Its stdout and stderr are one stream, in the order in which it
-    /// writes; stdin is empty.
+    /// Runs it to its end, and ends what it left running. Its stdout and stderr are one stream, in the order in which
+    /// it writes; stdin is empty.
     ///
     /// # Errors
-    /// When it cannot be started, or its log not be written.
+    /// Fails if it cannot be started, or its log not be written.
     pub fn run(&self, redactor: Redactor, cancel: &Cancel) -> Result<Ended, Diag> {
         let log = Log::new(self.log, redactor)?;
         let (reader, writer) = std::io::pipe().map_err(|e| self.cannot_start(&e))?;
@@ -77,20 +78,20 @@ impl Program<'_> {
             arguments: self.arguments,
             environment: self.environment,
             folder: self.folder,
-            room: self.room,
+            room: self.root,
             output: writer.as_fd(),
         };
         let program = unless_busy(|| launch(&order)).map_err(|e| self.cannot_start(&e))?;
-        // It holds the pipe's writing end now, whose closing tells that the output has ended.
+        // The program holds the pipe's writing end now. When that closes, the output has ended.
         drop(writer);
         let mut output = Output { reader: Some(reader), log, failed: None };
         let cancelled = follow(&program, &mut output, cancel);
-        // What it left running would go on writing.
-        program.signal(libc::SIGKILL);
+        // Processes that it left running would go on writing.
+        program.signal(Signal::KILL);
         let status = program.wait().map_err(on("wait for", Path::new(&self.arguments[0])))?;
-        let alone = leftovers::end(self.room);
+        let reusable = leftovers::end(self.root);
         output.rest()?;
-        Ok(Ended { end: if cancelled { End::Cancelled } else { End::Status(status) }, alone })
+        Ok(Ended { end: if cancelled { End::Cancelled } else { End::Status(status) }, reusable })
     }
 
     fn cannot_start(&self, error: &std::io::Error) -> Diag {
@@ -99,7 +100,7 @@ impl Program<'_> {
         match error.kind() {
             std::io::ErrorKind::NotFound if name.contains('/') => Diag::error(
                 Class::Environment,
-                format!("cannot start `{name}`: it, or what its `#!` names, is not there"),
+                format!("cannot start `{name}`: the file, or the interpreter that its `#!` names, does not exist"),
             )
             .lasting(),
             std::io::ErrorKind::NotFound => {
@@ -134,11 +135,11 @@ fn follow(program: &Launched, output: &mut Output, cancel: &Cancel) -> bool {
             return kill_at.is_some();
         }
         if kill_at.is_none() && cancel.asked() {
-            program.signal(libc::SIGTERM);
+            program.signal(Signal::TERM);
             kill_at = Some(Instant::now() + GRACE);
         }
         if kill_at.is_some_and(|at| Instant::now() >= at) {
-            program.signal(libc::SIGKILL);
+            program.signal(Signal::KILL);
         }
     }
 }
@@ -215,10 +216,10 @@ impl Log {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), Diag> {
-        let room = KEPT.saturating_sub(self.written).min(bytes.len());
-        self.write(&bytes[..room])?;
-        self.written += room;
-        self.end.extend(&bytes[room..]);
+        let left = KEPT.saturating_sub(self.written).min(bytes.len());
+        self.write(&bytes[..left])?;
+        self.written += left;
+        self.end.extend(&bytes[left..]);
         let over = self.end.len().saturating_sub(KEPT);
         self.left_out += over as u64;
         self.end.drain(..over);

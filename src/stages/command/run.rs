@@ -1,4 +1,4 @@
-//! What `command` does: a folder, the program in it, and what it made.
+//! Runs a command: makes its working directory, starts the program, and takes its outputs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,23 +10,23 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::{self, on};
 use crate::base::process::how;
 use crate::stages::ctx::{Ctx, Outcome};
-use crate::stages::stage::{LOG, StageResult};
+use crate::stages::stage::{LOG, NamedOutput, StageResult};
 
 use super::limits::{self, Start};
 use super::process::{End, Ended, Program};
-use super::room::{Room, shortened};
 use super::secrets::{self, Clean, Redactor, Secret};
-use super::settings::{Gives, Run, Settings};
+use super::settings::{CommandRun, Settings};
+use super::workdir::{WorkDir, shortened};
 use super::{environment, outputs};
 
-/// How many of the last lines of a log are shown when the program fails.
+/// How many lines at the end of a log are shown when the program fails.
 const TAIL: usize = 20;
 /// The longest line that is shown of it.
 const LONGEST_LINE: usize = 400;
 /// The output whose numbers become figures of the node.
 const METRICS: &str = "metrics";
 
-/// Runs a command. Whatever it tells passes [`Clean`] here, once.
+/// Runs a command. All its output passes [`Clean`] here, once.
 pub(super) fn run(ctx: &Ctx) -> StageResult {
     let settings = Settings::read(&ctx.job.params)?;
     let secrets = secrets::read(&settings.secrets)?;
@@ -35,19 +35,19 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
 }
 
 fn run_with(ctx: &Ctx, settings: &Settings, secrets: &[Secret]) -> StageResult {
-    let mut room = Room::make(ctx, settings)?;
+    let mut workdir = WorkDir::make(ctx, settings)?;
     let arguments = match &settings.run {
-        Run::Program(pieces) => room.arguments(pieces)?,
-        Run::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
+        CommandRun::Program(pieces) => workdir.arguments(pieces)?,
+        CommandRun::Shell(text) => ["/bin/sh", "-c", text].map(str::to_owned).to_vec(),
     };
-    let environment = environment(ctx, settings, &room, secrets)?;
-    limits::check(&Start { run: &settings.run, room: &room, arguments: &arguments, environment: &environment })?;
+    let environment = environment(ctx, settings, &workdir, secrets)?;
+    limits::check(&Start { run: &settings.run, workdir: &workdir, arguments: &arguments, environment: &environment })?;
     let log = ctx.job.scratch.join(LOG);
-    let (folder, root) = (room.work.clone(), room.root());
-    let program = Program { arguments: &arguments, environment: &environment, folder: &folder, room: &root, log: &log };
-    room.alone = false;
-    let Ended { end, alone } = program.run(Redactor::new(secrets), ctx.cancel)?;
-    room.alone = alone;
+    let (folder, root) = (workdir.work.clone(), workdir.root());
+    let program = Program { arguments: &arguments, environment: &environment, folder: &folder, root: &root, log: &log };
+    workdir.reusable = false;
+    let Ended { end, reusable } = program.run(Redactor::new(secrets), ctx.cancel)?;
+    workdir.reusable = reusable;
     match end {
         End::Cancelled => {
             let diag = Diag::error(Class::Interrupted, format!("`{}` was interrupted", ctx.job.node));
@@ -55,22 +55,23 @@ fn run_with(ctx: &Ctx, settings: &Settings, secrets: &[Secret]) -> StageResult {
         }
         End::Status(status) if !status.success() => {
             let diag = Diag::error(Class::Stage, format!("`{}` {}", ctx.job.node, how(Some(status))));
-            let diag = with_log(diag.note(format!("it was `{}`", line(&arguments, &Clean::new(secrets)))), &log);
+            let diag =
+                with_log(diag.note(format!("the command was `{}`", line(&arguments, &Clean::new(secrets)))), &log);
             Err(hint(diag, ctx, settings, &arguments))
         }
-        End::Status(_) => finish(ctx, settings, secrets, &room, &log).map_err(|diag| with_log(diag, &log)),
+        End::Status(_) => finish(ctx, settings, secrets, &workdir, &log).map_err(|diag| with_log(diag, &log)),
     }
 }
 
-/// Takes what the program made, and its log.
-fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: &Path) -> StageResult {
-    let left = outputs::take(settings, secrets, room, &ctx.job.out)?;
+/// Takes the outputs of the program, and its log.
+fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], workdir: &WorkDir, log: &Path) -> StageResult {
+    let left = outputs::take(settings, secrets, workdir, &ctx.job.out)?;
     let mut outcome = Outcome::default();
     if !left.is_empty() {
         let left: Vec<_> = left.iter().map(|name| format!("`{name}`")).collect();
         outcome.notes.push(format!("not kept, since `outputs` does not name it: {}", shortened(&left)));
     }
-    if let Some(Gives::File(path)) = settings.outputs.get(METRICS)
+    if let Some(NamedOutput::File(path)) = settings.outputs.get(METRICS)
         && path.ends_with(".json")
     {
         // The work of the program is not lost over its figures.
@@ -89,32 +90,33 @@ fn finish(ctx: &Ctx, settings: &Settings, secrets: &[Secret], room: &Room, log: 
     Ok(outcome)
 }
 
-/// All that the program finds in its environment.
+/// Returns all that the program finds in its environment.
 fn environment(
     ctx: &Ctx,
     settings: &Settings,
-    room: &Room,
+    workdir: &WorkDir,
     secrets: &[Secret],
 ) -> Result<BTreeMap<String, OsString>, Diag> {
     let mut all = environment::base();
     let mut set = |name: String, value: OsString| all.insert(name, value);
-    set("HOME".to_owned(), room.home().into());
-    set("TMPDIR".to_owned(), room.tmp().into());
-    set("PWD".to_owned(), room.work.clone().into());
+    set("HOME".to_owned(), workdir.home().into());
+    set("TMPDIR".to_owned(), workdir.tmp().into());
+    set("PWD".to_owned(), workdir.work.clone().into());
     set("OMP_NUM_THREADS".to_owned(), ctx.job.threads.to_string().into());
     // A command that was given no GPU sees none.
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let visible = crate::base::env::var("CUDA_VISIBLE_DEVICES").ok();
     set("CUDA_VISIBLE_DEVICES".to_owned(), environment::gpu(&ctx.job.device, visible.as_deref()).into());
-    set("DPT_PARAMS".to_owned(), room.meanings.all_params.clone().into());
-    let groups = [("OUT", &room.meanings.outputs), ("PARAM", &room.meanings.params), ("FILES", &room.meanings.files)];
+    set("DPT_PARAMS".to_owned(), workdir.meanings.all_params.clone().into());
+    let groups =
+        [("OUT", &workdir.meanings.outputs), ("PARAM", &workdir.meanings.params), ("FILES", &workdir.meanings.files)];
     for (kind, values) in groups {
         for (name, value) in values {
             set(environment::variable(kind, name), value.into());
         }
     }
-    for (role, folder) in room.roles() {
+    for (role, folder) in workdir.roles() {
         if set(environment::input(role), folder.into()).is_some() {
-            let message = format!("two roles would be the same variable, `{}`", environment::input(role));
+            let message = format!("two roles would give the same variable, `{}`", environment::input(role));
             return Err(Diag::error(Class::Usage, message).help("give one of them another name"));
         }
     }
@@ -126,7 +128,7 @@ fn environment(
     Ok(all)
 }
 
-/// The program and its arguments as one would type them.
+/// Returns the program and its arguments as one would type them.
 fn line(arguments: &[String], clean: &Clean) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
     let one = |argument: &String| match !argument.is_empty() && argument.chars().all(plain) {
@@ -143,13 +145,13 @@ fn with_log(diag: Diag, log: &Path) -> Diag {
     match tail(log) {
         None => diag.note("it printed nothing"),
         Some(lines) if lines.is_empty() => diag.note("it printed nothing"),
-        Some(lines) => diag
-            .note(format!("the last it printed:\n{}", lines.join("\n")))
-            .note(format!("its log: `{}`", log.display())),
+        Some(lines) => {
+            diag.note(format!("its last lines:\n{}", lines.join("\n"))).note(format!("its log: `{}`", log.display()))
+        }
     }
 }
 
-/// The last lines of a log, as they can be shown; `None` where there is no log.
+/// Returns the last lines of a log, as they can be shown; `None` where there is no log.
 fn tail(log: &Path) -> Option<Vec<String>> {
     let mut file = fs::open(log).ok()?;
     let length = file.metadata().ok()?.len();
@@ -172,7 +174,7 @@ fn clipped(line: &str) -> String {
     }
 }
 
-/// What is most often forgotten: a script that the pipeline does not declare.
+/// Returns what is most often forgotten: a script that the pipeline does not declare.
 fn hint(diag: Diag, ctx: &Ctx, settings: &Settings, arguments: &[String]) -> Diag {
     let undeclared = arguments.iter().skip(1).find(|argument| {
         let names_file = argument.contains(['/', '.']) && !argument.starts_with(['/', '-']);

@@ -1,4 +1,4 @@
-//! Secrets of a command: given to the program, and kept out of all that is written or shown.
+//! Secrets of a command. They are given to the program, and removed from everything that is written or shown.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,9 +12,9 @@ use crate::base::value::{Params, Value};
 
 use crate::stages::ctx::Outcome;
 
-use super::settings::{Declared, texts, usage};
+use super::settings::{DeclaredInputs, texts, usage};
 
-/// A shorter value cannot be told from what is no secret.
+/// A shorter value cannot be distinguished from other text.
 const SHORTEST: usize = 6;
 /// How much of a file is looked at at a time.
 const CHUNK: usize = 1 << 20;
@@ -27,7 +27,7 @@ pub struct Secret {
     value: Vec<u8>,
 }
 
-/// The name alone.
+/// Shows only the name.
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Secret({})", self.name)
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// A secret, unless its value is too short to be recognised.
+    /// Returns a secret, unless its value is too short to be recognised.
     pub fn new(name: &str, value: OsString) -> Option<Self> {
         let value = value.into_vec();
         (value.len() >= SHORTEST).then(|| Self { name: name.to_owned(), value })
@@ -51,7 +51,7 @@ impl Secret {
     }
 }
 
-/// The secrets that `names` are set to.
+/// Returns the secrets that `names` are set to.
 ///
 /// # Errors
 /// One that is not set, or is too short to be kept out of a log.
@@ -61,21 +61,24 @@ pub fn read(names: &[String]) -> Result<Vec<Secret>, Diag> {
             .help(format!("set the environment variable `{name}` where `dpt` is started"))
             .lasting()
     };
-    let one = |name: &String| match std::env::var_os(name).filter(|value| !value.is_empty()) {
+    let one = |name: &String| match crate::base::env::var_os(name).filter(|value| !value.is_empty()) {
         None => Err(lack(name, "is not set")),
         Some(value) => Secret::new(name, value).ok_or_else(|| {
-            lack(name, &format!("is shorter than {SHORTEST} characters: it could not be told from other text in a log"))
+            lack(
+                name,
+                &format!("is shorter than {SHORTEST} characters: it cannot be distinguished from other text in a log"),
+            )
         }),
     };
     names.iter().map(one).collect()
 }
 
-/// That no secret stands in a parameter, which would be written into the key.
+/// Checks that no parameter holds a secret, which would be written into the key.
 ///
 /// # Errors
 /// One does: which, and where.
-pub fn refuse_in_params(settings: &Declared, params: &Params) -> Result<(), Diag> {
-    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+pub fn refuse_in_params(settings: &DeclaredInputs, params: &Params) -> Result<(), Diag> {
+    let set = settings.secrets.iter().filter_map(|name| Secret::new(name, crate::base::env::var_os(name)?));
     let mut secrets: Vec<Secret> = set.collect();
     if secrets.is_empty() {
         return Ok(());
@@ -93,14 +96,14 @@ pub fn refuse_in_params(settings: &Declared, params: &Params) -> Result<(), Diag
     Ok(())
 }
 
-/// That no value of an axis holds a secret: names of nodes are written into keys and journals.
+/// Checks that no value of an axis holds a secret: names of nodes are written into keys and journals.
 ///
 /// # Errors
 /// One does. The message does not repeat it.
 pub fn refuse_in_axis(params: &Params, axis: &str, value: &str) -> Result<(), Diag> {
     // Only the names are read: this runs for each node of a plan.
     let names = texts(params, "secrets");
-    let mut set = names.iter().filter_map(|name| Secret::new(name, std::env::var_os(name)?));
+    let mut set = names.iter().filter_map(|name| Secret::new(name, crate::base::env::var_os(name)?));
     match set.find(|secret| find(value.as_bytes(), &secret.value).is_some()) {
         None => Ok(()),
         Some(secret) => {
@@ -123,10 +126,10 @@ fn holds(value: &Value, secret: &Secret) -> bool {
     }
 }
 
-/// The secret that the file holds, if any.
+/// Returns the secret that the file holds, if any.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails if it cannot be read.
 pub fn in_file<'a>(path: &Path, secrets: &'a [Secret]) -> Result<Option<&'a Secret>, Diag> {
     let Some(longest) = secrets.iter().map(|s| s.value.len()).max() else { return Ok(None) };
     let mut file: File = fs::open(path)?;
@@ -145,7 +148,7 @@ pub fn in_file<'a>(path: &Path, secrets: &'a [Secret]) -> Result<Option<&'a Secr
     }
 }
 
-/// Whether a file's name holds a secret.
+/// Returns whether a file's name holds a secret.
 pub fn in_name<'a>(name: &str, secrets: &'a [Secret]) -> Option<&'a Secret> {
     secrets.iter().find(|s| find(name.as_bytes(), s.value().as_bytes()).is_some())
 }
@@ -179,7 +182,7 @@ impl Redactor {
         Self { secrets, held: Vec::new() }
     }
 
-    /// What of the stream may be shown now that `bytes` have come.
+    /// Returns what of the stream may be shown now that `bytes` have come.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         if self.secrets.is_empty() {
             return bytes.to_vec();
@@ -192,7 +195,7 @@ impl Redactor {
         clean
     }
 
-    /// What is left at the end.
+    /// Returns what remains at the end.
     pub fn finish(&mut self) -> Vec<u8> {
         let mut clean = self.replace();
         clean.append(&mut self.held);
@@ -213,7 +216,7 @@ impl Redactor {
         }
     }
 
-    /// How many of the last bytes held may begin a secret.
+    /// Returns how many of the last bytes held may begin a secret.
     fn beginning(&self) -> usize {
         let longest = self.secrets.first().map_or(0, |s| s.value.len());
         let starts = |n: &usize| {
@@ -252,7 +255,7 @@ impl Clean {
         Self(forms)
     }
 
-    /// The same bytes without secrets.
+    /// Returns the same bytes without secrets.
     pub fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut redactor = Redactor::new(&self.0);
         let mut clean = redactor.push(bytes);
@@ -260,7 +263,7 @@ impl Clean {
         clean
     }
 
-    /// The same text without secrets.
+    /// Returns the same text without secrets.
     pub fn text(&self, text: String) -> String {
         if self.0.iter().all(|secret| find(text.as_bytes(), &secret.value).is_none()) {
             return text;
@@ -268,7 +271,7 @@ impl Clean {
         String::from_utf8_lossy(&self.bytes(text.as_bytes())).into_owned()
     }
 
-    /// The same message without secrets.
+    /// Returns the same message without secrets.
     pub fn diag(&self, diag: Diag) -> Diag {
         let texts = |texts: Vec<String>| texts.into_iter().map(|text| self.text(text)).collect();
         Diag {
@@ -280,10 +283,10 @@ impl Clean {
         }
     }
 
-    /// What a stage tells besides its files, without secrets.
+    /// Returns what a stage reports besides its files, without secrets.
     ///
     /// # Errors
-    /// When a figure is a secret.
+    /// Fails if a figure is a secret.
     pub fn outcome(&self, outcome: Outcome) -> Result<Outcome, Diag> {
         let shows = |value: &f64| self.0.iter().find(|s| find(format!("{value}").as_bytes(), &s.value).is_some());
         if let Some(secret) = outcome.metrics.values().find_map(shows) {
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_out_however_it_is_cut() {
+    fn secret_is_removed_however_the_stream_is_cut() {
         let secrets = secrets(&["hunter2-hunter2", "hunter2-x"]);
         let text = b"a hunter2-hunter2-hunter2-x hunter2 hunter2-hunter2";
         let expected = "a [secret S0]-[secret S1] hunter2 [secret S0]";
@@ -326,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn without_secrets_all_passes_at_once() {
+    fn stream_without_secrets_passes_at_once() {
         let mut redactor = Redactor::new(&[]);
         assert_eq!(redactor.push(b"abc"), b"abc");
         assert_eq!(redactor.finish(), b"");
     }
 
     #[test]
-    fn what_is_no_secret_is_not_held_back() {
+    fn text_without_secrets_is_not_held_back() {
         let mut redactor = Redactor::new(&secrets(&["abcdef"]));
         assert_eq!(redactor.push(b"line\n"), b"line\n");
         assert_eq!(redactor.push(b"xab"), b"x");
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_out_of_a_text_that_quotes_it() {
+    fn secret_is_removed_from_a_quoting_text() {
         let clean = Clean::new(&secrets(&["it's \"a\\b\"\n"]));
         let value = "it's \"a\\b\"\n";
         let quotes = [
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_figures_are_cleaned_and_a_figure_that_is_a_secret_is_refused() {
+    fn figure_names_are_cleaned_and_secret_figures_refused() {
         let clean = Clean::new(&secrets(&["1234567", "sesame"]));
         let told =
             |name: &str, value: f64| Outcome { metrics: [(name.to_owned(), value)].into(), ..Outcome::default() };
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn short_values_are_no_secrets() {
+    fn short_values_are_not_secrets() {
         assert!(Secret::new("S", "12345".into()).is_none());
         assert_eq!(format!("{:?}", Secret::new("S", "123456".into()).unwrap()), "Secret(S)");
     }

@@ -1,4 +1,4 @@
-//! [`Settings`]: the parameters of a command, checked against each other.
+//! [`Settings`]: the parameters of a command, parsed and checked against each other.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::name::{is_name, is_relative_file};
 use crate::base::secret::is_secret_name;
 use crate::base::value::{Params, Value};
-use crate::stages::stage::LOG;
-
-pub use crate::stages::stage::NamedOutput as Gives;
+use crate::stages::stage::{LOG, NamedOutput};
 
 use super::environment;
 use super::template::{self, Piece, pieces};
@@ -19,9 +17,9 @@ const TAKEN: &[&str] = &["in", "out", "files", "params.json", "_"];
 /// What a command is.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub run: Run,
+    pub run: CommandRun,
     /// Paths by name.
-    pub outputs: BTreeMap<String, Gives>,
+    pub outputs: BTreeMap<String, NamedOutput>,
     pub params: Params,
     /// Paths as written, in plain form.
     pub code: Vec<String>,
@@ -34,7 +32,7 @@ pub struct Settings {
 
 /// What a command takes from outside store and pipeline: all that its key needs of its settings besides their values.
 #[derive(Clone, Debug)]
-pub struct Declared {
+pub struct DeclaredInputs {
     pub code: Vec<String>,
     pub files: BTreeMap<String, String>,
     pub env: Vec<String>,
@@ -42,7 +40,7 @@ pub struct Declared {
     pub version: Option<Vec<String>>,
 }
 
-impl Declared {
+impl DeclaredInputs {
     /// Reads it. That it goes together with the other settings was checked when the plan was made.
     ///
     /// # Errors
@@ -68,10 +66,10 @@ impl Declared {
 
 /// What is started.
 #[derive(Clone, Debug)]
-pub enum Run {
+pub enum CommandRun {
     /// A program and its arguments.
     Program(Vec<Vec<Piece>>),
-    /// A text for `/bin/sh`, as it stands.
+    /// A text for `/bin/sh`, as it is written.
     Shell(String),
 }
 
@@ -86,7 +84,7 @@ impl Settings {
     /// Usage: what does not go together.
     pub fn read(params: &Params) -> Result<Self, Diag> {
         let (run, outputs) = (run(params)?, outputs(params)?);
-        let Declared { code, files, env, secrets, version } = Declared::read(params)?;
+        let DeclaredInputs { code, files, env, secrets, version } = DeclaredInputs::read(params)?;
         let settings =
             Self { run, outputs, params: table(params, "params").clone(), code, files, env, secrets, version };
         for name in settings.params.keys() {
@@ -108,10 +106,10 @@ impl Settings {
                 let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits) {
                     return Err(usage(format!(
-                        "`{param}` names `{}`, which is no name of a variable",
+                        "`{param}` names `{}`, which cannot be the name of a variable",
                         name.escape_debug()
                     ))
-                    .help("write the name alone; its value is taken from the environment of `dpt`"));
+                    .help("write only the name; its value is taken from the environment of `dpt`"));
                 }
                 if name.starts_with("DPT_") || environment::GIVEN.contains(&name.as_str()) {
                     return Err(usage(format!("`{param}` names `{name}`, which `dpt` itself sets for a command")));
@@ -133,10 +131,10 @@ impl Settings {
             ("files", "FILES", self.files.keys().collect()),
         ] {
             let mut seen = BTreeMap::new();
-            // One alone clashes with none.
+            // A single name clashes with no other.
             for name in if names.len() > 1 { names } else { Vec::new() } {
                 if let Some(other) = seen.insert(environment::variable(kind, name), name) {
-                    let message = format!("`{other}` and `{name}` of `{param}` would be the same variable");
+                    let message = format!("`{other}` and `{name}` of `{param}` would give the same variable");
                     return Err(usage(message).note(format!("it is called `{}`", environment::variable(kind, name))));
                 }
             }
@@ -148,11 +146,11 @@ impl Settings {
         for path in &self.code {
             let head = path.trim_start_matches("../").split('/').next().unwrap_or_default();
             if TAKEN.contains(&head) {
-                let diag = usage(format!("`code` names `{path}`, and `{head}` is taken in a command's folder"));
+                let diag = usage(format!("`code` names `{path}`, but `{head}` is reserved in a command's folder"));
                 return Err(diag.help("give the script's folder another name"));
             }
         }
-        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        let CommandRun::Program(arguments) = &self.run else { return Ok(()) };
         let [Piece::Text(program)] = &arguments[0][..] else { return Ok(()) };
         if program.starts_with('/') || !program.contains('/') {
             return Ok(());
@@ -164,13 +162,13 @@ impl Settings {
         match declared {
             true => Ok(()),
             false => Err(usage(format!("`run` starts `{program}`, which `code` does not name"))
-                .help(format!("add it: `code = [\"{program}\"]`; what is not declared is not there"))),
+                .help(format!("add it: `code = [\"{program}\"]`; the program sees only what is declared"))),
         }
     }
 
-    /// That every reference but those to inputs has its meaning.
+    /// Checks that every reference but those to inputs has its meaning.
     fn check_references(&self) -> Result<(), Diag> {
-        let Run::Program(arguments) = &self.run else { return Ok(()) };
+        let CommandRun::Program(arguments) = &self.run else { return Ok(()) };
         for piece in arguments.iter().flatten() {
             let (head, name, table, known): (_, _, _, Vec<&String>) = match piece {
                 Piece::Out(name) => ("out", name, "outputs", self.outputs.keys().collect()),
@@ -179,7 +177,7 @@ impl Settings {
                 _ => continue,
             };
             if !known.contains(&name) {
-                let diag = usage(format!("`run` names `{{{head}.{name}}}`, and `{table}` has no `{name}`"));
+                let diag = usage(format!("`run` names `{{{head}.{name}}}`, but `{table}` has no `{name}`"));
                 let near = crate::base::suggest::nearest(name, known.iter().map(|n| n.as_str()));
                 return Err(match near {
                     Some(near) => diag.help(format!("did you mean `{{{head}.{near}}}`?")),
@@ -189,7 +187,7 @@ impl Settings {
             if let Piece::Param(name) = piece
                 && matches!(self.params[name], Value::List(_) | Value::Table(_))
             {
-                let diag = usage(format!("`run` names `{{param.{name}}}`, which is no single value"));
+                let diag = usage(format!("`run` names `{{param.{name}}}`, which is not a single value"));
                 return Err(diag.help("let the program read it from `{params}`, a JSON file of all parameters"));
             }
         }
@@ -197,7 +195,7 @@ impl Settings {
     }
 }
 
-fn run(params: &Params) -> Result<Run, Diag> {
+fn run(params: &Params) -> Result<CommandRun, Diag> {
     let shell = params.get("shell") == Some(&Value::Bool(true));
     match (params.get("run"), shell) {
         (Some(Value::List(items)), false) if !items.is_empty() => {
@@ -212,12 +210,12 @@ fn run(params: &Params) -> Result<Run, Diag> {
             if items[0].as_str() == Some("") {
                 return Err(usage("`run` names no program: its first text is empty"));
             }
-            Ok(Run::Program(arguments))
+            Ok(CommandRun::Program(arguments))
         }
         (Some(Value::List(items)), false) if items.is_empty() => Err(usage("`run` names no program")),
-        (Some(Value::List(_)), _) => Err(usage("`run` is a list, and `shell = true` wants one text")
+        (Some(Value::List(_)), _) => Err(usage("`run` is a list, but `shell = true` needs one text")
             .help("leave `shell` out: a list is run without a shell")),
-        (Some(Value::Str(_)), false) => Err(usage("`run` is one text, and no shell is to read it").help(
+        (Some(Value::Str(_)), false) => Err(usage("`run` is one text, but `shell` is not set").help(
             "write the program and its arguments as a list, `run = [\"python3\", \"plot.py\"]`; or set `shell = true`",
         )),
         (Some(Value::Str(text)), true) => shell_text(text),
@@ -225,10 +223,11 @@ fn run(params: &Params) -> Result<Run, Diag> {
     }
 }
 
-/// The text goes to the shell as it stands: nothing is pasted into it, so that no value can become a part of the program.
-fn shell_text(text: &str) -> Result<Run, Diag> {
+/// Returns the text, which goes to the shell as it is written: nothing is filled into it, so that no value can become a
+/// part of the program.
+fn shell_text(text: &str) -> Result<CommandRun, Diag> {
     if text.trim().is_empty() || text.contains('\0') {
-        return Err(usage("`run` is no text for a shell: it is empty, or has a NUL character in it"));
+        return Err(usage("a shell cannot run `run`: it is empty, or has a NUL character in it"));
     }
     for head in template::REFERENCES.iter().filter(|head| head.ends_with('.')) {
         let Some(at) = text.find(&format!("{{{head}")) else { continue };
@@ -249,11 +248,11 @@ fn shell_text(text: &str) -> Result<Run, Diag> {
             return Err(diag.help(format!("write `\"${variable}\"`: a command's values are variables of its shell")));
         }
     }
-    Ok(Run::Shell(text.to_owned()))
+    Ok(CommandRun::Shell(text.to_owned()))
 }
 
-fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
-    let mut outputs: BTreeMap<String, Gives> = BTreeMap::new();
+fn outputs(params: &Params) -> Result<BTreeMap<String, NamedOutput>, Diag> {
+    let mut outputs: BTreeMap<String, NamedOutput> = BTreeMap::new();
     for (name, path) in table(params, "outputs") {
         named("outputs", name)?;
         let Some(text) = path.as_str() else {
@@ -262,7 +261,7 @@ fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
         let (path, folder) = text.strip_suffix('/').map_or((text, false), |path| (path, true));
         if !is_relative_file(path) {
             let shown = text.escape_debug();
-            return Err(usage(format!("`outputs.{name}` is `{shown}`, which is no plain relative path"))
+            return Err(usage(format!("`outputs.{name}` is `{shown}`, which is not a plain relative path"))
                 .help("write a path such as `figure.png` or `tables/one.json`, without `..`; a folder ends in `/`"));
         }
         if path.contains('*') {
@@ -271,18 +270,18 @@ fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
         }
         let first = path.split('/').next().unwrap_or_default();
         if first.eq_ignore_ascii_case(LOG) || first.starts_with('.') {
-            return Err(usage(format!("`outputs.{name}` is `{path}`, a name that is taken"))
+            return Err(usage(format!("`outputs.{name}` is `{path}`, a reserved name"))
                 .note(format!("what the program prints is kept in `{LOG}`; names that begin with `.` are our own")));
         }
-        let clash = |other: &&Gives| {
+        let clash = |other: &&NamedOutput| {
             let (a, b) = (other.path().to_lowercase(), path.to_lowercase());
             a == b || a.starts_with(&format!("{b}/")) || b.starts_with(&format!("{a}/"))
         };
         if let Some(other) = outputs.values().find(clash) {
-            return Err(usage(format!("`outputs.{name}` is `{path}`, which gets into the way of {}", other.shown()))
+            return Err(usage(format!("`outputs.{name}` is `{path}`, which conflicts with {}", other.shown()))
                 .note("upper and lower case count as the same: some file systems cannot tell them apart"));
         }
-        let gives = if folder { Gives::Folder } else { Gives::File };
+        let gives = if folder { NamedOutput::Folder } else { NamedOutput::File };
         outputs.insert(name.clone(), gives(path.to_owned()));
     }
     match outputs.is_empty() {
@@ -291,7 +290,7 @@ fn outputs(params: &Params) -> Result<BTreeMap<String, Gives>, Diag> {
     }
 }
 
-/// A path of the working tree in plain form: `./a//b` is `a/b`; `..` only at its beginning.
+/// Returns a path of the working tree in plain form: `./a//b` is `a/b`; `..` only at its beginning.
 fn plain(param: &str, path: &str) -> Result<String, Diag> {
     let mut parts: Vec<&str> = Vec::with_capacity(8);
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
@@ -302,13 +301,13 @@ fn plain(param: &str, path: &str) -> Result<String, Diag> {
     }
     let bare: Vec<&str> = parts.iter().skip_while(|part| **part == "..").copied().collect();
     if path.starts_with('/') || !is_relative_file(&bare.join("/")) {
-        return Err(usage(format!("`{param}` names `{}`, which is no plain relative path", path.escape_debug()))
+        return Err(usage(format!("`{param}` names `{}`, which is not a plain relative path", path.escape_debug()))
             .help("write a path from the pipeline's folder, such as `scripts/plot.py` or `../scripts/plot.py`"));
     }
     Ok(parts.join("/"))
 }
 
-/// The last part of a path.
+/// Returns the last part of a path.
 pub fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,7 +1,7 @@
-//! The references of a command's arguments, `{in.data}`, `{out.png}`, and what they become.
+//! The references in a command's arguments, such as `{in.data}` and `{out.png}`, and their values.
 //!
 //! An argument is cut into [`Piece`]s once. [`expand`] gives the arguments of the program: one for one, except that an
-//! argument that is nothing but a reference to several things (a gather, a pattern of files) becomes as many.
+//! argument which is a single reference with several values (a gather, a pattern of files) becomes several.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ pub fn reference_to(role: &str, file: Option<&str>) -> String {
 /// What is wrong with a reference: the message, and what to do.
 pub type Wrong = (String, String);
 
-/// The pieces of one argument.
+/// Returns the pieces of one argument.
 ///
 /// # Errors
 /// A brace without its other half, or a reference of no known form.
@@ -68,7 +68,7 @@ pub fn pieces(text: &str) -> Result<Vec<Piece>, Wrong> {
         pieces.push(reference(inside).ok_or_else(|| {
             let help = "there are `{in.ROLE}`, `{in.ROLE/FILE}`, `{in.ROLE.manifest}`, `{out.NAME}`, `{param.NAME}`, \
                         `{files.NAME}` and `{params}`";
-            (format!("`{{{inside}}}` is no reference"), format!("{help}; {escape}"))
+            (format!("`{{{inside}}}` is not a reference"), format!("{help}; {escape}"))
         })?);
         rest = after;
     }
@@ -120,7 +120,7 @@ pub struct Meanings {
     pub all_params: String,
 }
 
-/// The arguments of the program.
+/// Returns the arguments of the program.
 ///
 /// # Errors
 /// A reference to several things, or to none, inside a longer text; a file that a producer does not have.
@@ -136,7 +136,7 @@ pub fn expand(arguments: &[Vec<Piece>], meanings: &Meanings) -> Result<Vec<Strin
             match &meanings.of(piece)?[..] {
                 [one] => text.push_str(one),
                 several => {
-                    let message = format!("a reference inside `{text}…` stands for {} things", several.len());
+                    let message = format!("a reference inside `{text}…` has {} values", several.len());
                     return Err((message, "make it an argument of its own, which becomes as many".to_owned()));
                 }
             }
@@ -177,7 +177,8 @@ impl Meanings {
     }
 }
 
-/// The files of `role` that the arguments name one by one; all of them (`*`) where its folder is named, or no file of it.
+/// Returns the files of `role` that the arguments name one by one; all of them (`*`) where its folder is named, or no
+/// file of it.
 pub fn files_read(arguments: &[Vec<Piece>], role: &str) -> Vec<String> {
     let all = || vec!["*".to_owned()];
     let mut files = Vec::new();
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_several_becomes_several_arguments() {
+    fn reference_with_several_values_becomes_several_arguments() {
         let producer =
             |folder: &str, names: &[&str]| (folder.to_owned(), names.iter().map(|n| (*n).to_owned()).collect());
         let meanings = Meanings {
@@ -244,13 +245,13 @@ mod tests {
         assert_eq!(run(&["{in.one/*.txt}"]).unwrap(), ["in/one/a.txt", "in/one/b.txt"]);
         assert_eq!(run(&["-f={in.one}/a.txt"]).unwrap(), ["-f=in/one/a.txt"]);
         assert_eq!(run(&["x", "{in.absent}"]).unwrap(), ["x"], "a role that may be missing, and is");
-        assert!(run(&["--in={in.runs}"]).unwrap_err().0.contains("stands for 2 things"));
-        assert!(run(&["--in={in.absent}"]).unwrap_err().0.contains("stands for 0 things"));
+        assert!(run(&["--in={in.runs}"]).unwrap_err().0.contains("has 2 values"));
+        assert!(run(&["--in={in.absent}"]).unwrap_err().0.contains("has 0 values"));
         assert_eq!(run(&["{in.runs/x}"]).unwrap_err().0, "role `runs` has no file `x`");
     }
 
     #[test]
-    fn a_role_named_file_by_file_gives_these_alone() {
+    fn role_named_file_by_file_gives_only_these() {
         let run = |args: &[&str]| args.iter().map(|a| pieces(a).unwrap()).collect::<Vec<_>>();
         assert_eq!(files_read(&run(&["{in.a/x}", "{in.a/y*}", "{in.b}"]), "a"), ["x", "y*"]);
         assert_eq!(files_read(&run(&["{in.a/x}", "{in.a}"]), "a"), ["*"]);

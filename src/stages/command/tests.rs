@@ -1,4 +1,4 @@
-//! Commands on their own: settings, identity, and whole runs in a folder.
+//! Tests of commands without an engine: settings, identity, and whole runs in a folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::*;
 use crate::artifact::Counted;
 use crate::base::diag::Class;
 use crate::base::digest::{Digest, of_folder};
-use crate::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use crate::stages::ctx::{Cancel, Ctx, Input, Job, Outcome};
 
 fn text(s: &str) -> Value {
     Value::Str(s.to_owned())
@@ -23,7 +23,7 @@ fn table(items: &[(&str, Value)]) -> Value {
     Value::Table(items.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect())
 }
 
-/// The parameters of a command with one output `o`, which is `o.txt`.
+/// Returns the parameters of a command with one output `o`, which is `o.txt`.
 fn params(items: &[(&str, Value)]) -> Params {
     let mut params = Params::from([
         ("outputs".to_owned(), table(&[("o", text("o.txt"))])),
@@ -46,43 +46,27 @@ fn wrong(items: &[(&str, Value)]) -> String {
 }
 
 /// A command in a folder of its own: what the engine would give it.
-struct Bench {
-    dir: tempfile::TempDir,
-    job: Job,
+struct Bench(crate::testing::Bench);
+
+impl std::ops::Deref for Bench {
+    type Target = crate::testing::Bench;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
-struct Silent;
-impl Progress for Silent {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
+impl std::ops::DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Bench {
     fn new(params: Params) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["out", "scratch", "reuse", "base", "store"] {
-            std::fs::create_dir(dir.path().join(folder)).unwrap();
-        }
-        let job = Job {
-            node: "figure[seed=1]".into(),
-            kind: "command".into(),
-            params,
-            out: dir.path().join("out"),
-            scratch: dir.path().join("scratch"),
-            reuse: dir.path().join("reuse"),
-            base: dir.path().join("base"),
-            threads: 3,
-            device: "cpu".into(),
-            ..Job::default()
-        };
-        Self { dir, job }
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        let mut bench = crate::testing::Bench::new("command", "figure[seed=1]");
+        bench.job.params = params;
+        bench.job.threads = 3;
+        Self(bench)
     }
 
     /// One producer in `role`, with these files.
@@ -104,15 +88,15 @@ impl Bench {
             digests: Default::default(),
             executable: Default::default(),
         };
-        self.job.inputs.entry(role.to_owned()).or_default().push(input);
+        self.add_input(role, input);
     }
 
     fn run_until(&self, cancel: &Cancel) -> Result<Outcome, Diag> {
         let job = Job { sources: self.counted(), ..self.job.clone() };
-        super::run::run(&Ctx { job: &job, progress: &Silent, cancel })
+        super::run::run(&Ctx { job: &job, progress: &self.recorder, cancel })
     }
 
-    /// What the engine counts for the key.
+    /// Returns what the engine counts for the key.
     fn counted(&self) -> BTreeMap<PathBuf, Counted> {
         let outside = Outside { base: self.job.base.clone(), ..Outside::default() };
         let files = identity(&self.job.params, &outside).map(|identity| identity.files).unwrap_or_default();
@@ -129,7 +113,7 @@ impl Bench {
     }
 }
 
-/// The digest of a file or folder.
+/// Returns the digest of a file or folder.
 fn digest(path: &Path) -> Digest {
     if path.is_file() {
         return Digest::of(&std::fs::read(path).unwrap());
@@ -161,7 +145,7 @@ fn a_program_gets_its_arguments_without_a_shell() {
 }
 
 #[test]
-fn what_is_declared_is_kept_and_the_rest_is_told() {
+fn declared_outputs_are_kept_and_others_noted() {
     // The folder of an output is there before the program starts.
     let script = "cat \"$DPT_IN_D/a.txt\" > \"$DPT_OUT_O\"; echo 1 > $DPT_OUT_P/x; echo 2 > out/stray";
     let mut bench = Bench::new(shell(script));
@@ -175,17 +159,17 @@ fn what_is_declared_is_kept_and_the_rest_is_told() {
 }
 
 #[test]
-fn a_missing_output_is_named_with_what_is_there() {
+fn missing_output_error_lists_the_files_made() {
     let bench = Bench::new(shell("echo > out/O.txt; echo > out/other; echo said"));
     let error = bench.run().unwrap_err();
-    assert_eq!(error.message, "the program ended well, and did not make its output `o`, `o.txt`");
+    assert_eq!(error.message, "the program succeeded, but did not make its output `o`, `o.txt`");
     assert_eq!(error.notes[0], "it made `O.txt`, `other`");
-    assert_eq!(error.notes[1], "the last it printed:\nsaid");
+    assert_eq!(error.notes[1], "its last lines:\nsaid");
     assert!(error.lasting, "trying again cannot help");
 }
 
 #[test]
-fn the_environment_is_clean() {
+fn environment_has_only_declared_variables() {
     let bench =
         Bench::new(shell("env | cut -d= -f1 | sort | tr '\\n' ' ' > $DPT_OUT_O; touch \"$HOME/x\" \"$TMPDIR/x\""));
     bench.run().unwrap_or_else(|e| panic!("{e}"));
@@ -207,7 +191,7 @@ fn the_environment_is_clean() {
 }
 
 #[test]
-fn each_program_has_a_room_at_a_path_of_its_own_and_finds_nothing_of_the_last_one_there() {
+fn next_program_gets_another_path_and_no_leftovers() {
     let mut bench = Bench::new(shell(
         "pwd; find . ../home ../tmp | sort; for f in x out/y $HOME/z $TMPDIR/w; do echo > $f; done; echo > $DPT_OUT_O",
     ));
@@ -252,7 +236,7 @@ fn a_program_that_overwrites_its_input_changes_a_copy() {
 }
 
 #[test]
-fn code_lies_where_the_pipeline_says_also_above_it() {
+fn code_is_copied_to_its_path_also_above_the_pipeline() {
     let run = texts(&["sh", "../tools/make.sh", "{files.style}", "{out.o}"]);
     let mut bench = Bench::new(params(&[
         ("run", run),
@@ -271,7 +255,7 @@ fn code_lies_where_the_pipeline_says_also_above_it() {
 }
 
 #[test]
-fn an_exit_status_and_a_signal_are_told_with_the_end_of_the_log() {
+fn failure_shows_status_or_signal_and_end_of_log() {
     let bench = Bench::new(shell(
         "for i in $(seq 30); do echo line $i; done; printf '\\033[31mred\\033[0m \\007\\n' >&2; exit 3",
     ));
@@ -279,7 +263,7 @@ fn an_exit_status_and_a_signal_are_told_with_the_end_of_the_log() {
     assert_eq!((error.class, error.lasting), (Class::Stage, false));
     assert_eq!(error.message, "`figure[seed=1]` ended with exit status 3");
     let tail = &error.notes[1];
-    assert!(tail.starts_with("the last it printed:\nline 12\n") && tail.contains("line 30\nred"), "{tail}");
+    assert!(tail.starts_with("its last lines:\nline 12\n") && tail.contains("line 30\nred"), "{tail}");
     assert!(error.notes[2].contains("scratch/command.log"), "{error}");
     let killed = Bench::new(shell("kill -9 $$")).run().unwrap_err();
     assert_eq!(killed.message, "`figure[seed=1]` was killed by signal 9 (SIGKILL)");
@@ -294,7 +278,7 @@ fn both_streams_are_one_log_in_order() {
 }
 
 #[test]
-fn a_log_without_end_is_cut_in_the_middle_and_says_so() {
+fn long_log_is_cut_in_the_middle_with_a_note() {
     let bench = Bench::new(shell(
         "echo first; yes 0123456789012345678901234567890 | head -c 20000000; echo last; echo > $DPT_OUT_O",
     ));
@@ -308,7 +292,7 @@ fn a_log_without_end_is_cut_in_the_middle_and_says_so() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_a_matter_of_the_machine() {
+fn missing_program_is_an_environment_error() {
     let error = Bench::new(params(&[("run", texts(&["no-such-program-here"]))])).run().unwrap_err();
     assert_eq!((error.class, error.lasting), (Class::Environment, true));
     assert_eq!(error.message, "cannot start `no-such-program-here`: there is no such program");
@@ -322,12 +306,11 @@ fn an_undeclared_script_is_hinted_at() {
     assert!(error.help.unwrap().contains("code = [\"scripts/plot.py\"]"));
 }
 
-/// What is alive of a process group that wrote its number to `file`.
+/// Returns what is alive of a process group that wrote its number to `file`.
 fn gone(file: &Path) -> bool {
     let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    // SAFETY: signal 0 asks only whether it is there.
-    while unsafe { libc::kill(pid, 0) } == 0 {
+    while rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid).unwrap()).is_ok() {
         // A zombie of a grandchild that nobody waits for is as good as gone.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         if stat.contains(") Z ") {
@@ -342,7 +325,7 @@ fn gone(file: &Path) -> bool {
 }
 
 #[test]
-fn cancelled_it_ends_with_all_that_it_started() {
+fn cancel_ends_the_program_and_its_children() {
     let dir = tempfile::tempdir().unwrap();
     let child = dir.path().join("child");
     let told = dir.path().join("told");
@@ -368,7 +351,7 @@ fn cancelled_it_ends_with_all_that_it_started() {
 }
 
 #[test]
-fn what_it_leaves_in_the_background_ends_with_it() {
+fn background_processes_end_with_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let child = dir.path().join("child");
     let bench = Bench::new(shell(&format!("sleep 1000 & echo $! > {}; echo > $DPT_OUT_O", child.display())));
@@ -379,7 +362,7 @@ fn what_it_leaves_in_the_background_ends_with_it() {
 }
 
 #[test]
-fn metrics_become_figures() {
+fn metrics_file_becomes_figures() {
     let mut bench = Bench::new(shell("echo '{\"rows\": 3, \"note\": \"x\", \"mean\": 0.5}' > $DPT_OUT_METRICS"));
     bench.job.params.insert("outputs".into(), table(&[("metrics", text("m.json"))]));
     let outcome = bench.run().unwrap_or_else(|e| panic!("{e}"));
@@ -389,37 +372,37 @@ fn metrics_become_figures() {
 #[test]
 fn outputs_that_are_links_or_leave_the_folder_are_refused() {
     let bench = Bench::new(shell("ln -s /etc/passwd $DPT_OUT_O"));
-    assert_eq!(bench.run().unwrap_err().message, "output `o.txt` is no plain file");
+    assert_eq!(bench.run().unwrap_err().message, "output `o.txt` is not a plain file");
     let mut bench = Bench::new(shell("printf x > \"$DPT_OUT_P/a$(printf '\\033')b\""));
     bench.job.params.insert("outputs".into(), table(&[("p", text("p/"))]));
     assert_eq!(bench.run().unwrap_err().message, "output `p/a\\u{1b}b` has a name that cannot be kept");
     for bad in ["../x", "/x", "a/../b", "", "a\0b", "a\nb", "c:\\x", "./x", &"x".repeat(300)] {
-        assert!(wrong(&[("outputs", table(&[("o", text(bad))]))]).contains("no plain relative path"), "{bad}");
+        assert!(wrong(&[("outputs", table(&[("o", text(bad))]))]).contains("not a plain relative path"), "{bad}");
     }
-    assert!(wrong(&[("outputs", table(&[("o", text(LOG))]))]).contains("a name that is taken"));
+    assert!(wrong(&[("outputs", table(&[("o", text(LOG))]))]).contains("a reserved name"));
     assert!(wrong(&[("outputs", table(&[("o", text("*.png"))]))]).contains("a pattern is no path"));
     let clash = |a: &str, b: &str| wrong(&[("outputs", table(&[("a", text(a)), ("b", text(b))]))]);
-    assert!(clash("Fig.png", "fig.png").contains("gets into the way"));
-    assert!(clash("p/", "p/x").contains("gets into the way"));
+    assert!(clash("Fig.png", "fig.png").contains("conflicts with"));
+    assert!(clash("p/", "p/x").contains("conflicts with"));
     assert_eq!(wrong(&[("outputs", table(&[]))]), "`outputs` is empty");
 }
 
 #[test]
-fn settings_that_do_not_go_together_are_told() {
-    assert_eq!(wrong(&[("run", text("ls | wc"))]), "`run` is one text, and no shell is to read it");
+fn contradictory_settings_are_refused() {
+    assert_eq!(wrong(&[("run", text("ls | wc"))]), "`run` is one text, but `shell` is not set");
     assert_eq!(wrong(&[("run", texts(&[]))]), "`run` names no program");
-    assert_eq!(wrong(&[("shell", Value::Bool(true))]), "`run` is a list, and `shell = true` wants one text");
-    assert_eq!(wrong(&[("run", texts(&["x", "{out.png}"]))]), "`run` names `{out.png}`, and `outputs` has no `png`");
-    assert_eq!(wrong(&[("run", texts(&["x", "{param.lr}"]))]), "`run` names `{param.lr}`, and `params` has no `lr`");
-    assert_eq!(wrong(&[("run", texts(&["x", "{files.f}"]))]), "`run` names `{files.f}`, and `files` has no `f`");
-    assert!(wrong(&[("run", texts(&["x", "{oops}"]))]).contains("`{oops}` is no reference"));
+    assert_eq!(wrong(&[("shell", Value::Bool(true))]), "`run` is a list, but `shell = true` needs one text");
+    assert_eq!(wrong(&[("run", texts(&["x", "{out.png}"]))]), "`run` names `{out.png}`, but `outputs` has no `png`");
+    assert_eq!(wrong(&[("run", texts(&["x", "{param.lr}"]))]), "`run` names `{param.lr}`, but `params` has no `lr`");
+    assert_eq!(wrong(&[("run", texts(&["x", "{files.f}"]))]), "`run` names `{files.f}`, but `files` has no `f`");
+    assert!(wrong(&[("run", texts(&["x", "{oops}"]))]).contains("`{oops}` is not a reference"));
     assert_eq!(wrong(&[("run", texts(&["scripts/x.sh"]))]), "`run` starts `scripts/x.sh`, which `code` does not name");
     assert!(check(&params(&[("run", texts(&["scripts/x.sh"])), ("code", texts(&["scripts"]))])).is_ok());
     for bad in ["/abs", "..", "", ".", "a/../..", "a\nb"] {
-        assert!(wrong(&[("code", texts(&[bad]))]).contains("no plain relative path"), "{bad}");
+        assert!(wrong(&[("code", texts(&[bad]))]).contains("not a plain relative path"), "{bad}");
     }
-    assert!(wrong(&[("code", texts(&["in/x.py"]))]).contains("`in` is taken"));
-    assert_eq!(wrong(&[("env", texts(&["A=b"]))]), "`env` names `A=b`, which is no name of a variable");
+    assert!(wrong(&[("code", texts(&["in/x.py"]))]).contains("`in` is reserved"));
+    assert_eq!(wrong(&[("env", texts(&["A=b"]))]), "`env` names `A=b`, which cannot be the name of a variable");
     assert_eq!(wrong(&[("env", texts(&["HF_TOKEN"]))]), "`env` names `HF_TOKEN`, whose value looks like a secret");
     assert_eq!(wrong(&[("env", texts(&["A"])), ("secrets", texts(&["A"]))]), "`A` is in `env` and in `secrets`");
     assert!(wrong(&[("env", texts(&["HOME"]))]).contains("`dpt` itself sets"));
@@ -427,11 +410,11 @@ fn settings_that_do_not_go_together_are_told() {
         wrong(&[("params", table(&[("a-b", Value::Int(1)), ("a_b", Value::Int(1))]))]).contains("the same variable")
     );
     let list = [("run", texts(&["x", "{param.l}"])), ("params", table(&[("l", texts(&["a"]))]))];
-    assert_eq!(wrong(&list), "`run` names `{param.l}`, which is no single value");
+    assert_eq!(wrong(&list), "`run` names `{param.l}`, which is not a single value");
 }
 
 #[test]
-fn nothing_is_pasted_into_a_text_for_the_shell() {
+fn shell_text_is_never_filled_in() {
     let diag = check(&shell("plot {in.d/x} > y")).unwrap_err();
     assert_eq!(diag.message, "`{in.d/x}` is not filled into a text for the shell");
     assert!(diag.help.unwrap().starts_with("write `\"$DPT_IN_D/x\"`"));

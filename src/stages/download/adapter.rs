@@ -1,4 +1,4 @@
-//! A trained prompt that was made elsewhere: an adapter of PEFT, or one that dpt wrote.
+//! Imports a trained prompt: an adapter of PEFT, or one that dpt wrote.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use crate::artifact::json;
 use crate::artifact::tensors::Tensors;
 use crate::base::diag::{Class, Diag};
 
-use super::checkpoint::{Kind, gather};
+use super::checkpoint::{CheckpointKind, gather};
 use super::fetch::Fetch;
-use super::spec::Found;
+use super::spec::FoundFiles;
 
 /// Fetches what `found` says and writes it as an adapter for `task`, where that is said.
-pub(super) fn run(fetch: &mut Fetch, task: Option<&str>, found: Found) -> Result<(), Diag> {
-    let files = gather(fetch, Kind::Adapter, found)?;
+pub(super) fn run(fetch: &mut Fetch, task: Option<&str>, found: FoundFiles) -> Result<(), Diag> {
+    let files = gather(fetch, CheckpointKind::Adapter, found)?;
     let out = |name: &str| fetch.ctx.out(name);
     let Some(config) = files.get(peft::CONFIG) else { return of_dpt(fetch, task, &files) };
     let weights = peft::WEIGHTS.iter().find_map(|name| Some((*name, files.get(*name)?)));
@@ -35,7 +35,7 @@ fn of_dpt(fetch: &Fetch, task: Option<&str>, files: &BTreeMap<String, PathBuf>) 
     if let (Some(said), Some(of)) = (task, &info.task)
         && said != of
     {
-        return Err(Diag::error(Class::Stage, format!("`task` is `{said}`, and the prompt was trained for `{of}`"))
+        return Err(Diag::error(Class::Stage, format!("`task` is `{said}`, but the prompt was trained for `{of}`"))
             .help("leave `task` out, or name the prompt of that task"));
     }
     info.task = info.task.or(task.map(str::to_owned));

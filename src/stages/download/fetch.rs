@@ -1,5 +1,5 @@
-//! [`Fetch`]: brings the files of a running download to where the format reads them, checks them against their pins, and keeps
-//! the record.
+//! [`Fetch`]: brings the files of a running download to where the format reads them, checks them against their pins,
+//! and keeps the record.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use crate::base::fs;
 use crate::base::stat::{Signature, now_ns};
 use crate::base::value::Value;
 use crate::fetch::hash::{Sha256, Summary};
-use crate::fetch::http::{Bounds, Client, Wanted};
+use crate::fetch::http::{Bounds, Client, FetchRequest};
 use crate::fetch::record::{Fetched, FetchedFile};
-use crate::fetch::source::{At, Item, Location};
+use crate::fetch::source::{At, Location, SourceFile};
 use crate::fetch::{Watch, archive, local};
 use crate::stages::ctx::{Ctx, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
 
 use super::local_file::{LocalFile, ReadContent};
-use super::spec::Spec;
+use super::spec::DownloadSpec;
 
 /// The output that lists every file that was read.
 pub(super) const FETCHED: &str = "fetched.json";
@@ -26,7 +26,7 @@ pub(super) const FETCHED: &str = "fetched.json";
 /// A running download.
 pub(super) struct Fetch<'a> {
     pub(super) ctx: &'a Ctx<'a>,
-    pub(super) spec: &'a Spec,
+    pub(super) spec: &'a DownloadSpec,
     client: Option<Client>,
     fetched: Fetched,
     /// The digests of what [`Fetch::bring`] brought, by path.
@@ -52,7 +52,7 @@ impl Watch for FetchWatch<'_> {
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a Spec) -> Self {
+    pub(super) fn new(ctx: &'a Ctx<'a>, spec: &'a DownloadSpec) -> Self {
         let (fetched, outcome) = (Fetched::default(), Outcome::default());
         Self { ctx, spec, client: None, fetched, brought: HashMap::new(), outcome }
     }
@@ -61,7 +61,7 @@ impl<'a> Fetch<'a> {
         FetchWatch(self.ctx)
     }
 
-    /// An empty folder of this stage's own, for what comes out of an archive.
+    /// Returns an empty folder of this stage's own, for what comes out of an archive.
     pub(super) fn fresh_folder(&self) -> Result<PathBuf, Diag> {
         let path = self.ctx.job.scratch.join("unpacked");
         fs::remove_dir_all(&path)?;
@@ -69,8 +69,8 @@ impl<'a> Fetch<'a> {
         Ok(path)
     }
 
-    /// How messages name `item`: a local file by its path, from the pipeline's folder on.
-    pub(super) fn shown(&self, item: &Item) -> String {
+    /// Returns how messages name `item`: a local file by its path, from the pipeline's folder on.
+    pub(super) fn shown(&self, item: &SourceFile) -> String {
         match &item.at {
             At::Http(_) => item.path.clone(),
             At::File(path) => path.strip_prefix(&self.ctx.job.base).unwrap_or(path).display().to_string(),
@@ -79,7 +79,7 @@ impl<'a> Fetch<'a> {
 
     /// Fetches `item` if need be, checks it against its pin and records it. Returns where it lies: in the scratch
     /// folder, or where it is on this machine. `None`: it is not there, and `optional`.
-    pub(super) fn obtain(&mut self, item: &Item, optional: bool) -> Result<Option<PathBuf>, Diag> {
+    pub(super) fn obtain(&mut self, item: &SourceFile, optional: bool) -> Result<Option<PathBuf>, Diag> {
         match &item.at {
             At::Http(_) => Ok(self.download(item, optional)?.map(|(path, _)| path)),
             At::File(path) => {
@@ -91,8 +91,8 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// The bytes of `item` and their SHA-256, otherwise as [`Fetch::obtain`].
-    pub(super) fn bytes(&mut self, item: &Item, optional: bool) -> Result<Option<(Vec<u8>, Sha256)>, Diag> {
+    /// Returns the bytes of `item` and their SHA-256, otherwise as [`Fetch::obtain`].
+    pub(super) fn bytes(&mut self, item: &SourceFile, optional: bool) -> Result<Option<(Vec<u8>, Sha256)>, Diag> {
         let (bytes, summary) = match &item.at {
             At::Http(_) => match self.download(item, optional)? {
                 Some((path, summary)) => (fs::read(&path)?, summary),
@@ -112,7 +112,7 @@ impl<'a> Fetch<'a> {
 
     /// Brings `item` to where it can be checked and then moved to output `name` ([`Fetch::deliver`]): a download to the
     /// scratch folder, where it outlives a failure; a local file to the output itself.
-    pub(super) fn bring(&mut self, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
+    pub(super) fn bring(&mut self, item: &SourceFile, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
         let (path, summary) = match &item.at {
             At::Http(_) => match self.download(item, optional)? {
                 Some(brought) => brought,
@@ -144,7 +144,7 @@ impl<'a> Fetch<'a> {
     /// members.
     pub(super) fn unpack(
         &mut self,
-        item: &Item,
+        item: &SourceFile,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<(PathBuf, Vec<String>), Diag> {
         let signature = || match &item.at {
@@ -178,7 +178,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    fn download(&mut self, item: &Item, optional: bool) -> Result<Option<(PathBuf, Summary)>, Diag> {
+    fn download(&mut self, item: &SourceFile, optional: bool) -> Result<Option<(PathBuf, Summary)>, Diag> {
         let At::Http(url) = &item.at else { unreachable!("a download has a URL") };
         let to = self.ctx.job.scratch.join("fetch").join(&item.path);
         let bounds = Bounds::allowing(self.bytes_param("download_limit"));
@@ -186,7 +186,7 @@ impl<'a> Fetch<'a> {
             Some(client) => client,
             none => none.insert(Client::from_env()?.bounded(bounds)),
         };
-        let wanted = Wanted { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
+        let wanted = FetchRequest { url, label: &item.path, source: &self.spec.source.name, to: &to, pin: item.pin };
         let summary = if optional {
             client.fetch_if_there(&wanted, &FetchWatch(self.ctx))?
         } else {
@@ -197,20 +197,20 @@ impl<'a> Fetch<'a> {
         Ok(Some((to, summary)))
     }
 
-    /// Whether the SHA-256 of a local file belongs into the record: where a pin is to be checked or may be made of it, and of
-    /// small files, of which it costs nothing.
-    fn wants_sha256(&self, item: &Item, size: u64) -> bool {
+    /// Returns whether the SHA-256 of a local file belongs into the record: where a pin is to be checked or may be made
+    /// of it, and of small files, of which it costs nothing.
+    fn wants_sha256(&self, item: &SourceFile, size: u64) -> bool {
         size < LARGE || item.pin.is_set() || matches!(self.spec.source.location, Location::Http(_))
     }
 
-    fn taken(&mut self, item: &Item, summary: &Summary) -> Result<(), Diag> {
+    fn taken(&mut self, item: &SourceFile, summary: &Summary) -> Result<(), Diag> {
         item.pin.check(summary, &self.shown(item), &self.spec.source.name)?;
         let sha256 = summary.sha256.filter(|_| self.wants_sha256(item, summary.bytes));
         self.record(item, summary, sha256);
         Ok(())
     }
 
-    fn record(&mut self, item: &Item, summary: &Summary, sha256: Option<Sha256>) {
+    fn record(&mut self, item: &SourceFile, summary: &Summary, sha256: Option<Sha256>) {
         let file = FetchedFile {
             origin: self.spec.origin(item),
             bytes: summary.bytes,

@@ -1,4 +1,4 @@
-//! Any files, taken as they are.
+//! Downloads any files, without a look into them.
 
 use std::path::Path;
 
@@ -6,16 +6,17 @@ use crate::base::diag::{Class, Diag};
 use crate::base::fs::on;
 use crate::base::look::{self, There};
 use crate::base::walk::{DEEPEST, too_deep};
-use crate::fetch::source::{At, Item, Place, below};
+use crate::fetch::source::{At, SourceFile, SourcePlace, below};
 
 use super::fetch::Fetch;
-use super::spec::{Found, Spec, usage};
+use super::spec::{DownloadSpec, FoundFiles, usage};
 
 /// A folder with more files than this is taken for a slip.
 const MOST: usize = 10_000;
 
-/// The files named by the parameter `file`, else all that the source names, else (of a local place) all there are.
-pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
+/// Returns the files named by the parameter `file`, else all that the source names, else (of a local place) all there
+/// are.
+pub(super) fn find(spec: &DownloadSpec, place: &SourcePlace) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let mut paths: Vec<String> = match &spec.file[..] {
         [] => source.files.values().map(|f| f.path.clone()).collect(),
@@ -23,20 +24,20 @@ pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
     };
     paths.sort();
     paths.dedup();
-    let item = |path: String, at: At| (path.clone(), Item { pin: source.pin(&path), path, at });
+    let item = |path: String, at: At| (path.clone(), SourceFile { pin: source.pin(&path), path, at });
     match place {
-        Place::Http(_) if paths.is_empty() => {
-            Err(usage(&format!("source `{}` names no `files`, and a server cannot be asked which it has", source.name))
+        SourcePlace::Http(_) if paths.is_empty() => {
+            Err(usage(&format!("source `{}` names no `files`, and a server cannot list its files", source.name))
                 .help("list them in `file` or in `[source.NAME.files]`"))
         }
-        Place::Http(url) => Ok(Found::Files(
+        SourcePlace::Http(url) => Ok(FoundFiles::Files(
             paths.into_iter().map(|p| (At::Http(below(url, &p)), p)).map(|(at, p)| item(p, at)).collect(),
         )),
-        Place::Local { root, .. } if root.is_file() => {
+        SourcePlace::Local { root, .. } if root.is_file() => {
             let path = root.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            Ok(Found::Archive(item(path, At::File(root.clone())).1))
+            Ok(FoundFiles::Archive(item(path, At::File(root.clone())).1))
         }
-        Place::Local { root, .. } => {
+        SourcePlace::Local { root, .. } => {
             if paths.is_empty() {
                 paths = walk(root)?;
             }
@@ -44,7 +45,7 @@ pub(super) fn find(spec: &Spec, place: &Place) -> Result<Found, Diag> {
             for path in paths {
                 files.push(item(path.clone(), At::File(on_disk(root, &path, &source.name)?)));
             }
-            Ok(Found::Files(files))
+            Ok(FoundFiles::Files(files))
         }
     }
 }
@@ -61,7 +62,7 @@ pub(super) fn on_disk(root: &Path, path: &str, source: &str) -> Result<std::path
     Err(usage(&format!("source `{source}` has no `{path}`")).note(format!("looked in `{}`", root.display())))
 }
 
-/// The names of all files below `top`. Links to folders are not followed: they could lead anywhere.
+/// Returns the names of all files below `top`. Links to folders are not followed: they could lead anywhere.
 fn walk(top: &Path) -> Result<Vec<String>, Diag> {
     let mut paths = Vec::new();
     let mut open = vec![(String::new(), top.to_owned())];
@@ -97,9 +98,9 @@ fn walk(top: &Path) -> Result<Vec<String>, Diag> {
 }
 
 /// Brings what `found` says to `files/`.
-pub(super) fn run(fetch: &mut Fetch, found: Found) -> Result<(), Diag> {
+pub(super) fn run(fetch: &mut Fetch, found: FoundFiles) -> Result<(), Diag> {
     match found {
-        Found::Files(files) => {
+        FoundFiles::Files(files) => {
             let mut brought = Vec::new();
             for (name, item) in &files {
                 let name = format!("files/{name}");
@@ -108,7 +109,7 @@ pub(super) fn run(fetch: &mut Fetch, found: Found) -> Result<(), Diag> {
             }
             brought.iter().try_for_each(|(path, name)| fetch.deliver(path, name))
         }
-        Found::Archive(item) => {
+        FoundFiles::Archive(item) => {
             let words = fetch.spec.file.clone();
             let wanted = |name: &str| words.is_empty() || words.iter().any(|w| w == name);
             let (into, names) = fetch.unpack(&item, &wanted)?;
@@ -118,6 +119,6 @@ pub(super) fn run(fetch: &mut Fetch, found: Found) -> Result<(), Diag> {
             }
             names.iter().filter(|n| wanted(n)).try_for_each(|n| fetch.deliver(&into.join(n), &format!("files/{n}")))
         }
-        Found::Probe(_) => unreachable!("files have names"),
+        FoundFiles::Probe(_) => unreachable!("files have names"),
     }
 }

@@ -1,6 +1,6 @@
-//! [`LocalFile`]: a file of this machine while it is read, compared with what the key counts. What was hashed for the key is not
-//! hashed again as long as the file's signature says that it is the same. Otherwise what was read is hashed and compared. Knows
-//! no pins and no record.
+//! [`LocalFile`]: a file of this machine while it is read, compared with what the key counts. What was hashed for the
+//! key is not hashed again as long as the file's signature says that it is the same. Otherwise what was read is hashed
+//! and compared. Knows no pins and no record.
 
 use std::path::Path;
 

@@ -8,39 +8,39 @@ use crate::stages::ctx::Ctx;
 use crate::stages::stage::{Outside, StageResult};
 
 use super::fetch::Fetch;
-use super::spec::{Format, Found, Spec};
+use super::spec::{DownloadFormat, DownloadSpec, FoundFiles};
 use super::{adapter, checkpoint, files, superglue};
 
 pub(super) fn run(ctx: &Ctx) -> StageResult {
-    let spec = Spec::read(&ctx.job.params)?;
+    let spec = DownloadSpec::read(&ctx.job.params)?;
     let outside = Outside { base: ctx.job.base.clone(), mirrors: ctx.job.mirrors.clone() };
     let found = find(&spec, &outside)?;
     same_files(ctx, &spec, &found)?;
     let mut fetch = Fetch::new(ctx, &spec);
     match &spec.format {
-        Format::Superglue { task, splits } => superglue::run(&mut fetch, *task, splits, found)?,
-        Format::Checkpoint => checkpoint::run(&mut fetch, checkpoint::Kind::Checkpoint, found)?,
-        Format::Tokenizer => checkpoint::run(&mut fetch, checkpoint::Kind::Tokenizer, found)?,
-        Format::Adapter { task } => adapter::run(&mut fetch, task.as_deref(), found)?,
-        Format::Files => files::run(&mut fetch, found)?,
+        DownloadFormat::Superglue { task, splits } => superglue::run(&mut fetch, *task, splits, found)?,
+        DownloadFormat::Checkpoint => checkpoint::run(&mut fetch, checkpoint::CheckpointKind::Checkpoint, found)?,
+        DownloadFormat::Tokenizer => checkpoint::run(&mut fetch, checkpoint::CheckpointKind::Tokenizer, found)?,
+        DownloadFormat::Adapter { task } => adapter::run(&mut fetch, task.as_deref(), found)?,
+        DownloadFormat::Files => files::run(&mut fetch, found)?,
     }
     fetch.finish()
 }
 
 /// Finds what `spec` reads: on the net, or in the local place that stands for it.
-pub(super) fn find(spec: &Spec, outside: &Outside) -> Result<Found, Diag> {
+pub(super) fn find(spec: &DownloadSpec, outside: &Outside) -> Result<FoundFiles, Diag> {
     let place = spec.source.place(&outside.base, &outside.mirrors)?;
     match &spec.format {
-        Format::Superglue { task, splits } => superglue::find(spec, task.folder(), task.name(), splits, &place),
-        Format::Checkpoint => checkpoint::find(spec, checkpoint::Kind::Checkpoint, &place),
-        Format::Tokenizer => checkpoint::find(spec, checkpoint::Kind::Tokenizer, &place),
-        Format::Adapter { .. } => checkpoint::find(spec, checkpoint::Kind::Adapter, &place),
-        Format::Files => files::find(spec, &place),
+        DownloadFormat::Superglue { task, splits } => superglue::find(spec, task.folder(), task.name(), splits, &place),
+        DownloadFormat::Checkpoint => checkpoint::find(spec, checkpoint::CheckpointKind::Checkpoint, &place),
+        DownloadFormat::Tokenizer => checkpoint::find(spec, checkpoint::CheckpointKind::Tokenizer, &place),
+        DownloadFormat::Adapter { .. } => checkpoint::find(spec, checkpoint::CheckpointKind::Adapter, &place),
+        DownloadFormat::Files => files::find(spec, &place),
     }
 }
 
 /// Fails if the local files are not those that the key counts, because one was added or removed since.
-fn same_files(ctx: &Ctx, spec: &Spec, found: &Found) -> Result<(), Diag> {
+fn same_files(ctx: &Ctx, spec: &DownloadSpec, found: &FoundFiles) -> Result<(), Diag> {
     let now: BTreeSet<PathBuf> = spec.counted(found).into_iter().map(|(_, path)| path).collect();
     let before: BTreeSet<PathBuf> = ctx.job.sources.keys().cloned().collect();
     match now.symmetric_difference(&before).next() {

@@ -1,4 +1,4 @@
-//! [`Spec`]: what a download is asked for, from its parameters, and the files that it will read.
+//! [`DownloadSpec`]: a download as its parameters describe it, and the files that it will read.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,21 @@ use crate::base::diag::{Class, Diag};
 use crate::base::name::is_relative_file;
 use crate::base::value::{Params, Value};
 use crate::data::task;
-use crate::fetch::source::{At, Item, Location, Source, below, shown};
+use crate::fetch::source::{At, Location, Source, SourceFile, below, shown};
 
 /// The splits that a data set may have.
 const SPLITS: &[&str] = &["train", "validation", "dev", "test"];
 
-/// What is asked for, from the parameters.
-pub(super) struct Spec {
+/// A download as its parameters describe it.
+pub(super) struct DownloadSpec {
     pub(super) source: Source,
-    pub(super) format: Format,
+    pub(super) format: DownloadFormat,
     pub(super) file: Vec<String>,
     /// Of a checkpoint.
     pub(super) name: String,
 }
 
-pub(super) enum Format {
+pub(super) enum DownloadFormat {
     Superglue { task: &'static dyn task::Task, splits: Vec<Split> },
     Checkpoint,
     Tokenizer,
@@ -33,32 +33,32 @@ pub(super) enum Format {
 pub(super) struct Split {
     pub(super) name: String,
     pub(super) file: String,
-    /// Whether it may be missing.
+    /// `true` if it may be missing.
     pub(super) optional: bool,
 }
 
-/// The files that a download will read, as far as that can be told without fetching anything.
-pub(super) enum Found {
+/// The files that a download will read, as far as is known without fetching anything.
+pub(super) enum FoundFiles {
     /// One archive that holds them.
-    Archive(Item),
+    Archive(SourceFile),
     /// Each by itself, under the name that it has for the format.
-    Files(Vec<(String, Item)>),
+    Files(Vec<(String, SourceFile)>),
     /// Those of the usual names that the server turns out to have.
     Probe(url::Url),
 }
 
-impl Found {
+impl FoundFiles {
     /// Each with its name in the key.
-    pub(super) fn items(&self) -> Vec<(String, &Item)> {
+    pub(super) fn items(&self) -> Vec<(String, &SourceFile)> {
         match self {
-            Found::Archive(item) => vec![("archive".to_owned(), item)],
-            Found::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
-            Found::Probe(_) => Vec::new(),
+            FoundFiles::Archive(item) => vec![("archive".to_owned(), item)],
+            FoundFiles::Files(files) => files.iter().map(|(name, item)| (name.clone(), item)).collect(),
+            FoundFiles::Probe(_) => Vec::new(),
         }
     }
 }
 
-impl Spec {
+impl DownloadSpec {
     pub(super) fn read(params: &Params) -> Result<Self, Diag> {
         let text = |name: &str| params.get(name).and_then(Value::as_str);
         let source = Source::from_value(params.get("source").ok_or_else(|| lacks("source"))?)?;
@@ -76,12 +76,12 @@ impl Spec {
                 if file.len() > 1 {
                     return Err(usage("`format = \"superglue\"` takes one `file`: the task's archive or folder"));
                 }
-                Format::Superglue { task: task::find(task)?, splits: splits(params.get("splits"))? }
+                DownloadFormat::Superglue { task: task::find(task)?, splits: splits(params.get("splits"))? }
             }
-            "checkpoint" => Format::Checkpoint,
-            "tokenizer" => Format::Tokenizer,
-            "adapter" => Format::Adapter { task: text("task").map(str::to_owned) },
-            "files" => Format::Files,
+            "checkpoint" => DownloadFormat::Checkpoint,
+            "tokenizer" => DownloadFormat::Tokenizer,
+            "adapter" => DownloadFormat::Adapter { task: text("task").map(str::to_owned) },
+            "files" => DownloadFormat::Files,
             other => return Err(Diag::error(Class::Bug, format!("unknown format `{other}` of stage `download`"))),
         };
         for word in &file {
@@ -91,18 +91,18 @@ impl Spec {
         Ok(Self { source, format, file, name })
     }
 
-    /// The local files among those that count by their content; what a pin proves does not.
-    pub(super) fn counted(&self, found: &Found) -> Vec<(String, PathBuf)> {
-        let proven = |item: &Item| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
-        let file = |(name, item): (String, &Item)| match &item.at {
+    /// Returns the local files among those that count by their content; what a pin proves does not.
+    pub(super) fn counted(&self, found: &FoundFiles) -> Vec<(String, PathBuf)> {
+        let proven = |item: &SourceFile| matches!(self.source.location, Location::Http(_)) && item.pin.is_set();
+        let file = |(name, item): (String, &SourceFile)| match &item.at {
             At::File(path) if !proven(item) => Some((name, path.clone())),
             _ => None,
         };
         found.items().into_iter().filter_map(file).collect()
     }
 
-    /// Where `item` is from, as `fetched.json` says it. Follows from the key alone: no path of this machine.
-    pub(super) fn origin(&self, item: &Item) -> String {
+    /// Returns the origin of `item` for `fetched.json`. It follows from the key, so it has no path of this machine.
+    pub(super) fn origin(&self, item: &SourceFile) -> String {
         match (&self.source.location, &item.at) {
             (_, At::Http(url)) => shown(url),
             (Location::Local(_), At::File(_)) => "local file".to_owned(),
@@ -122,7 +122,7 @@ fn splits(value: Option<&Value>) -> Result<Vec<Split>, Diag> {
     let mut splits = Vec::new();
     for (name, file) in table {
         if !SPLITS.contains(&name.as_str()) {
-            let diag = usage(&format!("`splits` has `{name}`, which is no split"));
+            let diag = usage(&format!("`splits` has `{name}`, which is not a split"));
             let near = crate::base::suggest::nearest(name, SPLITS.iter().copied());
             return Err(match near {
                 Some(near) => diag.help(format!("did you mean `{near}`?")),

@@ -1,4 +1,4 @@
-//! SuperGLUE: one archive or folder a task, with one jsonl file a split; read into one table a split.
+//! Downloads SuperGLUE: for each task one archive or folder with a jsonl file for each split, which becomes a table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::base::look::{self, There};
 use crate::data::task::Task;
 use crate::fetch::archive;
 use crate::fetch::hash::Sha256;
-use crate::fetch::source::{At, Item, Place, Source, below};
+use crate::fetch::source::{At, Source, SourceFile, SourcePlace, below};
 
 use super::fetch::Fetch;
-use super::spec::{Found, Spec, Split, usage};
+use super::spec::{DownloadSpec, FoundFiles, Split, usage};
 
 /// `data.json`.
 #[derive(Serialize)]
@@ -34,29 +34,35 @@ struct SplitData {
 }
 
 /// Looks for the data of the task whose folder is called `folder`.
-pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], place: &Place) -> Result<Found, Diag> {
+pub(super) fn find(
+    spec: &DownloadSpec,
+    folder: &str,
+    task: &str,
+    splits: &[Split],
+    place: &SourcePlace,
+) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let named = named(spec, folder, task)?;
     match place {
-        Place::Http(url) => {
+        SourcePlace::Http(url) => {
             let path = named.unwrap_or_else(|| format!("{folder}.zip"));
             if archive::is_archive_name(&path) {
                 let at = At::Http(below(url, &path));
-                return Ok(Found::Archive(Item { pin: source.pin(&path), path, at }));
+                return Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at }));
             }
             let item = |split: &Split| {
                 let path = format!("{}/{}", path.trim_end_matches('/'), split.file);
-                Item { pin: source.pin(&path), at: At::Http(below(url, &path)), path }
+                SourceFile { pin: source.pin(&path), at: At::Http(below(url, &path)), path }
             };
-            Ok(Found::Files(splits.iter().map(|s| (s.file.clone(), item(s))).collect()))
+            Ok(FoundFiles::Files(splits.iter().map(|s| (s.file.clone(), item(s))).collect()))
         }
-        Place::Local { root, mirror } => {
+        SourcePlace::Local { root, mirror } => {
             let archive_path = named.clone().or_else(|| mirror.then(|| format!("{folder}.zip")));
             let pinned = archive_path.as_deref().filter(|p| source.pin(p).is_set());
             match look(root, named.as_deref(), folder, splits, &source.name)? {
                 Local::Archive(at) => {
                     let path = archive_path.unwrap_or_else(|| file_name(&at));
-                    Ok(Found::Archive(Item { pin: source.pin(&path), path, at: At::File(at) }))
+                    Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at: At::File(at) }))
                 }
                 Local::Folder(at) => match pinned {
                     Some(path) if archive::is_archive_name(path) => Err(unpacked(source, path, &at)),
@@ -67,8 +73,8 @@ pub(super) fn find(spec: &Spec, folder: &str, task: &str, splits: &[Split], plac
     }
 }
 
-/// The path that the pipeline gives the task: `file`, else the source's entry for the task, by key or by name.
-fn named(spec: &Spec, folder: &str, task: &str) -> Result<Option<String>, Diag> {
+/// Returns the path that the pipeline gives the task: `file`, else the source's entry for the task, by key or by name.
+fn named(spec: &DownloadSpec, folder: &str, task: &str) -> Result<Option<String>, Diag> {
     if let Some(word) = spec.file.first() {
         return Ok(Some(spec.source.pick(word)?.path));
     }
@@ -102,7 +108,7 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
             places.extend(["zip", "tar.gz", "tgz", "tar"].iter().map(|e| root.join(format!("{folder}.{e}"))));
         }
     }
-    // Whatever lies there: what cannot be read is told when it is asked for.
+    // Whatever lies there: what cannot be read is reported when it is asked for.
     let holds = |dir: &Path| splits.iter().any(|s| dir.join(&s.file).symlink_metadata().is_ok());
     for place in &places {
         match look::look(place)? {
@@ -125,19 +131,19 @@ fn look(root: &Path, named: Option<&str>, folder: &str, splits: &[Split], source
         .help("set `file` to where it lies below the source"))
 }
 
-fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> Result<Found, Diag> {
+fn in_folder(source: &Source, folder: &Path, named: &str, splits: &[Split]) -> Result<FoundFiles, Diag> {
     let mut files = Vec::new();
     let prefix = archive::stem(named).unwrap_or(named).trim_end_matches('/');
     for split in splits {
         let at = folder.join(&split.file);
         if look::is_file(&at)? {
             let path = format!("{prefix}/{}", split.file);
-            files.push((split.file.clone(), Item { pin: source.pin(&path), path, at: At::File(at) }));
+            files.push((split.file.clone(), SourceFile { pin: source.pin(&path), path, at: At::File(at) }));
         } else if !split.optional {
             return Err(missing(split, &format!("folder `{}`", folder.display()), &names_in(folder)));
         }
     }
-    Ok(Found::Files(files))
+    Ok(FoundFiles::Files(files))
 }
 
 fn unpacked(source: &Source, path: &str, folder: &Path) -> Diag {
@@ -153,7 +159,7 @@ fn unpacked(source: &Source, path: &str, folder: &Path) -> Diag {
     ))
 }
 
-/// A required split that is not there. `names` are the files that are.
+/// Returns a required split that is not there. `names` are the files that are.
 fn missing(split: &Split, place: &str, names: &[String]) -> Diag {
     let diag =
         Diag::error(Class::Stage, format!("{place} has no `{}`, the file of split `{}`", split.file, split.name));
@@ -187,11 +193,11 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Fetches what `found` says and writes the tables.
-pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], found: Found) -> Result<(), Diag> {
+pub(super) fn run(fetch: &mut Fetch, task: &'static dyn Task, splits: &[Split], found: FoundFiles) -> Result<(), Diag> {
     let texts = match found {
-        Found::Archive(item) => from_archive(fetch, task.folder(), splits, &item)?,
-        Found::Files(files) => from_files(fetch, splits, &files)?,
-        Found::Probe(_) => unreachable!("a task's files have names"),
+        FoundFiles::Archive(item) => from_archive(fetch, task.folder(), splits, &item)?,
+        FoundFiles::Files(files) => from_files(fetch, splits, &files)?,
+        FoundFiles::Probe(_) => unreachable!("a task's files have names"),
     };
     if texts.is_empty() {
         return Err(Diag::error(Class::Stage, format!("there is no split of `{}` to read", task.name())));
@@ -217,7 +223,11 @@ struct Text<'a> {
     sha256: Sha256,
 }
 
-fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item)]) -> Result<Vec<Text<'a>>, Diag> {
+fn from_files<'a>(
+    fetch: &mut Fetch,
+    splits: &'a [Split],
+    files: &[(String, SourceFile)],
+) -> Result<Vec<Text<'a>>, Diag> {
     let mut texts = Vec::new();
     for split in splits {
         let Some((_, item)) = files.iter().find(|(name, _)| *name == split.file) else { continue };
@@ -231,8 +241,8 @@ fn from_files<'a>(fetch: &mut Fetch, splits: &'a [Split], files: &[(String, Item
     Ok(texts)
 }
 
-/// What is inside a `.gz` file.
-fn gunzip(fetch: &mut Fetch, item: &Item) -> Result<Vec<u8>, Diag> {
+/// Returns what is inside a `.gz` file.
+fn gunzip(fetch: &mut Fetch, item: &SourceFile) -> Result<Vec<u8>, Diag> {
     let (into, names) = fetch.unpack(item, &|_| true)?;
     match &names[..] {
         [one] => Ok(fs::read(&into.join(one))?),
@@ -240,7 +250,12 @@ fn gunzip(fetch: &mut Fetch, item: &Item) -> Result<Vec<u8>, Diag> {
     }
 }
 
-fn from_archive<'a>(fetch: &mut Fetch, folder: &str, splits: &'a [Split], item: &Item) -> Result<Vec<Text<'a>>, Diag> {
+fn from_archive<'a>(
+    fetch: &mut Fetch,
+    folder: &str,
+    splits: &'a [Split],
+    item: &SourceFile,
+) -> Result<Vec<Text<'a>>, Diag> {
     let wanted = |name: &str| splits.iter().any(|s| ends_with(name, &s.file)) && !is_litter(name);
     let (into, names) = fetch.unpack(item, &wanted)?;
     let shown = fetch.shown(item);
@@ -265,7 +280,7 @@ fn from_archive<'a>(fetch: &mut Fetch, folder: &str, splits: &'a [Split], item: 
     Ok(texts)
 }
 
-/// The member that is `file`: the one in a folder called `folder` before others.
+/// Returns the member that is `file`: the one in a folder called `folder` before others.
 fn choose<'n>(names: &'n [String], file: &str, folder: &str) -> Result<Option<&'n str>, Vec<String>> {
     let all: Vec<&str> = names.iter().map(String::as_str).filter(|n| ends_with(n, file) && !is_litter(n)).collect();
     let of_task = format!("{folder}/{file}");
@@ -284,7 +299,7 @@ fn ends_with(name: &str, file: &str) -> bool {
     name == file || name.strip_suffix(file).is_some_and(|rest| rest.ends_with('/'))
 }
 
-/// What macOS puts beside the files of an archive.
+/// Returns whether a name is one of those that macOS adds to archives.
 fn is_litter(name: &str) -> bool {
     name.split('/').any(|part| part == "__MACOSX" || part.starts_with("._"))
 }
@@ -298,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_member_of_the_task_is_chosen() {
+    fn archive_member_of_the_task_is_chosen() {
         let one = names(&["BoolQ/train.jsonl", "BoolQ/val.jsonl", "__MACOSX/BoolQ/._train.jsonl"]);
         assert_eq!(choose(&one, "train.jsonl", "BoolQ"), Ok(Some("BoolQ/train.jsonl")));
         assert_eq!(choose(&one, "test.jsonl", "BoolQ"), Ok(None));

@@ -1,4 +1,4 @@
-//! What `tokenize` does.
+//! Runs `tokenize`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,14 @@ use crate::base::fs;
 use crate::base::value::Params;
 use crate::data::encoded::{self, ClassTokens, Encoded, SplitTokens, Tokens};
 use crate::data::sample;
-use crate::data::task::{self, Row, Task};
+use crate::data::task::{self, Task, TaskRow};
 use crate::data::template::{Example, Purpose, Rendering, RteFields, Template};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::verbalizer::Verbalizer;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
+
+use super::targets;
 
 /// Rows between two words on how far it is.
 const TOLD_EVERY: u64 = 500;
@@ -54,19 +56,19 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
     let settings: Settings = ctx.params()?;
     let task = task::find(&settings.task)?;
     let template = Template::find(&settings.template).expect("the parameter's type has checked it");
-    let verbalizer = super::verbalizer(task, template, settings.verbalizer.as_ref())?;
+    let verbalizer = targets::verbalizer(task, template, settings.verbalizer.as_ref())?;
     let tokenizer = Tokenizer::load(&ctx.input("tokenizer")?.files)?;
     let job = Job { ctx, task, settings, template, verbalizer, tokenizer };
     let classes = job.class_tokens()?;
 
-    // Its own pool: the engine tells how many threads a node may use.
+    // Its own pool, because the engine sets how many threads a node may use.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(ctx.job.threads.max(1))
         .build()
         .map_err(|e| Diag::error(Class::Environment, format!("cannot start {} threads: {e}", ctx.job.threads)))?;
     let splits = pool.install(|| job.splits())?;
 
-    let mode = super::metric_mode(job.settings.metric_mode.as_deref(), template);
+    let mode = targets::metric_mode(job.settings.metric_mode.as_deref(), template);
     let mode_name = task::METRIC_MODES.iter().find(|(_, known)| *known == mode).expect("every mode has its row").0;
     let tokens = Tokens {
         task: job.settings.task.clone(),
@@ -87,7 +89,7 @@ pub(super) fn run(ctx: &Ctx) -> StageResult {
 }
 
 impl Job<'_> {
-    /// The classes as ids.
+    /// Returns the classes as ids.
     fn class_tokens(&self) -> Result<Vec<ClassTokens>, Diag> {
         let max = self.settings.max_target_length;
         let mut classes: Vec<ClassTokens> = Vec::with_capacity(self.verbalizer.len());
@@ -133,7 +135,7 @@ impl Job<'_> {
                     .note(format!("it has {}", there.join(", "))));
             }
             let batch = self.table(data, name)?;
-            let rows: Vec<Row> = task::rows(self.task, &batch, name)?.collect();
+            let rows: Vec<TaskRow> = task::rows(self.task, &batch, name)?.collect();
             self.check_labels(name, &rows)?;
             let (kept, dropped) = self.keep(name, &rows)?;
 
@@ -162,7 +164,7 @@ impl Job<'_> {
         Ok(done)
     }
 
-    /// The table of a split: as `download` writes it, or read from the jsonl of a command.
+    /// Returns the table of a split: as `download` writes it, or read from the jsonl of a command.
     fn table(&self, data: &Input, split: &str) -> Result<RecordBatch, Diag> {
         let (typed, text) = (format!("{split}.parquet"), format!("{split}.jsonl"));
         match data.files.get(&text) {
@@ -177,11 +179,11 @@ impl Job<'_> {
     }
 
     /// Only a test split may lack labels.
-    fn check_labels(&self, split: &str, rows: &[Row]) -> Result<(), Diag> {
+    fn check_labels(&self, split: &str, rows: &[TaskRow]) -> Result<(), Diag> {
         if split == "test" {
             return Ok(());
         }
-        let labelled = |row: &Row| match self.task.labels() {
+        let labelled = |row: &TaskRow| match self.task.labels() {
             [] => row.texts("answers").is_some_and(|answers| !answers.is_empty()),
             _ => row.label().is_some(),
         };
@@ -191,13 +193,13 @@ impl Job<'_> {
         }
         let what = if self.task.labels().is_empty() { "answers" } else { "a label" };
         let message = format!("{bare} of {} rows of split `{split}` are without {what}", rows.len());
-        Err(Diag::error(Class::Stage, message).note("only the split `test` may be without"))
+        Err(Diag::error(Class::Stage, message).note("only the split `test` may lack them"))
     }
 
-    /// The rows that the template keeps, in file order, and how many it drops.
-    fn keep(&self, split: &str, rows: &[Row]) -> Result<(Vec<usize>, usize), Diag> {
+    /// Returns the rows that the template keeps, in file order, and how many it drops.
+    fn keep(&self, split: &str, rows: &[TaskRow]) -> Result<(Vec<usize>, usize), Diag> {
         let how = self.rendering(split);
-        let keeps = |row: &Row| self.task.render(row, &how).iter().all(|example| example.keep);
+        let keeps = |row: &TaskRow| self.task.render(row, &how).iter().all(|example| example.keep);
         let kept: Vec<usize> = (0..rows.len()).into_par_iter().filter(|i| keeps(&rows[*i])).collect();
         let dropped = rows.len() - kept.len();
         if kept.is_empty() {
@@ -218,8 +220,8 @@ impl Job<'_> {
         }
     }
 
-    /// A few-shot draw from the kept rows of `train`.
-    fn draw(&self, rows: &[Row], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
+    /// Returns a few-shot draw from the kept rows of `train`.
+    fn draw(&self, rows: &[TaskRow], kept: &[usize], shots: usize, dev: usize) -> Result<sample::Draw, Diag> {
         let mut classes = vec![None; rows.len()];
         for i in kept {
             let class = if self.verbalizer.is_empty() { Some(0) } else { rows[*i].label() };
@@ -250,7 +252,7 @@ impl Job<'_> {
     }
 
     /// Writes the rows of `order` as one split.
-    fn write(&self, split: &str, rows: &[Row], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
+    fn write(&self, split: &str, rows: &[TaskRow], order: Vec<usize>, dropped: usize) -> Result<SplitTokens, Diag> {
         let how = self.rendering(split);
         let done = AtomicU64::new(0);
         let encode = |i: &usize| -> Result<Vec<(Encoded, bool)>, Diag> {
@@ -288,7 +290,7 @@ impl Job<'_> {
         }
     }
 
-    /// The example as ids, and whether its target was cut.
+    /// Returns the example as ids, and whether its target was cut.
     fn encode(&self, example: Example) -> (Encoded, bool) {
         let max_target = self.settings.max_target_length;
         let (input_ids, length) = self.tokenizer.encode_truncated(&example.source, self.settings.max_source_length);
@@ -315,7 +317,7 @@ impl Job<'_> {
         (encoded, target_length > max_target)
     }
 
-    /// What to tell besides the files.
+    /// Returns the notes and figures to report besides the files.
     fn outcome(&self, tokens: &Tokens) -> Outcome {
         let mut outcome = Outcome::default();
         outcome.notes.extend_from_slice(self.tokenizer.notes());
@@ -345,36 +347,34 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Mutex;
 
     use super::*;
     use crate::base::digest::Digest;
     use crate::base::fs;
     use crate::base::value::Value;
     use crate::data::tokenizer::tests::spiece_of;
-    use crate::stages::ctx::{Cancel, Input, Job as Work, Progress};
-
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<Update>>);
-
-    impl Progress for Heard {
-        fn update(&self, update: Update) {
-            self.0.lock().unwrap().push(update);
-        }
-        fn note(&self, _: &str) {}
-    }
+    use crate::stages::ctx::Input;
 
     /// A folder with tables of `task` (split name, jsonl) and a tokenizer of a few words; what `tokenize` makes of it.
-    struct Bench {
-        dir: tempfile::TempDir,
-        work: Work,
+    struct Bench(crate::testing::Bench);
+
+    impl std::ops::Deref for Bench {
+        type Target = crate::testing::Bench;
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+
+    impl std::ops::DerefMut for Bench {
+        fn deref_mut(&mut self) -> &mut Self::Target {
+            &mut self.0
+        }
     }
 
     impl Bench {
         fn new(task: &str, splits: &[(&str, String)]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let out = dir.path().join("out");
-            fs::create_dir_all(&out).unwrap();
+            let mut bench = crate::testing::Bench::new("tokenize", &format!("tokenize[{task}]"));
+            let dir = &bench.dir;
             let words = ["question:", "passage:", "q", "p", "long", "true", "false", "yes"];
             fs::write_atomic(&dir.path().join("spiece.model"), &spiece_of(&words)).unwrap();
             let known = task::find(task).unwrap();
@@ -403,39 +403,30 @@ mod tests {
                 ("rte_fields", Value::Str("glue".into())),
                 ("record_prefix", Value::Bool(true)),
             ];
-            let work = Work {
-                node: format!("tokenize[{task}]"),
-                kind: "tokenize".into(),
-                params: params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
-                inputs: inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect(),
-                out,
-                scratch: dir.path().join("scratch"),
-                threads: 2,
-                device: "cpu".into(),
-                ..Work::default()
-            };
-            Self { dir, work }
+            bench.job.params = params.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            bench.job.inputs = inputs.into_iter().map(|(role, input)| (role.to_owned(), vec![input])).collect();
+            bench.job.threads = 2;
+            Self(bench)
         }
 
         fn set(mut self, name: &str, value: Value) -> Self {
-            self.work.params.insert(name.to_owned(), value);
+            self.job.params.insert(name.to_owned(), value);
             self
         }
 
         fn run(&self) -> Result<Outcome, Diag> {
-            let (progress, cancel) = (Heard::default(), Cancel::new());
-            let outcome = run(&Ctx { job: &self.work, progress: &progress, cancel: &cancel })?;
-            assert!(progress.0.lock().unwrap().iter().any(|u| Some(u.done) == u.total), "the end is told");
+            let outcome = self.0.run(run)?;
+            assert!(self.recorder.updates().iter().any(|u| Some(u.done) == u.total), "the end is told");
             Ok(outcome)
         }
 
         fn split(&self, name: &str) -> Vec<Encoded> {
             let name = format!("{name}.parquet");
-            encoded::from_batch(&table::read(&self.work.out.join(&name)).unwrap(), &name).unwrap()
+            encoded::from_batch(&table::read(&self.job.out.join(&name)).unwrap(), &name).unwrap()
         }
 
         fn tokens(&self) -> Tokens {
-            json::read(&self.work.out.join("tokens.json")).unwrap()
+            json::read(&self.job.out.join("tokens.json")).unwrap()
         }
     }
 
@@ -447,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_ids() {
+    fn rows_are_encoded_as_ids() {
         let bench = Bench::new("boolq", &[("train", boolq(4)), ("validation", boolq(2))])
             .set("max_source_length", Value::Int(7));
         let outcome = bench.run().unwrap();
@@ -467,19 +458,19 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_threads_changes_no_byte() {
+    fn thread_count_does_not_change_bytes() {
         let bytes = |threads: usize| {
             let mut bench = Bench::new("boolq", &[("train", boolq(60))]);
-            bench.work.threads = threads;
+            bench.job.threads = threads;
             bench.run().unwrap();
-            let read = |name: &str| fs::read(&Path::new(&bench.work.out).join(name)).unwrap();
+            let read = |name: &str| fs::read(&Path::new(&bench.job.out).join(name)).unwrap();
             (read("train.parquet"), read("tokens.json"))
         };
         assert_eq!(bytes(1), bytes(4));
     }
 
     #[test]
-    fn a_few_shot_draw_takes_as_many_of_each_class_and_a_dev_split_beside() {
+    fn few_shot_draw_balances_classes_and_draws_dev() {
         let bench = Bench::new("boolq", &[("train", boolq(40)), ("validation", boolq(4))]).set("shots", Value::Int(3));
         bench.run().unwrap();
         for split in ["train", "dev"] {
@@ -496,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_order_is_torchs_permutation() {
+    fn paper_order_equals_torch_permutation() {
         let bench = Bench::new("boolq", &[("train", boolq(32))]).set("order", Value::Str("dpt-paper".into()));
         bench.run().unwrap();
         let ids: Vec<_> = bench.split("train").into_iter().map(|e| e.example_id).collect();
@@ -504,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told() {
+    fn unusable_values_are_refused() {
         let bench = |splits: &[(&str, String)]| Bench::new("boolq", splits);
         let bare = boolq(2).replace(", \"label\": true", "").replace(", \"label\": false", "");
         let e = bench(&[("train", bare.clone())]).run().unwrap_err();
@@ -524,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_that_the_template_empties_is_an_error() {
+    fn split_emptied_by_the_template_is_an_error() {
         let row = r#"{"text": "a b", "target": {"span1_index": 0, "span1_text": "a", "span2_index": 1, "span2_text": "b"}, "idx": 0, "label": false}"#;
         let bench = Bench::new("wsc", &[("train", row.to_owned())]).set("template", Value::Str("dpt-paper".into()));
         let e = bench.run().unwrap_err();
@@ -537,17 +528,16 @@ mod tests {
         let mut bench = Bench::new("boolq", &[("train", boolq(2))]);
         let config = bench.dir.path().join("config.json");
         fs::write_atomic(&config, br#"{"vocab_size": 64}"#).unwrap();
-        bench.work.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
+        bench.job.inputs.get_mut("tokenizer").unwrap()[0].files.insert("config.json".into(), config);
         let e = bench.run().unwrap_err();
         assert_eq!(e.message, "the tokenizer has 112 ids, the model has rows for 64 (`vocab_size`)");
     }
 
     #[test]
-    fn asked_to_end_it_ends() {
+    fn request_to_end_ends_the_stage() {
         let bench = Bench::new("boolq", &[("train", boolq(2))]);
-        let (progress, cancel) = (Heard::default(), Cancel::new());
-        cancel.ask();
-        let e = run(&Ctx { job: &bench.work, progress: &progress, cancel: &cancel }).unwrap_err();
+        bench.recorder.cancel.ask();
+        let e = bench.run().unwrap_err();
         assert_eq!(e.class, Class::Interrupted);
     }
 }

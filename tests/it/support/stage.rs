@@ -1,57 +1,33 @@
 //! Runs one stage by itself, without engine and store.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use dpt::artifact::Counted;
 use dpt::base::diag::Diag;
-use dpt::base::value::{Params, Value};
-use dpt::stages::ctx::{Cancel, Ctx, Job, Outcome, Progress, Update};
+use dpt::stages::ctx::Outcome;
 use dpt::stages::stage::{Identity, Outside, Runs, StageKind};
-
-/// Records the progress and notes of a stage.
-#[derive(Default)]
-pub struct Said {
-    pub notes: Mutex<Vec<String>>,
-    pub updates: Mutex<Vec<Update>>,
-    /// Interrupts at the first progress of at least this many bytes.
-    pub end_at: Option<u64>,
-    pub cancel: Cancel,
-}
-
-impl Progress for Said {
-    fn update(&self, update: Update) {
-        if self.end_at.is_some_and(|n| update.done >= n) {
-            self.cancel.ask();
-        }
-        self.updates.lock().unwrap().push(update);
-    }
-
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
-    }
-}
 
 /// A stage to be run, in folders of its own.
 pub struct Bench {
-    pub dir: tempfile::TempDir,
+    bench: dpt::testing::Bench,
     pub kind: &'static StageKind,
-    pub params: Params,
-    pub mirrors: BTreeMap<String, PathBuf>,
-    /// The files that are in its key.
-    pub sources: BTreeMap<PathBuf, Counted>,
-    pub said: Said,
+}
+
+impl std::ops::Deref for Bench {
+    type Target = dpt::testing::Bench;
+    fn deref(&self) -> &Self::Target {
+        &self.bench
+    }
+}
+
+impl std::ops::DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.bench
+    }
 }
 
 impl Bench {
     pub fn new(kind: &'static StageKind) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["base", "out", "scratch"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let (params, mirrors, sources) = (Params::new(), BTreeMap::new(), BTreeMap::new());
-        Self { dir, kind, params, mirrors, sources, said: Said::default() }
+        Self { bench: dpt::testing::Bench::new(kind.name, kind.name), kind }
     }
 
     /// The folder of the pipeline.
@@ -75,41 +51,24 @@ impl Bench {
         std::fs::read_to_string(self.out(name)).unwrap()
     }
 
-    pub fn set(&mut self, name: &str, value: Value) {
-        self.params.insert(name.to_owned(), value);
-    }
-
     fn outside(&self) -> Outside {
-        Outside { base: self.base(), mirrors: self.mirrors.clone() }
+        Outside { base: self.base(), mirrors: self.job.mirrors.clone() }
     }
 
     pub fn identity(&self) -> Result<Identity, Diag> {
-        (self.kind.identity.unwrap())(&self.params, &self.outside())
+        (self.kind.identity.unwrap())(&self.job.params, &self.outside())
     }
 
     /// Checks and runs it, into an empty folder.
     pub fn run(&mut self) -> Result<Outcome, Diag> {
         if let Some(check) = self.kind.check {
-            check(&self.params)?;
+            check(&self.job.params)?;
         }
         let out = self.dir.path().join("out");
         std::fs::remove_dir_all(&out).unwrap();
         std::fs::create_dir(&out).unwrap();
-        let job = Job {
-            node: self.kind.name.to_owned(),
-            kind: self.kind.name.to_owned(),
-            params: self.params.clone(),
-            out,
-            scratch: self.dir.path().join("scratch"),
-            base: self.base(),
-            mirrors: self.mirrors.clone(),
-            sources: self.sources.clone(),
-            threads: 1,
-            device: "cpu".to_owned(),
-            ..Job::default()
-        };
         let Runs::Here(run) = self.kind.runs else { panic!("`{}` runs in a worker", self.kind.name) };
-        run(&Ctx { job: &job, progress: &self.said, cancel: &self.said.cancel })
+        self.bench.run(run)
     }
 }
 

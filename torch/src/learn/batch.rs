@@ -1,7 +1,7 @@
-//! Batches: which examples stand together, in which order, and as what tensors.
+//! Batches: their examples, their order and their tensors.
 //!
 //! A batch is padded to its longest source, rounded up to a multiple of [`MULTIPLE`], and to its longest target; never
-//! to the longest allowed. In the order `dpt` examples of like length stand together, so little is padded.
+//! to the longest allowed. The order `dpt` batches examples of similar length, so that little is padded.
 
 use std::cell::RefCell;
 
@@ -15,26 +15,26 @@ use crate::model::t5::IGNORED;
 
 pub use dpt::learn::Order;
 
-/// Source lengths are padded up to a multiple of this: few different shapes, and rows that kernels like.
+/// Source lengths are padded up to a multiple of this: few different shapes, and widths that suit kernels.
 pub const MULTIPLE: usize = 8;
 
-/// At most so many batches are drawn at random together and then sorted by length among themselves; and at most an eighth of the
-/// epoch, else a small split would be cut into the same batches in every epoch.
+/// Examples are shuffled, then sorted by length within pools of at most so many batches, and of at most an eighth of
+/// the epoch: else a small split would be cut into the same batches in every epoch.
 const POOL: usize = 16;
 
 /// Examples as tensors, all int64.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[B, S]`, filled up with the pad.
+    /// `[B, S]`, padded with the pad token.
     pub input_ids: Tensor,
     /// `[B, S]`: 1 where there is a token.
     pub mask: Tensor,
-    /// `[B, T]`, filled up with [`IGNORED`].
+    /// `[B, T]`, padded with [`IGNORED`].
     pub labels: Tensor,
 }
 
 impl Batch {
-    /// How many examples.
+    /// The number of examples.
     pub fn rows(&self) -> i64 {
         self.input_ids.size()[0]
     }
@@ -46,16 +46,16 @@ impl Batch {
     }
 }
 
-/// Where a training run takes its batches from.
+/// The source of a training run's batches.
 pub trait BatchSource {
-    /// The batch of `step`, counted from 0: the same whenever it is asked for, so that a run can resume anywhere.
+    /// The batch of `step`, counted from 0. It depends on the step only, so that a run can resume anywhere.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is no such batch.
     fn batch(&self, step: u64) -> Result<Batch, Diag>;
 
-    /// The noise that a method uses at `step` in place of what it would draw; `None`: it draws. For comparisons with other
-    /// programs.
+    /// The noise that a method uses at `step` in place of what it would draw; `None`: it draws. For comparisons with
+    /// other programs.
     ///
     /// # Errors
     /// When there is none for that step.
@@ -65,8 +65,8 @@ pub trait BatchSource {
     }
 }
 
-/// Lays lists of ids side by side: `[rows, longest]` with `fill` behind the shorter ones, the width rounded up to a
-/// multiple of `multiple`.
+/// Stacks lists of ids, `[rows, width]` int64: shorter ones are padded with `fill` on the right, to the longest one
+/// rounded up to a multiple of `multiple`.
 pub fn pad<'a>(rows: impl IntoIterator<Item = &'a [i32]>, fill: i64, multiple: usize) -> Tensor {
     let rows: Vec<_> = rows.into_iter().collect();
     let width = rows.iter().map(|ids| ids.len()).max().unwrap_or(0).max(1).next_multiple_of(multiple);
@@ -78,7 +78,7 @@ pub fn pad<'a>(rows: impl IntoIterator<Item = &'a [i32]>, fill: i64, multiple: u
     Tensor::from_slice(&flat).view([rows.len() as i64, width as i64])
 }
 
-/// These examples as one batch, in their order.
+/// `examples` as one batch, in their order.
 pub fn collate(examples: &[&Encoded], pad_id: i32) -> Batch {
     let sources = || examples.iter().map(|e| e.input_ids.as_slice());
     let ones: Vec<_> = sources().map(|ids| vec![1; ids.len()]).collect();
@@ -89,30 +89,37 @@ pub fn collate(examples: &[&Encoded], pad_id: i32) -> Batch {
     }
 }
 
-/// Examples in batches of like length, for evaluation: indices, the shortest first.
+/// Batches of examples of similar length, for evaluation, as indices: the shortest first.
 pub fn by_length(examples: &[Encoded], batch_size: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..examples.len()).collect();
     order.sort_by_key(|&i| examples[i].input_ids.len());
     order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Examples for ever, epoch after epoch, each epoch all of them once. The last, smaller batch of an epoch is kept.
+/// An endless sequence of batches: every epoch has every example once. The last, smaller batch of an epoch is kept.
 pub struct Epochs<'a> {
-    examples: &'a [Encoded],
+    examples: Vec<&'a Encoded>,
     batch_size: usize,
     order: Order,
     seed: i64,
     pad_id: i32,
-    /// The epoch at hand: its number and batches.
+    /// The current epoch: its number and batches.
     epoch: RefCell<Option<(u64, Vec<Vec<usize>>)>>,
 }
 
 impl<'a> Epochs<'a> {
-    /// `examples` in batches of `batch_size`.
+    /// `examples` in batches of `batch_size`. They may be a part of a split, such as that of one client.
     ///
     /// # Errors
     /// No examples; one without a target.
-    pub fn new(examples: &'a [Encoded], batch_size: usize, order: Order, seed: i64, pad_id: i32) -> Result<Self, Diag> {
+    pub fn new(
+        examples: impl IntoIterator<Item = &'a Encoded>,
+        batch_size: usize,
+        order: Order,
+        seed: i64,
+        pad_id: i32,
+    ) -> Result<Self, Diag> {
+        let examples: Vec<_> = examples.into_iter().collect();
         if examples.is_empty() {
             return Err(Diag::error(Class::Stage, "there is nothing to train on: the split `train` is empty"));
         }
@@ -123,7 +130,7 @@ impl<'a> Epochs<'a> {
         Ok(Self { examples, batch_size: batch_size.max(1), order, seed, pad_id, epoch: RefCell::new(None) })
     }
 
-    /// How many batches an epoch has.
+    /// The number of batches in an epoch.
     pub fn batches_per_epoch(&self) -> u64 {
         self.examples.len().div_ceil(self.batch_size) as u64
     }
@@ -161,8 +168,8 @@ impl<'a> Epochs<'a> {
     }
 }
 
-/// What one pass over a shuffling `DataLoader` with a generator of its own draws: a 64-bit seed for its workers, the order, and,
-/// by the way `RandomSampler` is written, one more order of which it uses nothing.
+/// The order of one pass over a shuffling `DataLoader` with its own generator. It draws a 64-bit seed for its workers,
+/// the order, and, because of how `RandomSampler` is written, one more order that it does not use.
 fn loader_epoch(rng: &mut TorchRng, n: usize) -> Vec<usize> {
     rng.uniform(2, 0.0, 1.0);
     let order = rng.randperm(n);
@@ -178,7 +185,7 @@ impl BatchSource for Epochs<'_> {
             *at_hand = Some((epoch, self.plan(epoch)));
         }
         let (_, batches) = at_hand.as_ref().expect("just made");
-        let examples: Vec<_> = batches[index as usize].iter().map(|&i| &self.examples[i]).collect();
+        let examples: Vec<_> = batches[index as usize].iter().map(|&i| self.examples[i]).collect();
         Ok(collate(&examples, self.pad_id))
     }
 }
@@ -245,7 +252,8 @@ mod tests {
         assert_eq!(batches[..3], batches[3..]);
     }
 
-    /// `DataLoader(range(10), batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(42))`, two epochs of torch 2.11.
+    /// `DataLoader(range(10), batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(42))`, two epochs of
+    /// torch 2.11.
     #[test]
     fn the_loader_of_the_reference() {
         let mut rng = TorchRng::new(42);

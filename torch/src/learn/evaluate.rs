@@ -1,20 +1,20 @@
-//! Scoring a prompt: by the log-likelihood of each candidate answer, or by what greedy decoding writes.
+//! Scoring a prompt: by the log-likelihood of each candidate answer, or by greedy decoding.
 
 use tch::{Kind, Tensor};
 
 use crate::base::diag::{Class, Diag};
 use crate::base::draw::Draws;
 use crate::data::encoded::{Encoded, Tokens};
-use crate::metrics::{Row, Suite};
+use crate::metrics::{ScoreRow, Suite};
 use crate::model::t5::{IGNORED, Memory, T5};
 use crate::prompt::Folded;
 
 use super::batch::{by_length, collate, pad};
-use super::fit::{Evaluator, Score};
+use super::selection::{Evaluator, Score};
 
-/// Scores prompts on a split while they are trained. Where the task has classes, or a row its own candidates, the answer is the
-/// candidate of the greatest log-likelihood, and the task's metrics are taken; free text is decoded greedily and must be the
-/// target to the letter: [`EXACT`].
+/// Scores prompts on a split while they are trained. If the task has classes, or a row its own candidates, the answer
+/// is the candidate of the greatest log-likelihood, scored by the task's metrics. Free text is decoded greedily and
+/// scored by [`EXACT`].
 pub struct SplitEvaluator<'a> {
     split: String,
     examples: Vec<Encoded>,
@@ -25,15 +25,15 @@ pub struct SplitEvaluator<'a> {
     batches: Vec<Vec<usize>>,
 }
 
-/// The metric of free text: the share of rows whose decoded ids are the target's.
+/// The metric of free text: the share of rows whose decoded ids equal the target's.
 pub const EXACT: &str = "exact-match";
 
 impl<'a> SplitEvaluator<'a> {
-    /// Of `examples` of `split`, about `limit` (0: all): a draw that does not depend on the run, and that keeps examples which are
-    /// scored together, together.
+    /// Scores on about `limit` of the `examples` of `split` (0: all). The draw does not depend on the run, and keeps
+    /// groups of examples that are scored together.
     ///
     /// # Errors
-    /// A split that is empty or has no targets; metrics that are not known.
+    /// A split that is empty or has no targets; unknown metrics.
     pub fn new(
         split: &str,
         examples: Vec<Encoded>,
@@ -63,7 +63,7 @@ impl<'a> SplitEvaluator<'a> {
         })
     }
 
-    /// How many examples are scored.
+    /// The number of examples that are scored.
     pub fn examples(&self) -> usize {
         self.examples.len()
     }
@@ -86,7 +86,7 @@ impl<'a> SplitEvaluator<'a> {
         }
     }
 
-    /// The text that is chosen for each example; `None` for free text that is not the target.
+    /// The text chosen for each example; `None` for free text that is not the target.
     fn predict(&self, t5: &T5, adapter: &Folded) -> Vec<Option<&str>> {
         let mut predictions = vec![None; self.examples.len()];
         for indices in &self.batches {
@@ -128,7 +128,7 @@ impl Evaluator for SplitEvaluator<'_> {
             .examples
             .iter()
             .zip(&predictions)
-            .map(|(example, prediction)| Row {
+            .map(|(example, prediction)| ScoreRow {
                 prediction: prediction.unwrap_or_default(),
                 target: &example.target,
                 answers: example.answers.as_deref().unwrap_or_default(),
@@ -141,7 +141,7 @@ impl Evaluator for SplitEvaluator<'_> {
     }
 }
 
-/// About `limit` of the examples (0: all), in their order. Groups are drawn, whole, until there are enough.
+/// About `limit` of the examples (0: all), in their order. Whole groups are drawn until there are enough.
 fn draw(examples: Vec<Encoded>, limit: usize) -> Vec<Encoded> {
     if limit == 0 || limit >= examples.len() {
         return examples;
@@ -170,8 +170,9 @@ fn draw(examples: Vec<Encoded>, limit: usize) -> Vec<Encoded> {
     examples.into_iter().zip(kept).filter_map(|(example, kept)| kept.then_some(example)).collect()
 }
 
-/// The log-likelihood (nats, summed over its tokens, `</s>` included) of every candidate of every row: `candidates[row]` are
-/// the row's candidates as ids, `memory` what the decoder reads of the rows. Rows may have different numbers of candidates.
+/// The log-likelihood (nats, summed over its tokens, `</s>` included) of every candidate of every row:
+/// `candidates[row]` are the row's candidates as ids, `memory` the decoder's view of the rows. Rows may have different
+/// numbers of candidates.
 pub fn log_likelihoods(t5: &T5, memory: &Memory, candidates: &[&[Vec<i32>]]) -> Vec<Vec<f64>> {
     let _guard = tch::no_grad_guard();
     let mut scores: Vec<Vec<f64>> = candidates.iter().map(|c| Vec::with_capacity(c.len())).collect();
@@ -193,7 +194,7 @@ pub fn log_likelihoods(t5: &T5, memory: &Memory, candidates: &[&[Vec<i32>]]) -> 
     scores
 }
 
-/// The log-likelihood of one target a row, `[B, T]` filled up with [`IGNORED`].
+/// The log-likelihood of one target a row, `[B, T]` padded with [`IGNORED`].
 fn target_log_likelihoods(t5: &T5, memory: &Memory, targets: &Tensor) -> Vec<f64> {
     let hidden = t5.decode_hidden(memory, &t5.shift_right(targets));
     let flat = targets.flatten(0, 1);
@@ -206,7 +207,7 @@ fn target_log_likelihoods(t5: &T5, memory: &Memory, targets: &Tensor) -> Vec<f64
     Vec::try_from(sums).expect("one number a row")
 }
 
-/// The index of the greatest, the first of equals; `None` of nothing.
+/// The index of the greatest score, the first of equals; `None` if there are no scores.
 pub fn best(scores: &[f64]) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (i, score) in scores.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! [`Optimizer`]: AdamW (Loshchilov & Hutter, arXiv 1711.05101) and Adafactor (Shazeer & Stern, arXiv 1804.04235) with groups of
-//! parameters, and clipping, in the order of operations of `torch.optim.AdamW`, `transformers.AdamW` or `transformers.Adafactor`,
-//! and of `torch.nn.utils.clip_grad_norm_`.
+//! [`Optimizer`]: AdamW (Loshchilov & Hutter, arXiv 1711.05101) and Adafactor (Shazeer & Stern, arXiv 1804.04235) with
+//! groups of parameters, and clipping, in the order of operations of `torch.optim.AdamW`, `transformers.AdamW` or
+//! `transformers.Adafactor`, and of `torch.nn.utils.clip_grad_norm_`.
 
 use std::collections::BTreeMap;
 
@@ -142,8 +142,8 @@ impl Optimizer {
         }
     }
 
-    /// Its tensors under `exp_avg.<name>`, `exp_avg_sq.<name>`, `exp_avg_sq_row.<name>` and `exp_avg_sq_col.<name>`, as far as
-    /// it has them; `names` in the order of the parameters.
+    /// Its tensors under `exp_avg.<name>`, `exp_avg_sq.<name>`, `exp_avg_sq_row.<name>` and `exp_avg_sq_col.<name>`, as
+    /// far as it has them; `names` in the order of the parameters.
     pub fn tensors(&self, names: &[&str]) -> BTreeMap<String, Tensor> {
         let named = names.iter().zip(&self.states);
         named
@@ -153,8 +153,8 @@ impl Optimizer {
             .collect()
     }
 
-    /// Goes on from `steps` steps with tensors named as [`tensors`](Optimizer::tensors) names them. `None`: one is missing or of
-    /// another shape.
+    /// Goes on from `steps` steps with tensors named as [`tensors`](Optimizer::tensors) names them. `None`: one is
+    /// missing or of another shape.
     pub fn restore(&mut self, names: &[&str], steps: i32, tensors: &BTreeMap<String, Tensor>) -> Option<()> {
         for (name, state) in names.iter().zip(&self.states) {
             for (part, tensor) in state.tensors() {
@@ -167,8 +167,8 @@ impl Optimizer {
     }
 }
 
-/// The update of Adafactor with rate 1, without a first moment: `gradient` over the root of the mean of squares, scaled down to
-/// the root mean square [`CLIP_THRESHOLD`].
+/// The update of Adafactor with rate 1, without a first moment: `gradient` over the root of the mean of squares, scaled
+/// down to the root mean square [`CLIP_THRESHOLD`].
 fn adafactor(state: &mut State, gradient: &Tensor, keep: f64, epsilon: f64) -> Tensor {
     let squares = gradient.square() + epsilon;
     let update = match state {
@@ -208,7 +208,8 @@ pub fn clip(gradients: &mut [Tensor], max_norm: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Three steps at rate 0.1 and weight decay 0.01 along fixed gradients, against the paper's formulas in double precision.
+    /// Three steps at rate 0.1 and weight decay 0.01 along fixed gradients, against the paper's formulas in double
+    /// precision.
     #[test]
     fn steps_follow_the_formulas() {
         let gradients = [0.5f64, 0.1, -2.0];
@@ -228,7 +229,8 @@ mod tests {
         assert!(parameters[0].requires_grad());
     }
 
-    /// The same for the AdamW of `transformers`, whose epsilon is beside the root before bias correction, and which decays last.
+    /// The same for the AdamW of `transformers`, whose epsilon is beside the root before bias correction, and which
+    /// decays last.
     #[test]
     fn adamw_of_transformers_follows_its_formulas() {
         // Small gradients, so that the place of epsilon shows.

@@ -1,9 +1,9 @@
-//! Pretraining of a small backbone on lessons: the same input under different signs, a skill each. A sign is a run of
-//! vectors before the input, at the positions where a soft prompt goes: rows of the embedding table, clean at first, later
-//! mixed with noise, scaled and in part replaced. So the backbone reads a wide neighbourhood of each sign, and a soft prompt that
-//! starts at random can be drawn into one by gradients.
+//! Pretraining of a small backbone on lessons: the same input under different signs, one a skill. A sign is a sequence
+//! of vectors before the input, at the positions of a soft prompt: rows of the embedding table, clean at first, later
+//! mixed with noise, scaled and partly replaced. So the backbone learns to read a wide neighbourhood of each sign, and
+//! gradients can pull a random soft prompt into one.
 //!
-//! A batch is a function of the step, and so is its noise: a run can go on from any step.
+//! A batch and its noise are functions of the step: a run can go on from any step.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,21 @@ use crate::model::config::{T5Config, TensorInit, TensorSpec};
 use crate::model::t5::{IGNORED, T5};
 
 use super::batch::{MULTIPLE, pad};
-use super::fit::CurveRow;
-use super::optim::{Optimizer, OptimizerKind, ParamGroup, clip};
-use super::schedule::Linear;
+use super::descent::{CurveRow, Descent, DescentOptions, DescentState};
+use super::optim::{OptimizerKind, ParamGroup};
+use super::run::{Observer, Run};
+use super::schedule::{Schedule, ScheduleKind};
+use super::snapshot::Snapshot;
 
 /// The longest sign, in vectors.
 const LONGEST_SIGN: u64 = 10;
 
-/// How often each of [`Skill::ALL`] is asked for, in percent: under clean signs, and under noisy ones. Right and wrong
-/// answers are as frequent as each other in the end, so that half a sign does not lean to one of them.
+/// The share of each of [`Skill::ALL`], in percent: under clean signs, and under noisy ones. Right and wrong answers
+/// are equally frequent in the end, so that half a sign is not biased towards one of them.
 const SHARES: [[u64; 5]; 2] = [[55, 5, 30, 5, 5], [32, 32, 20, 8, 8]];
 
-/// Of a hundred inputs under noisy signs, so many stand behind noise alone. Half of them want [`Skill::First`], half an answer
-/// picked blindly, right or wrong: a prompt that says nothing should tell nothing.
+/// Of a hundred inputs under noisy signs, so many have only noise before them. Half of these have the target of
+/// [`Skill::First`], half a random answer, right or wrong: a prompt without information should give none.
 const NO_SIGN: u64 = 16;
 
 /// How to pretrain.
@@ -46,7 +48,7 @@ pub struct PretrainOptions {
     pub weight_decay: f64,
     /// Gradients are scaled to at most this norm; 0: never.
     pub max_grad_norm: f64,
-    /// The first share of the steps, under clean signs.
+    /// The share of the steps, from the first, that has clean signs.
     pub clean: f64,
     /// The sign of each of [`Skill::ALL`]: a row of the token table.
     pub signs: [i64; 5],
@@ -54,17 +56,18 @@ pub struct PretrainOptions {
     pub seed: i64,
 }
 
-/// What is learnt of one task.
+/// The lessons of one task.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// Its part of all batches, against those of the other courses.
+    /// Its weight in the draw of a step's task.
     pub share: u64,
-    /// At least one.
+    /// At least one lesson.
     pub lessons: Vec<Lesson>,
 }
 
-/// A fresh model of this shape: each tensor from a stream of its own, as T5 draws them, but for the output matrix of an
-/// untied model, which starts as small as a tied one's scaled output: at T5's own size the first loss would be some 25 nats.
+/// A fresh model of this shape. Each tensor has its own stream of draws, with T5's initial sizes. Only the output
+/// matrix of an untied model starts smaller, like the scaled output of a tied one: at T5's size the first loss would be
+/// some 25 nats.
 pub fn fresh(config: &T5Config, seed: i64) -> BTreeMap<String, Tensor> {
     let head = (config.d_model as f64).powf(-0.5);
     let draw = |spec: TensorSpec| {
@@ -82,17 +85,14 @@ pub fn fresh(config: &T5Config, seed: i64) -> BTreeMap<String, Tensor> {
     config.tensors().into_iter().map(draw).collect()
 }
 
-/// A pretraining run: the model, and where it is.
+/// A pretraining run: the model, and where it is. [`drive`](super::run::drive) takes it to its end.
 pub struct Pretraining<'a> {
     options: PretrainOptions,
     courses: &'a [Course],
     t5: T5,
     names: Vec<String>,
     parameters: Vec<Tensor>,
-    adam: Optimizer,
-    step: u64,
-    /// One row a step, of this run and of those that it goes on from.
-    pub curves: Vec<CurveRow>,
+    descent: Descent,
 }
 
 /// One step's examples: sources and targets, and the signs before them.
@@ -103,7 +103,8 @@ struct Signed<'a> {
     length: usize,
     /// The sign's token, one a row.
     signs: Vec<i64>,
-    /// What of the sign is in each vector and what is added to it, `[B, length]` and `[B, length, d]`; `None`: clean.
+    /// The factor on the sign in each vector, `[B, length]`, and the noise added to it, `[B, length, d]`; `None`:
+    /// clean.
     noise: Option<(Vec<f32>, Vec<f32>)>,
 }
 
@@ -111,7 +112,7 @@ impl<'a> Pretraining<'a> {
     /// At step 0, with fresh weights on `device`.
     ///
     /// # Errors
-    /// A course without lessons, or none at all.
+    /// No courses, or one without lessons.
     pub fn new(
         config: T5Config,
         courses: &'a [Course],
@@ -126,76 +127,53 @@ impl<'a> Pretraining<'a> {
             tensors.into_iter().map(|(name, t)| (name, t.to_device(device).set_requires_grad(true))).collect();
         let names: Vec<String> = tensors.keys().cloned().collect();
         let parameters: Vec<Tensor> = tensors.values().map(Tensor::shallow_clone).collect();
-        let adam = Optimizer::new(
-            &parameters,
-            vec![ParamGroup::all(&parameters, options.weight_decay)],
-            OptimizerKind::AdamW,
-            None,
-        );
+        let schedule = Schedule {
+            kind: ScheduleKind::Linear,
+            rate: options.learning_rate,
+            warmup: options.warmup_steps,
+            total: options.steps,
+        };
+        let descent = DescentOptions {
+            optimizer: OptimizerKind::AdamW,
+            epsilon: None,
+            groups: vec![ParamGroup::all(&parameters, options.weight_decay)],
+            schedules: vec![schedule],
+            max_grad_norm: options.max_grad_norm,
+        };
+        let descent = Descent::new(&parameters, descent);
         let t5 = T5::from_tensors(config, tensors);
-        Ok(Self { options, courses, t5, names, parameters, adam, step: 0, curves: Vec::new() })
+        Ok(Self { options, courses, t5, names, parameters, descent })
     }
 
-    /// Steps done.
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-
-    /// The weights as they are, by Hugging Face's names.
+    /// The current weights, by Hugging Face's names.
     pub fn weights(&self) -> BTreeMap<String, Tensor> {
         self.names.iter().cloned().zip(self.parameters.iter().map(Tensor::detach)).collect()
     }
 
-    /// Weights and the optimizer's moments: with the step and the curves, all that [`resume`](Self::resume) needs.
-    pub fn snapshot(&self) -> BTreeMap<String, Tensor> {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        self.weights().into_iter().chain(self.adam.tensors(&names)).collect()
-    }
-
-    /// Goes on after `curves.len()` steps. `None`: the snapshot is of another run.
-    pub fn resume(&mut self, snapshot: &BTreeMap<String, Tensor>, curves: Vec<CurveRow>) -> Option<()> {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let stored: Vec<&Tensor> = names.iter().map(|name| snapshot.get(*name)).collect::<Option<_>>()?;
-        if stored.iter().zip(&self.parameters).any(|(s, p)| s.size() != p.size()) {
-            return None;
-        }
-        self.adam.restore(&names, i32::try_from(curves.len()).ok()?, snapshot)?;
-        let _guard = tch::no_grad_guard();
-        for (parameter, stored) in self.parameters.iter_mut().zip(stored) {
-            parameter.copy_(stored);
-        }
-        self.step = curves.len() as u64;
-        self.curves = curves;
-        Some(())
+    /// One row a step, of this run and of those that it goes on from.
+    pub fn curves(&self) -> &[CurveRow] {
+        self.descent.curves()
     }
 
     /// One step.
     ///
     /// # Errors
     /// A loss or gradient that is not finite.
-    pub fn advance(&mut self) -> Result<CurveRow, Diag> {
-        let o = &self.options;
-        let signed = signed(self.courses, o, self.step, self.t5.config().d_model as usize);
+    pub fn step(&mut self) -> Result<CurveRow, Diag> {
+        let signed = signed(self.courses, &self.options, self.steps_done(), self.t5.config().d_model as usize);
         let input_ids = pad(signed.sources.iter().copied(), self.t5.config().pad_token_id, MULTIPLE);
         let mask = input_ids.ne(self.t5.config().pad_token_id).to_kind(Kind::Int64);
         let labels = pad(signed.targets.iter().copied(), IGNORED, 1);
         let input = self.t5.text(&input_ids, &mask).with_prefix(&self.prompt(&signed));
         let (states, mask) = self.t5.encode(input);
         let loss = self.t5.loss(&states, &mask, &labels);
-        let mut gradients = Tensor::run_backward(&[&loss], &self.parameters, false, false);
-        let norm = clip(&mut gradients, o.max_grad_norm);
-        let rate = Linear { rate: o.learning_rate, warmup: o.warmup_steps, total: o.steps }.at(self.step);
-        let loss = loss.double_value(&[]);
-        if !loss.is_finite() || !norm.is_finite() {
-            return Err(Diag::error(Class::Stage, format!("the loss at step {} is {loss}", self.step + 1))
-                .note(format!("the norm of its gradients is {norm}, the learning rate {rate}"))
-                .help("try a lower `learning_rate`"));
-        }
-        self.adam.step(&mut self.parameters, &gradients, &[rate]);
-        self.step += 1;
-        let row = CurveRow { step: self.step, loss: loss as f32, learning_rate: rate, grad_norm: norm as f32 };
-        self.curves.push(row);
-        Ok(row)
+        let gradients = Tensor::run_backward(&[&loss], &self.parameters, false, false);
+        let row = self.descent.apply(&mut self.parameters, &loss, gradients);
+        row.map_err(|diag| diag.help("lower `learning_rate`"))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).collect()
     }
 
     /// The signs as vectors, `[B, length, d]`.
@@ -215,7 +193,46 @@ impl<'a> Pretraining<'a> {
     }
 }
 
-/// The examples of `step`: of one task.
+impl Run for Pretraining<'_> {
+    type State = DescentState;
+
+    fn steps_done(&self) -> u64 {
+        self.descent.state().step
+    }
+
+    fn ended(&self) -> bool {
+        self.steps_done() >= self.options.steps
+    }
+
+    fn advance(&mut self, observer: &dyn Observer<DescentState>) -> Result<(), Diag> {
+        observer.step(&self.step()?, self.options.batch_size as i64);
+        Ok(())
+    }
+
+    /// Its tensors are the weights as `model.NAME`, the optimizer's and the curves.
+    fn snapshot(&self) -> Snapshot<DescentState> {
+        let mut tensors = self.descent.tensors(&self.names());
+        tensors.extend(self.weights().into_iter().map(|(name, tensor)| (format!("model.{name}"), tensor)));
+        Snapshot { tensors, state: self.descent.state().clone() }
+    }
+
+    fn restore(&mut self, snapshot: Snapshot<DescentState>) -> Result<(), Diag> {
+        let other_run = || Diag::error(Class::Stage, "the snapshot is of another run");
+        let model = snapshot.part("model");
+        let stored: Vec<&Tensor> =
+            self.names.iter().map(|name| model.get(name)).collect::<Option<_>>().ok_or_else(other_run)?;
+        let fits = stored.iter().zip(&self.parameters).all(|(stored, parameter)| stored.size() == parameter.size());
+        let descent = self.descent.restored(&self.parameters, &self.names(), &snapshot.state, &snapshot.tensors);
+        self.descent = descent.filter(|d| fits && d.state().step <= self.options.steps).ok_or_else(other_run)?;
+        let _guard = tch::no_grad_guard();
+        for (parameter, stored) in self.parameters.iter_mut().zip(stored) {
+            parameter.copy_(stored);
+        }
+        Ok(())
+    }
+}
+
+/// The examples of `step`, all of one task.
 fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -> Signed<'a> {
     let mut draws = Draws::new(&format!("pretrain.step.{step}"), o.seed);
     let noisy = step as f64 >= o.clean * o.steps as f64;
@@ -226,10 +243,10 @@ fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -
         Signed { sources: vec![], targets: vec![], length, signs: vec![], noise: noisy.then(|| (vec![], vec![])) };
     for _ in 0..o.batch_size {
         let lesson = &task[draws.below(task.len() as u64) as usize];
-        let told = !noisy || draws.below(100) >= NO_SIGN;
+        let signed = !noisy || draws.below(100) >= NO_SIGN;
         let shares = &SHARES[usize::from(noisy)];
-        let skill = if told { Skill::ALL[by_share(&mut draws, shares)] } else { Skill::First };
-        let targets: Vec<&Vec<i32>> = if !told && draws.below(2) == 0 {
+        let skill = if signed { Skill::ALL[by_share(&mut draws, shares)] } else { Skill::First };
+        let targets: Vec<&Vec<i32>> = if !signed && draws.below(2) == 0 {
             lesson.targets[Skill::Answer as usize].iter().chain(&lesson.targets[Skill::Wrong as usize]).collect()
         } else {
             lesson.targets[skill as usize].iter().collect()
@@ -238,13 +255,13 @@ fn signed<'a>(courses: &'a [Course], o: &PretrainOptions, step: u64, d: usize) -
         out.targets.push(targets[draws.below(targets.len() as u64) as usize]);
         out.signs.push(o.signs[skill as usize]);
         if let Some((shares, noise)) = &mut out.noise {
-            blur(&mut draws, told, length, d, shares, noise);
+            blur(&mut draws, signed, length, d, shares, noise);
         }
     }
     out
 }
 
-/// An index of `shares`, each as likely as its share says.
+/// Draws an index of `shares`, with probabilities in proportion to them.
 fn by_share(draws: &mut Draws, shares: &[u64]) -> usize {
     let mut at = draws.below(shares.iter().sum());
     for (i, share) in shares.iter().enumerate() {
@@ -256,12 +273,12 @@ fn by_share(draws: &mut Draws, shares: &[u64]) -> usize {
     unreachable!("`at` is below the sum of the shares")
 }
 
-/// Noise for one sign of `length` vectors of width `d`. A vector is `scale * (share * sign + (1 - share) * g)`, the sign at
-/// root mean square 1: `share` mostly near 1 and the same in all vectors but for those that are noise alone, `g` normal,
-/// in half of the cases along one direction (as in a prompt of rank 1), `scale` log-uniform
-/// in 1/8..8 for all and log-normal about that for each.
-fn blur(draws: &mut Draws, told: bool, length: usize, d: usize, shares: &mut Vec<f32>, noise: &mut Vec<f32>) {
-    let share = if told { 1.0 - 0.8 * draws.unit().powi(2) } else { 0.0 };
+/// Noise for one sign of `length` vectors of width `d`. A vector is `scale * (share * sign + (1 - share) * g)`, the
+/// sign at root mean square 1: `share` mostly near 1 and the same in all vectors except those of pure noise, `g`
+/// normal, in half of the cases along one direction (as in a prompt of rank 1), `scale` log-uniform in 1/8..8 for all
+/// and log-normal about that for each.
+fn blur(draws: &mut Draws, signed: bool, length: usize, d: usize, shares: &mut Vec<f32>, noise: &mut Vec<f32>) {
+    let share = if signed { 1.0 - 0.8 * draws.unit().powi(2) } else { 0.0 };
     let size = 8f64.powf(2.0 * draws.unit() - 1.0);
     let dropped = 0.4 * draws.unit();
     let direction: Option<Vec<f64>> = (draws.below(2) == 0).then(|| (0..d).map(|_| draws.gaussian()).collect());
@@ -317,20 +334,23 @@ mod tests {
         let mut snapshot = None;
         for step in 0..6 {
             if step == 4 {
-                let copies = whole.snapshot().into_iter().map(|(name, t)| (name, t.copy())).collect::<BTreeMap<_, _>>();
-                snapshot = Some((copies, whole.curves.clone()));
+                snapshot = Some(whole.snapshot().copy());
             }
-            whole.advance().unwrap();
+            whole.step().unwrap();
         }
-        let (tensors, curves) = snapshot.unwrap();
         let mut resumed = Pretraining::new(config(), &courses, options(), device).unwrap();
-        resumed.resume(&tensors, curves).unwrap();
-        assert_eq!(resumed.step(), 4);
-        resumed.advance().unwrap();
-        resumed.advance().unwrap();
+        resumed.restore(snapshot.unwrap()).unwrap();
+        assert_eq!(resumed.steps_done(), 4);
+        resumed.step().unwrap();
+        resumed.step().unwrap();
         assert_eq!(resumed.weights(), whole.weights());
-        assert_eq!(resumed.curves, whole.curves);
-        assert!(resumed.resume(&BTreeMap::new(), Vec::new()).is_none());
+        assert_eq!(resumed.curves(), whole.curves());
+        assert!(resumed.restore(Snapshot { tensors: BTreeMap::new(), state: DescentState::default() }).is_err());
+        assert_eq!(
+            (resumed.weights(), resumed.curves()),
+            (whole.weights(), whole.curves()),
+            "a refusal changes nothing"
+        );
     }
 
     #[test]
@@ -338,8 +358,8 @@ mod tests {
         let courses = courses();
         let mut run = Pretraining::new(config(), &courses, options(), tch::Device::Cpu).unwrap();
         let before: BTreeMap<_, _> = run.weights().into_iter().map(|(name, t)| (name, t.copy())).collect();
-        while run.step() < 6 {
-            run.advance().unwrap();
+        while !run.ended() {
+            run.step().unwrap();
         }
         for (name, tensor) in run.weights() {
             assert_ne!(tensor, before[&name], "{name}");

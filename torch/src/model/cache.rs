@@ -1,5 +1,5 @@
-//! The backbone of this process: loaded once, kept for the next job. A worker trains many runs of a sweep one after the
-//! other on the same backbone; reading it each time would cost more than a short run.
+//! The backbone cache of this process: loaded once, kept for the next job. A worker trains many runs of a sweep one
+//! after another on the same backbone; reading it each time would cost more than a short run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::base::digest::{Digest, FieldHasher};
 
 use super::t5::T5;
 
-/// One backbone is kept: the last that was asked for.
+/// The last backbone that was loaded. Only one is kept.
 static KEPT: Mutex<Option<(Key, T5)>> = Mutex::new(None);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -22,8 +22,8 @@ struct Key {
     dtype: Kind,
 }
 
-/// The digest of a set of files by their logical digests: what a backbone is, wherever it lies. Tokenizer files and
-/// `backbone.json` (provenance) do not count.
+/// The digest that identifies a backbone: of its config and weights, by the logical digests of their files. Tokenizer
+/// files and `backbone.json` (provenance) do not count.
 pub fn digest(digests: &BTreeMap<String, Digest>) -> Digest {
     let mut hasher = FieldHasher::new("dpt.backbone.1");
     let counts = |name: &str| {
@@ -38,8 +38,8 @@ pub fn digest(digests: &BTreeMap<String, Digest>) -> Digest {
     hasher.finish()
 }
 
-/// The frozen backbone in `files`, whose logical digests are `digests`, on `device` in `dtype`; loaded unless it is the one
-/// at hand. See [`T5::load`].
+/// The frozen backbone in `files`, whose logical digests are `digests`, on `device` in `dtype`. Loads it unless it is
+/// the cached one. See [`T5::load`].
 ///
 /// # Errors
 /// Those of [`T5::load`].
@@ -54,7 +54,7 @@ pub fn backbone(
     if let Some((_, model)) = kept.as_ref().filter(|(k, _)| *k == key) {
         return Ok(model.shallow_clone());
     }
-    *kept = None; // The memory of the old one is free before the new one comes.
+    *kept = None; // Frees the old backbone before the new one is loaded.
     let model = T5::load(files, device, dtype)?;
     let handle = model.shallow_clone();
     *kept = Some((key, model));

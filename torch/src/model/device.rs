@@ -1,4 +1,4 @@
-//! Device, threads, seed and the other settings of libtorch's that shape numbers: only here.
+//! The settings of libtorch that affect numbers: device, threads, seed, determinism. No other file sets them.
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -13,7 +13,7 @@ use super::Dtype;
 /// The device called `name`: `cpu`, `cuda` (the first) or `cuda:N`.
 ///
 /// # Errors
-/// Another name; a CUDA device that libtorch does not see.
+/// A name of another form; a CUDA device that libtorch does not see.
 pub fn parse(name: &str) -> Result<Device, Diag> {
     if name == "cpu" {
         return Ok(Device::Cpu);
@@ -41,7 +41,7 @@ pub fn parse(name: &str) -> Result<Device, Diag> {
         .help("pass `--device cpu` for this run"))
 }
 
-/// libtorch's name of a type.
+/// The libtorch dtype of `dtype`.
 pub fn kind(dtype: Dtype) -> Kind {
     match dtype {
         Dtype::Float32 => Kind::Float,
@@ -50,7 +50,7 @@ pub fn kind(dtype: Dtype) -> Kind {
     }
 }
 
-/// How many threads one operation may use, from now on in this process.
+/// Sets how many threads one operation may use, for the whole process.
 pub fn set_threads(threads: usize) {
     let threads = threads.max(1) as i32;
     if tch::get_num_threads() != threads {
@@ -58,8 +58,8 @@ pub fn set_threads(threads: usize) {
     }
 }
 
-/// The version of the libtorch that this process runs with, as `major.minor.patch`. It says so itself: a path or a link may
-/// name another. `None`: it is too old to say.
+/// The version of the libtorch that this process runs with, as `major.minor.patch`, from libtorch itself: a path or a
+/// link may name another. Returns `None` if it is too old to say.
 pub fn running_libtorch() -> Option<String> {
     // SAFETY: the name is a valid C string, and the default scope has libtorch, which is linked.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"aoti_torch_abi_version".as_ptr()) };
@@ -78,29 +78,31 @@ fn version_of(abi: u64) -> String {
 }
 
 unsafe extern "C" {
-    // `at::globalContext()` and `at::Context::setDeterministicAlgorithms(bool, bool)`: tch has no call for them. Both are
-    // exported by libtorch_cpu, which is pinned, and take plain pointers and bools by the C++ ABI of Linux and macOS.
+    // `at::globalContext()` and `at::Context::setDeterministicAlgorithms(bool, bool)`: tch has no call for them. Both
+    // are exported by libtorch_cpu, which is pinned, and take plain pointers and bools by the C++ ABI of Linux and
+    // macOS.
     #[link_name = "_ZN2at13globalContextEv"]
     fn at_global_context() -> *mut c_void;
     #[link_name = "_ZN2at7Context26setDeterministicAlgorithmsEbb"]
     fn at_set_deterministic_algorithms(context: *mut c_void, on: bool, warn_only: bool);
 }
 
-/// Makes libtorch take algorithms that give the same bits every time, for the whole process, and refuse operations that
-/// have none. CUDA's matrix products are deterministic only with `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment, set
-/// before CUDA starts: whoever starts the process does that.
+/// Makes libtorch use deterministic algorithms, for the whole process, and refuse operations that have none. CUDA's
+/// matrix products are deterministic only with `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment, set before CUDA
+/// starts: the parent of the process does that.
 pub fn deterministic() {
     // SAFETY: the signatures are those of libtorch 2.11's `ATen/Context.h`; the context lives as long as the process.
     unsafe { at_set_deterministic_algorithms(at_global_context(), true, false) }
 }
 
-/// Seeds libtorch's global generators, on the CPU and on every CUDA device. Dropout alone draws from them: initial values and
-/// data order have generators of their own.
+/// Seeds libtorch's global generators, on the CPU and on every CUDA device. Only dropout and the noise of prompt
+/// methods draw from them: initial values and data order have their own generators.
 pub fn seed(seed: u64) {
     tch::manual_seed(seed as i64);
 }
 
-/// What shaped floating-point results without being asked for: to be recorded with them.
+/// The implicit inputs of floating-point results, such as libtorch's version and the kind of device, to be recorded
+/// with them.
 pub fn numerics(device: Device) -> BTreeMap<String, String> {
     let threads = tch::get_num_threads().max(1) as usize;
     let libtorch = running_libtorch().unwrap_or_else(|| "unknown".to_owned());

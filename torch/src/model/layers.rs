@@ -69,19 +69,20 @@ impl RmsNorm {
     }
 }
 
-/// What a sublayer's result passes through, and attention weights and embeddings too.
+/// Dropout at `rate`, for the results of sublayers, attention weights and embeddings; 0: returns `x`.
 pub(super) fn dropout(x: Tensor, rate: f64) -> Tensor {
     if rate > 0.0 { x.dropout(rate, true) } else { x }
 }
 
-/// Several matrices applied to one input. A frozen model keeps them as one, so that one product makes all results.
+/// Several matrices applied to one input. A frozen model holds them as one matrix, so that one product gives all
+/// results.
 enum Projections<const N: usize> {
     Fused(Linear),
     Apart([Linear; N]),
 }
 
 impl<const N: usize> Projections<N> {
-    /// The matrices called `names` (`q`, `k`, …), or the one called by all their letters together.
+    /// The matrices called `names` (`q`, `k`, …), or the single one called by all their letters (`qkv`).
     fn new(w: &Weights, names: [&str; N]) -> Self {
         match w.find(&format!("{}.weight", names.concat())) {
             Some(weight) => Self::Fused(Linear::new(weight)),
@@ -108,8 +109,8 @@ fn split(x: &Tensor, heads: i64) -> Tensor {
     x.view([b, t, heads, -1]).transpose(1, 2)
 }
 
-/// `softmax(q kᵀ + mask) v` with the heads side by side again, `[B, T, heads * d_kv]`. T5 does not scale the scores. The mask is
-/// of the queries' type.
+/// `softmax(q kᵀ + mask) v` with the heads concatenated, `[B, T, heads * d_kv]`. T5 does not scale the scores. `mask`
+/// has the dtype of `q`.
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, rate: f64) -> Tensor {
     let mixed = Tensor::scaled_dot_product_attention(q, k, v, Some(mask), rate, false, 1.0, false);
     let (b, _, t, _) = mixed.size4().expect("[B, H, T, d_kv]");
@@ -129,8 +130,8 @@ impl Attention {
         Self { qkv: Projections::new(w, ["q", "k", "v"]), out, heads: config.num_heads }
     }
 
-    /// `x` `[B, T, d]` → the same; `past` is what earlier positions left (it is added to). `mask` is added to the scores:
-    /// `[B or 1, H, T, past + T]`.
+    /// `[B, T, d]` → the same. `past` has the keys and values of earlier positions; those of `x` are appended. `mask`,
+    /// `[B or 1, H, T, past + T]`, is added to the scores.
     pub fn forward(&self, x: &Tensor, mask: &Tensor, past: Option<&mut Past>, rate: f64) -> Tensor {
         let [q, mut k, mut v] = self.qkv.forward(x, self.heads);
         if let Some(past) = past {
@@ -148,7 +149,7 @@ impl Attention {
 #[derive(Default)]
 pub(super) struct Past(Option<(Tensor, Tensor)>);
 
-/// Cross-attention: queries from the decoder, keys and values from the encoder, made once a batch.
+/// Cross-attention: queries from the decoder, keys and values from the encoder, computed once per batch.
 pub(super) struct CrossAttention {
     q: Linear,
     kv: Projections<2>,
@@ -207,13 +208,14 @@ impl FeedForward {
     }
 }
 
-/// The position bias of a stack: made from a table in its first block, added to the scores of all its blocks.
+/// The relative position bias of a stack: computed from a table in its first block, added to the scores of all its
+/// blocks.
 pub(super) struct PositionBias {
     /// `[buckets, heads]`.
     table: Tensor,
     bidirectional: bool,
     max_distance: i64,
-    /// Of a frozen table, the bias for the greatest length asked for so far: a smaller one is its corner.
+    /// Cache for a frozen table: the bias of the greatest length so far. The bias of a smaller length is its corner.
     kept: RefCell<Option<Tensor>>,
 }
 
@@ -227,7 +229,7 @@ impl PositionBias {
         }
     }
 
-    /// `[1, heads, length, length]` (query, key) in the table's type; of a decoder with the future masked.
+    /// `[1, heads, length, length]` (query, key) in the table's dtype. In a decoder, later positions are masked.
     pub fn forward(&self, length: i64) -> Tensor {
         if self.table.requires_grad() {
             return self.make(length);
@@ -258,8 +260,8 @@ impl PositionBias {
     }
 }
 
-/// The bucket of key position − query position, as Mesh TensorFlow's T5 has it: half of the buckets hold one distance
-/// each, the others grow with its logarithm up to `max_distance`. All arithmetic in float32, as there.
+/// The bucket of `distance`, key position − query position, as in Mesh TensorFlow's T5: half of the buckets hold one
+/// distance each, the others grow logarithmically up to `max_distance`. All arithmetic is float32, as there.
 pub fn bucket(distance: i64, bidirectional: bool, buckets: i64, max_distance: i64) -> i64 {
     let (first, buckets, distance) = if bidirectional {
         (if distance > 0 { buckets / 2 } else { 0 }, buckets / 2, distance.abs())
@@ -275,13 +277,13 @@ pub fn bucket(distance: i64, bidirectional: bool, buckets: i64, max_distance: i6
     first + (exact + large as i64).min(buckets - 1)
 }
 
-/// What is added to the score of a masked position: far below any score, and finite in `kind`, so that a row with
-/// nothing to attend to has no NaN.
+/// The number added to the score of a masked position: far below any score, and finite in `kind`, so that a row with
+/// nothing to attend to gives no NaN.
 pub(super) fn lowest(kind: Kind) -> f64 {
     if kind == Kind::Half { -6e4 } else { -1e9 }
 }
 
-/// `[B, N]` (1 where there is a token) → what is added to the scores, `[B, 1, 1, N]`.
+/// From a mask `[B, N]` (1 where there is a token) to the numbers added to the scores, `[B, 1, 1, N]`.
 pub(super) fn key_mask(mask: &Tensor, kind: Kind, device: Device) -> Tensor {
     let masked = mask.to_device(device).eq(0);
     Tensor::zeros(masked.size(), (kind, device)).masked_fill(&masked, lowest(kind)).unsqueeze(1).unsqueeze(1)

@@ -1,9 +1,9 @@
-//! Checkpoints: files of backbone weights in Hugging Face's layout. Names, shapes and types are compared with what the
-//! config asks for before anything is loaded; what does not fit is told at once, as one table.
+//! Checkpoints: files of backbone weights in Hugging Face's layout. Names, shapes and dtypes are compared with the
+//! config before anything is loaded; one message lists all tensors that do not fit, as a table.
 //!
-//! Read: the first of [`WEIGHTS`] that is there: safetensors or what `torch.save` wrote, in one file or in shards. Tensors
-//! may be float32, float16 or bfloat16, also mixed. Tensors are read one after the other, and each is freed as soon as it is
-//! copied: a model takes its own size of memory while it is loaded, and no second time that of the files.
+//! The first of [`WEIGHTS`] that exists is read: safetensors or `torch.save`, in one file or in shards. Tensors may be
+//! float32, float16 or bfloat16, also mixed. They are read one by one, and each is freed as soon as it is copied: while
+//! it is loaded, a model takes memory for itself only, not for the files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use super::config::T5Config;
 use super::fit::{self, Held};
 use super::t5::{T5, joined};
 
-/// A checkpoint's tensors, by name; their bytes are read when asked for.
+/// A checkpoint's tensors by name. Their bytes are read lazily.
 pub struct Checkpoint {
-    /// The file (or index) to name in messages.
+    /// The file (or index) that messages name.
     name: String,
     tensors: BTreeMap<String, Stored>,
 }
 
-/// A tensor as it lies in a file.
+/// A stored tensor: where it is, and its shape and dtype.
 struct Stored {
     held: Held,
-    /// `None`: not a floating type that is read.
+    /// `None`: a dtype that is not read.
     kind: Option<Kind>,
     /// The file that has it.
     file: Weights,
@@ -37,17 +37,17 @@ struct Stored {
     name: String,
 }
 
-/// Files that hold a checkpoint, the best first; an index names the files that do.
+/// The files that may hold a checkpoint, in order of preference. An index names its shards.
 const WEIGHTS: &[&str] =
     &["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 impl T5 {
-    /// The frozen backbone in `files` (file name to path: `config.json` and the weights), on `device`, held in `dtype`. Norm
-    /// weights stay float32; in float16 so do the feed-forwards' output matrices, whose results overflow it.
+    /// The frozen backbone in `files` (file name to path: `config.json` and the weights), on `device`, held in `dtype`.
+    /// Norm weights stay float32. In float16 so do the output matrices of feed-forwards, whose results would overflow.
     ///
     /// # Errors
-    /// Files that are missing or cannot be read; tensors that are missing, unknown or of another shape or type than the
-    /// config asks for (all of them, in one table).
+    /// Files that are missing or cannot be read; tensors that are missing, unknown, or of a shape or dtype that the
+    /// config does not allow (all of them, in one table).
     pub fn load(files: &BTreeMap<String, PathBuf>, device: Device, dtype: Kind) -> Result<T5, Diag> {
         let config =
             files.get("config.json").ok_or_else(|| Diag::error(Class::Stage, "the model has no `config.json`"))?;
@@ -90,17 +90,17 @@ impl Checkpoint {
                     format!("checkpoint `{name}` has `{}` and `{long}`", other.name),
                 )
                 .note(format!("without the prefix `{prefix}` they are one"))
-                .help("keep the tensors of one model alone"));
+                .help("keep the tensors of one model only"));
             }
         }
         Ok(Self { name: (*name).to_owned(), tensors: short })
     }
 
-    /// The tensors of a frozen model of shape `config`: all that `T5Config::tensors` lists, checked, then put on `device` in
-    /// `dtype`, those that a frozen model has laid together in one.
+    /// The tensors of a frozen model of shape `config`: all that `T5Config::tensors` lists, checked, on `device` in
+    /// `dtype`. Matrices that a frozen model fuses are loaded into one.
     ///
     /// # Errors
-    /// One message with a table of all tensors that are missing, unknown, or of another shape or type.
+    /// One message with a table of all tensors that are missing, unknown, or of another shape or dtype.
     pub fn load(&self, config: &T5Config, device: Device, dtype: Kind) -> Result<BTreeMap<String, Tensor>, Diag> {
         let held = self.tensors.iter().map(|(name, stored)| (name.clone(), stored.held.clone())).collect();
         let mut tensors = BTreeMap::new();
@@ -126,11 +126,11 @@ impl Checkpoint {
         Ok(tensors)
     }
 
-    /// The tensor called `name` alone (`shared.weight`: also under the name of a copy), float32 on the CPU, if the checkpoint
-    /// has it.
+    /// Only the tensor called `name` (`shared.weight`: also under the name of a copy), float32 on the CPU, if the
+    /// checkpoint has it.
     ///
     /// # Errors
-    /// A type that is not read, or bytes that libtorch refuses.
+    /// A dtype that is not read, or bytes that libtorch refuses.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, Diag> {
         let Some((name, stored)) = fit::find(&self.tensors, name) else { return Ok(None) };
         if stored.kind.is_none() {
@@ -142,7 +142,7 @@ impl Checkpoint {
 }
 
 impl Stored {
-    /// A copy on the CPU, in the file's type.
+    /// A copy on the CPU, in the stored dtype.
     fn tensor(&self) -> Result<Tensor, Diag> {
         let weight = self.file.require(&self.name)?;
         let stored =
@@ -150,10 +150,10 @@ impl Stored {
         super::tensors::tensor(&stored)
     }
 
-    /// Copies the elements to `place`, of the same shape, whatever its type and device.
+    /// Copies the elements to `place`, of the same shape and any dtype and device.
     ///
     /// # Errors
-    /// Numbers that are not finite, in the file or in the place's type.
+    /// Numbers that are not finite, in the file or in the dtype of `place`.
     fn copy_to(&self, place: &mut Tensor) -> Result<(), Diag> {
         let weight = self.file.require(&self.name)?;
         let kind = self.kind.expect("types are checked before anything is loaded");
@@ -161,9 +161,9 @@ impl Stored {
         if start.align_offset(kind.elt_size_in_bytes()) == 0 {
             let shape = &self.held.shape;
             let strides: Vec<i64> = (1..=shape.len()).map(|after| shape[after..].iter().product()).collect();
-            // SAFETY: the bytes hold as many elements as the shape says (the file's header was checked), are aligned, and
-            // outlive the tensor, which is only read and gone at the end of this block. On a GPU the copy waits, since
-            // the memory is pageable.
+            // SAFETY: the bytes hold as many elements as the shape says (the file's header was checked), are aligned,
+            // and outlive the tensor, which is only read and gone at the end of this block. On a GPU the copy waits,
+            // since the memory is pageable.
             let read = unsafe { Tensor::from_blob(start, shape, &strides, kind, Device::Cpu) };
             place.copy_(&read);
         } else {
@@ -173,8 +173,8 @@ impl Stored {
     }
 }
 
-/// Takes `tensor` if all its numbers are finite. Others would make every result of the model meaningless, and greedy
-/// decoding would not even say so.
+/// Fails if `tensor` has a number that is not finite. It would make every result of the model meaningless, and greedy
+/// decoding would not even show it.
 fn finite(tensor: Tensor, name: &str) -> Result<Tensor, Diag> {
     if tensor.numel() == 0 {
         return Ok(tensor);
@@ -212,12 +212,12 @@ fn read(name: &str, path: &Path, tensors: &mut BTreeMap<String, Stored>) -> Resu
     Ok(())
 }
 
-/// Whether weights may be of this type.
+/// Returns `true` for dtypes that weights may have.
 fn is_read(kind: Kind) -> bool {
     matches!(kind, Kind::Float | Kind::Half | Kind::BFloat16)
 }
 
-/// The shards that an index names, each once.
+/// The shards that an index names, without duplicates.
 fn shards(name: &str, text: &str) -> Result<Vec<String>, Diag> {
     #[derive(serde::Deserialize)]
     struct Index {

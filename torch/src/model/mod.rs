@@ -1,5 +1,5 @@
-//! The frozen backbones: how they compute ([`t5`]), how their files are read ([`load`]), kept between jobs ([`cache`]) and
-//! placed ([`device`]). Knows no prompt method, task or stage. What they are ([`config`]) is known without libtorch.
+//! The frozen backbones: the forward pass ([`t5`]), reading their files ([`load`]), the cache between jobs ([`cache`])
+//! and devices ([`device`]). Knows no prompt method, task or stage. Their configs ([`config`]) need no libtorch.
 //!
 //! To add a backbone: its file, its `mod` line, its row in [`MODELS`].
 

@@ -1,8 +1,8 @@
-//! [`T5`]: the encoder-decoder of Raffel et al. 2020 (arXiv 1910.10683), v1.0 and v1.1. It encodes whatever states enter one of
-//! its blocks ([`EncoderInput`]), and knows no prompt.
+//! [`T5`]: the encoder-decoder of Raffel et al. 2020 (arXiv 1910.10683), v1.0 and v1.1. It encodes any states that
+//! enter one of its blocks ([`EncoderInput`]), and knows no prompt.
 //!
-//! The decoder cross-attends to all states that entered. Shapes: B rows, S source tokens, N positions in the encoder, T target
-//! tokens, V vocabulary rows, H heads.
+//! The decoder cross-attends to all states that entered. Shapes: B rows, S source tokens, N positions in the encoder, T
+//! target tokens, V vocabulary rows, H heads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,21 +14,21 @@ use super::fit;
 use super::layers::{Attention, CrossAttention, FeedForward, Past, PositionBias, RmsNorm, Weights};
 use super::layers::{dropout, key_mask};
 
-/// The label at positions that do not count.
+/// The label at positions that the loss ignores.
 pub const IGNORED: i64 = -100;
 
-/// A matrix that is part of a larger one in a frozen model.
+/// The place of a matrix in the fused matrix of a frozen model.
 pub(super) struct Joined {
-    /// The larger one.
+    /// The fused matrix.
     pub name: String,
-    /// Which part it is.
+    /// The index of the part.
     pub part: usize,
-    /// All parts, from top to bottom.
+    /// The names of all parts, from top to bottom.
     pub of: Vec<String>,
 }
 
-/// Where the matrix `name` is in a frozen model, if it is part of a larger one there: the query, key and value matrices of
-/// each self-attention are laid together, and the key and value matrices of each cross-attention.
+/// The place of matrix `name` in a fused matrix of a frozen model, if it is part of one: the query, key and value
+/// matrices of each self-attention are fused, and the key and value matrices of each cross-attention.
 pub(super) fn joined(name: &str) -> Option<Joined> {
     let (attention, letter) = name.strip_suffix(".weight")?.rsplit_once('.')?;
     let letters = if attention.ends_with("SelfAttention") {
@@ -43,7 +43,7 @@ pub(super) fn joined(name: &str) -> Option<Joined> {
     Some(Joined { name: format!("{attention}.{letters}.weight"), part, of })
 }
 
-/// A T5. Frozen by default: no tensor of it asks for a gradient. It owns nothing but handles: a
+/// A T5. Frozen by default: none of its tensors requires a gradient. It holds handles only: a
 /// [`shallow_clone`](T5::shallow_clone) shares all weights.
 pub struct T5 {
     config: T5Config,
@@ -51,7 +51,7 @@ pub struct T5 {
     dropout: f64,
     /// `[V, d]`.
     shared: Tensor,
-    /// `[V, d]`: `shared` where there is no other one.
+    /// `[V, d]`; `shared` if the model has no output matrix.
     head: Tensor,
     encoder: Encoder,
     decoder: Decoder,
@@ -85,13 +85,13 @@ struct DecoderBlock {
     feed_forward: FeedForward,
 }
 
-/// What enters the encoder: states in front of one of its blocks.
+/// The input of an encoder block.
 pub struct EncoderInput {
     /// Float32, `[B, N, d]`.
     pub states: Tensor,
     /// 1 where there is a position to attend to, `[B, N]`.
     pub mask: Tensor,
-    /// How many blocks are behind them: 0 for embeddings.
+    /// The block that they enter: 0 for embeddings.
     pub block: usize,
 }
 
@@ -111,21 +111,21 @@ impl EncoderInput {
     }
 }
 
-/// What the decoder reads of the encoder: keys and values of every block, made once a batch.
+/// The decoder's view of the encoder: keys and values of every block, computed once per batch.
 pub struct Memory {
-    /// A block each: `[B, H, N, d_kv]` twice.
+    /// One pair per block, `[B, H, N, d_kv]` each.
     keys_values: Vec<(Tensor, Tensor)>,
     /// `[B, 1, 1, N]`, added to the scores.
     mask: Tensor,
 }
 
 impl Memory {
-    /// How many rows.
+    /// The number of rows.
     pub fn rows(&self) -> i64 {
         self.mask.size()[0]
     }
 
-    /// The rows named by `index` (int64, `[B']`), in its order; one may be named more than once.
+    /// The rows at `index` (int64, `[B']`), in that order; a row may occur more than once.
     pub fn select(&self, index: &Tensor) -> Memory {
         let pick = |t: &Tensor| t.index_select(0, index);
         Memory {
@@ -189,8 +189,8 @@ impl Encoder {
         }
     }
 
-    /// `x` `[B, N, d]` through some of the blocks; `mask` `[B, 1, 1, N]` is added to the scores. Dropout acts on what enters
-    /// the first.
+    /// Passes `x` `[B, N, d]` through some of the blocks; `mask` `[B, 1, 1, N]` is added to the scores. Dropout acts on
+    /// the input of the first block.
     fn run(&self, x: Tensor, mask: &Tensor, blocks: Range<usize>, rate: f64) -> Tensor {
         let bias = self.position_bias.forward(x.size()[1]).to_kind(mask.kind()) + mask;
         let x = if blocks.start == 0 { dropout(x, rate) } else { x };
@@ -208,7 +208,7 @@ impl Decoder {
         }
     }
 
-    /// `x` `[B, T, d]`, the positions after those in `past` → `[B, T, d]`.
+    /// `[B, T, d]`, the positions after those in `past`, → the same shape.
     fn forward(&self, x: Tensor, memory: &Memory, mut past: Option<&mut DecoderPast>, rate: f64) -> Tensor {
         let new = x.size()[1];
         let before = past.as_ref().map_or(0, |p| p.length);
@@ -232,12 +232,12 @@ struct DecoderPast {
 }
 
 impl T5 {
-    /// A model on these tensors, under Hugging Face's names: what [`fit::wanted`] lists, neither more nor less, all on one
-    /// device and of one floating type (norm weights may be float32 beside it). They are not copied: set `requires_grad` on
-    /// those that are to be trained, before or after.
+    /// A model on these tensors, under Hugging Face's names: exactly those that [`fit::wanted`] lists, all on one
+    /// device and of one dtype (norm weights may be float32). They are not copied: set `requires_grad` on those to be
+    /// trained, before or after.
     ///
     /// # Panics
-    /// When a tensor is missing: compare names and shapes first, as [`super::load`] does.
+    /// When a tensor is missing. Compare names and shapes first, as [`super::load`] does.
     pub fn from_tensors(config: T5Config, tensors: BTreeMap<String, Tensor>) -> T5 {
         let w = Weights::new(&tensors);
         let shared = w.get("shared.weight");
@@ -249,7 +249,7 @@ impl T5 {
     }
 
     /// The same weights, for inference and prompt training: no gradients, and the query, key and value matrices of each
-    /// attention laid together, so that one product makes all three. The three are freed.
+    /// attention fused, so that one product gives all three. The separate matrices are freed.
     pub fn frozen(self) -> T5 {
         let T5 { config, mut tensors, .. } = self;
         for tensor in tensors.values_mut() {
@@ -270,8 +270,8 @@ impl T5 {
         T5 { dropout: self.dropout, ..T5::from_tensors(self.config.clone(), tensors) }
     }
 
-    /// Another handle on the same weights, with dropout at `rate` wherever T5 has it. It draws from libtorch's global
-    /// generator: seed that before each step (`device::seed`).
+    /// Another handle on the same weights, with dropout at `rate` in all places where T5 has it. It draws from
+    /// libtorch's global generator: seed that before each step (`device::seed`).
     pub fn with_dropout(&self, rate: f64) -> T5 {
         T5 { dropout: rate, ..self.shallow_clone() }
     }
@@ -281,23 +281,23 @@ impl T5 {
         &self.config
     }
 
-    /// All its tensors by name. In a frozen model `….SelfAttention.qkv.weight` and `….EncDecAttention.kv.weight` stand for
-    /// the matrices laid together.
+    /// All its tensors by name. A frozen model has the fused matrices `….SelfAttention.qkv.weight` and
+    /// `….EncDecAttention.kv.weight`.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
 
-    /// Where it is.
+    /// The device of its weights.
     pub fn device(&self) -> Device {
         self.shared.device()
     }
 
-    /// The type of its weights.
+    /// The dtype of its weights.
     pub fn kind(&self) -> Kind {
         self.shared.kind()
     }
 
-    /// The token table `[V, d]`, in the weights' type.
+    /// The token table `[V, d]`, in the weights' dtype.
     pub fn embedding_table(&self) -> &Tensor {
         &self.shared
     }
@@ -307,21 +307,21 @@ impl T5 {
         Tensor::embedding(&self.shared, &ids.to_device(self.device()), -1, false, false).to_kind(Kind::Float)
     }
 
-    /// What enters the encoder for `input_ids` `[B, S]`: their embeddings. `mask` `[B, S]` is 1 where there is a token.
+    /// The encoder's input for `input_ids` `[B, S]`: their embeddings. `mask` `[B, S]` is 1 where there is a token.
     pub fn text(&self, input_ids: &Tensor, mask: &Tensor) -> EncoderInput {
         EncoderInput { states: self.embed(input_ids), mask: mask.to_device(self.device()), block: 0 }
     }
 
-    /// How many blocks the encoder has.
+    /// The number of encoder blocks.
     pub fn encoder_blocks(&self) -> usize {
         self.encoder.blocks.len()
     }
 
-    /// What leaves block number `until` less one: the states that enter block `until`, for a method that puts something
-    /// beside them there.
+    /// Runs the encoder up to block `until`, exclusive: the input of that block, for a method that adds something
+    /// there.
     ///
     /// # Panics
-    /// When there are fewer blocks, or the input enters behind that one.
+    /// When there are fewer blocks, or `input` enters a later one.
     pub fn run_blocks(&self, input: EncoderInput, until: usize) -> EncoderInput {
         let mask = key_mask(&input.mask, self.kind(), self.device());
         let states = self.encoder.run(input.states, &mask, input.block..until, self.dropout);
@@ -334,7 +334,7 @@ impl T5 {
         (dropout(self.encoder.final_norm.forward(&states), self.dropout), mask)
     }
 
-    /// What the decoder reads of `states` `[B, N, d]` with `mask` `[B, N]`.
+    /// The decoder's view of encoder states `[B, N, d]` with `mask` `[B, N]`.
     pub fn memory(&self, states: &Tensor, mask: &Tensor) -> Memory {
         let states = states.to_kind(self.kind());
         Memory {
@@ -343,8 +343,8 @@ impl T5 {
         }
     }
 
-    /// The decoder's output `[B, T, d]` (float32, ready for [`logits`](T5::logits)) for `decoder_ids` `[B, T]`, the start
-    /// token included.
+    /// The decoder's output `[B, T, d]` (float32, ready for [`logits`](T5::logits)) for `decoder_ids` `[B, T]`, the
+    /// start token included.
     pub fn decode_hidden(&self, memory: &Memory, decoder_ids: &Tensor) -> Tensor {
         self.decode_from(memory, decoder_ids, None)
     }
@@ -364,7 +364,8 @@ impl T5 {
         self.logits(&self.decode_hidden(&self.memory(states, mask), decoder_ids))
     }
 
-    /// `labels` `[B, T]` as decoder input: moved right by one behind the start token, with the pad for [`IGNORED`].
+    /// `labels` `[B, T]` as decoder input: shifted right by one, with the start token first and the pad for
+    /// [`IGNORED`].
     pub fn shift_right(&self, labels: &Tensor) -> Tensor {
         let labels = labels.to_device(self.device());
         let (rows, length) = labels.size2().expect("labels are [B, T]");
@@ -373,8 +374,8 @@ impl T5 {
         shifted.masked_fill(&shifted.eq(IGNORED), self.config.pad_token_id)
     }
 
-    /// Cross-entropy for the encoder's `states` `[B, N, d]` with `mask` `[B, N]`: the mean over all `labels` `[B, T]` that are
-    /// not [`IGNORED`], in nats. The output matrix is applied at those positions only.
+    /// Cross-entropy for the encoder's `states` `[B, N, d]` with `mask` `[B, N]`: the mean over all `labels` `[B, T]`
+    /// that are not [`IGNORED`], in nats. The output matrix is applied at those positions only.
     pub fn loss(&self, states: &Tensor, mask: &Tensor, labels: &Tensor) -> Tensor {
         let hidden = self.decode_hidden(&self.memory(states, mask), &self.shift_right(labels));
         let labels = labels.to_device(self.device()).flatten(0, 1);
@@ -383,8 +384,8 @@ impl T5 {
         logits.cross_entropy_for_logits(&labels.index_select(0, &counted))
     }
 
-    /// Greedy decoding of at most `max_new` tokens a row: the new ids without the start token, up to and with `</s>` where
-    /// a row reaches it.
+    /// Greedy decoding of at most `max_new` tokens a row: the new ids without the start token, up to and including
+    /// `</s>` if a row reaches it.
     pub fn greedy(&self, states: &Tensor, mask: &Tensor, max_new: usize) -> Vec<Vec<i64>> {
         self.greedy_from(&self.memory(states, mask), max_new)
     }

@@ -1,4 +1,4 @@
-//! Between safetensors files and libtorch's tensors.
+//! Conversion between safetensors files and libtorch's tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::base::diag::{Class, Diag};
 
-/// The types that both sides know.
+/// The dtypes that both sides have.
 const TYPES: &[(Dtype, Kind)] = &[
     (Dtype::F32, Kind::Float),
     (Dtype::F16, Kind::Half),
@@ -19,15 +19,15 @@ const TYPES: &[(Dtype, Kind)] = &[
     (Dtype::U8, Kind::Uint8),
 ];
 
-/// libtorch's name of a file's type.
+/// The libtorch dtype of a stored dtype; `None` if libtorch has none.
 pub fn kind_of(dtype: Dtype) -> Option<Kind> {
     TYPES.iter().find(|(d, _)| *d == dtype).map(|(_, kind)| *kind)
 }
 
-/// A stored tensor, copied into libtorch's memory, on the CPU.
+/// Copies a stored tensor into libtorch's memory, on the CPU.
 ///
 /// # Errors
-/// A type that libtorch has not.
+/// A dtype that libtorch does not have.
 pub fn tensor(stored: &tensors::Tensor) -> Result<Tensor, Diag> {
     let kind = kind_of(stored.dtype).ok_or_else(|| {
         Diag::error(Class::Stage, format!("tensor `{}` has type {:?}, which is not read", stored.name, stored.dtype))
@@ -40,7 +40,7 @@ pub fn tensor(stored: &tensors::Tensor) -> Result<Tensor, Diag> {
 /// All tensors of an open file by name, on the CPU.
 ///
 /// # Errors
-/// A type that libtorch has not.
+/// A dtype that libtorch does not have.
 pub fn read(file: &Tensors) -> Result<BTreeMap<String, Tensor>, Diag> {
     let one = |name: String| {
         let stored = tensor(&file.require(&name)?.view())?;

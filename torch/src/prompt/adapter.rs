@@ -14,7 +14,8 @@ use crate::model::tensors;
 use super::init::take;
 use super::{Forward, Init, Method, Shape, Step, Text, Trained, find};
 
-/// The tensors of one run, float32: trained ones, leaves that ask for gradients, and those that keep their initial values.
+/// The tensors of one run, float32: trained ones, leaves that ask for gradients, and those that keep their initial
+/// values.
 pub struct Adapter {
     forward: &'static dyn Forward,
     shape: Shape,
@@ -109,14 +110,14 @@ impl Adapter {
         Folded { forward: self.forward, shape: &self.shape, parts: self.forward.fold(&trained) }
     }
 
-    /// The first part of the folded form: the soft prompt `[virtual_tokens, d_model]` of a method that puts one in front of the
-    /// text. Differentiable.
+    /// The first part of the folded form: the soft prompt `[virtual_tokens, d_model]` of a method that puts one in
+    /// front of the text. Differentiable.
     pub fn prompt(&self) -> Tensor {
         self.fold().parts.swap_remove(0)
     }
 
-    /// Chooses what of it depends on the task, from the first batch: token ids and mask `[B, S]`, labels `[B, T]`. Nothing for
-    /// most methods.
+    /// Chooses what of it depends on the task, from the first batch: token ids and mask `[B, S]`, labels `[B, T]`.
+    /// Nothing for most methods.
     ///
     /// # Errors
     /// Values of other shapes than the method declares.
@@ -203,7 +204,8 @@ impl Adapter {
         }
     }
 
-    /// Puts `values` (by name) in place of its own. Tensors that are not trained may be left out: they stay as they are.
+    /// Puts `values` (by name) in place of its own. Tensors that are not trained may be left out: they stay as they
+    /// are.
     ///
     /// # Errors
     /// Values of other names or shapes.

@@ -12,30 +12,31 @@ use crate::base::torch_rng::TorchRng;
 /// Token ids that vocabulary rows are sampled from: the first 5 000 without pad, `</s>` and `<unk>`.
 const COMMON: std::ops::Range<i64> = 3..5000;
 
-/// Where an adapter starts. All but [`Init::Given`] concern the tensors that [`TensorSpec::chosen`] marks; others start as their
-/// method declares.
+/// Where an adapter starts. All but [`Init::Given`] concern the tensors that [`TensorSpec::chosen`] marks; others start
+/// as their method declares.
 pub enum Init<'a> {
     /// As the method's reference code starts them.
     Reference {
-        /// Half of the width of a uniform start, standard deviation of a normal one, factor on vocabulary rows. `None`: the
-        /// method's own.
+        /// Half of the width of a uniform start, standard deviation of a normal one, factor on vocabulary rows. `None`:
+        /// the method's own.
         scale: Option<f64>,
         /// The token table `[vocab, d_model]`, for methods that start from its rows.
         table: Option<&'a Tensor>,
     },
-    /// Every entry uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its `scale` is 0.5.
+    /// Every entry uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its `scale` is
+    /// 0.5.
     Uniform {
         /// Half of the width.
         scale: f64,
     },
-    /// Every entry normal with mean 0 and this standard deviation. For a product of two factors 0.2887 makes it as large as the
-    /// reference's.
+    /// Every entry normal with mean 0 and this standard deviation. For a product of two factors 0.2887 makes it as
+    /// large as the reference's.
     Gaussian {
         /// The standard deviation.
         std: f64,
     },
-    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods with a tensor of the
-    /// prompt's rows.
+    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods with a tensor of
+    /// the prompt's rows.
     Vocabulary {
         /// `[vocab, d_model]`.
         table: &'a Tensor,
@@ -99,8 +100,8 @@ fn scaled(start: Start, scale: Option<f64>) -> (Start, f64) {
     }
 }
 
-/// Draws initial values. Uniform ones come one tensor after the other of one generator, as in the reference; of the others each
-/// tensor has a generator of its own.
+/// Draws initial values. Uniform ones come one tensor after the other of one generator, as in the reference; of the
+/// others each tensor has a generator of its own.
 struct Draw<'a> {
     seed: u64,
     uniform: TorchRng,
@@ -171,8 +172,8 @@ pub fn derive(method: &Method, shape: &Shape, tensors: &mut BTreeMap<String, Ten
     }
 }
 
-/// A matrix with orthonormal rows, or columns where it has more rows, by Gram and Schmidt of normal draws; twice, so that
-/// rounding leaves nothing.
+/// A matrix with orthonormal rows, or columns where it has more rows, by Gram and Schmidt of normal draws; twice, so
+/// that rounding leaves nothing.
 fn orthonormal(rows: usize, columns: usize, draws: &mut Draws) -> Vec<f32> {
     let (count, length) = (rows.min(columns), rows.max(columns));
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
@@ -211,8 +212,8 @@ fn sample_rows(table: &Tensor, count: i64, seed: u64) -> Result<Tensor, Diag> {
     Ok(table.detach().index_select(0, &ids).to_device(tch::Device::Cpu).to_kind(Kind::Float))
 }
 
-/// The tensors of `method`, out of those given, in the method's order. Names and shapes are compared, and all differences
-/// reported at once.
+/// The tensors of `method`, out of those given, in the method's order. Names and shapes are compared, and all
+/// differences reported at once.
 pub(super) fn take(given: &BTreeMap<String, Tensor>, method: &Method, shape: &Shape) -> Result<Vec<Tensor>, Diag> {
     let described = given.iter().map(|(name, tensor)| Given {
         name,

@@ -1,6 +1,6 @@
-//! The prompt methods as they compute: what the encoder is given, of the trained tensors and the text. Knows no stage, no task
-//! and no training loop. What a method *is* (its parameters, tensors and initial values) is declared in `dpt`, in
-//! `src/adapter/methods/`, without libtorch.
+//! The prompt methods as they compute: what the encoder is given, of the trained tensors and the text. Knows no stage,
+//! no task and no training loop. What a method *is* (its parameters, tensors and initial values) is declared in `dpt`,
+//! in `src/adapter/methods/`, without libtorch.
 //!
 //! To add a method: its declaration there, and here its file, its `mod` line and its row in [`METHODS`].
 
@@ -33,33 +33,34 @@ pub use crate::adapter::{AdapterInfo, InitKind, methods};
 pub use adapter::{Adapter, Folded};
 pub use init::{Init, derive};
 
-/// What a method computes. A method is asked in two steps: [`fold`](Forward::fold), once for a training step or for a whole
-/// evaluation, and [`enter`](Forward::enter), for every batch.
+/// What a method computes. A method is asked in two steps: [`fold`](Forward::fold), once for a training step or for a
+/// whole evaluation, and [`enter`](Forward::enter), for every batch.
 pub trait Forward: Sync {
     /// Its declaration.
     fn method(&self) -> &'static Method;
 
-    /// Everything that depends on the tensors only, differentiable. The first part of a method with one prompt is that prompt,
-    /// `[virtual_tokens, d_model]`.
+    /// Everything that depends on the tensors only, differentiable. The first part of a method with one prompt is that
+    /// prompt, `[virtual_tokens, d_model]`.
     fn fold(&self, trained: &Trained) -> Vec<Tensor>;
 
-    /// What enters the encoder for `text`, of the parts that [`fold`](Forward::fold) returned; differentiable. By default
-    /// `[first part ; text]` enters the first block.
+    /// What enters the encoder for `text`, of the parts that [`fold`](Forward::fold) returned; differentiable. By
+    /// default `[first part ; text]` enters the first block.
     ///
-    /// A method may add to the text's embeddings by position or by token, make another prompt for each row, or compute the
-    /// first encoder blocks of the text with [`T5::run_blocks`] and enter behind them.
+    /// A method may add to the text's embeddings by position or by token, make another prompt for each row, or compute
+    /// the first encoder blocks of the text with [`T5::run_blocks`] and enter behind them.
     fn enter(&self, t5: &T5, shape: &Shape, parts: &[Tensor], text: Text) -> EncoderInput {
         let _ = (t5, shape);
         text.behind(&parts[0])
     }
 
-    /// Whether [`enter`](Forward::enter) draws from libtorch's generator while training: it is then seeded before each step.
+    /// Returns `true` if [`enter`](Forward::enter) draws from libtorch's generator while training: it is then seeded
+    /// before each step.
     fn draws(&self) -> bool {
         false
     }
 
-    /// Values of tensors that depend on the task and are chosen once, before the first step, in place of their initial values.
-    /// `loss` is the loss of the first batch of a prompt in front of the text, differentiable.
+    /// Values of tensors that depend on the task and are chosen once, before the first step, in place of their initial
+    /// values. `loss` is the loss of the first batch of a prompt in front of the text, differentiable.
     fn prepare(
         &self,
         adapter: &Adapter,
@@ -70,15 +71,15 @@ pub trait Forward: Sync {
         Vec::new()
     }
 
-    /// Figures of the tensors that are written down after every step beside the loss: names, which are the same at every step,
-    /// and values.
+    /// Figures of the tensors that are written down after every step beside the loss: names, which are the same at
+    /// every step, and values.
     fn figures(&self, tensors: &Trained) -> Vec<(&'static str, f64)> {
         let _ = tensors;
         Vec::new()
     }
 
-    /// What the figures are held against: names, and a value before the first step and after each of them. `start` are the
-    /// tensors before training, `rates` the main rate of every step, and draws are by `seed`.
+    /// What the figures are held against: names, and a value before the first step and after each of them. `start` are
+    /// the tensors before training, `rates` the main rate of every step, and draws are by `seed`.
     fn controls(&self, start: &Trained, rates: &[f64], seed: i64) -> Vec<(&'static str, Vec<f64>)> {
         let _ = (start, rates, seed);
         Vec::new()
@@ -126,7 +127,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the method's own dropout and noise count.
+    /// Returns `true` if the method's own dropout and noise count.
     pub fn trains(&self) -> bool {
         !matches!(self, Step::Inference)
     }
@@ -148,13 +149,14 @@ impl Step {
 }
 
 impl Text {
-    /// The text as it enters the first block, with `prompt` in front: `[L, d_model]`, or `[B, L, d_model]` with one a row.
+    /// The text as it enters the first block, with `prompt` in front: `[L, d_model]`, or `[B, L, d_model]` with one a
+    /// row.
     pub fn behind(self, prompt: &Tensor) -> EncoderInput {
         EncoderInput { states: self.embeddings, mask: self.mask, block: 0 }.with_prefix(prompt)
     }
 
-    /// What leaves the first `blocks` blocks of the encoder for the text, with `prompt` in front. `None`: half of the blocks.
-    /// Those blocks see the text only.
+    /// What leaves the first `blocks` blocks of the encoder for the text, with `prompt` in front. `None`: half of the
+    /// blocks. Those blocks see the text only.
     pub fn behind_block(self, t5: &T5, blocks: Option<i64>, prompt: &Tensor) -> EncoderInput {
         let blocks = blocks.map_or(t5.encoder_blocks() / 2, |blocks| blocks as usize);
         let input = EncoderInput { states: self.embeddings, mask: self.mask, block: 0 };
@@ -163,8 +165,8 @@ impl Text {
         input.with_prefix(prompt)
     }
 
-    /// The text with `offset` `[positions, d_model]` added to its embeddings by position, whether there is a token or the pad.
-    /// Positions behind those of `offset` stay as they are: the stages see to it that they hold pads only.
+    /// The text with `offset` `[positions, d_model]` added to its embeddings by position, whether there is a token or
+    /// the pad. Positions behind those of `offset` stay as they are: the stages see to it that they hold pads only.
     pub fn with_offset(self, offset: &Tensor) -> Text {
         let (positions, length) = (offset.size()[0], self.ids.size()[1]);
         let part = offset.narrow(0, 0, positions.min(length));

@@ -209,7 +209,8 @@ fn plain(prompt: &Tensor) -> Adapter {
     warm(*forward, shape(forward.method(), &[]), &[(methods::plain_prompt().1, prompt.detach())])
 }
 
-/// What is exported gives what training used: a plain prompt, or a prompt and what is added to the text by position or token.
+/// What is exported gives what training used: a plain prompt, or a prompt and what is added to the text by position or
+/// token.
 #[test]
 fn folded_form_gives_the_same_states() {
     let t5 = t5();

@@ -1,5 +1,8 @@
-//! Whether a prompt and a backbone belong together.
+//! Checks that a prompt and a backbone belong together.
 
+use serde::Deserialize;
+
+use crate::artifact::json as json_file;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::model::cache;
@@ -7,11 +10,11 @@ use crate::model::config::T5Config;
 use crate::prompt::AdapterInfo;
 use crate::stages::ctx::Input;
 
-/// Whether the adapter of `from` is for the model of `model`. Returns a note for the user where that cannot be told in
-/// full: an imported prompt does not say what it was trained on.
+/// Checks that the adapter of `from` is for the model of `model`. Returns a note for the user if only the width could
+/// be checked: an imported prompt does not say which model it was trained on.
 ///
 /// # Errors
-/// When it is of another width, or was trained on another model.
+/// The adapter has another width, or was trained on another model.
 pub(super) fn check(info: &AdapterInfo, from: &Input, model: &Input) -> Result<Option<String>, Diag> {
     let config = fs::read_to_string(model.file("config.json")?)?;
     let d_model = T5Config::parse(&config, "config.json")?.d_model;
@@ -42,7 +45,22 @@ pub(super) fn check(info: &AdapterInfo, from: &Input, model: &Input) -> Result<O
             format!("the prompt of `{}` was trained on another model than `{}`", from.node, model.node),
         )
         .note(format!("trained on b3:{trained_on:.12}, given b3:{digest:.12}"))
-        .help("a prompt is of use on its own model alone: name that one as `model`"));
+        .help("a prompt works only on the model that it was trained on: name that one as `model`"));
     }
     Ok(None)
+}
+
+/// The model's name, if it has one.
+///
+/// # Errors
+/// Its `backbone.json` cannot be read.
+pub(super) fn name(model: &Input) -> Result<Option<String>, Diag> {
+    #[derive(Deserialize)]
+    struct Backbone {
+        name: Option<String>,
+    }
+    match model.files.get("backbone.json") {
+        Some(path) => Ok(json_file::read::<Backbone>(path)?.name),
+        None => Ok(None),
+    }
 }

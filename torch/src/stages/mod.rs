@@ -1,23 +1,23 @@
-//! What the torch stages do; what they *are* (parameters, inputs, outputs) is declared in [`dpt::stages`], which the
-//! engine reads without libtorch.
+//! The work of the stages that need libtorch. Their declarations (parameters, inputs, outputs) are in [`dpt::stages`],
+//! which the engine reads without libtorch.
 
 mod backbone;
-mod checkpoint;
 pub mod eval;
 pub mod pretrain;
 pub mod svd_init;
 pub mod train;
+mod training;
 
 pub use dpt::stages::{ctx, stage};
-use dpt::worker::serve::Run;
+use dpt::worker::serve::StageFn;
 
-/// The function that runs a stage kind in a worker.
-pub fn runner(kind: &str) -> Option<Run> {
+/// The function that runs a stage kind in a worker; `None` if another program runs it.
+pub fn runner(kind: &str) -> Option<StageFn> {
     RUNNERS.iter().find(|(name, _)| *name == kind).map(|(_, run)| *run)
 }
 
-/// The kinds that run in a worker: a row for every `Runs::Worker` in [`dpt::stages::STAGES`].
-const RUNNERS: &[(&str, Run)] =
+/// The kinds that run in a worker, with one row for every `Runs::Worker` in [`dpt::stages::STAGES`].
+const RUNNERS: &[(&str, StageFn)] =
     &[("pretrain", pretrain::run), ("svd-init", svd_init::run), ("train", train::run), ("eval", eval::run)];
 
 #[cfg(test)]

@@ -1,13 +1,9 @@
-//! What `pretrain` does.
+//! The stage `pretrain`: trains a small backbone on synthetic lessons.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{Float32Array, Int32Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
-use tch::Tensor;
 
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
@@ -16,13 +12,15 @@ use crate::data::synth;
 use crate::data::synth::skills::{Skill, lessons};
 use crate::data::task;
 use crate::data::tokenizer::Tokenizer;
-use crate::learn::fit::CurveRow;
 use crate::learn::pretrain::{Course, PretrainOptions, Pretraining};
+use crate::learn::run::{drive, resume};
 use crate::model::config::{FeedForwardKind, T5Config};
 use crate::model::{device, tensors};
-use crate::stages::checkpoint::Checkpoint;
-use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
+use crate::stages::ctx::{Ctx, Input, Outcome};
 use crate::stages::stage::StageResult;
+use crate::stages::training::checkpoint::Checkpoint;
+use crate::stages::training::curves::{RateType, curves};
+use crate::stages::training::watch::Watch;
 
 #[derive(Deserialize)]
 struct Settings {
@@ -74,10 +72,10 @@ impl Settings {
     }
 }
 
-/// Pretrains, writing a checkpoint in Hugging Face's layout.
+/// Runs the stage, which writes a checkpoint in Hugging Face's layout.
 ///
 /// # Errors
-/// Rows that are not of the tasks' forms, a loss that is not finite, files that cannot be read or written.
+/// Rows that are not in the form of their task, a loss that is not finite, files that cannot be read or written.
 pub fn run(ctx: &Ctx) -> StageResult {
     let settings: Settings = ctx.params()?;
     let device = device::parse(&ctx.job.device)?;
@@ -92,43 +90,20 @@ pub fn run(ctx: &Ctx) -> StageResult {
         signs[skill as usize] = skill.sign(&tokenizer)?;
     }
 
-    let fresh = || Pretraining::new(config.clone(), &courses, settings.options(signs), device);
-    let mut run = fresh()?;
+    let mut run = Pretraining::new(config.clone(), &courses, settings.options(signs), device)?;
     let numerics = device::numerics(device);
     let checkpoint = Checkpoint::new(ctx, "pretraining.safetensors", &numerics);
-    if let Some((state, tensors)) = checkpoint.read(ctx)? {
-        if resume(&mut run, &state, tensors).is_some() {
-            ctx.progress.note(&format!("goes on after step {} from its checkpoint", run.step()));
-        } else {
-            checkpoint.set_aside(ctx, "the snapshot is of another run")?;
-            run = fresh()?;
-        }
-    }
-    while run.step() < settings.steps {
-        if let Err(interrupted) = ctx.check_cancel() {
-            keep(&checkpoint, &run)?;
-            return Err(interrupted);
-        }
-        let row = run.advance()?;
-        ctx.progress.update(Update {
-            what: "pretraining".into(),
-            done: row.step,
-            total: Some(settings.steps),
-            unit: Unit::Steps,
-            detail: format!("loss {:.3}", row.loss),
-        });
-        let due = settings.checkpoint_every > 0 && row.step % settings.checkpoint_every == 0;
-        if due && row.step < settings.steps {
-            keep(&checkpoint, &run)?;
-        }
-    }
+    let snapshot = checkpoint.snapshot(ctx)?;
+    let watch = Watch::new(ctx, &checkpoint, "pretraining", settings.steps, 0);
+    resume(&mut run, snapshot, &watch)?;
+    drive(&mut run, settings.checkpoint_every, &watch)?;
 
     tensors::write(&ctx.out("model.safetensors"), &run.weights())?;
     fs::write_atomic(&ctx.out("config.json"), config.to_json().as_bytes())?;
     fs::write_atomic(&ctx.out("tokenizer.json"), &fs::read(input.file("tokenizer.json")?)?)?;
     json_file::write(&ctx.out("backbone.json"), &json!({ "name": settings.name, "origin": "pretrained-here" }))?;
-    table::write(&ctx.out("curves.parquet"), &to_batch(&run.curves))?;
-    let last = &run.curves[run.curves.len().saturating_sub(100)..];
+    table::write(&ctx.out("curves.parquet"), &curves(run.curves(), RateType::Float32))?;
+    let last = &run.curves()[run.curves().len().saturating_sub(100)..];
     let loss = last.iter().map(|row| f64::from(row.loss)).sum::<f64>() / last.len().max(1) as f64;
     let skills: Vec<_> = Skill::ALL.iter().map(|s| json!({ "name": s.name(), "sign": signs[*s as usize] })).collect();
     let counts: BTreeMap<_, _> = tasks.iter().zip(courses.iter().map(|course| course.lessons.len())).collect();
@@ -163,53 +138,4 @@ fn courses(input: &Input, tokenizer: &Tokenizer) -> Result<(Vec<&'static str>, V
             .help("set `pretrain_rows` of the `generate` stage"));
     }
     Ok((names, courses))
-}
-
-fn to_batch(curves: &[CurveRow]) -> RecordBatch {
-    let schema = Schema::new(vec![
-        Field::new("step", DataType::Int32, false),
-        Field::new("loss", DataType::Float32, false),
-        Field::new("learning_rate", DataType::Float32, false),
-        Field::new("grad_norm", DataType::Float32, false),
-    ]);
-    let column = |value: fn(&CurveRow) -> f32| Arc::new(Float32Array::from_iter_values(curves.iter().map(value)));
-    let steps = Int32Array::from_iter_values(curves.iter().map(|row| row.step as i32));
-    RecordBatch::try_new(
-        Arc::new(schema),
-        vec![Arc::new(steps), column(|r| r.loss), column(|r| r.learning_rate as f32), column(|r| r.grad_norm)],
-    )
-    .expect("columns of one length and of the schema's types")
-}
-
-/// What a checkpoint says beside its tensors.
-#[derive(Serialize, Deserialize)]
-struct State {
-    steps: u64,
-}
-
-/// The tensor that holds the curves.
-const CURVES: &str = "curves";
-
-/// Keeps all that the run needs to resume: weights, moments and curves of one step.
-fn keep(checkpoint: &Checkpoint, run: &Pretraining) -> Result<(), Diag> {
-    let mut all = run.snapshot();
-    let flat: Vec<f32> = run.curves.iter().flat_map(|r| [r.loss, r.learning_rate as f32, r.grad_norm]).collect();
-    all.insert(CURVES.into(), Tensor::from_slice(&flat).view([-1, 3]));
-    checkpoint.write(&State { steps: run.step() }, all)
-}
-
-/// Resumes `run` from what [`keep`] wrote. `None`: that was another run, and `run` is not usable any more.
-fn resume(run: &mut Pretraining, State { steps }: &State, mut all: BTreeMap<String, Tensor>) -> Option<()> {
-    let flat = Vec::<f32>::try_from(all.remove(CURVES)?.flatten(0, -1)).ok()?;
-    let rows = flat.chunks_exact(3).zip(1..).map(|(row, step)| CurveRow {
-        step,
-        loss: row[0],
-        learning_rate: f64::from(row[1]),
-        grad_norm: row[2],
-    });
-    let rows: Vec<_> = rows.collect();
-    if rows.len() as u64 != *steps {
-        return None;
-    }
-    run.resume(&all, rows)
 }

@@ -1,5 +1,5 @@
-//! What `svd-init` does: builds the source matrix, decomposes it in f64 ([`crate::svd`]) and writes factors, spectrum and
-//! figures. Nothing is computed by libtorch, which only reads checkpoints here: the same bytes on every machine.
+//! The stage `svd-init`: builds the source matrix, decomposes it in f64 ([`crate::svd`]) and writes factors, spectrum
+//! and figures. libtorch only reads checkpoints here and computes nothing, so that every machine gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,25 +53,25 @@ struct SvdInitParams {
     std: Option<f64>,
 }
 
-/// The rule of signs in [`Svd`]; told with the factors.
+/// The version of the sign rule in [`Svd`], recorded with the factors.
 const SIGN_RULE: u32 = 1;
 
 /// Standard deviation of U(−0.5, 0.5), 1 / sqrt(12): what the paper's code gives every trained entry.
 const REFERENCE_STD: f64 = 0.288_675_134_594_812_9;
 
-/// A shared mean row that holds more of the energy than this is told.
+/// A mean row with a larger share of the energy than this gives a warning.
 const LARGE_MEAN: f64 = 0.5;
 
-/// Ids that are never sampled by default: pad, `</s>`, `<unk>`, and what is rare.
+/// The first and last id that is sampled by default: without pad, `</s>`, `<unk>` and rare tokens.
 const COMMON: (i64, i64) = (3, 4999);
 
-/// A source matrix and where its rows came from.
+/// A source matrix and the token ids of its rows.
 struct Source {
     matrix: Matrix,
     ids: Option<Vec<Vec<i64>>>,
 }
 
-/// What training starts from, made of a matrix.
+/// Initial values for training, made from a matrix.
 enum Start {
     /// Two factors, with the names of their tensors.
     Factors([(&'static str, Matrix); 2]),
@@ -79,7 +79,7 @@ enum Start {
     Prompt(&'static str, Matrix),
 }
 
-/// The method that a start is made for.
+/// The method that the initial values are for.
 struct Target {
     forward: &'static dyn Forward,
     shape: Shape,
@@ -104,7 +104,7 @@ impl Target {
         }
     }
 
-    /// How many directions its factors keep; `None`: it has no factors.
+    /// The number of directions that its factors keep; `None` if it has no factors.
     fn rank(&self) -> Option<usize> {
         match self.method().from_matrix {
             FromMatrix::Factors { rank, .. } => Some(self.shape.int(rank) as usize),
@@ -112,7 +112,7 @@ impl Target {
         }
     }
 
-    /// Its tensors, by name, with the values that `init` gives.
+    /// Its tensors by name, with the values of `init`.
     fn drawn(&self, init: &Init, seed: i64) -> Result<BTreeMap<&'static str, Tensor>, Diag> {
         let adapter = Adapter::init(self.forward, self.shape.clone(), init, seed as u64, Device::Cpu)?;
         Ok(adapter.stored().map(|(name, tensor)| (name, tensor.detach())).collect())
@@ -122,7 +122,7 @@ impl Target {
 /// Runs the stage.
 ///
 /// # Errors
-/// Inputs that the source needs and that are not there or do not fit the model; a rank that the matrix cannot give.
+/// Inputs that the source needs and that are missing or do not fit the model; a rank that the matrix does not have.
 pub fn run(ctx: &Ctx) -> StageResult {
     let (own, params) = methods::split(&ctx.job.params);
     let params: SvdInitParams = ctx.params_of(&params)?;
@@ -196,20 +196,20 @@ pub fn run(ctx: &Ctx) -> StageResult {
     Ok(outcome)
 }
 
-/// Everything there is to write and to describe.
+/// Everything that is written or described.
 struct Made {
     start: Start,
     source_rows: usize,
     ids: Option<Vec<Vec<i64>>>,
-    /// How the source's rows became the prompt's.
+    /// The rule that made the prompt's rows from the source's.
     rows: String,
-    /// What is described.
+    /// The matrix that spectrum and figures describe.
     matrix: Matrix,
     svd: Svd,
-    /// Absent for a full prompt.
+    /// `None` for a whole prompt.
     factors: Option<Factors>,
     warnings: Vec<String>,
-    /// Absent where the tensors were drawn.
+    /// `None` if the tensors were drawn.
     split: Option<Split>,
 }
 
@@ -224,7 +224,7 @@ impl Start {
         }
     }
 
-    /// Of the prompt.
+    /// The root mean square of the prompt.
     fn rms(&self) -> f64 {
         match self {
             Start::Factors([(_, a), (_, b)]) => a.times(b).rms(),
@@ -233,12 +233,12 @@ impl Start {
     }
 }
 
-/// The size of the prompt that the paper's code starts from: a product of two draws, or one draw.
+/// The root mean square of the paper's initial prompt: of a product of two draws, or of one draw.
 fn reference_rms(rank: Option<usize>) -> f64 {
     rank.map_or(REFERENCE_STD, |rank| (rank as f64).sqrt() / 12.0)
 }
 
-/// Tensors drawn entry by entry, just as `train` draws them from the same seed.
+/// Tensors drawn entry by entry, as `train` draws them from the same seed.
 fn drawn(params: &SvdInitParams, target: &Target, init: &Init) -> Result<Made, Diag> {
     let tensors = target.drawn(init, params.seed)?;
     let matrix_at = |name: &str| matrix_of(&tensors[name]);
@@ -291,7 +291,7 @@ fn decomposed(ctx: &Ctx, params: &SvdInitParams, target: &Target, config: &T5Con
     let source_rows = source.rows;
     let default = if params.source == SourceKind::Text { RowsRule::Tile } else { RowsRule::Error };
     let wanted = params.virtual_tokens;
-    // `None`: the rows are as many as are wanted.
+    // `None`: the source has as many rows as the prompt.
     let rule = (source_rows != wanted).then(|| params.rows.unwrap_or(default));
     let matrix = match rule {
         None | Some(RowsRule::Basis) => source,
@@ -340,8 +340,8 @@ fn decomposed(ctx: &Ctx, params: &SvdInitParams, target: &Target, config: &T5Con
     Ok(Made { start, source_rows, ids, rows, matrix, svd, factors: Some(factors), warnings, split: Some(params.split) })
 }
 
-/// `rows = "basis"`: the directions B are kept, A `[rows, rank]` is drawn so that each of its columns is as large, entry by
-/// entry, as that of the source.
+/// `rows = "basis"`: keeps the directions B, and draws A `[rows, rank]` so that the entries of each column have the
+/// root mean square of the source's.
 fn mixing(factors: &Factors, source: &Matrix, rows: usize, seed: i64) -> Matrix {
     let rank = factors.a.cols;
     let columns = factors.a.transposed();
@@ -362,7 +362,7 @@ fn refusal(error: FactorError) -> Diag {
     }
 }
 
-/// What a reader of the figures should know.
+/// Warnings for a reader of the figures.
 fn remarks(f: &Figures) -> Vec<String> {
     let mut out = Vec::new();
     if f.gap < SMALL_GAP && f.filled == 0 {
@@ -375,7 +375,7 @@ fn remarks(f: &Figures) -> Vec<String> {
     }
     if f.mean_row_share > LARGE_MEAN {
         out.push(format!(
-            "the mean row alone holds {:.0} % of the energy: look at the centred figures",
+            "the mean row holds {:.0} % of the energy: look at the centred figures",
             100.0 * f.mean_row_share
         ));
     }
@@ -417,7 +417,7 @@ fn needs(ctx: &Ctx, role: &str, source: &str) -> Result<(), Diag> {
     }
 }
 
-/// One row a label (or a piece of one), then sampled vocabulary.
+/// One row a label (or a piece of a label), then sampled vocabulary.
 fn labels(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source, Diag> {
     needs(ctx, "data", "labels")?;
     let data = ctx.input("data")?;
@@ -447,7 +447,7 @@ fn labels(ctx: &Ctx, params: &SvdInitParams, config: &T5Config) -> Result<Source
     rows_of(&table, rows)
 }
 
-/// A trained prompt, of the same backbone.
+/// A trained prompt of the same backbone.
 fn trained(ctx: &Ctx) -> Result<Source, Diag> {
     needs(ctx, "prompt", "prompt")?;
     let (from, model) = (ctx.input("prompt")?, ctx.input("model")?);
@@ -482,7 +482,7 @@ fn token_table(ctx: &Ctx, config: &T5Config) -> Result<Tensor, Diag> {
     Ok(table)
 }
 
-/// Different ids, none of `taken`.
+/// `count` different ids, none of them in `taken`.
 fn sample_ids(params: &SvdInitParams, count: usize, table_rows: i64, taken: &[i64]) -> Result<Vec<i64>, Diag> {
     let (first, last) = match params.vocab_range.as_deref() {
         Some([first, last]) => {
@@ -523,7 +523,7 @@ fn rows_of(table: &Tensor, ids: Vec<Vec<i64>>) -> Result<Source, Diag> {
     Ok(Source { matrix, ids: Some(ids) })
 }
 
-/// A tensor of two sizes in f64.
+/// A two-dimensional tensor in f64.
 fn matrix_of(tensor: &Tensor) -> Result<Matrix, Diag> {
     let (rows, cols) = tensor
         .size2()
@@ -534,7 +534,7 @@ fn matrix_of(tensor: &Tensor) -> Result<Matrix, Diag> {
     Ok(Matrix::new(rows as usize, cols as usize, data))
 }
 
-/// Writes all tensors of the method: those made of the matrix, and the others as they start.
+/// Writes all tensors of the method: those made from the matrix, and the initial values of the others.
 fn write_start(ctx: &Ctx, start: &Start, target: &Target, config: &T5Config, seed: i64) -> Result<(), Diag> {
     let made: Vec<(&str, &Matrix)> = match start {
         Start::Factors(both) => both.iter().map(|(name, m)| (*name, m)).collect(),

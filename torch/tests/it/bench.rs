@@ -4,19 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dpt::artifact::logical_digest;
 use dpt::base::diag::Diag;
-use dpt::base::digest::Digest;
 use dpt::base::value::{Params, Value};
-use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress};
 use dpt::stages::stage::Runs;
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
-}
+use dpt::testing::Recorder;
 
 fn value(toml: &toml::Value) -> Value {
     match toml {
@@ -29,10 +21,12 @@ fn value(toml: &toml::Value) -> Value {
     }
 }
 
-/// Held while a training draws from libtorch's generator: there is one a process, and a worker trains one run at a time.
+/// Held while a training draws from libtorch's generator: there is one a process, and a worker trains one run at a
+/// time.
 static GENERATOR: Mutex<()> = Mutex::new(());
 
-/// Returns what keeps other tests from drawing from libtorch's generator. A test that failed while it held it does not count.
+/// Returns what keeps other tests from drawing from libtorch's generator. A test that failed while it held it does not
+/// count.
 pub fn generator() -> MutexGuard<'static, ()> {
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -51,22 +45,7 @@ impl Bench {
     }
 
     pub fn input(&self, node: &str, axes: &[(&str, &str)]) -> Input {
-        let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
-        for entry in std::fs::read_dir(self.path(node)).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
-            files.insert(name, path);
-        }
-        let axes = axes.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        Input {
-            node: node.into(),
-            axes,
-            key: Digest::of(node.as_bytes()),
-            files,
-            digests,
-            executable: Default::default(),
-        }
+        dpt::testing::input(node, axes, &self.path(node))
     }
 
     /// Runs `kind` as `node`, with its defaults and `set` (TOML), on the outputs of earlier nodes.
@@ -76,7 +55,7 @@ impl Bench {
     }
 
     pub fn run_on(&self, kind: &str, node: &str, set: &str, inputs: Vec<(&str, Input)>) -> Result<Outcome, Diag> {
-        self.run_watched(kind, node, set, inputs, &Quiet)
+        self.run_watched(kind, node, set, inputs, &Recorder::default())
     }
 
     /// The same, told to `progress`.

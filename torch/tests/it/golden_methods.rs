@@ -1,5 +1,6 @@
-//! Prompt methods other than the paper's against reference runs of their own authors' code: through the stages `train` and
-//! `eval`, from initial values that are given. What the runs hold and how near one must come says the README beside them.
+//! Prompt methods other than the paper's against reference runs of their own authors' code: through the stages `train`
+//! and `eval`, from initial values that are given. What the runs hold and how near one must come says the README beside
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,9 +13,14 @@ use dpt::base::diag::Diag;
 use dpt::base::param::Type;
 use dpt::base::value::{Params, Value as Setting};
 use dpt_torch::learn::batch::{Batch, BatchSource};
-use dpt_torch::learn::fit::{CurveRow, FitOptions, Observer, Score, Snapshot, fit};
+use dpt_torch::learn::descent::CurveRow;
+use dpt_torch::learn::fit::{FitOptions, fit};
 use dpt_torch::learn::optim::OptimizerKind;
+use dpt_torch::learn::run::Observer;
 use dpt_torch::learn::schedule::{Schedule, ScheduleKind};
+use dpt_torch::learn::selection::Scoring;
+use dpt_torch::learn::snapshot::Snapshot;
+use dpt_torch::learn::trainer::TrainerState;
 use dpt_torch::model::t5::T5;
 use dpt_torch::prompt::{self, Adapter, Init, Step};
 use serde_json::{Value, json};
@@ -33,8 +39,8 @@ struct Known {
     ours: &'static str,
     /// Our parameters, each with the field of `run.json` that has its value. Others are at their default.
     params: &'static [(&'static str, &'static str)],
-    /// How many times as far as the reference moved by its perturbed start tensors may be. Where training comes by a kink of
-    /// relu, last-bit differences of the sums before it decide the side, in every program otherwise.
+    /// How many times as far as the reference moved by its perturbed start tensors may be. Where training comes by a
+    /// kink of relu, last-bit differences of the sums before it decide the side, in every program otherwise.
     slack: f64,
 }
 
@@ -159,7 +165,7 @@ impl Reference {
         }
     }
 
-    /// Whether rates are small enough that last-bit differences do not grow.
+    /// Returns `true` if rates are small enough that last-bit differences do not grow.
     fn low_rate(&self) -> bool {
         self.run.name().ends_with("-lowlr")
     }
@@ -460,7 +466,7 @@ struct Keeps {
     end: std::cell::RefCell<BTreeMap<String, Tensor>>,
 }
 
-impl Observer for Keeps {
+impl Observer<TrainerState> for Keeps {
     fn check(&self) -> Result<(), Diag> {
         Ok(())
     }
@@ -469,11 +475,11 @@ impl Observer for Keeps {
         Err(why)
     }
     fn step(&self, _row: &CurveRow, _examples: i64) {}
-    fn scored(&self, _step: u64, _scores: &[Score], _best: bool) {}
-    fn save(&self, snapshot: Snapshot) -> Result<(), Diag> {
+    fn scored(&self, _scoring: &Scoring) {}
+    fn save(&self, snapshot: Snapshot<TrainerState>) -> Result<(), Diag> {
         let copy = || snapshot.tensors.iter().map(|(name, t)| (name.clone(), t.copy())).collect();
-        if self.wanted.contains(&snapshot.state.step) {
-            self.kept.borrow_mut().insert(snapshot.state.step, copy());
+        if self.wanted.contains(&snapshot.state.descent.step) {
+            self.kept.borrow_mut().insert(snapshot.state.descent.step, copy());
         }
         self.end.replace(copy());
         Ok(())

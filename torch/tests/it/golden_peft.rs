@@ -80,7 +80,8 @@ fn of_reference(run: &Path, to: &Path) -> AdapterInfo {
     AdapterInfo { method: method.into(), params, ..AdapterInfo::imported(virtual_tokens as usize, d_model as usize) }
 }
 
-/// Each run's last prompt, exported and imported; and where PEFT's adapter was made of the same run, that one, and its config.
+/// Each run's last prompt, exported and imported; and where PEFT's adapter was made of the same run, that one, and its
+/// config.
 #[test]
 fn trained_prompts_are_written_as_peft_has_them() {
     let (Some(runs), Some(adapters)) = (golden::dir("dpt_train"), golden::dir("peft_interop")) else { return };

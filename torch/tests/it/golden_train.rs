@@ -219,13 +219,6 @@ impl Progress for Keeper {
     }
 }
 
-struct Quiet;
-
-impl Progress for Quiet {
-    fn update(&self, _: Update) {}
-    fn note(&self, _: &str) {}
-}
-
 pub fn column<T: Array + Clone + 'static>(path: &Path, name: &str) -> T {
     let batch = table::read(path).unwrap();
     batch.column_by_name(name).unwrap().as_any().downcast_ref::<T>().unwrap().clone()
@@ -427,7 +420,7 @@ fn half_types_train_nearly_the_same() {
     for run in &runs {
         for dtype in ["bfloat16", "float16"] {
             let bench = Bench::empty();
-            run.train(&bench, dtype, run.steps(), &Quiet);
+            run.train(&bench, dtype, run.steps(), &dpt::testing::Recorder::default());
             for file in ["train/adapter.safetensors", "train.scratch/checkpoint.safetensors"] {
                 for (name, tensor) in golden::tensors(&bench.path(file)) {
                     let trained = !name.starts_with("curves.") && name != "head";

@@ -1,4 +1,10 @@
 //! The integration tests of all that needs libtorch, one binary, so that it is linked once.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests write and read files of their own"
+)]
 
 mod bench;
 #[path = "../../../tests/it/elf.rs"]
@@ -17,4 +23,5 @@ mod pretrain_resume;
 mod stage_train;
 mod stages_chain;
 mod stub_method;
+mod trainer;
 mod worker;

@@ -1,59 +1,14 @@
 //! A pretraining that is killed resumes from its checkpoint, if that is whole, and ends with the same bytes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Mutex;
 
-use dpt::artifact::logical_digest;
-use dpt::base::digest::Digest;
-use dpt::stages::ctx::{Input, Progress, Update};
+use dpt::testing::Recorder;
 
 use crate::bench::Bench;
 
 const SETTINGS: &str = "d_model = 8\nd_kv = 4\nd_ff = 16\nnum_heads = 2\nnum_layers = 1\nsteps = 6\nbatch_size = 2\n\
                         warmup_steps = 1\ncheckpoint_every = 2\nname = \"nano\"";
 const CHECKPOINT: &str = "t5.scratch/pretraining.safetensors";
-
-/// Keeps the notes; panics when the step `die_at` is told, as if the process were killed there.
-struct Watcher {
-    die_at: u64,
-    notes: Mutex<Vec<String>>,
-}
-
-impl Progress for Watcher {
-    fn update(&self, update: Update) {
-        assert!(update.done != self.die_at, "killed");
-    }
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
-    }
-}
-
-/// All files below `folder`, by their paths there.
-fn input(folder: &Path) -> Input {
-    let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-            digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
-            files.insert(name, path);
-        }
-    }
-    Input {
-        node: "lessons".into(),
-        axes: vec![],
-        key: Digest::of(b"lessons"),
-        files,
-        digests,
-        executable: Default::default(),
-    }
-}
 
 /// A folder with the rows to pretrain on, and the bytes of an undisturbed run.
 fn whole() -> (Bench, BTreeMap<String, Vec<u8>>) {
@@ -72,19 +27,19 @@ fn outputs(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
 
 /// Runs to the end; the notes.
 fn run(bench: &Bench) -> Vec<String> {
-    let watcher = Watcher { die_at: u64::MAX, notes: Mutex::default() };
-    let inputs = vec![("data", input(&bench.path("lessons")))];
-    bench.run_watched("pretrain", "t5", SETTINGS, inputs, &watcher).unwrap();
-    watcher.notes.into_inner().unwrap()
+    let recorder = Recorder::default();
+    let inputs = vec![("data", bench.input("lessons", &[]))];
+    bench.run_watched("pretrain", "t5", SETTINGS, inputs, &recorder).unwrap();
+    recorder.notes()
 }
 
 /// Runs anew until step 5, after the checkpoint of step 4.
 fn kill(bench: &Bench) {
     std::fs::remove_dir_all(bench.path("t5")).unwrap();
     std::fs::remove_dir_all(bench.path("t5.scratch")).unwrap();
-    let watcher = Watcher { die_at: 5, notes: Mutex::default() };
-    let inputs = vec![("data", input(&bench.path("lessons")))];
-    let run = std::panic::AssertUnwindSafe(|| bench.run_watched("pretrain", "t5", SETTINGS, inputs, &watcher));
+    let recorder = Recorder { panic_at: Some(5), ..Recorder::default() };
+    let inputs = vec![("data", bench.input("lessons", &[]))];
+    let run = std::panic::AssertUnwindSafe(|| bench.run_watched("pretrain", "t5", SETTINGS, inputs, &recorder));
     assert!(std::panic::catch_unwind(run).is_err());
 }
 

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int32Type};
 use dpt::adapter::method::Method;
 use dpt::adapter::methods::{self, METHODS};
-use dpt::artifact::{json, logical_digest, table, tensors::Tensors};
+use dpt::artifact::{json, table, tensors::Tensors};
 use dpt::base::diag::{Class, Diag};
-use dpt::base::digest::Digest;
 use dpt::base::draw::Draws;
 use dpt::base::param::{Param, Type};
 use dpt::base::value::{Params, Value};
 use dpt::data::encoded::{ClassTokens, Encoded, SplitTokens, Tokens, to_batch};
-use dpt::stages::ctx::{Cancel, Ctx, Input, Job, Outcome, Progress, Update};
+use dpt::stages::ctx::{Ctx, Job, Outcome};
 use dpt::stages::train;
+use dpt::testing::{Recorder, input};
 use dpt_torch::model::config::{T5Config, TensorInit};
 use dpt_torch::model::tensors;
 use dpt_torch::prompt::{Adapter, AdapterInfo};
@@ -94,45 +93,6 @@ fn write_data(dir: &Path) {
     table::write(&dir.join("validation.parquet"), &to_batch(&examples(14, 2))).unwrap();
 }
 
-fn input(node: &str, dir: &Path) -> Input {
-    let mut files = BTreeMap::new();
-    let mut digests = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        digests.insert(name.clone(), logical_digest(&name, &path).unwrap());
-        files.insert(name, path);
-    }
-    Input {
-        node: node.into(),
-        axes: vec![],
-        key: Digest::of(node.as_bytes()),
-        files,
-        digests,
-        executable: Default::default(),
-    }
-}
-
-/// Asks a run to end when it has come to a step, or ends it at once; keeps its notes.
-struct Watcher {
-    stop_at: u64,
-    die_at: u64,
-    cancel: Cancel,
-    notes: Mutex<Vec<String>>,
-}
-
-impl Progress for Watcher {
-    fn update(&self, update: Update) {
-        if update.done == self.stop_at {
-            self.cancel.ask();
-        }
-        assert!(update.done != self.die_at, "killed");
-    }
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap().push(text.to_owned());
-    }
-}
-
 struct Bench {
     dir: tempfile::TempDir,
 }
@@ -188,11 +148,11 @@ impl Bench {
         std::fs::create_dir_all(&out).unwrap();
         std::fs::create_dir_all(&scratch).unwrap();
         let mut inputs = BTreeMap::from([
-            ("data".to_owned(), vec![input("tokenize[rte]", &self.path("data"))]),
-            ("model".to_owned(), vec![input("backbone", &self.path("model"))]),
+            ("data".to_owned(), vec![input("tokenize[rte]", &[], &self.path("data"))]),
+            ("model".to_owned(), vec![input("backbone", &[], &self.path("model"))]),
         ]);
         if self.path("init").exists() {
-            inputs.insert("init".to_owned(), vec![input("svd_init", &self.path("init"))]);
+            inputs.insert("init".to_owned(), vec![input("svd_init", &[], &self.path("init"))]);
         }
         let job = Job {
             node: "train[task=rte]".into(),
@@ -205,11 +165,11 @@ impl Bench {
             device: "cpu".into(),
             ..Job::default()
         };
-        let watcher = Watcher { stop_at, die_at, cancel: Cancel::new(), notes: Mutex::default() };
-        let ctx = Ctx { job: &job, progress: &watcher, cancel: &watcher.cancel };
+        let recorder = Recorder { cancel_at: Some(stop_at), panic_at: Some(die_at), ..Recorder::default() };
+        let ctx = Ctx { job: &job, progress: &recorder, cancel: &recorder.cancel };
         let _held = crate::bench::generator();
         let result = dpt_torch::stages::train::run(&ctx);
-        (result, watcher.notes.into_inner().unwrap())
+        (result, recorder.notes())
     }
 
     /// The bytes of every output.
@@ -271,7 +231,8 @@ fn seeds_and_methods_give_other_adapters() {
     }
 }
 
-/// Interrupted (which writes a checkpoint on the way out) and killed (which leaves the last regular one), with dropout on.
+/// Interrupted (which writes a checkpoint on the way out) and killed (which leaves the last regular one), with dropout
+/// on.
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let bench = Bench::new();
@@ -441,8 +402,8 @@ fn inputs_that_do_not_fit_are_told() {
     assert_eq!(message(&[]), "there is nothing to train on: the split `train` is empty");
 }
 
-/// What `method` is trained with here: its own defaults, in small.
-fn small(method: &'static Method) -> Vec<(&'static str, Value)> {
+/// The parameters of `method` in tests: its own defaults, with small sizes.
+pub fn small(method: &'static Method) -> Vec<(&'static str, Value)> {
     let sizes = [("positions", 16), ("prompt_block", 4), ("added_block", 8), ("prompt_layer", 1), ("hidden", 6)];
     let value = |param: &Param| {
         let known = sizes.iter().find(|(name, _)| *name == param.name).map(|(_, size)| Value::Int(*size));

@@ -1,5 +1,6 @@
-//! A prompt method of this file's own: it adds to the text's embeddings by position, enters behind the first encoder block, and
-//! has a second learning rate. It is trained and scored by the product as it is, so a method needs no other file.
+//! A prompt method of this file's own: it adds to the text's embeddings by position, enters behind the first encoder
+//! block, and has a second learning rate. It is trained and scored by the product as it is, so a method needs no other
+//! file.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! [`Bench`]: the folder that is disturbed, with pipelines, their input files in several versions, and what each version must give.
+//! [`Bench`]: the folder that is disturbed, with pipelines, their input files in several versions, and what each
+//! version must give.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +14,8 @@ pub const VERSIONS: u32 = 3;
 /// No `dpt` here needs as long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Commands and downloads in a fan: 6 inputs, a stage that is synced (it takes longer than 0.1 s) and stages that are not, a
-/// folder of many files, a gather.
+/// Commands and downloads in a fan: 6 inputs, a stage that is synced (it takes longer than 0.1 s) and stages that are
+/// not, a folder of many files, a gather.
 const FAN: &str = r#"
 schema = 1
 [pipeline]
@@ -112,7 +113,7 @@ pub struct Bench {
     pub pipelines: Vec<&'static str>,
     /// The version that the input files have now.
     pub version: u32,
-    /// What each version of each pipeline gives.
+    /// The results of each version of each pipeline.
     expected: BTreeMap<(u32, &'static str), Files>,
     /// How many processes were started.
     pub started: usize,
@@ -249,7 +250,7 @@ impl Bench {
         self.start(&mut command)?.wait()
     }
 
-    /// What lies in the results folder of a pipeline.
+    /// The content of a pipeline's results folder.
     fn results(&self, cache: &str, pipeline: &str) -> Result<Files> {
         let name = pipeline.trim_end_matches(".toml");
         let mut files = files_below(&self.path().join(cache).join("results").join(name))?;

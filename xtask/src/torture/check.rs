@@ -1,4 +1,4 @@
-//! What must hold after a disturbance.
+//! The checks after each disturbance.
 
 use crate::{Failed, Result};
 

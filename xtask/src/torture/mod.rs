@@ -1,15 +1,16 @@
-//! `cargo xtask torture`: disturbs `dpt` at random for some minutes, and checks after every disturbance that nothing wrong
-//! is used.
+//! `cargo xtask torture`: disturbs `dpt` at random for some minutes, and checks after every disturbance that nothing
+//! wrong is used.
 //!
-//! One store, three pipelines. A round draws a disturbance (a kill, a failing write, damage, two runs and a gc at once, …),
-//! then runs the pipelines without any and compares:
+//! One store, three pipelines. A round draws a disturbance (a kill, a failing write, damage, two runs and a gc at once,
+//! …), then runs the pipelines without any and compares:
 //!
 //! - an undisturbed `dpt` ends with the exit code that is expected, and never panics or hangs;
 //! - every result has the bytes of a first run in a store of its own, with the same input files;
 //! - `dpt verify` finds nothing wrong after that run, and `dpt lock` can read every result;
 //! - after a gc no working directory, no quarantine and no half-written file is left.
 //!
-//! The same seed draws the same disturbances. When they meet a process differs from run to run, so a failure may need several tries.
+//! The same seed draws the same disturbances. When they meet a process differs from run to run, so a failure may need
+//! several tries.
 
 mod bench;
 mod check;
@@ -24,7 +25,7 @@ use crate::{Failed, Result, cargo, step, target};
 
 use bench::Bench;
 
-/// What was asked for on the command line.
+/// The arguments.
 struct Options {
     seed: u64,
     time: Duration,

@@ -1,5 +1,5 @@
-//! The drawing as one interactive page that needs nothing else: style, script and data inside, no network. The picture is
-//! laid out here; the script draws it, opens stages on demand and moves their neighbours aside.
+//! The drawing as one interactive page that needs nothing else: style, script and data inside, no network. The picture
+//! is laid out here; the script draws it, opens stages on demand and moves their neighbours aside.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -29,7 +29,7 @@ struct Data<'a> {
     pipeline: &'a str,
     /// The words of a command that runs the pipeline as it was drawn.
     run: &'a [String],
-    /// Whether states are known.
+    /// `true` if states are known.
     status: bool,
     /// Word, meaning, and how much it weighs against others.
     states: Vec<(&'static str, &'static str, u8)>,
@@ -52,7 +52,7 @@ struct Stage<'a> {
     axes: Vec<&'a str>,
     count: String,
     sub: String,
-    /// Whether cells are shown at first.
+    /// `true` if cells are shown at first.
     open: bool,
     column: usize,
     y: f64,

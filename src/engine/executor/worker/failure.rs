@@ -1,4 +1,4 @@
-//! What is said of a worker that cannot be started, or died.
+//! The errors of a worker that cannot be started, or died.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -23,21 +23,24 @@ pub(super) fn cannot_start(program: &Path, error: &std::io::Error) -> Diag {
     Diag::error(Class::Environment, format!("cannot start `{}`: {error}", program.display()))
 }
 
-/// Another process than the one that was started says that it is the worker.
+/// The answer comes from another process than the one that was started.
 pub(super) fn not_itself(program: &Path, started: u32, answers: u32) -> Diag {
     Diag::error(Class::Environment, format!("`{}` is not `dpt-worker` itself", program.display()))
-        .note(format!("process {started} was started, and process {answers} answers: a program stands between the two"))
+        .note(format!(
+            "process {started} was started, and process {answers} answers: another program started the worker"
+        ))
         .note("such a program can change jobs and results, so that these are not what their keys say")
         .help("let `DPT_WORKER` name `dpt-worker`, or a script that becomes it: `exec dpt-worker \"$@\"`; or unset it")
 }
 
-/// The worker ended before it said that it is ready.
+/// The worker ended before it was ready.
 pub(super) fn not_ready(program: &Path, status: Option<ExitStatus>, tail: &[String]) -> Diag {
     let diag = Diag::error(Class::Environment, format!("`{}` {} before it was ready", program.display(), how(status)));
     let library = tail.iter().any(|line| line.contains("error while loading shared libraries"));
     let diag = with_tail(diag, tail);
     if library {
-        return diag.help("libtorch has gone from where the build found it: `cargo xtask libtorch` brings it back");
+        return diag
+            .help("libtorch is no longer where the build found it: install it again with `cargo xtask libtorch`");
     }
     diag
 }
@@ -51,7 +54,7 @@ pub(super) fn died(node: &str, status: Option<ExitStatus>, tail: &[String], log:
     }
     if status.and_then(|s| s.signal()) == Some(libc::SIGKILL) {
         return diag.help(
-            "someone killed it, most often the system for lack of memory: let fewer nodes run at once with `--jobs`, \
+            "it was killed, most often by the system for lack of memory: run fewer nodes at once with `--jobs`, \
              or set a smaller `batch_size`",
         );
     }
@@ -61,6 +64,6 @@ pub(super) fn died(node: &str, status: Option<ExitStatus>, tail: &[String], log:
 fn with_tail(diag: Diag, tail: &[String]) -> Diag {
     match tail {
         [] => diag.note("it printed nothing on stderr"),
-        _ => diag.note(format!("the last it printed:\n{}", tail.join("\n"))),
+        _ => diag.note(format!("its last lines:\n{}", tail.join("\n"))),
     }
 }

@@ -1,68 +1,34 @@
-//! [`WorkerPool`]: the `dpt-worker` processes that run torch stages. Each is started when first needed, kept warm with
-//! what it has loaded, and used again; one that dies fails its node alone and is replaced by the next that is needed.
-//! Knows no stage: it passes jobs in and answers out.
+//! [`WorkerPool`]: the `dpt-worker` processes that run torch stages. Each is started when it is first needed, and kept
+//! with what it has loaded for the next job. A worker that dies fails only its own node, and the next job starts
+//! another. Knows no stage: it passes jobs in and answers out.
 //!
-//! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal would not do:
-//! it is sent when the *thread* that started the child ends.)
+//! A worker ends when its stdin does, so none outlives an engine that was killed. (A parent-death signal does not work
+//! here: it is sent when the *thread* that started the child ends.)
 
+mod config;
 mod failure;
 mod process;
 mod stderr;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::diag::{Class, Diag};
-use crate::base::digest::Digest;
 use crate::base::machine;
 use crate::engine::graph::Resources;
 use crate::stages::ctx::{Cancel, Job, Progress};
 use crate::stages::stage::StageResult;
-use crate::worker::build::Build;
-use crate::worker::device::Wanted;
 use crate::worker::protocol::{Answer, Request};
 
 use super::local::Workers;
+pub use config::WorkerConfig;
+use config::{Fit, TICK};
 use failure::{died, interrupted};
 pub use process::Hello;
 use process::{Heard, Worker};
 use stderr::log_name;
-
-/// How often a wait looks whether it was cancelled.
-const TICK: Duration = Duration::from_millis(25);
-
-/// How to run workers.
-#[derive(Clone, Debug)]
-pub struct WorkerConfig {
-    /// The `dpt-worker` to start. Looked for when the first one is needed, so that it may be missing until then.
-    pub program: PathBuf,
-    /// What `--device` says.
-    pub device: Wanted,
-    /// How many at once, at least 1.
-    pub max_workers: usize,
-    /// Where each node's log goes (what its worker prints on stderr), as `NODE.log`. `None`: it is not kept.
-    pub log_dir: Option<PathBuf>,
-    /// How long a cancelled job may take to end before its worker is killed.
-    pub grace: Duration,
-    /// What a worker must be built from.
-    pub build: fn() -> Build,
-}
-
-impl WorkerConfig {
-    /// Workers of this program's build, without logs, and ten seconds of grace.
-    pub fn new(program: PathBuf, device: Wanted, max_workers: usize) -> Self {
-        Self { program, device, max_workers, log_dir: None, grace: Duration::from_secs(10), build: Build::this }
-    }
-
-    /// Keeps each node's log in `folder`.
-    pub fn logs_in(mut self, folder: PathBuf) -> Self {
-        self.log_dir = Some(folder);
-        self
-    }
-}
 
 /// The pool. Its methods are called from as many threads as there are nodes to run.
 #[derive(Debug)]
@@ -104,8 +70,8 @@ impl WorkerPool {
     /// worker's own.
     ///
     /// # Errors
-    /// What the stage answers. Class `Environment`: no worker can be started. Class `Stage`: the worker died. Class
-    /// `Interrupted`: cancelled.
+    /// Fails with the error of the stage; with class `Environment` if no worker can be started, `Stage` if the worker
+    /// died, and `Interrupted` if the job was cancelled.
     pub fn run(&self, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> StageResult {
         let mut lease = self.lease(job, cancel)?;
         let (result, again) = self.work(lease.worker(), job, progress, cancel);
@@ -115,10 +81,10 @@ impl WorkerPool {
         result
     }
 
-    /// What a worker says of itself. Starts one where none is warm.
+    /// Returns what a worker says of itself. Starts one if none is warm.
     ///
     /// # Errors
-    /// Class `Environment`: no worker can be started, or `--device` asks for what is not there.
+    /// Fails with class `Environment` if no worker can be started, or if there is no such `--device`.
     pub fn hello(&self) -> Result<Hello, Diag> {
         let mut lease = self.take(1, &Fit::default(), &Cancel::new())?;
         let hello = lease.worker().hello.clone();
@@ -134,7 +100,7 @@ impl WorkerPool {
         })
     }
 
-    /// A warm worker, best one that fits; else a new one where there is room; else waits.
+    /// Takes a warm worker, if possible one that fits; else starts one if there is room; else waits.
     fn take(&self, threads: usize, fit: &Fit, cancel: &Cancel) -> Result<Lease<'_>, Diag> {
         let mut state = self.state();
         let number = loop {
@@ -162,7 +128,7 @@ impl WorkerPool {
         Ok(lease)
     }
 
-    /// Runs the job, and says whether the worker is fit for another.
+    /// Runs the job. Returns its result, and `true` if the worker can take another.
     fn work(&self, worker: &mut Worker, job: &Job, progress: &dyn Progress, cancel: &Cancel) -> (StageResult, bool) {
         let log = self.config.log_dir.as_ref().map(|dir| dir.join(log_name(&job.node)));
         worker.stderr.begin(log.clone());
@@ -173,7 +139,7 @@ impl WorkerPool {
         }
         let node = job.node.clone();
         let mut kill_at = None;
-        // A worker that cannot be written to is dead, which the first reading tells.
+        // A worker that cannot be written to is dead, and the first read says so.
         let _ = worker.say(&Request::Run { job: Box::new(job) });
         loop {
             if kill_at.is_none() && cancel.asked() {
@@ -190,7 +156,7 @@ impl WorkerPool {
                 Ok(Heard::Answer(Answer::Done { outcome })) => return (Ok(outcome), true),
                 Ok(Heard::Answer(Answer::Failed { error })) => {
                     let mut diag = Diag::from(error);
-                    // After a panic the worker ends: its memory is not to be trusted.
+                    // After a panic the worker ends, because its memory cannot be trusted.
                     let fit = diag.class != Class::Bug;
                     if !fit && let Some(log) = log.filter(|log| log.exists()) {
                         diag = diag.note(format!("its log: `{}`", log.display()));
@@ -200,7 +166,10 @@ impl WorkerPool {
                 Ok(Heard::Answer(Answer::Ready { .. })) => (),
                 Ok(Heard::Noise(line)) => {
                     worker.kill();
-                    let diag = Diag::error(Class::Bug, format!("the worker of `{node}` said what is no answer"));
+                    let diag = Diag::error(
+                        Class::Bug,
+                        format!("the worker running `{node}` sent a line that is not part of the protocol"),
+                    );
                     return (Err(diag.note(line)), false);
                 }
                 Err(RecvTimeoutError::Timeout) => (),
@@ -248,20 +217,6 @@ impl Drop for Lease<'_> {
         drop(self.worker.take());
         self.pool.state().taken[self.number] = false;
         self.pool.freed.notify_one();
-    }
-}
-
-/// What a worker has from its last job: the device, and the model (by its key) that is loaded there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Fit {
-    device: String,
-    model: Option<Digest>,
-}
-
-impl Fit {
-    fn of(job: &Job) -> Self {
-        let model = job.inputs.get("model").and_then(|inputs| inputs.first()).map(|input| input.key);
-        Self { device: job.device.clone(), model }
     }
 }
 

@@ -11,14 +11,14 @@ use crate::base::process::spawn;
 use crate::stages::ctx::Cancel;
 use crate::worker::protocol::{Answer, PROTOCOL, Request};
 
+use super::config::{Fit, TICK, WorkerConfig};
 use super::failure::{cannot_start, interrupted, not_itself, not_ready};
 use super::stderr::Stderr;
-use super::{Fit, TICK, WorkerConfig};
 
 /// How long a new worker may take to load libtorch and CUDA from a slow disk.
 const START: Duration = Duration::from_secs(300);
 
-/// What a worker says of itself when it is ready. It is of this program's build.
+/// What a worker says of itself when it is ready. Its build is that of this program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
     /// The version of the libtorch that it runs with.
@@ -34,7 +34,7 @@ pub struct Hello {
 pub(super) struct Worker {
     pub(super) number: usize,
     child: Child,
-    /// Dropped to tell it that there is no more.
+    /// Dropped to tell the worker that there are no more jobs.
     stdin: Option<ChildStdin>,
     pub(super) answers: Receiver<Heard>,
     pub(super) stderr: Arc<Stderr>,
@@ -55,7 +55,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("OMP_NUM_THREADS", threads.max(1).to_string());
         // cuBLAS gives the same bits each time only with a workspace of fixed size, set before it is first used.
-        if std::env::var_os("CUBLAS_WORKSPACE_CONFIG").is_none() {
+        if crate::base::env::var_os("CUBLAS_WORKSPACE_CONFIG").is_none() {
             command.env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
         }
         let mut child = spawn(&mut command).map_err(|error| cannot_start(&config.program, &error))?;
@@ -78,7 +78,7 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Waits for its first word.
+    /// Waits for its first line.
     fn greet(&mut self, config: &WorkerConfig, cancel: &Cancel) -> Result<(), Diag> {
         let program = config.program.as_path();
         let late = Instant::now() + START;
@@ -111,8 +111,8 @@ impl Worker {
         }
     }
 
-    /// The device that a job gets: the one it names if this worker has it (the CPU is always there), else the
-    /// worker's own. With several GPUs, workers take them in turn.
+    /// The device of a job: the one that it names if this worker has it (all have the CPU), else the worker's own. With
+    /// several GPUs, workers take them in turn.
     pub(super) fn device(&self, named: &str) -> String {
         let own = &self.hello.devices;
         if named == "cpu" || own.iter().any(|device| device == named) {
@@ -131,14 +131,14 @@ impl Worker {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// No mercy.
+    /// Kills it.
     pub(super) fn kill(&mut self) -> Option<ExitStatus> {
         self.stdin = None;
         let _ = self.child.kill();
         self.child.wait().ok()
     }
 
-    /// Closes its stdin, gives it a moment, kills it.
+    /// Closes its stdin, waits two seconds, and kills it.
     pub(super) fn end(&mut self) -> Option<ExitStatus> {
         self.stdin = None;
         let late = Instant::now() + Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! [`Stderr`]: what a worker prints beside its answers.
+//! [`Stderr`]: reads what a worker prints on stderr.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::base::fs;
 /// How many of the last lines on a dead worker's stderr are shown.
 const TAIL: usize = 15;
 
-/// What a worker prints on stderr: the last lines, and the log of the node that it runs.
+/// The last lines that a worker printed on stderr, and the log of the node that it runs.
 #[derive(Debug, Default)]
 pub(super) struct Stderr {
     inner: Mutex<StderrInner>,
@@ -29,7 +29,7 @@ struct StderrInner {
 }
 
 impl Stderr {
-    /// Reads on a thread of its own.
+    /// Starts a thread that reads `stream`.
     pub(super) fn follow(stream: impl Read + Send + 'static) -> Arc<Self> {
         let own = Arc::new(Self::default());
         let theirs = own.clone();
@@ -46,7 +46,7 @@ impl Stderr {
         own
     }
 
-    /// From now on lines belong to the node with this log.
+    /// From now on, lines belong to the node with this log.
     pub(super) fn begin(&self, path: Option<PathBuf>) {
         let mut inner = self.inner();
         inner.lines.clear();
@@ -54,7 +54,7 @@ impl Stderr {
         inner.path = path;
     }
 
-    /// The last lines, once the stream has ended. (A grandchild may hold it open: not for ever.)
+    /// The last lines, once the stream has ended. Waits a second at most: a grandchild may hold it open.
     pub(super) fn tail(&self) -> Vec<String> {
         let wait = self.ended.wait_timeout_while(self.inner(), Duration::from_secs(1), |inner| !inner.at_end);
         wait.unwrap_or_else(PoisonError::into_inner).0.lines.iter().cloned().collect()
@@ -71,7 +71,7 @@ impl StderrInner {
             self.lines.pop_front();
         }
         self.lines.push_back(line.to_owned());
-        // A log is made when there is something to keep. One that cannot be written is not worth failing a node.
+        // A log is created with its first line. If it cannot be written, the node does not fail for that.
         if let (None, Some(path)) = (&self.file, &self.path) {
             let made = path.parent().is_none_or(|dir| fs::create_dir_all(dir).is_ok());
             self.file = made.then(|| File::options().create(true).append(true).open(path).ok()).flatten();

@@ -3,8 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::base::digest::Digest;
 use crate::base::fs;
-use crate::stages::ctx::Update;
+use crate::testing::Recorder;
+use crate::worker::build::Build;
+use crate::worker::device::DeviceChoice;
+use std::time::Duration;
 
 /// A worker in shell: the job's kind says what it does. It numbers the jobs that it ran.
 const FAKE: &str = r#"#!/bin/sh
@@ -31,12 +35,12 @@ while read -r line; do
 done
 "#;
 
-/// A build as it stands in the worker's first answer.
+/// A build as the worker's first answer has it.
 fn build(build: &Build) -> String {
     serde_json::to_string(build).unwrap()
 }
 
-/// What comes of a worker whose script is `FAKE` with `from` replaced by `to`.
+/// The outcome of a worker whose script is `FAKE` with `from` replaced by `to`.
 fn refused(from: &str, to: &str) -> Diag {
     let fake = fake();
     let program = &fake.pool.config.program;
@@ -85,7 +89,7 @@ struct Fake {
     pool: WorkerPool,
 }
 
-fn fake_with(device: Wanted, max_workers: usize) -> Fake {
+fn fake_with(device: DeviceChoice, max_workers: usize) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("worker.sh");
     fs::write_atomic(&program, FAKE.replace("BUILD", &build(&Build::this())).as_bytes()).unwrap();
@@ -96,18 +100,7 @@ fn fake_with(device: Wanted, max_workers: usize) -> Fake {
 }
 
 fn fake() -> Fake {
-    fake_with(Wanted::Auto, 2)
-}
-
-#[derive(Default)]
-struct Seen(Mutex<(Vec<Update>, Vec<String>)>);
-impl Progress for Seen {
-    fn update(&self, update: Update) {
-        self.0.lock().unwrap().0.push(update);
-    }
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().1.push(text.to_owned());
-    }
+    fake_with(DeviceChoice::Auto, 2)
 }
 
 fn job(kind: &str) -> Job {
@@ -124,21 +117,20 @@ fn job(kind: &str) -> Job {
 }
 
 fn run(fake: &Fake, kind: &str) -> StageResult {
-    fake.pool.run(&job(kind), &Seen::default(), &Cancel::new())
+    fake.pool.run(&job(kind), &Recorder::default(), &Cancel::new())
 }
 
 #[test]
-fn a_worker_is_started_once_and_kept_warm() {
-    let (fake, seen) = (fake(), Seen::default());
+fn worker_is_started_once_and_kept_warm() {
+    let (fake, seen) = (fake(), Recorder::default());
     let first = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
     let second = fake.pool.run(&job("touch"), &seen, &Cancel::new()).unwrap();
     assert_eq!(first.metrics["pid"], second.metrics["pid"]);
     assert_eq!((first.metrics["n"], second.metrics["n"]), (1.0, 2.0));
     assert_eq!(first.metrics["threads"], 3.0);
     assert_eq!(first.metrics["own"], 1.0, "`auto` is replaced by the worker's device");
-    let seen = seen.0.into_inner().unwrap();
-    assert_eq!(seen.0.len(), 2);
-    assert_eq!(seen.1, ["a note of the start"], "told once");
+    assert_eq!(seen.updates().len(), 2);
+    assert_eq!(seen.notes(), ["a note of the start"], "told once");
 }
 
 #[test]
@@ -151,28 +143,28 @@ fn stderr_becomes_the_log_of_the_node() {
 }
 
 #[test]
-fn a_dead_worker_fails_its_node_with_its_last_words_and_is_replaced() {
+fn dead_worker_fails_its_node_and_is_replaced() {
     let fake = fake();
     let diag = run(&fake, "die").unwrap_err();
     assert_eq!(diag.class, Class::Stage);
     assert_eq!(diag.message, "the worker of `die[task=rte,seed=1]` ended with exit status 3");
-    assert_eq!(diag.notes[0], "the last it printed:\nfirst words\nlast words");
+    assert_eq!(diag.notes[0], "its last lines:\nfirst words\nlast words");
     assert!(diag.notes[1].starts_with("its log: `"), "{diag}");
     assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
 }
 
 #[test]
-fn a_signal_is_named() {
+fn signal_is_named() {
     let diag = run(&fake(), "segv").unwrap_err();
     assert_eq!(diag.message, "the worker of `segv[task=rte,seed=1]` was killed by signal 11 (SIGSEGV)");
 }
 
 #[test]
-fn a_worker_that_died_idle_is_replaced_in_silence() {
+fn worker_that_died_idle_is_replaced_silently() {
     let fake = fake();
     let pid = run(&fake, "touch").unwrap().metrics["pid"];
-    // SAFETY: the process is our own child, not waited for yet.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    let pid_of_worker = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid_of_worker, rustix::process::Signal::KILL).unwrap();
     while fake.pool.state().idle[0].lives() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -180,7 +172,7 @@ fn a_worker_that_died_idle_is_replaced_in_silence() {
 }
 
 #[test]
-fn after_a_bug_the_worker_is_not_used_again() {
+fn worker_is_not_used_again_after_a_bug() {
     let fake = fake();
     let pid = run(&fake, "touch").unwrap().metrics["pid"];
     assert_eq!(run(&fake, "bug").unwrap_err().class, Class::Bug);
@@ -194,28 +186,22 @@ fn noise_on_stdout_is_a_bug() {
 }
 
 /// Cancels when the stage says that it waits.
-struct CancelOnNote<'a>(&'a Cancel);
-impl Progress for CancelOnNote<'_> {
-    fn update(&self, _: Update) {}
-    fn note(&self, text: &str) {
-        if text == "waiting" {
-            self.0.ask();
-        }
-    }
+fn cancels_when_it_waits() -> Recorder {
+    Recorder { cancel_on_note: Some("waiting"), ..Recorder::default() }
 }
 
 #[test]
-fn cancel_reaches_the_worker_which_stays_fit() {
-    let (fake, cancel) = (fake(), Cancel::new());
-    let diag = fake.pool.run(&job("wait"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+fn cancelled_worker_takes_another_job() {
+    let (fake, recorder) = (fake(), cancels_when_it_waits());
+    let diag = fake.pool.run(&job("wait"), &recorder, &recorder.cancel).unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Interrupted, "told to end"));
     assert_eq!(fake.pool.state().idle.len(), 1);
 }
 
 #[test]
-fn a_deaf_worker_is_killed_after_the_grace() {
-    let (fake, cancel) = (fake(), Cancel::new());
-    let diag = fake.pool.run(&job("deaf"), &CancelOnNote(&cancel), &cancel).unwrap_err();
+fn deaf_worker_is_killed_after_the_grace() {
+    let (fake, recorder) = (fake(), cancels_when_it_waits());
+    let diag = fake.pool.run(&job("deaf"), &recorder, &recorder.cancel).unwrap_err();
     assert_eq!(diag.class, Class::Interrupted);
     assert!(fake.pool.state().idle.is_empty());
     assert_eq!(run(&fake, "touch").unwrap().metrics["n"], 1.0);
@@ -223,7 +209,7 @@ fn a_deaf_worker_is_killed_after_the_grace() {
 
 #[test]
 fn no_more_workers_than_allowed() {
-    let fake = fake_with(Wanted::Cpu, 2);
+    let fake = fake_with(DeviceChoice::Cpu, 2);
     let pids: Mutex<Vec<u64>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -238,9 +224,9 @@ fn no_more_workers_than_allowed() {
 }
 
 #[test]
-fn a_missing_program_names_the_command_that_builds_it() {
-    let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), Wanted::Auto, 1));
-    let diag = pool.run(&job("touch"), &Seen::default(), &Cancel::new()).unwrap_err();
+fn missing_worker_error_names_the_build_command() {
+    let pool = WorkerPool::new(WorkerConfig::new("no/such/dpt-worker".into(), DeviceChoice::Auto, 1));
+    let diag = pool.run(&job("touch"), &Recorder::default(), &Cancel::new()).unwrap_err();
     assert_eq!(diag.class, Class::Environment);
     assert!(diag.help.unwrap().contains("cargo build --release"));
     // The place in the pool is free again.
@@ -248,15 +234,15 @@ fn a_missing_program_names_the_command_that_builds_it() {
 }
 
 #[test]
-fn a_worker_that_refuses_the_device_passes_on_why() {
-    let fake = fake_with(Wanted::Cuda(Some(7)), 1);
+fn worker_that_refuses_the_device_says_why() {
+    let fake = fake_with(DeviceChoice::Cuda(Some(7)), 1);
     let diag = run(&fake, "touch").unwrap_err();
     assert_eq!((diag.class, diag.message.as_str()), (Class::Environment, "no such GPU"));
 }
 
 #[test]
-fn a_program_that_is_no_worker_is_told() {
-    let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), Wanted::Auto, 1));
+fn program_that_is_no_worker_is_reported() {
+    let pool = WorkerPool::new(WorkerConfig::new("/bin/false".into(), DeviceChoice::Auto, 1));
     let diag = pool.hello().unwrap_err();
     assert_eq!(diag.message, "`/bin/false` ended with exit status 1 before it was ready");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escaped;
+use super::escape::escaped;
 use crate::report::line_chart::COLOURS;
 use crate::report::picture::{ChartKind, Picture};
 use crate::report::summary::Summary;

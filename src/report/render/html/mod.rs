@@ -2,13 +2,14 @@
 //!
 //! The blank lines of the page are those of version 1 of the stage `report`, as its bytes are in keys and lock files.
 
+mod escape;
 mod gallery;
 mod table;
 
 use std::fmt::Write;
 
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, HtmlEscape};
+use minijinja::{AutoEscape, Environment};
 use serde_json::json;
 
 use super::kind::{RenderedFile, Renderer, RendererFile, bug};
@@ -56,12 +57,6 @@ fn render(report: &Report) -> Result<String, Diag> {
         .map_err(|e| bug("HTML", format_args!("{e:#}")))
 }
 
-/// Text without a meaning of its own in HTML.
-fn escaped(text: &str) -> HtmlEscape<'_> {
-    HtmlEscape(text)
-}
-
-/// A section of one part has its heading directly above it; parts of others have headings of their own.
 fn write_section(out: &mut String, report: &Report, section: &ReportSection) {
     let gallery = |part: &ReportPart| matches!(part, ReportPart::Gallery(_));
     let pictures = section.parts.iter().any(gallery);

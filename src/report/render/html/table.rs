@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escaped;
+use super::escape::escaped;
 use super::gallery::write_legend_item;
 use crate::report::format;
 use crate::report::line_chart::COLOURS;
@@ -107,7 +107,7 @@ impl<'a> PageTable<'a> {
         Self { table, columns }
     }
 
-    /// The columns that stand in no group.
+    /// The columns without a group.
     fn leading(&self) -> impl Iterator<Item = &PageColumn<'a>> {
         self.columns.iter().filter(|column| column.column.group.is_none())
     }

@@ -21,7 +21,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The names of the files that index `name`, which lies at `path`, names, sorted.
+/// Returns the names of the files that index `name`, which lies at `path`, names, sorted.
 pub(super) fn shards(name: &str, path: &Path) -> Result<BTreeSet<String>, Diag> {
     let Index { weight_map } = json::read(path).map_err(|e| by_name(e, name, path))?;
     let shards: BTreeSet<String> = weight_map.into_values().collect();
@@ -37,7 +37,7 @@ pub(super) fn shards(name: &str, path: &Path) -> Result<BTreeSet<String>, Diag> 
 }
 
 pub(super) fn no_shard(shard: &str, index: &str) -> Diag {
-    Diag::error(Class::Stage, format!("`{shard}` is not there, which `{index}` names"))
+    Diag::error(Class::Stage, format!("`{index}` names `{shard}`, which is missing"))
         .help("the checkpoint is incomplete: get all files of it")
 }
 
@@ -56,7 +56,7 @@ pub(super) fn check_file(name: &str, path: &Path, advice: &str) -> Result<(), Di
     if name.ends_with(".json") {
         let value: Json = json::read(path).map_err(|e| by_name(e, name, path))?;
         if !value.is_object() {
-            return wrong("it is no JSON object");
+            return wrong("it is not a JSON object");
         }
         if name == CONFIG {
             return check_config(&value);

@@ -6,46 +6,46 @@ use std::path::{Path, PathBuf};
 use crate::base::diag::Diag;
 use crate::base::look;
 use crate::fetch::archive;
-use crate::fetch::source::{At, Item, Place, Source, below};
+use crate::fetch::source::{At, Source, SourceFile, SourcePlace, below};
 use crate::stages::download::files::on_disk;
-use crate::stages::download::spec::{Found, Spec, usage};
+use crate::stages::download::spec::{DownloadSpec, FoundFiles, usage};
 
 use super::check::{no_shard, shards};
-use super::names::{Kind, WEIGHTS, check_names, index_of, last_part, parent, superfluous, usual};
+use super::names::{CheckpointKind, WEIGHTS, check_names, index_of, last_part, parent, superfluous, usual};
 
-/// The files named by the parameter `file`, else those of the source that belong to a checkpoint, else the usual ones
-/// that are there.
-pub(in super::super) fn find(spec: &Spec, kind: Kind, place: &Place) -> Result<Found, Diag> {
+/// Returns the files named by the parameter `file`, else those of the source that belong to a checkpoint, else the
+/// usual ones that are there.
+pub fn find(spec: &DownloadSpec, kind: CheckpointKind, place: &SourcePlace) -> Result<FoundFiles, Diag> {
     let source = &spec.source;
     let paths = named(spec, kind)?;
     if let [path] = &paths[..]
         && archive::is_archive_name(path)
     {
         let at = match place {
-            Place::Http(url) => At::Http(below(url, path)),
-            Place::Local { root, .. } if root.is_file() => At::File(root.clone()),
-            Place::Local { root, .. } => At::File(on_disk(root, path, &source.name)?),
+            SourcePlace::Http(url) => At::Http(below(url, path)),
+            SourcePlace::Local { root, .. } if root.is_file() => At::File(root.clone()),
+            SourcePlace::Local { root, .. } => At::File(on_disk(root, path, &source.name)?),
         };
-        return Ok(Found::Archive(Item { pin: source.pin(path), path: path.clone(), at }));
+        return Ok(FoundFiles::Archive(SourceFile { pin: source.pin(path), path: path.clone(), at }));
     }
     match place {
-        Place::Http(url) if paths.is_empty() => Ok(Found::Probe(url.clone())),
-        Place::Http(url) => Ok(Found::Files(paths.into_iter().map(|p| remote(source, url, p)).collect())),
-        Place::Local { root, .. } if root.is_file() => {
+        SourcePlace::Http(url) if paths.is_empty() => Ok(FoundFiles::Probe(url.clone())),
+        SourcePlace::Http(url) => Ok(FoundFiles::Files(paths.into_iter().map(|p| remote(source, url, p)).collect())),
+        SourcePlace::Local { root, .. } if root.is_file() => {
             let path = last_part(&root.to_string_lossy()).to_owned();
-            Ok(Found::Archive(Item { pin: source.pin(&path), path, at: At::File(root.clone()) }))
+            Ok(FoundFiles::Archive(SourceFile { pin: source.pin(&path), path, at: At::File(root.clone()) }))
         }
-        Place::Local { root, .. } => in_folder(source, kind, root, paths),
+        SourcePlace::Local { root, .. } => in_folder(source, kind, root, paths),
     }
 }
 
-pub(super) fn remote(source: &Source, url: &url::Url, path: String) -> (String, Item) {
-    let item = Item { pin: source.pin(&path), at: At::Http(below(url, &path)), path };
+pub(super) fn remote(source: &Source, url: &url::Url, path: String) -> (String, SourceFile) {
+    let item = SourceFile { pin: source.pin(&path), at: At::Http(below(url, &path)), path };
     (last_part(&item.path).to_owned(), item)
 }
 
-/// The paths that the pipeline names, without weights that others make superfluous.
-fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
+/// Returns the paths that the pipeline names, without weights that others make superfluous.
+fn named(spec: &DownloadSpec, kind: CheckpointKind) -> Result<Vec<String>, Diag> {
     let source = &spec.source;
     let mut paths: Vec<String> = if spec.file.is_empty() {
         source.files.values().map(|f| f.path.clone()).filter(|p| kind.takes(last_part(p))).collect()
@@ -60,16 +60,15 @@ fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
         return Ok(paths);
     }
     if let Some(stranger) = paths.iter().find(|p| !kind.takes(last_part(p))) {
-        return Err(
-            usage(&format!("`{stranger}` is no file of a {}", kind.what())).help("`format = \"files\"` takes any file")
-        );
+        return Err(usage(&format!("`{stranger}` is not a file of {}", kind.a_kind()))
+            .help("`format = \"files\"` takes any file"));
     }
     let names: BTreeSet<&str> = paths.iter().map(|p| last_part(p)).collect();
     if names.len() < paths.len() {
         return Err(usage(&format!(
-            "source `{}` names two files of a {} that are called alike",
+            "source `{}` names two files of {} that have the same name",
             source.name,
-            kind.what()
+            kind.a_kind()
         ))
         .help("say which ones in `file`"));
     }
@@ -78,7 +77,7 @@ fn named(spec: &Spec, kind: Kind) -> Result<Vec<String>, Diag> {
     Ok(paths.into_iter().zip(keep).filter_map(|(p, k)| k.then_some(p)).collect())
 }
 
-fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Result<Found, Diag> {
+fn in_folder(source: &Source, kind: CheckpointKind, root: &Path, paths: Vec<String>) -> Result<FoundFiles, Diag> {
     let mut files = Vec::new();
     if paths.is_empty() {
         for name in usual(kind, |name| Ok(look::is_file(&root.join(name))?))? {
@@ -91,7 +90,7 @@ fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Re
     }
     let index = index_of(files.iter().map(|(name, _)| name.as_str()));
     let item = files.iter().find(|(name, _)| Some(name.as_str()) == index).map(|(_, item)| item.clone());
-    if let (Some(index), Some(Item { path, at: At::File(at), .. })) = (index, item) {
+    if let (Some(index), Some(SourceFile { path, at: At::File(at), .. })) = (index, item) {
         let beside = parent(&path).to_owned();
         for shard in shards(index, &at)? {
             if files.iter().all(|(name, _)| *name != shard) {
@@ -105,9 +104,9 @@ fn in_folder(source: &Source, kind: Kind, root: &Path, paths: Vec<String>) -> Re
         }
     }
     check_names(kind, &files.iter().map(|(n, _)| n.as_str()).collect(), &format!("`{}`", root.display()))?;
-    Ok(Found::Files(files))
+    Ok(FoundFiles::Files(files))
 }
 
-fn local(source: &Source, path: String, at: PathBuf) -> Item {
-    Item { pin: source.pin(&path), path, at: At::File(at) }
+fn local(source: &Source, path: String, at: PathBuf) -> SourceFile {
+    SourceFile { pin: source.pin(&path), path, at: At::File(at) }
 }

@@ -1,5 +1,5 @@
-//! T5 checkpoints in Hugging Face layout, their tokenizers, and adapters: the right files, all of them, each what its name
-//! says.
+//! Downloads T5 checkpoints in Hugging Face layout, their tokenizers, and adapters. Checks that the files are complete
+//! and that each is what its name says.
 
 mod check;
 mod find;
@@ -16,18 +16,18 @@ use crate::artifact::json;
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
 use crate::data::tokenizer::beside;
-use crate::fetch::source::{At, Item, Location, below};
+use crate::fetch::source::{At, Location, SourceFile, below};
 use crate::model::config::T5Config;
 
 use super::fetch::Fetch;
-use super::spec::Found;
+use super::spec::FoundFiles;
 
 use check::{check_file, check_shards, no_shard, shards};
 use find::remote;
 use names::{CONFIG, TOKENIZERS, WEIGHTS, check_names, index_of, is_said_beside, last_part, parent, superfluous};
 
 pub(super) use find::find;
-pub(super) use names::Kind;
+pub(super) use names::CheckpointKind;
 
 /// `backbone.json`.
 #[derive(Serialize)]
@@ -38,9 +38,13 @@ struct Backbone<'a> {
 }
 
 /// Fetches what `found` says and checks it: the files of `kind`, by name.
-pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTreeMap<String, PathBuf>, Diag> {
+pub(super) fn gather(
+    fetch: &mut Fetch,
+    kind: CheckpointKind,
+    found: FoundFiles,
+) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let files = match found {
-        Found::Files(files) => {
+        FoundFiles::Files(files) => {
             let mut brought = BTreeMap::new();
             for (name, item) in &files {
                 brought.insert(name.clone(), bring(fetch, kind, item, name, false)?.expect("a required file"));
@@ -51,39 +55,45 @@ pub(super) fn gather(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<BTre
             }
             brought
         }
-        Found::Probe(url) => probe(fetch, kind, &url)?,
-        Found::Archive(item) => from_archive(fetch, kind, &item)?,
+        FoundFiles::Probe(url) => probe(fetch, kind, &url)?,
+        FoundFiles::Archive(item) => from_archive(fetch, kind, &item)?,
     };
     let source = &fetch.spec.source;
     let place = format!("source `{}`", source.name);
     let is_remote = matches!(source.location, Location::Http(_)) && !fetch.ctx.job.mirrors.contains_key(&source.name);
     let advice = match is_remote {
-        true => "it came whole from the server: look at what the `url` of its source serves under this name",
-        false => "put the right file in its place",
+        true => "it was received completely: check what the server returns for this name",
+        false => "replace it with the right file",
     };
     check_names(kind, &files.keys().map(String::as_str).collect(), &place)?;
     for (name, path) in &files {
         fetch.ctx.check_cancel()?;
         check_file(name, path, advice)?;
     }
-    if kind == Kind::Checkpoint {
+    if kind == CheckpointKind::Checkpoint {
         T5Config::parse(&fs::read_to_string(&files[CONFIG])?, CONFIG)?;
     }
     Ok(files)
 }
 
 /// Brings a file to where it can be read: what becomes an output as it is, to its place.
-fn bring(fetch: &mut Fetch, kind: Kind, item: &Item, name: &str, optional: bool) -> Result<Option<PathBuf>, Diag> {
-    if kind == Kind::Adapter { fetch.obtain(item, optional) } else { fetch.bring(item, name, optional) }
+fn bring(
+    fetch: &mut Fetch,
+    kind: CheckpointKind,
+    item: &SourceFile,
+    name: &str,
+    optional: bool,
+) -> Result<Option<PathBuf>, Diag> {
+    if kind == CheckpointKind::Adapter { fetch.obtain(item, optional) } else { fetch.bring(item, name, optional) }
 }
 
 /// Fetches what `found` says, checks it and writes it.
-pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Diag> {
+pub(super) fn run(fetch: &mut Fetch, kind: CheckpointKind, found: FoundFiles) -> Result<(), Diag> {
     let files = gather(fetch, kind, found)?;
     if let Some(index) = index_of(files.keys().map(String::as_str)) {
         check_shards(index, &files)?;
     }
-    if kind == Kind::Checkpoint {
+    if kind == CheckpointKind::Checkpoint {
         for note in weights::notes(&files)? {
             fetch.ctx.progress.note(&note);
         }
@@ -91,7 +101,7 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
     for (name, path) in &files {
         fetch.deliver(path, name)?;
     }
-    if kind == Kind::Checkpoint {
+    if kind == CheckpointKind::Checkpoint {
         let source = fetch.spec.source.origin();
         json::write(&fetch.ctx.out("backbone.json"), &Backbone { name: &fetch.spec.name, origin: "download", source })?;
         if !TOKENIZERS.iter().any(|t| files.contains_key(*t)) {
@@ -105,7 +115,7 @@ pub(super) fn run(fetch: &mut Fetch, kind: Kind, found: Found) -> Result<(), Dia
 fn bring_shards(
     fetch: &mut Fetch,
     index: &str,
-    item: &Item,
+    item: &SourceFile,
     brought: &mut BTreeMap<String, PathBuf>,
 ) -> Result<(), Diag> {
     for shard in shards(index, &brought[index])? {
@@ -120,7 +130,7 @@ fn bring_shards(
             },
             At::File(at) => At::File(at.with_file_name(&shard)),
         };
-        let one = Item { pin: fetch.spec.source.pin(&path), path, at };
+        let one = SourceFile { pin: fetch.spec.source.pin(&path), path, at };
         match fetch.bring(&one, &shard, true)? {
             Some(at) => brought.insert(shard, at),
             None => return Err(no_shard(&shard, &item.path)),
@@ -130,7 +140,7 @@ fn bring_shards(
 }
 
 /// Asks a server for the usual files, one after the other.
-fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<String, PathBuf>, Diag> {
+fn probe(fetch: &mut Fetch, kind: CheckpointKind, url: &url::Url) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let source = &fetch.spec.source;
     let mut brought = BTreeMap::new();
     let mut ask = |fetch: &mut Fetch, name: &str, optional: bool| {
@@ -140,7 +150,7 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
         brought.extend(path.map(|p| (name.to_owned(), p)));
         Ok::<bool, Diag>(there)
     };
-    if kind == Kind::Adapter {
+    if kind == CheckpointKind::Adapter {
         let found = ask(fetch, peft::CONFIG, true)?;
         let names: &[&str] = if found { peft::WEIGHTS } else { &[adapter::INFO, adapter::TENSORS, adapter::INITIAL] };
         for name in names {
@@ -150,8 +160,8 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
         }
         return Ok(brought);
     }
-    ask(fetch, CONFIG, kind == Kind::Tokenizer)?;
-    if kind == Kind::Checkpoint {
+    ask(fetch, CONFIG, kind == CheckpointKind::Tokenizer)?;
+    if kind == CheckpointKind::Checkpoint {
         for name in WEIGHTS {
             if ask(fetch, name, true)? {
                 break;
@@ -176,13 +186,13 @@ fn probe(fetch: &mut Fetch, kind: Kind, url: &url::Url) -> Result<BTreeMap<Strin
     Ok(brought)
 }
 
-/// The files of the one checkpoint in an archive, in whichever folder it lies.
-fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<String, PathBuf>, Diag> {
+/// Returns the files of the one checkpoint in an archive, in whichever folder it lies.
+fn from_archive(fetch: &mut Fetch, kind: CheckpointKind, item: &SourceFile) -> Result<BTreeMap<String, PathBuf>, Diag> {
     let (into, names) = fetch.unpack(item, &|name| kind.takes(last_part(name)))?;
     let marks: &[&str] = match kind {
-        Kind::Checkpoint => &[CONFIG],
-        Kind::Tokenizer => TOKENIZERS,
-        Kind::Adapter => &[peft::CONFIG, adapter::INFO],
+        CheckpointKind::Checkpoint => &[CONFIG],
+        CheckpointKind::Tokenizer => TOKENIZERS,
+        CheckpointKind::Adapter => &[peft::CONFIG, adapter::INFO],
     };
     let folders: BTreeSet<&str> = names.iter().filter(|n| marks.contains(&last_part(n))).map(|n| parent(n)).collect();
     let folders: Vec<&str> = folders.into_iter().collect();
@@ -192,7 +202,7 @@ fn from_archive(fetch: &mut Fetch, kind: Kind, item: &Item) -> Result<BTreeMap<S
         _ => {
             return Err(Diag::error(
                 Class::Stage,
-                format!("archive `{}` has several {}s", fetch.shown(item), kind.what()),
+                format!("archive `{}` has more than {}", fetch.shown(item), kind.a_kind()),
             )
             .note(format!(
                 "in the folders {}",

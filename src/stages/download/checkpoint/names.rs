@@ -1,4 +1,4 @@
-//! Which files a checkpoint, a tokenizer or an adapter has, by their names.
+//! The names of the files that a checkpoint, a tokenizer or an adapter has.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use crate::data::tokenizer::beside;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+pub enum CheckpointKind {
     /// Configuration, weights, and the tokenizer where there is one.
     Checkpoint,
-    /// The tokenizer alone, and the configuration where there is one.
+    /// Only the tokenizer, and the configuration if there is one.
     Tokenizer,
     /// A trained prompt, as PEFT or as we write it.
     Adapter,
@@ -38,27 +38,28 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("dpt", &[adapter::INFO, adapter::TENSORS, adapter::INITIAL]),
 ];
 
-impl Kind {
-    /// Whether a file called `name` belongs to it.
+impl CheckpointKind {
+    /// Returns whether a file called `name` belongs to it.
     pub(super) fn takes(self, name: &str) -> bool {
-        if self == Kind::Adapter {
+        if self == CheckpointKind::Adapter {
             return ADAPTERS.iter().any(|(_, names)| names.contains(&name));
         }
         let weights = WEIGHTS.contains(&name) || is_shard(name) || name == "generation_config.json";
         let all = name == CONFIG || TOKENIZERS.contains(&name) || OTHERS.contains(&name) || weights;
-        all && (self == Kind::Checkpoint || !weights)
+        all && (self == CheckpointKind::Checkpoint || !weights)
     }
 
-    pub(super) fn what(self) -> &'static str {
+    /// Returns its name with the article, for messages.
+    pub(super) fn a_kind(self) -> &'static str {
         match self {
-            Kind::Checkpoint => "checkpoint",
-            Kind::Tokenizer => "tokenizer",
-            Kind::Adapter => "adapter",
+            CheckpointKind::Checkpoint => "a checkpoint",
+            CheckpointKind::Tokenizer => "a tokenizer",
+            CheckpointKind::Adapter => "an adapter",
         }
     }
 }
 
-/// Whether `name` is a file that the index can name: `model-00001-of-00002.safetensors`.
+/// Returns whether `name` is a file that the index can name: `model-00001-of-00002.safetensors`.
 pub(super) fn is_shard_of(index: &str, name: &str) -> bool {
     INDICES.iter().filter(|(of, ..)| *of == index).any(|(_, start, end)| {
         name.strip_prefix(start).and_then(|n| n.strip_suffix(end)).is_some_and(|n| !n.contains(['/', '\\']))
@@ -69,7 +70,7 @@ fn is_shard(name: &str) -> bool {
     INDICES.iter().any(|(index, ..)| is_shard_of(index, name))
 }
 
-/// The index among the names of files, if there is one.
+/// Returns the index among the names of files, if there is one.
 pub(super) fn index_of<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'static str> {
     names.find_map(|name| INDICES.iter().find(|(index, ..)| *index == name)).map(|(index, ..)| *index)
 }
@@ -78,7 +79,7 @@ pub(super) fn last_part(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether weights in `name` are not needed where `best` is there.
+/// Returns whether weights in `name` are not needed where `best` is there.
 pub(super) fn superfluous(name: &str, best: Option<&str>) -> bool {
     let weights = WEIGHTS.contains(&name) || is_shard(name);
     match best {
@@ -92,8 +93,11 @@ pub(super) fn parent(path: &str) -> &str {
     &path[..path.len() - last_part(path).len()]
 }
 
-/// The usual files of `kind` that are `there`. Of several with the same content only the best is asked for.
-pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> Result<Vec<&'static str>, Diag> {
+/// Returns the usual files of `kind` that are `there`. Of several with the same content only the best is asked for.
+pub(super) fn usual(
+    kind: CheckpointKind,
+    there: impl Fn(&str) -> Result<bool, Diag>,
+) -> Result<Vec<&'static str>, Diag> {
     let all = |names: &[&'static str]| {
         let found = names.iter().map(|name| Ok(there(name)?.then_some(*name)));
         Ok::<Vec<&str>, Diag>(found.collect::<Result<Vec<_>, Diag>>()?.into_iter().flatten().collect())
@@ -106,7 +110,7 @@ pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> R
         }
         Ok(None)
     };
-    if kind == Kind::Adapter {
+    if kind == CheckpointKind::Adapter {
         for (_, names) in ADAPTERS {
             if !there(names[0])? {
                 continue;
@@ -122,7 +126,7 @@ pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> R
         return all(ADAPTERS[0].1);
     }
     let mut names = all(&[CONFIG])?;
-    if kind == Kind::Checkpoint {
+    if kind == CheckpointKind::Checkpoint {
         names.extend(first(WEIGHTS)?);
     }
     names.extend(all(TOKENIZERS)?);
@@ -132,30 +136,32 @@ pub(super) fn usual(kind: Kind, there: impl Fn(&str) -> Result<bool, Diag>) -> R
     Ok(names)
 }
 
-/// Whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
+/// Returns whether the files beside the tokenizer among `names` say what it is, too: only beside a SentencePiece model.
 pub(super) fn is_said_beside(names: &[&str]) -> bool {
     TOKENIZERS.iter().filter(|tokenizer| names.contains(*tokenizer)).eq([&SPIECE])
 }
 
-/// Whether the files are a whole checkpoint or tokenizer.
-pub(super) fn check_names(kind: Kind, names: &BTreeSet<&str>, place: &str) -> Result<(), Diag> {
+/// Fails if the files are not a whole checkpoint, tokenizer or adapter.
+pub(super) fn check_names(kind: CheckpointKind, names: &BTreeSet<&str>, place: &str) -> Result<(), Diag> {
     let has = |wanted: &[&str]| wanted.iter().any(|n| names.contains(n));
     let lacks = match kind {
-        Kind::Checkpoint if !has(&[CONFIG]) => "`config.json`".to_owned(),
-        Kind::Checkpoint if !has(WEIGHTS) => {
+        CheckpointKind::Checkpoint if !has(&[CONFIG]) => "`config.json`".to_owned(),
+        CheckpointKind::Checkpoint if !has(WEIGHTS) => {
             format!("weights: {}", WEIGHTS.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
         }
-        Kind::Tokenizer if !has(TOKENIZERS) => "`spiece.model` or `tokenizer.json`".to_owned(),
-        Kind::Adapter if has(&[peft::CONFIG]) && !has(peft::WEIGHTS) => {
+        CheckpointKind::Tokenizer if !has(TOKENIZERS) => "`spiece.model` or `tokenizer.json`".to_owned(),
+        CheckpointKind::Adapter if has(&[peft::CONFIG]) && !has(peft::WEIGHTS) => {
             format!("`{}` and no `{}`", peft::WEIGHTS[0], peft::WEIGHTS[1])
         }
-        Kind::Adapter if !has(&[peft::CONFIG, adapter::INFO]) => {
+        CheckpointKind::Adapter if !has(&[peft::CONFIG, adapter::INFO]) => {
             format!("`{}` (of PEFT) and no `{}` (of dpt)", peft::CONFIG, adapter::INFO)
         }
-        Kind::Adapter if !has(peft::WEIGHTS) && !has(&[adapter::TENSORS]) => format!("`{}`", adapter::TENSORS),
+        CheckpointKind::Adapter if !has(peft::WEIGHTS) && !has(&[adapter::TENSORS]) => {
+            format!("`{}`", adapter::TENSORS)
+        }
         _ => return Ok(()),
     };
-    let diag = Diag::error(Class::Stage, format!("{place} is no {}: it has no {lacks}", kind.what()));
+    let diag = Diag::error(Class::Stage, format!("{place} is not {}: it has no {lacks}", kind.a_kind()));
     Err(match names.is_empty() {
         true => diag,
         false => diag.note(format!("it has {}", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))),
@@ -167,18 +173,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_weights_are_taken_and_the_others_left() {
+    fn best_weights_are_chosen_and_others_ignored() {
         let there = |names: &'static [&'static str]| move |name: &str| Ok(names.contains(&name));
         let all = there(&["config.json", "model.safetensors", "pytorch_model.bin", "spiece.model"]);
-        assert_eq!(usual(Kind::Checkpoint, all).unwrap(), ["config.json", "model.safetensors", "spiece.model"]);
-        assert_eq!(usual(Kind::Tokenizer, all).unwrap(), ["config.json", "spiece.model"]);
+        assert_eq!(
+            usual(CheckpointKind::Checkpoint, all).unwrap(),
+            ["config.json", "model.safetensors", "spiece.model"]
+        );
+        assert_eq!(usual(CheckpointKind::Tokenizer, all).unwrap(), ["config.json", "spiece.model"]);
         let beside = there(&["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
-        let found = usual(Kind::Tokenizer, beside).unwrap();
+        let found = usual(CheckpointKind::Tokenizer, beside).unwrap();
         assert_eq!(found, ["spiece.model", "tokenizer_config.json", "added_tokens.json"]);
         let whole = there(&["tokenizer.json", "spiece.model", "tokenizer_config.json"]);
-        assert_eq!(usual(Kind::Tokenizer, whole).unwrap(), ["spiece.model", "tokenizer.json"], "it says all by itself");
+        assert_eq!(
+            usual(CheckpointKind::Tokenizer, whole).unwrap(),
+            ["spiece.model", "tokenizer.json"],
+            "it says all by itself"
+        );
         let old = there(&["config.json", "pytorch_model.bin"]);
-        assert_eq!(usual(Kind::Checkpoint, old).unwrap(), ["config.json", "pytorch_model.bin"]);
+        assert_eq!(usual(CheckpointKind::Checkpoint, old).unwrap(), ["config.json", "pytorch_model.bin"]);
         assert!(superfluous("pytorch_model.bin", Some(INDEX)));
         assert!(!superfluous("model-00001-of-00002.safetensors", Some(INDEX)));
         assert!(superfluous("model-00001-of-00002.safetensors", Some("model.safetensors")));
@@ -188,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_shards() {
+    fn shard_names_are_recognised() {
         assert!(is_shard("model-00001-of-00002.safetensors"));
         assert!(
             !is_shard("model.safetensors") && !is_shard("model-../x.safetensors") && !is_shard("flax_model.msgpack")

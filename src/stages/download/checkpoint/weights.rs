@@ -1,5 +1,5 @@
-//! What a download says of a checkpoint's weights: whether they are those of its config, as far as headers tell, and which
-//! tensors are not used. Nothing here fails a download: what reads the model decides, and says more.
+//! Notes on a checkpoint's weights: whether they fit its config, as far as headers show, and which tensors are not
+//! used. They never fail a download: the stage that reads the model decides.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::base::fs;
 use crate::model::config::T5Config;
 use crate::model::fit::{self, Held};
 
-/// What the user is told of the weights among `files`.
+/// Returns notes for the user on the weights among `files`.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -38,11 +38,11 @@ pub(super) fn notes(files: &BTreeMap<String, PathBuf>) -> Result<Vec<String>, Di
 
     let mut notes = Vec::new();
     if !prefix.is_empty() {
-        notes.push(format!("the tensors of `{origin}` have `{prefix}` before their names, which is left off"));
+        notes.push(format!("the tensors of `{origin}` have `{prefix}` before their names, which is removed"));
     }
     if held.len() < count {
         notes.push(format!(
-            "without `{prefix}`, some tensors of `{origin}` have one name: no stage can load this model"
+            "without `{prefix}`, some tensors of `{origin}` have the same name: no stage can load this model"
         ));
     }
     if let Err(diag) = fit::check(&config, &held, origin) {
@@ -62,12 +62,12 @@ pub(super) fn notes(files: &BTreeMap<String, PathBuf>) -> Result<Vec<String>, Di
     Ok(notes)
 }
 
-/// A row of a table without the blanks that align it.
+/// Returns a row of a table without the blanks that align it.
 fn squeezed(row: &str) -> String {
     row.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether both have the same numbers, of whatever type.
+/// Returns whether both have the same numbers, of whatever type.
 fn is_same(one: &Weight, other: &Weight) -> bool {
     let bytes = || one.dtype == other.dtype && one.bytes == other.bytes;
     one.shape == other.shape && (bytes() || one.f32s().is_some_and(|numbers| Some(numbers) == other.f32s()))
@@ -83,8 +83,8 @@ mod tests {
         T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, vocab_size: 20, ..T5Config::default() }
     }
 
-    /// What is told of a checkpoint of ones with `config`, whose tensors are what `change` makes of them: by name, with
-    /// shape and value.
+    /// Returns the notes on a checkpoint of ones with `config`, whose tensors are what `change` makes of them:
+    /// by name, with shape and value.
     fn told(config: &T5Config, change: impl FnOnce(&mut BTreeMap<String, (Vec<usize>, f32)>)) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let shape = |spec: &TensorSpec| spec.shape.iter().map(|n| *n as usize).collect::<Vec<_>>();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_fit_are_not_told() {
+    fn fitting_weights_give_no_note() {
         assert_eq!(told(&config(), |_| ()), [""; 0]);
         let table = (vec![20, 8], 1.0);
         let copies = ["lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
@@ -114,19 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn prefix_of_weights_is_told() {
+    fn prefix_of_tensor_names_is_noted() {
         for prefix in ["module.", "_orig_mod.module.", "transformer."] {
             let notes = told(&config(), |all| {
                 *all = std::mem::take(all).into_iter().map(|(name, of)| (format!("{prefix}{name}"), of)).collect();
             });
             let wanted =
-                format!("the tensors of `model.safetensors` have `{prefix}` before their names, which is left off");
+                format!("the tensors of `model.safetensors` have `{prefix}` before their names, which is removed");
             assert_eq!(notes, [wanted]);
         }
     }
 
     #[test]
-    fn tensor_that_is_not_used_and_differs_is_told() {
+    fn unused_tensor_that_differs_is_noted() {
         let table = (vec![20, 8], 2.0);
         let notes = told(&config(), |all| {
             all.insert("lm_head.weight".into(), table.clone());
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_do_not_fit_are_told_with_some_of_each_kind() {
+    fn misfit_note_lists_some_tensors_of_each_kind() {
         let notes = told(&config(), |all| {
             all.remove("encoder.final_layer_norm.weight");
             all.insert("other.weight".into(), (vec![3], 1.0));

@@ -1,4 +1,4 @@
-//! What `eval` does.
+//! The stage `eval`: scores a prompt on a split, by candidates' log-likelihoods or by greedy decoding.
 
 mod score;
 
@@ -12,7 +12,7 @@ use crate::artifact::tensors::Tensors;
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
 use crate::base::fs;
-use crate::data::encoded::{self, Encoded, Tokens};
+use crate::data::encoded::{Encoded, Tokens};
 use crate::data::task::{self, Prediction};
 use crate::data::tokenizer::{Tokenizer, beside};
 use crate::learn::batch::{by_length, collate};
@@ -23,6 +23,7 @@ use crate::report::records::{Backbone, Baselines, EvalRecord, Scored, ScoredBy, 
 use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
 use crate::stages::stage::StageResult;
+use crate::stages::training::inputs;
 use score::{Scorer, modal};
 
 /// The parameters, as declared in [`dpt::stages::eval::KIND`].
@@ -39,21 +40,22 @@ struct EvalParams {
     dtype: Dtype,
 }
 
-/// How much longer than the longest right answer a generated one may grow by default: long enough to see that it is not one.
+/// By default, generated answers are at most so many tokens longer than the longest right answer: enough to see that
+/// they differ.
 const SLACK: usize = 8;
 
-/// The answers of one prompt to every row.
+/// The answers of one prompt, one a row.
 #[derive(Default)]
 struct Answers {
     /// Log-likelihood (nats) of each candidate; empty for free text.
     likelihoods: Vec<Vec<f64>>,
-    /// Generated texts; empty when not asked for.
+    /// Generated texts; empty if greedy decoding is off.
     generated: Vec<String>,
 }
 
-/// What is asked of a prompt.
+/// The kinds of answers to compute.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct AnswerKinds {
     likelihoods: bool,
     greedy: bool,
 }
@@ -69,9 +71,9 @@ pub fn run(ctx: &Ctx) -> StageResult {
     device::deterministic();
 
     let (data, model, from) = (ctx.input("data")?, ctx.input("model")?, ctx.input("adapter")?);
-    let tokens: Tokens = json_file::read(data.file("tokens.json")?)?;
+    let tokens = inputs::tokens(data, params.task.as_deref())?;
     let info: AdapterInfo = json_file::read(from.file("adapter.json")?)?;
-    check_inputs(ctx, &params, &tokens, &info)?;
+    check_inputs(ctx, &tokens, &info)?;
     let unchecked = backbone::check(&info, from, model)?;
     let examples = read_split(data, &params.split)?;
     let scorer = Scorer::new(&examples, &tokens)?;
@@ -87,20 +89,14 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let tokenizer = if greedy { Some(tokenizer(ctx, &tokens)?) } else { None };
 
     let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
-    if tokens.vocab_size as i64 > t5.config().vocab_size {
-        return Err(Diag::error(
-            Class::Stage,
-            format!("the tokenizer has {} tokens, the model {}", tokens.vocab_size, t5.config().vocab_size),
-        )
-        .note(format!("the data comes from `{}`, the model from `{}`", data.node, model.node)));
-    }
+    inputs::check_vocabulary_size(&tokens, data, &t5, model)?;
     let (method, shape) = info.method()?;
     let longest = examples.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
     prompt::check(method, &shape, &t5, longest)
         .map_err(|diag| diag.note(format!("the prompt comes from `{}`, the data from `{}`", from.node, data.node)))?;
     let work = Work { ctx, params: &params, scorer: &scorer, tokens: &tokens, tokenizer: tokenizer.as_ref(), t5: &t5 };
     let load = |file: &str| Adapter::load(&info, &Tensors::open(from.file(file)?)?, t5.device());
-    let wanted = Wanted { likelihoods: scorer.has_candidates(), greedy };
+    let wanted = AnswerKinds { likelihoods: scorer.has_candidates(), greedy };
     let answers = work.answer(&load("adapter.safetensors")?, wanted, "scoring")?;
 
     let labelled = scorer.labelled();
@@ -109,7 +105,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     if labelled {
         baselines.majority = scorer.constant()?;
         if params.baseline_untrained && from.files.contains_key("initial.safetensors") {
-            let counts = Wanted {
+            let counts = AnswerKinds {
                 likelihoods: wanted.likelihoods && params.score_by == ScoredBy::Verbalizer,
                 greedy: params.score_by == ScoredBy::Greedy,
             };
@@ -167,13 +163,9 @@ pub fn run(ctx: &Ctx) -> StageResult {
     Ok(outcome)
 }
 
-/// Adapter and data must belong together.
-fn check_inputs(ctx: &Ctx, params: &EvalParams, tokens: &Tokens, info: &AdapterInfo) -> Result<(), Diag> {
+/// Fails if adapter and data are of different tasks.
+fn check_inputs(ctx: &Ctx, tokens: &Tokens, info: &AdapterInfo) -> Result<(), Diag> {
     let (data, from) = (ctx.input("data")?, ctx.input("adapter")?);
-    if let Some(task) = params.task.as_ref().filter(|task| **task != tokens.task) {
-        let message = format!("`task` is `{task}`, and the data is of task `{}`", tokens.task);
-        return Err(Diag::error(Class::Stage, message).note(format!("the data comes from `{}`", data.node)));
-    }
     if let Some(task) = info.task.as_ref().filter(|task| **task != tokens.task) {
         let message = format!("the prompt was trained for task `{task}`, and the data is of task `{}`", tokens.task);
         return Err(Diag::error(Class::Stage, message)
@@ -183,15 +175,7 @@ fn check_inputs(ctx: &Ctx, params: &EvalParams, tokens: &Tokens, info: &AdapterI
 }
 
 fn read_split(data: &Input, split: &str) -> Result<Vec<Encoded>, Diag> {
-    let name = format!("{split}.parquet");
-    let Some(path) = data.files.get(&name) else {
-        let has: Vec<_> =
-            data.files.keys().filter_map(|f| f.strip_suffix(".parquet")).map(|s| format!("`{s}`")).collect();
-        return Err(Diag::error(Class::Stage, format!("the data has no split `{split}`"))
-            .note(format!("`{}` has {}", data.node, has.join(", ")))
-            .help("set `split` to one of these"));
-    };
-    let examples = encoded::from_batch(&table::read(path)?, &name)?;
+    let examples = inputs::split(data, split, Some("split"))?;
     if examples.is_empty() {
         return Err(Diag::error(Class::Stage, format!("there is nothing to score: the split `{split}` is empty"))
             .note(format!("the data comes from `{}`", data.node)));
@@ -199,8 +183,8 @@ fn read_split(data: &Input, split: &str) -> Result<Vec<Encoded>, Diag> {
     Ok(examples)
 }
 
-/// The tokenizer that the data was made with: the file of that digest, of the stage's `tokenizer` or of the model (which may
-/// have two that say the same).
+/// The tokenizer that made the data: the file with that digest, in the input `tokenizer` or in the model, which may
+/// have two equal ones.
 fn tokenizer(ctx: &Ctx, tokens: &Tokens) -> Result<Tokenizer, Diag> {
     let mut seen = Vec::new();
     for from in ctx.optional("tokenizer").into_iter().chain([ctx.input("model")?]) {
@@ -230,7 +214,7 @@ fn backbone(model: &Input) -> Result<Backbone, Diag> {
     }
 }
 
-/// All that scoring a prompt needs.
+/// Everything that scoring a prompt needs.
 struct Work<'a> {
     ctx: &'a Ctx<'a>,
     params: &'a EvalParams,
@@ -241,8 +225,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The answers of `adapter` to every row.
-    fn answer(&self, adapter: &Adapter, wanted: Wanted, what: &str) -> Result<Answers, Diag> {
+    /// The answers of `adapter`, one a row.
+    fn answer(&self, adapter: &Adapter, wanted: AnswerKinds, what: &str) -> Result<Answers, Diag> {
         let _guard = tch::no_grad_guard();
         let examples = self.scorer.examples;
         let mut answers = Answers {
@@ -296,7 +280,7 @@ impl Work<'_> {
         })
     }
 
-    /// The class or candidate that a kind of answers gives row `i`.
+    /// The class or candidate that `answers` give row `i`, by one kind of answer.
     fn chosen(&self, answers: &Answers, by: ScoredBy, i: usize) -> Option<usize> {
         match by {
             ScoredBy::Verbalizer => best(&answers.likelihoods[i]),
@@ -318,7 +302,7 @@ impl Work<'_> {
             .collect()
     }
 
-    /// The scores of the kinds of answers that there are.
+    /// The scores of each kind of answer that was computed.
     fn scores(&self, answers: &Answers) -> Result<Scores, Diag> {
         let score = |there: bool, by| -> Result<Option<Scored>, Diag> {
             if there { self.scorer.score(&self.texts(answers, by)).map(Some) } else { Ok(None) }
@@ -329,7 +313,7 @@ impl Work<'_> {
         })
     }
 
-    /// Those that count.
+    /// The score of the kind that counts, by `score_by`.
     fn counting(&self, scores: Scores) -> Option<Scored> {
         match self.params.score_by {
             ScoredBy::Verbalizer => scores.verbalizer,
@@ -337,7 +321,7 @@ impl Work<'_> {
         }
     }
 
-    /// Generated answers that are none of their row's candidates.
+    /// The number of generated answers that are no candidate of their row.
     fn invalid(&self, answers: &Answers) -> u64 {
         if answers.generated.is_empty() {
             return 0;
@@ -357,7 +341,7 @@ fn diverged(example: &Encoded, what: &str) -> Diag {
     .help("train with a lower `learning_rate`, or set `dtype = \"float32\"`")
 }
 
-/// Every example with its answers.
+/// The table `predictions.parquet`: every example with its answers.
 fn predictions(work: &Work, answers: &Answers) -> RecordBatch {
     let examples = work.scorer.examples;
     let rows = 0..examples.len();
@@ -393,8 +377,8 @@ fn predictions(work: &Work, answers: &Answers) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns).expect("six columns of one length")
 }
 
-/// The answers that count in SuperGLUE's form. Where generated text names no class, the class of highest log-likelihood
-/// stands in: a submission must have one.
+/// The answers that count, in SuperGLUE's form. If generated text names no class, the class of highest log-likelihood
+/// is used: a submission must have one.
 fn submission(work: &Work, answers: &Answers) -> Result<String, Diag> {
     let by = work.params.score_by;
     let texts = work.texts(answers, by);

@@ -1,14 +1,14 @@
-//! From answers to scores: which text stands for a prediction, the metrics of a kind of answers, and the baselines that
-//! need no model. Knows no libtorch.
+//! From answers to scores: the text of a prediction, the metrics of one kind of answer, and the baselines that need no
+//! model. Knows no libtorch.
 
 use std::collections::BTreeMap;
 
 use crate::base::diag::Diag;
 use crate::data::encoded::{Encoded, Tokens};
-use crate::metrics::{Row, SCORE, Suite};
+use crate::metrics::{SCORE, ScoreRow, Suite};
 use crate::report::records::{Constant, Modal, Scored};
 
-/// A split with what is needed to score answers to it.
+/// A split, and everything to score answers to it.
 pub(super) struct Scorer<'a> {
     pub examples: &'a [Encoded],
     tokens: &'a Tokens,
@@ -23,7 +23,7 @@ impl<'a> Scorer<'a> {
         Ok(Self { examples, tokens, suite: Suite::new(&tokens.metrics)?, classes })
     }
 
-    /// Whether every row has a right answer to compare with.
+    /// Returns `true` if every row has a right answer.
     pub fn labelled(&self) -> bool {
         self.examples.iter().all(|e| !e.target_ids.is_empty() || e.label.is_some() || e.answers.is_some())
     }
@@ -33,12 +33,12 @@ impl<'a> Scorer<'a> {
         self.examples[i].choices.as_deref().unwrap_or(&self.classes)
     }
 
-    /// Whether rows have candidates at all.
+    /// Returns `true` if any row has candidates.
     pub fn has_candidates(&self) -> bool {
         (0..self.examples.len()).any(|i| !self.candidates(i).is_empty())
     }
 
-    /// The text of candidate `index` of row `i`, as its target would have it.
+    /// The text of candidate `index` of row `i`, in the form of targets.
     pub fn text(&self, i: usize, index: usize) -> &str {
         match &self.examples[i].choice_texts {
             Some(texts) => texts.get(index).map_or("", String::as_str),
@@ -46,7 +46,7 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    /// The candidate that generated text names: equal to what decoding the candidate's ids gives (`decode`).
+    /// The candidate that generated text names: the one whose ids `decode` to that text.
     pub fn named(&self, i: usize, generated: &str, decode: impl Fn(&[i32]) -> String) -> Option<usize> {
         match &self.examples[i].choices {
             Some(choices) => choices.iter().position(|ids| decode(ids) == generated),
@@ -69,7 +69,7 @@ impl<'a> Scorer<'a> {
             .examples
             .iter()
             .zip(texts)
-            .map(|(example, prediction)| Row {
+            .map(|(example, prediction)| ScoreRow {
                 prediction,
                 target: &example.target,
                 answers: example.answers.as_deref().unwrap_or_default(),
@@ -84,7 +84,7 @@ impl<'a> Scorer<'a> {
         })
     }
 
-    /// The best that one constant class reaches, the first of equals; `None` where there are no classes.
+    /// The best score of a constant answer, the first of equals; `None` if there are no classes.
     pub fn constant(&self) -> Result<Option<Constant>, Diag> {
         let mut best: Option<Constant> = None;
         for class in &self.tokens.verbalizer {
