@@ -57,6 +57,8 @@ pub struct AdapterInfo {
     pub d_model: i64,
     /// How many numbers were trained.
     pub trainable_parameters: i64,
+    /// How many numbers the file with the tensors holds, where those are more.
+    pub stored_parameters: Option<i64>,
     /// Where it started: `reference`, `gaussian`, `vocab`, `svd` or `adapter`; `imported` where that is not known.
     pub init: String,
     /// The backbone that it was trained on, by the digest of its config and weights; absent where it was imported.
@@ -86,6 +88,8 @@ struct Stored {
     params: Params,
     d_model: i64,
     trainable_parameters: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored_parameters: Option<i64>,
     init: String,
     backbone_digest: Option<String>,
     backbone_name: Option<String>,
@@ -111,6 +115,7 @@ impl From<Stored> for AdapterInfo {
             params,
             d_model: stored.d_model,
             trainable_parameters: stored.trainable_parameters,
+            stored_parameters: stored.stored_parameters,
             init: stored.init,
             backbone_digest: stored.backbone_digest,
             backbone_name: stored.backbone_name,
@@ -133,6 +138,7 @@ impl From<AdapterInfo> for Stored {
             params,
             d_model: info.d_model,
             trainable_parameters: info.trainable_parameters,
+            stored_parameters: info.stored_parameters,
             init: info.init,
             backbone_digest: info.backbone_digest,
             backbone_name: info.backbone_name,
@@ -154,6 +160,7 @@ impl AdapterInfo {
             params: Params::new(),
             d_model: d_model as i64,
             trainable_parameters: (virtual_tokens * d_model) as i64,
+            stored_parameters: None,
             init: "imported".into(),
             backbone_digest: None,
             backbone_name: None,
@@ -207,7 +214,7 @@ impl AdapterInfo {
 pub fn folded(info: &AdapterInfo, file: &Tensors) -> Result<Option<Matrix>, Diag> {
     let (method, shape) = info.method()?;
     let values = method.values(&shape, file, &format!("`{TENSORS}`")).map_err(|diag| diag.note(said(info)))?;
-    Ok(method.prompt.map(|prompt| prompt(&values)))
+    Ok(method.prompt.map(|prompt| prompt(&shape, &values)))
 }
 
 /// The same, for a place that needs one prompt, and nothing beside it, in front of the encoder's input.
@@ -276,8 +283,8 @@ mod tests {
         let notes =
             ["`factor_a`: wanted [3, 1], found [2, 1]", "`adapter.json` says dpt, 3 virtual tokens of width 3, rank 1"];
         assert_eq!(error.notes, notes);
-        info.method = "dept".into();
-        assert_eq!(prompt(&info, &factors).unwrap_err().message, "there is no prompt method `dept`");
+        info.method = "nothing".into();
+        assert_eq!(prompt(&info, &factors).unwrap_err().message, "there is no prompt method `nothing`");
 
         // One row [1, 2], hidden 1: relu(1·1 + 2·1 − 1) = 2, up gives [2 + 1, 2 − 1], which the norm makes [1, −1]
         // nearly.

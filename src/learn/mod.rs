@@ -17,12 +17,15 @@ choice! {
 }
 
 choice! {
-    /// Which AdamW updates the trained tensors. They differ in where epsilon is added and when weights decay.
+    /// What updates the trained tensors. Both AdamW differ in where epsilon is added and when weights decay.
     pub enum OptimizerKind {
         /// `torch.optim.AdamW`: decay first, epsilon beside the bias-corrected root.
         AdamW = "adamw",
         /// The AdamW of `transformers` before version 5: epsilon beside the root before bias correction, decay last.
         AdamWHf = "adamw-hf",
+        /// Adafactor as `transformers` has it with a given rate: factored second moments, no first moment, no scaling
+        /// by the parameter's size, updates clipped to a root mean square of 1, decay before the update.
+        Adafactor = "adafactor",
     }
 }
 

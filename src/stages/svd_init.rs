@@ -1,7 +1,7 @@
 //! `svd-init`: makes the tensors that training starts from: a truncated singular value decomposition of a source matrix
 //! (sampled vocabulary, a text, the labels, a trained prompt), or random draws, described alike.
 
-use crate::adapter::method::{FromMatrix, Method};
+use crate::adapter::method::{FromMatrix, Method, Sizes};
 use crate::adapter::methods;
 use crate::base::choice::choice;
 use crate::base::diag::{Class, Diag};
@@ -242,6 +242,7 @@ fn check(params: &Params) -> Result<(), Diag> {
 
 /// Checks what depends on the matrix from which the method can be made.
 fn check_method(params: &Params, method: &Method, basis: bool) -> Result<(), Diag> {
+    method.check(&Sizes::of_params(params))?;
     let usage = |message: String| Diag::error(Class::Usage, message);
     match method.from_matrix {
         FromMatrix::Nothing => {

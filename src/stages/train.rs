@@ -1,6 +1,6 @@
 //! `train`: tunes a soft prompt for one task on a frozen backbone.
 
-use crate::adapter::method::FromMatrix;
+use crate::adapter::method::{FromMatrix, Sizes};
 use crate::adapter::{InitKind, methods};
 use crate::base::choice::choice;
 use crate::base::diag::{Class, Diag};
@@ -49,6 +49,11 @@ pub const KIND: StageKind = StageKind {
         Output { name: "adapter.json", required: true, doc: "what they are, and of which backbone and task" },
         Output { name: "curves.parquet", required: true, doc: "loss, learning rate and gradient norm of every step" },
         Output { name: "evals.parquet", required: true, doc: "every scoring while training" },
+        Output {
+            name: "figures.parquet",
+            required: false,
+            doc: "figures that the method has of its tensors before training and after every step, where it has any",
+        },
         Output { name: "train.json", required: true, doc: "a summary" },
     ],
     runs: Runs::Worker,
@@ -111,7 +116,7 @@ const PARAMS: &[Param] = &[
         Literal::Float(0.3),
         "the highest rate of the schedule",
     ),
-    Param::with_default("weight_decay", Type::Float(0.0, 1.0), Literal::Float(1e-5), "AdamW's, decoupled"),
+    Param::with_default("weight_decay", Type::Float(0.0, 1.0), Literal::Float(1e-5), "the optimizer's, decoupled"),
     Param::with_default(
         "warmup",
         Type::Float(0.0, 1e9),
@@ -164,7 +169,13 @@ const PARAMS: &[Param] = &[
         "optimizer",
         Type::Choice(OptimizerKind::NAMES),
         Literal::Str("adamw"),
-        "torch's AdamW, or that of `transformers` before version 5",
+        "torch's AdamW, that of `transformers` before version 5, or Adafactor with a given rate",
+    )
+    .since(2),
+    Param::optional(
+        "epsilon",
+        Type::Float(0.0, 1.0),
+        "the optimizer's: added to the root of the mean of squares (default 1e-8), by Adafactor to the squares (1e-30)",
     )
     .since(2),
     Param::with_default(
@@ -198,6 +209,9 @@ const PARAMS: &[Param] = &[
 
 fn check(params: &Params) -> Result<(), Diag> {
     let text = |name: &str| params.get(name).and_then(Value::as_str);
+    if let Some(Ok(method)) = text("method").map(methods::find) {
+        method.check(&Sizes::of_params(params))?;
+    }
     match (params.contains_key("steps"), params.contains_key("epochs")) {
         (true, true) => Err(Diag::error(Class::Usage, "`steps` and `epochs` are both set").help("keep one of them")),
         (false, false) => Err(Diag::error(Class::Usage, "neither `steps` nor `epochs` is set")
@@ -207,6 +221,10 @@ fn check(params: &Params) -> Result<(), Diag> {
             && !matches!(method.from_matrix, FromMatrix::Whole { .. }) =>
         {
             let name = method.name;
+            if method.from_matrix == FromMatrix::Nothing {
+                let message = format!("`{name}` cannot start from vocabulary rows: none of its tensors is a prompt");
+                return Err(Diag::error(Class::Usage, message).help("leave `init` out"));
+            }
             Err(Diag::error(
                 Class::Usage,
                 format!("`{name}` cannot start from vocabulary rows: its prompt is a product"),

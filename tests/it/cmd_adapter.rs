@@ -111,11 +111,11 @@ fn invalid_imports_and_exports_are_refused_with_a_reason() {
 
     adapter::write_whole(
         &sandbox.path().join("dept"),
-        &AdapterInfo { method: "dept".into(), ..AdapterInfo::imported(2, 3) },
+        &AdapterInfo { method: "nothing".into(), ..AdapterInfo::imported(2, 3) },
         &VALUES,
     )
     .unwrap();
-    fails(&["export", "dept", "--to", "out"], "there is no prompt method `dept`");
+    fails(&["export", "dept", "--to", "out"], "there is no prompt method `nothing`");
     fails(&["export", "mine", "--to", "out"], "it is already a PEFT adapter");
     fails(&["export", "dept", "train", "--to", "out"], "is a folder and has no nodes");
     assert!(!sandbox.path().join("out").exists());

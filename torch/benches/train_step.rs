@@ -1,5 +1,5 @@
-//! One training step of `dpt` (100 virtual tokens, rank 10, batch 16) on a random T5 of small's shape: examples a second,
-//! the median of a few rounds. `cargo bench --bench train_step -- [threads] [bfloat16]`.
+//! One training step of `dpt` (100 virtual tokens, rank 10, batch 16) on a random T5 of small's shape: examples a
+//! second, the median of a few rounds. `cargo bench --bench train_step -- [threads] [bfloat16]`.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints its figures")]
 
 use std::collections::BTreeMap;
@@ -70,6 +70,7 @@ fn main() {
             learning_rate: 0.3,
             own_rates: Default::default(),
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,

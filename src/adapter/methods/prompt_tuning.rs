@@ -10,10 +10,12 @@ pub const METHOD: Method = Method {
     params: &[],
     training: &[],
     defaults: &[],
+    limits: &[],
+    positions: None,
     tensors: |shape| {
         vec![TensorSpec::new("prompt", [shape.virtual_tokens, shape.d_model], Start::Uniform(0.5)).chosen()]
     },
     from_matrix: FromMatrix::Whole { tensor: "prompt", exact: true },
-    prompt: Some(|t| t.matrix("prompt")),
+    prompt: Some(|_, t| t.matrix("prompt")),
     peft: Peft::Holds,
 };

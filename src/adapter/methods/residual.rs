@@ -3,9 +3,10 @@
 //! trained; after training the network is run once, and `P'` is all that is needed.
 
 use crate::base::param::{Literal, Param, Type};
-use crate::svd::matrix::{Matrix, dot};
+use crate::svd::matrix::Matrix;
 
-use super::super::method::{FromMatrix, Method, Peft, Start, TensorSpec, Values};
+use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
+use super::{linear, relu};
 
 /// What PyTorch's `LayerNorm` adds to the variance.
 pub const LAYER_NORM_EPSILON: f64 = 1e-5;
@@ -22,6 +23,8 @@ pub const METHOD: Method = Method {
         ("warmup", Literal::Float(0.0)),
         ("max_grad_norm", Literal::Float(0.0)),
     ],
+    limits: &[],
+    positions: None,
     tensors: |shape| {
         let (d, hidden) = (shape.d_model, shape.int("hidden"));
         vec![
@@ -39,10 +42,9 @@ pub const METHOD: Method = Method {
     peft: Peft::Holds,
 };
 
-fn prompt(t: &Values) -> Matrix {
+fn prompt(_: &Shape, t: &Values) -> Matrix {
     let hidden = linear(&t.matrix("prompt"), &t.matrix("down.weight"), t.vector("down.bias"));
-    let hidden = Matrix::new(hidden.rows, hidden.cols, hidden.data.iter().map(|x| x.max(0.0)).collect());
-    let mut out = linear(&hidden, &t.matrix("up.weight"), t.vector("up.bias"));
+    let mut out = linear(&relu(hidden), &t.matrix("up.weight"), t.vector("up.bias"));
     let (prompt, weight, bias) = (t.matrix("prompt"), t.vector("norm.weight"), t.vector("norm.bias"));
     for i in 0..out.rows {
         let row = out.row_mut(i);
@@ -52,17 +54,6 @@ fn prompt(t: &Values) -> Matrix {
         let scale = 1.0 / (variance + LAYER_NORM_EPSILON).sqrt();
         for (j, x) in row.iter_mut().enumerate() {
             *x = prompt.row(i)[j] + (*x - mean) * scale * weight[j] + bias[j];
-        }
-    }
-    out
-}
-
-/// `x Wᵀ + b`.
-fn linear(x: &Matrix, weight: &Matrix, bias: &[f64]) -> Matrix {
-    let mut out = Matrix::zeros(x.rows, weight.rows);
-    for i in 0..x.rows {
-        for (j, y) in out.row_mut(i).iter_mut().enumerate() {
-            *y = dot(x.row(i), weight.row(j)) + bias[j];
         }
     }
     out

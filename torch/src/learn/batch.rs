@@ -53,6 +53,16 @@ pub trait BatchSource {
     /// # Errors
     /// There is no such batch.
     fn batch(&self, step: u64) -> Result<Batch, Diag>;
+
+    /// The noise that a method uses at `step` in place of what it would draw; `None`: it draws. For comparisons with
+    /// other programs.
+    ///
+    /// # Errors
+    /// When there is none for that step.
+    fn noise(&self, step: u64) -> Result<Option<Tensor>, Diag> {
+        let _ = step;
+        Ok(None)
+    }
 }
 
 /// Stacks lists of ids, `[rows, width]` int64: shorter ones are padded with `fill` on the right, to the longest one

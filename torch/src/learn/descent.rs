@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use crate::base::diag::{Class, Diag};
 
-use super::optim::{AdamW, OptimizerKind, ParamGroup, clip};
+use super::optim::{Optimizer, OptimizerKind, ParamGroup, clip};
 use super::schedule::Schedule;
 
 /// The figures of one step.
@@ -29,6 +29,8 @@ pub struct CurveRow {
 pub struct DescentOptions {
     /// Which optimizer.
     pub optimizer: OptimizerKind,
+    /// Its epsilon; `None`: that of [`default_epsilon`](super::optim::default_epsilon).
+    pub epsilon: Option<f64>,
     /// The optimizer's groups of parameters.
     pub groups: Vec<ParamGroup>,
     /// One a group. The first gives the rate of the curves.
@@ -55,7 +57,7 @@ fn is_zero(number: &u64) -> bool {
 /// ones, in the same order, to every call.
 pub struct Descent {
     options: DescentOptions,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     state: DescentState,
     curves: Vec<CurveRow>,
 }
@@ -161,8 +163,8 @@ impl Descent {
     }
 }
 
-fn fresh_optimizer(parameters: &[Tensor], options: &DescentOptions) -> AdamW {
-    AdamW::new(parameters, options.groups.clone(), options.optimizer)
+fn fresh_optimizer(parameters: &[Tensor], options: &DescentOptions) -> Optimizer {
+    Optimizer::new(parameters, options.groups.clone(), options.optimizer, options.epsilon)
 }
 
 fn diverged(row: &CurveRow, before: Option<&CurveRow>) -> Diag {
@@ -186,6 +188,7 @@ mod tests {
         let schedule = Schedule { kind: ScheduleKind::Linear, rate: 0.1, warmup: 0, total: 4 };
         DescentOptions {
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             groups: vec![group],
             schedules: vec![schedule],
             max_grad_norm: 0.0,

@@ -68,6 +68,11 @@ impl<'a> SplitEvaluator<'a> {
         self.examples.len()
     }
 
+    /// How many tokens the longest text has.
+    pub fn longest(&self) -> usize {
+        self.examples.iter().map(|example| example.input_ids.len()).max().unwrap_or(0)
+    }
+
     /// The candidates of a row; none for free text.
     fn candidates<'e>(&'e self, example: &'e Encoded) -> &'e [Vec<i32>] {
         example.choices.as_deref().unwrap_or(&self.classes)

@@ -27,6 +27,8 @@ pub struct Fitted {
     pub curves: Vec<CurveRow>,
     /// One row a metric and scoring.
     pub evals: Vec<EvalRow>,
+    /// The figures of the method, by name: before the first step, and after each.
+    pub figures: Vec<(&'static str, Vec<f64>)>,
     /// Patience ran out before the last step.
     pub stopped_early: bool,
 }
@@ -99,6 +101,7 @@ impl Fitted {
             adapter: trained.adapter,
             curves: trained.curves,
             evals: trained.selection.evals,
+            figures: trained.figures,
             stopped_early: trained.selection.stopped_early,
         }
     }
@@ -155,6 +158,7 @@ mod tests {
             learning_rate: 0.1,
             own_rates: BTreeMap::new(),
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             schedule: ScheduleKind::Linear,
             weight_decay: 1e-5,
             warmup_steps: 0,

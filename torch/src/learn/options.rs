@@ -13,10 +13,13 @@ pub struct FitOptions {
     pub steps: u64,
     /// The highest rate of the schedule.
     pub learning_rate: f64,
-    /// The highest rates of tensors that have their own, by the name of the method's parameter that sets it.
+    /// The highest rates and the weight decay of tensors that have their own, by the name of the method's parameter
+    /// that sets it.
     pub own_rates: BTreeMap<String, f64>,
     /// Which optimizer.
     pub optimizer: OptimizerKind,
+    /// Its epsilon; `None`: that of [`default_epsilon`](super::optim::default_epsilon).
+    pub epsilon: Option<f64>,
     /// The course of the rates after the warm-up.
     pub schedule: ScheduleKind,
     /// Decoupled weight decay of all trained tensors that the method does not exempt.

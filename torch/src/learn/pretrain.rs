@@ -135,6 +135,7 @@ impl<'a> Pretraining<'a> {
         };
         let descent = DescentOptions {
             optimizer: OptimizerKind::AdamW,
+            epsilon: None,
             groups: vec![ParamGroup::all(&parameters, options.weight_decay)],
             schedules: vec![schedule],
             max_grad_norm: options.max_grad_norm,

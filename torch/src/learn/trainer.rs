@@ -16,7 +16,7 @@ use crate::base::diag::{Class, Diag};
 use crate::base::digest::FieldHasher;
 use crate::model::device;
 use crate::model::t5::T5;
-use crate::prompt::{Adapter, Rate};
+use crate::prompt::{self, Adapter, Decay, Rate};
 
 use super::batch::BatchSource;
 use super::descent::{CurveRow, Descent, DescentOptions, DescentState};
@@ -26,8 +26,8 @@ use super::schedule::Schedule;
 use super::selection::{Evaluator, Scoring, Selection, SelectionState};
 use super::snapshot::Snapshot;
 
-/// The part of a trainer's snapshot that is not tensors. The tensors are `adapter.NAME`, `best.NAME`, the optimizer's
-/// and the curves.
+/// The part of a trainer's snapshot that is not tensors. The tensors are `adapter.NAME`, `best.NAME`, the optimizer's,
+/// the curves, and `figures.NAME`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
     /// Steps done.
@@ -55,6 +55,8 @@ pub struct Trained {
     pub selection: SelectionState,
     /// One row a step.
     pub curves: Vec<CurveRow>,
+    /// The figures of the method, by name: before the first step, and after each.
+    pub figures: Vec<(&'static str, Vec<f64>)>,
 }
 
 /// One adapter in training in front of a frozen backbone.
@@ -65,6 +67,8 @@ pub struct Trainer {
     training: T5,
     adapter: Adapter,
     descent: Descent,
+    /// The figures of the method, by name: before the first step, and after each.
+    figures: Vec<(&'static str, Vec<f64>)>,
     selection: Selection,
     steps: u64,
     /// Seeds libtorch's generator together with the step; `None`: nothing draws from it.
@@ -82,6 +86,7 @@ impl Trainer {
         Ok(Self {
             t5: t5.shallow_clone(),
             training: t5.with_dropout(options.dropout),
+            figures: adapter.figures().into_iter().map(|(name, value)| (name, vec![value])).collect(),
             adapter,
             descent,
             selection: Selection::new(options.patience),
@@ -140,7 +145,9 @@ impl Trainer {
             device::seed(dropout_seed(seed, step));
         }
         let batch = source.batch(step)?.to_device(self.training.device());
-        let (states, mask) = self.adapter.fold().encode_training(&self.training, &batch.input_ids, &batch.mask);
+        let kind = source.noise(step)?.map_or(prompt::Step::Training, prompt::Step::Given);
+        let input = self.adapter.fold().enter(&self.training, &batch.input_ids, &batch.mask, kind);
+        let (states, mask) = self.training.encode(input);
         Ok((self.training.loss(&states, &mask, &batch.labels), batch.rows()))
     }
 
@@ -151,7 +158,12 @@ impl Trainer {
     /// A loss or gradient that is not finite.
     pub fn apply(&mut self, loss: &Tensor, gradients: Vec<Tensor>) -> Result<CurveRow, Diag> {
         let row = self.descent.apply(self.adapter.tensors_mut(), loss, gradients);
-        row.map_err(|diag| diag.help("lower `learning_rate`, or hold the backbone in `float32` or `bfloat16`"))
+        let row =
+            row.map_err(|diag| diag.help("lower `learning_rate`, or hold the backbone in `float32` or `bfloat16`"))?;
+        for ((_, values), (_, value)) in self.figures.iter_mut().zip(self.adapter.figures()) {
+            values.push(value);
+        }
+        Ok(row)
     }
 
     /// Scores the adapter as it is, and keeps a copy if it is the best so far.
@@ -182,6 +194,8 @@ impl Trainer {
         let mut tensors = self.descent.tensors(&self.names());
         let named = self.adapter.named().map(|(name, tensor)| (format!("adapter.{name}"), tensor.detach()));
         tensors.extend(named.chain(self.selection.tensors()));
+        let figures = self.figures.iter();
+        tensors.extend(figures.map(|(name, values)| (format!("figures.{name}"), Tensor::from_slice(values))));
         let state = TrainerState { descent: self.descent.state().clone(), selection: self.selection.state().clone() };
         Snapshot { tensors, state }
     }
@@ -195,12 +209,20 @@ impl Trainer {
         let mut adapter = self.adapter.copy();
         adapter.set(&snapshot.part("adapter"))?;
         let best = snapshot.part("best");
+        let kept = snapshot.part("figures");
         let Snapshot { tensors, state } = snapshot;
         let selection = self.selection.restored(&adapter, state.selection, &best)?;
         let fits = state.descent.step <= self.steps;
         let descent = self.descent.restored(adapter.tensors(), &self.names(), &state.descent, &tensors);
-        self.descent = descent.filter(|_| fits).ok_or_else(other_run)?;
-        (self.adapter, self.selection) = (adapter, selection);
+        let descent = descent.filter(|_| fits).ok_or_else(other_run)?;
+        let mut figures = self.figures.clone();
+        for (name, values) in &mut figures {
+            *values = kept.get(*name).and_then(|t| Vec::<f64>::try_from(t).ok()).ok_or_else(other_run)?;
+            if values.len() as u64 != descent.state().step + 1 {
+                return Err(other_run());
+            }
+        }
+        (self.adapter, self.descent, self.figures, self.selection) = (adapter, descent, figures, selection);
         Ok(())
     }
 
@@ -208,7 +230,7 @@ impl Trainer {
     pub fn finish(self) -> Trained {
         let curves = self.descent.into_curves();
         let (best, selection) = self.selection.finish();
-        Trained { adapter: best.unwrap_or(self.adapter), selection, curves }
+        Trained { adapter: best.unwrap_or(self.adapter), selection, curves, figures: self.figures }
     }
 
     fn names(&self) -> Vec<&'static str> {
@@ -221,7 +243,7 @@ impl Trainer {
 fn descent_options(adapter: &Adapter, options: &FitOptions) -> Result<DescentOptions, Diag> {
     let group = |weight_decay| ParamGroup { members: Vec::new(), weight_decay };
     let schedule = |rate| Schedule { kind: options.schedule, rate, warmup: options.warmup_steps, total: options.steps };
-    let mut keys = vec![(Rate::Main, true)];
+    let mut keys = vec![(Rate::Main, Decay::Main)];
     let (mut schedules, mut groups) = (vec![schedule(options.learning_rate)], vec![group(options.weight_decay)]);
     for (i, spec) in adapter.specs().into_iter().enumerate() {
         let key = (spec.rate, spec.decay);
@@ -237,11 +259,16 @@ fn descent_options(adapter: &Adapter, options: &FitOptions) -> Result<DescentOpt
                     )
                 })?,
             }));
-            groups.push(group(if spec.decay { options.weight_decay } else { 0.0 }));
+            groups.push(group(match spec.decay {
+                Decay::Main => options.weight_decay,
+                Decay::Own(param) => options.own_rates.get(param).copied().unwrap_or(options.weight_decay),
+                Decay::Never => 0.0,
+            }));
         }
         groups[at].members.push(i);
     }
-    Ok(DescentOptions { optimizer: options.optimizer, groups, schedules, max_grad_norm: options.max_grad_norm })
+    let FitOptions { optimizer, epsilon, max_grad_norm, .. } = *options;
+    Ok(DescentOptions { optimizer, epsilon, groups, schedules, max_grad_norm })
 }
 
 /// The seed of one step's dropout.

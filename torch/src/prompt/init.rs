@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use crate::adapter::method::{FromMatrix, Given, Method, Shape, Start, TensorSpec};
+use crate::adapter::method::{Array, FromMatrix, Given, Method, Shape, Start, TensorSpec, Values};
 use crate::base::diag::{Class, Diag};
 use crate::base::draw::Draws;
 use crate::base::torch_rng::TorchRng;
@@ -12,30 +12,31 @@ use crate::base::torch_rng::TorchRng;
 /// Token ids that vocabulary rows are sampled from: the first 5 000 without pad, `</s>` and `<unk>`.
 const COMMON: std::ops::Range<i64> = 3..5000;
 
-/// Where an adapter starts. All but [`Init::Given`] concern the tensors that [`TensorSpec::chosen`] marks; others start as their
-/// method declares.
+/// Where an adapter starts. All but [`Init::Given`] concern the tensors that [`TensorSpec::chosen`] marks; others start
+/// as their method declares.
 pub enum Init<'a> {
     /// As the method's reference code starts them.
     Reference {
-        /// Half of the width of a uniform start, standard deviation of a normal one, factor on vocabulary rows. `None`: the
-        /// method's own.
+        /// Half of the width of a uniform start, standard deviation of a normal one, factor on vocabulary rows. `None`:
+        /// the method's own.
         scale: Option<f64>,
         /// The token table `[vocab, d_model]`, for methods that start from its rows.
         table: Option<&'a Tensor>,
     },
-    /// Every entry uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its `scale` is 0.5.
+    /// Every entry uniform in ±`scale`, drawn as the reference does after `torch.manual_seed(seed)`: its `scale` is
+    /// 0.5.
     Uniform {
         /// Half of the width.
         scale: f64,
     },
-    /// Every entry normal with mean 0 and this standard deviation. For a product of two factors 0.2887 makes it as large as the
-    /// reference's.
+    /// Every entry normal with mean 0 and this standard deviation. For a product of two factors 0.2887 makes it as
+    /// large as the reference's.
     Gaussian {
         /// The standard deviation.
         std: f64,
     },
-    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods with a tensor of the
-    /// prompt's rows.
+    /// The prompt's rows are sampled rows of the token table, times `scale`; no row twice. For methods with a tensor of
+    /// the prompt's rows.
     Vocabulary {
         /// `[vocab, d_model]`.
         table: &'a Tensor,
@@ -61,8 +62,8 @@ impl Init<'_> {
             )
             .help("set `init = \"svd\"` and give it an `svd-init` stage with `source = \"vocab\"`"));
         }
-        let mut draw = Draw { seed, uniform: TorchRng::new(seed), rows: shape.virtual_tokens, method };
-        specs
+        let mut draw = Draw { seed, uniform: TorchRng::new(seed), method };
+        let drawn: Vec<_> = specs
             .iter()
             .map(|spec| match self {
                 _ if !spec.chosen => draw.start(spec, spec.start, 1.0, self.table()),
@@ -75,7 +76,10 @@ impl Init<'_> {
                 Init::Vocabulary { table, scale } => draw.start(spec, Start::Vocabulary, *scale, Some(table)),
                 Init::Given(_) => unreachable!("returned above"),
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        let mut named: BTreeMap<_, _> = specs.iter().map(|spec| spec.name.to_owned()).zip(drawn).collect();
+        derive(method, shape, &mut named);
+        Ok(specs.iter().map(|spec| named[spec.name].shallow_clone()).collect())
     }
 
     fn table(&self) -> Option<&Tensor> {
@@ -96,12 +100,11 @@ fn scaled(start: Start, scale: Option<f64>) -> (Start, f64) {
     }
 }
 
-/// Draws initial values. Uniform ones come one tensor after the other of one generator, as in the reference; of the others each
-/// tensor has a generator of its own.
+/// Draws initial values. Uniform ones come one tensor after the other of one generator, as in the reference; of the
+/// others each tensor has a generator of its own.
 struct Draw<'a> {
     seed: u64,
     uniform: TorchRng,
-    rows: i64,
     method: &'a Method,
 }
 
@@ -124,7 +127,17 @@ impl Draw<'_> {
                 let mut draws = Draws::new(&format!("prompt.fan-in.{name}"), seed);
                 of((0..n).map(|_| ((2.0 * draws.unit() - 1.0) * bound) as f32).collect())
             }
-            Start::Zeros => of(vec![0.0; n]),
+            Start::Between(least, most) => {
+                let mut draws = Draws::new(&format!("prompt.between.{name}"), seed);
+                of((0..n).map(|_| (least + draws.unit() * (most - least)) as f32).collect())
+            }
+            Start::Orthonormal => {
+                let (rows, columns) = (spec.shape[0] as usize, n / spec.shape[0].max(1) as usize);
+                let mut draws = Draws::new(&format!("prompt.orthonormal.{name}"), seed);
+                of(orthonormal(rows, columns, &mut draws))
+            }
+            // Made of the others when those are there.
+            Start::Derived(_) | Start::Zeros => of(vec![0.0; n]),
             Start::Ones => of(vec![1.0; n]),
             Start::Vocabulary => {
                 let table = table.ok_or_else(|| {
@@ -134,10 +147,50 @@ impl Draw<'_> {
                         format!("method `{name}` starts from vocabulary rows, and there is no table"),
                     )
                 })?;
-                sample_rows(table, self.rows, self.seed)? * factor
+                sample_rows(table, spec.shape[0], self.seed)? * factor
             }
         })
     }
+}
+
+/// Fills in the tensors of `method` that are made of the others, in place of what is there under their names.
+pub fn derive(method: &Method, shape: &Shape, tensors: &mut BTreeMap<String, Tensor>) {
+    let specs = (method.tensors)(shape);
+    let derived = specs.iter().filter_map(|s| if let Start::Derived(make) = s.start { Some((s, make)) } else { None });
+    let derived: Vec<_> = derived.collect();
+    if derived.is_empty() {
+        return;
+    }
+    let array = |tensor: &Tensor| Array {
+        shape: tensor.size().into_iter().map(|n| n as usize).collect(),
+        data: Vec::try_from(tensor.to_kind(Kind::Double).contiguous().view(-1)).expect("numbers"),
+    };
+    let values = Values::new(tensors.iter().map(|(name, tensor)| (name.clone(), array(tensor))));
+    for (spec, make) in derived {
+        let made = Tensor::from_slice(&make(shape, &values)).to_kind(Kind::Float).view(spec.shape.as_slice());
+        tensors.insert(spec.name.to_owned(), made);
+    }
+}
+
+/// A matrix with orthonormal rows, or columns where it has more rows, by Gram and Schmidt of normal draws; twice, so
+/// that rounding leaves nothing.
+fn orthonormal(rows: usize, columns: usize, draws: &mut Draws) -> Vec<f32> {
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut vector: Vec<f64> = (0..length).map(|_| draws.gaussian()).collect();
+        for _ in 0..2 {
+            for other in &vectors {
+                let along: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+            }
+            let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            vector.iter_mut().for_each(|x| *x /= norm);
+        }
+        vectors.push(vector);
+    }
+    let at = |i: usize, j: usize| if rows <= columns { vectors[i][j] } else { vectors[j][i] };
+    (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| at(i, j) as f32).collect()
 }
 
 /// `count` different rows of `table` `[vocab, d_model]`, from the common tokens; float32 on the CPU.
@@ -159,8 +212,8 @@ fn sample_rows(table: &Tensor, count: i64, seed: u64) -> Result<Tensor, Diag> {
     Ok(table.detach().index_select(0, &ids).to_device(tch::Device::Cpu).to_kind(Kind::Float))
 }
 
-/// The tensors of `method`, out of those given, in the method's order. Names and shapes are compared, and all differences
-/// reported at once.
+/// The tensors of `method`, out of those given, in the method's order. Names and shapes are compared, and all
+/// differences reported at once.
 pub(super) fn take(given: &BTreeMap<String, Tensor>, method: &Method, shape: &Shape) -> Result<Vec<Tensor>, Diag> {
     let described = given.iter().map(|(name, tensor)| Given {
         name,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::adapter;
-use crate::adapter::method::FromMatrix;
+use crate::adapter::method::{FromMatrix, TensorSpec};
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::artifact::{json as json_file, table};
 use crate::base::diag::{Class, Diag};
@@ -90,6 +90,20 @@ impl Target {
         self.forward.method()
     }
 
+    /// Fails if its factors are not two factors of one matrix.
+    fn check_factors(&self) -> Result<(), Diag> {
+        let FromMatrix::Factors { a, rank, .. } = self.method().from_matrix else { return Ok(()) };
+        let wanted = vec![self.shape.virtual_tokens, self.shape.int(rank)];
+        let specs = (self.method().tensors)(&self.shape);
+        match specs.into_iter().find(|spec| spec.name == a) {
+            Some(spec) if spec.shape != wanted => {
+                let misfit = format!("`{a}`: wanted {:?}, and a decomposition gives {wanted:?}", spec.shape);
+                Err(self.method().unfit("the factors of a matrix are", vec![misfit]))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The number of directions that its factors keep; `None` if it has no factors.
     fn rank(&self) -> Option<usize> {
         match self.method().from_matrix {
@@ -101,7 +115,7 @@ impl Target {
     /// Its tensors by name, with the values of `init`.
     fn drawn(&self, init: &Init, seed: i64) -> Result<BTreeMap<&'static str, Tensor>, Diag> {
         let adapter = Adapter::init(self.forward, self.shape.clone(), init, seed as u64, Device::Cpu)?;
-        Ok(adapter.named().map(|(name, tensor)| (name, tensor.detach())).collect())
+        Ok(adapter.stored().map(|(name, tensor)| (name, tensor.detach())).collect())
     }
 }
 
@@ -117,6 +131,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let forward = prompt::find(&params.method)?;
     let shape = forward.method().shape(params.virtual_tokens as i64, config.d_model, &own)?;
     let target = Target { forward, shape };
+    target.check_factors()?;
     let made = match params.source {
         SourceKind::Uniform => drawn(&params, &target, &Init::Uniform { scale: 0.5 })?,
         SourceKind::Gaussian => drawn(&params, &target, &Init::Gaussian { std: params.std.unwrap_or(REFERENCE_STD) })?,
@@ -148,7 +163,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
         warnings.extend(remarks(f));
     }
 
-    write_start(ctx, &start, &target, params.seed)?;
+    write_start(ctx, &start, &target, &config, params.seed)?;
     table::write(&ctx.out("spectrum.parquet"), &spectrum(&svd.sigma, &centred, &chance))?;
     let backbone = match model.files.get("backbone.json") {
         Some(path) => Some(json_file::read::<Backbone>(path)?),
@@ -520,19 +535,34 @@ fn matrix_of(tensor: &Tensor) -> Result<Matrix, Diag> {
 }
 
 /// Writes all tensors of the method: those made from the matrix, and the initial values of the others.
-fn write_start(ctx: &Ctx, start: &Start, target: &Target, seed: i64) -> Result<(), Diag> {
+fn write_start(ctx: &Ctx, start: &Start, target: &Target, config: &T5Config, seed: i64) -> Result<(), Diag> {
     let made: Vec<(&str, &Matrix)> = match start {
         Start::Factors(both) => both.iter().map(|(name, m)| (*name, m)).collect(),
         Start::Prompt(name, p) => vec![(*name, p)],
     };
     let mut stored: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    if (target.method().tensors)(&target.shape).len() > made.len() {
-        // Their values do not depend on how the others start.
-        for (name, tensor) in target.drawn(&Init::Uniform { scale: 0.5 }, seed)? {
-            let values = Vec::<f32>::try_from(tensor.contiguous().view(-1))
+    let specs = (target.method().tensors)(&target.shape);
+    if specs.len() > made.len() {
+        // The values of the others do not depend on how those start, but where they are made of them.
+        let is_made = |spec: &&TensorSpec| made.iter().any(|(name, _)| *name == spec.name);
+        let drawn_apart = |spec: &TensorSpec| spec.chosen || matches!(spec.start, adapter::method::Start::Vocabulary);
+        let drawn = if specs.iter().filter(|spec| drawn_apart(spec)).all(|spec| is_made(&spec)) {
+            target.drawn(&Init::Uniform { scale: 0.5 }, seed)?
+        } else {
+            let table = token_table(ctx, config)?;
+            target.drawn(&Init::Reference { scale: None, table: Some(&table) }, seed)?
+        };
+        let mut all: BTreeMap<String, Tensor> = drawn.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
+        for (name, m) in &made {
+            let tensor = Tensor::from_slice(&m.to_f32()).view([m.rows as i64, m.cols as i64]);
+            all.insert((*name).to_owned(), tensor);
+        }
+        prompt::derive(target.method(), &target.shape, &mut all);
+        for spec in &specs {
+            let values = Vec::<f32>::try_from(all[spec.name].contiguous().view(-1))
                 .map_err(|e| Diag::error(Class::Bug, format!("cannot read a tensor: {e}")))?;
-            let shape = tensor.size().into_iter().map(|n| n as usize).collect();
-            stored.insert(name, (shape, tensors::f32_bytes(&values)));
+            let shape = spec.shape.iter().map(|&n| n as usize).collect();
+            stored.insert(spec.name, (shape, tensors::f32_bytes(&values)));
         }
     }
     for (name, m) in made {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::artifact::{json as json_file, table};
-use crate::learn::batch::{Epochs, Order};
+use crate::learn::batch::{BatchSource, Epochs, Order};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::learn::fit::{Evaluator, FitOptions, Fitted, fit};
 use crate::learn::optim::OptimizerKind;
@@ -17,7 +17,7 @@ use crate::prompt::{self, InitKind, methods};
 use crate::stages::ctx::{Ctx, Outcome};
 use crate::stages::stage::StageResult;
 use crate::stages::training::checkpoint::Checkpoint;
-use crate::stages::training::curves::{RateType, curves, evals};
+use crate::stages::training::curves::{RateType, curves, evals, figures};
 use crate::stages::training::info::{info, own_rates};
 use crate::stages::training::start::{StartOptions, start};
 use crate::stages::training::{inputs, watch::Watch};
@@ -36,6 +36,7 @@ struct TrainParams {
     batch_size: usize,
     learning_rate: f64,
     optimizer: OptimizerKind,
+    epsilon: Option<f64>,
     schedule: ScheduleKind,
     weight_decay: f64,
     warmup: f64,
@@ -83,8 +84,16 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let forward = prompt::find(&params.method)?;
     let method = forward.method();
     let shape = method.shape(params.virtual_tokens, t5.config().d_model, &own)?;
+    let longest = train.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
+    let longest = longest.max(evaluator.as_ref().map_or(0, SplitEvaluator::longest));
+    prompt::check(method, &shape, &t5, longest)
+        .map_err(|diag| diag.note(format!("the data comes from `{}`", data.node)))?;
     let from = StartOptions { init: params.init, scale: params.init_scale, seed: params.seed };
-    let (adapter, init) = start(ctx, from, forward, shape, &t5)?;
+    let (mut adapter, init) = start(ctx, from, forward, shape, &t5)?;
+    if init != InitKind::Adapter {
+        let first = source.batch(0)?;
+        adapter.prepare(&t5, &first.input_ids, &first.mask, &first.labels)?;
+    }
     let mut info = info(&adapter, init, model, &tokens, params.seed)?;
     adapter.save(&ctx.out("initial.safetensors"))?;
 
@@ -95,6 +104,7 @@ pub fn run(ctx: &Ctx) -> StageResult {
     let watch = Watch::new(ctx, &checkpoint, "training", steps, params.log_every);
     let scored_on = evaluator.as_ref().map(SplitEvaluator::examples);
     let evaluator = evaluator.as_ref().map(|e| e as &dyn Evaluator);
+    let begun = adapter.copy();
     let fitted = fit(&t5, adapter, &options, &source, evaluator, &watch, snapshot)?;
 
     info.best_step = Some(fitted.best_step as i64);
@@ -104,6 +114,11 @@ pub fn run(ctx: &Ctx) -> StageResult {
     json_file::write(&ctx.out("adapter.json"), &info)?;
     table::write(&ctx.out("curves.parquet"), &curves(&fitted.curves, RateType::Float64))?;
     table::write(&ctx.out("evals.parquet"), &evals(&fitted.evals))?;
+    if !fitted.figures.is_empty() {
+        let rates: Vec<_> = fitted.curves.iter().map(|row| row.learning_rate).collect();
+        let all: Vec<_> = fitted.figures.iter().cloned().chain(begun.controls(&rates, params.seed)).collect();
+        table::write(&ctx.out("figures.parquet"), &figures(&all))?;
+    }
     let summary = json!({
         "task": tokens.task,
         "method": params.method,
@@ -140,6 +155,7 @@ impl TrainParams {
             learning_rate: self.learning_rate,
             own_rates,
             optimizer: self.optimizer,
+            epsilon: self.epsilon,
             schedule: self.schedule,
             weight_decay: self.weight_decay,
             warmup_steps: warmup_steps(self.warmup, steps),

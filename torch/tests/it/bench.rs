@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dpt::base::diag::Diag;
 use dpt::base::value::{Params, Value};
@@ -18,6 +19,16 @@ fn value(toml: &toml::Value) -> Value {
         toml::Value::Array(items) => Value::List(items.iter().map(value).collect()),
         other => panic!("{other}"),
     }
+}
+
+/// Held while a training draws from libtorch's generator: there is one a process, and a worker trains one run at a
+/// time.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// Returns what keeps other tests from drawing from libtorch's generator. A test that failed while it held it does not
+/// count.
+pub fn generator() -> MutexGuard<'static, ()> {
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A folder for each node that ran.

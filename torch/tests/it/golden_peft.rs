@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dpt::adapter::{self, AdapterInfo, peft};
 use dpt::artifact::tensors::Tensors;
+use dpt::base::param::{Param, Type};
 use dpt::base::value::{Params, Value};
 use dpt_torch::model::t5::T5;
 use dpt_torch::prompt::{self, Adapter, Init};
@@ -79,7 +80,8 @@ fn of_reference(run: &Path, to: &Path) -> AdapterInfo {
     AdapterInfo { method: method.into(), params, ..AdapterInfo::imported(virtual_tokens as usize, d_model as usize) }
 }
 
-/// Each run's last prompt, exported and imported; and where PEFT's adapter was made of the same run, that one, and its config.
+/// Each run's last prompt, exported and imported; and where PEFT's adapter was made of the same run, that one, and its
+/// config.
 #[test]
 fn trained_prompts_are_written_as_peft_has_them() {
     let (Some(runs), Some(adapters)) = (golden::dir("dpt_train"), golden::dir("peft_interop")) else { return };
@@ -126,9 +128,15 @@ fn trained_prompts_are_written_as_peft_has_them() {
 fn a_prompt_without_libtorch_is_the_same_prompt() {
     for forward in prompt::METHODS {
         let method = forward.method();
-        let params: Params = method.params.iter().map(|param| (param.name.to_owned(), Value::Int(3))).collect();
+        let value = |param: &Param| match param.ty {
+            Type::Int(..) => Some(Value::Int(2)),
+            _ => param.default.value(),
+        };
+        let params: Params = method.params.iter().filter_map(|p| Some((p.name.to_owned(), value(p)?))).collect();
         let shape = method.shape(7, 10, &params).unwrap();
-        let trained = Adapter::init(*forward, shape, &Init::Uniform { scale: 0.5 }, 3, Device::Cpu).unwrap();
+        let table = Tensor::arange(64 * 10, (Kind::Float, Device::Cpu)).view([64, 10]).sin();
+        let init = Init::Reference { scale: None, table: Some(&table) };
+        let trained = Adapter::init(*forward, shape, &init, 3, Device::Cpu).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(adapter::TENSORS);
         trained.save(&path).unwrap();

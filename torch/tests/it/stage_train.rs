@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int32Type};
+use dpt::adapter::method::Method;
+use dpt::adapter::methods::{self, METHODS};
 use dpt::artifact::{json, table, tensors::Tensors};
 use dpt::base::diag::{Class, Diag};
 use dpt::base::draw::Draws;
+use dpt::base::param::{Param, Type};
 use dpt::base::value::{Params, Value};
 use dpt::data::encoded::{ClassTokens, Encoded, SplitTokens, Tokens, to_batch};
 use dpt::stages::ctx::{Ctx, Job, Outcome};
@@ -162,14 +167,20 @@ impl Bench {
         };
         let recorder = Recorder { cancel_at: Some(stop_at), panic_at: Some(die_at), ..Recorder::default() };
         let ctx = Ctx { job: &job, progress: &recorder, cancel: &recorder.cancel };
+        let _held = crate::bench::generator();
         let result = dpt_torch::stages::train::run(&ctx);
         (result, recorder.notes())
     }
 
     /// The bytes of every output.
     fn bytes(&self, out: &str) -> BTreeMap<String, Vec<u8>> {
-        let names = train::KIND.outputs.iter().map(|output| output.name);
-        names.map(|name| (name.to_owned(), std::fs::read(self.path(out).join(name)).unwrap())).collect()
+        let there = |name: &&str| self.path(out).join(name).exists();
+        let optional = train::KIND.outputs.iter().filter(|output| !output.required).map(|output| output.name);
+        let names = train::KIND.outputs.iter().filter(|output| output.required).map(|output| output.name);
+        names
+            .chain(optional.filter(there))
+            .map(|name| (name.to_owned(), std::fs::read(self.path(out).join(name)).unwrap()))
+            .collect()
     }
 }
 
@@ -389,4 +400,126 @@ fn inputs_that_do_not_fit_are_told() {
     assert_eq!(message(&[]), "the tokenizer has 41 tokens, the model 40");
     table::write(&bench.path("data/train.parquet"), &to_batch(&[])).unwrap();
     assert_eq!(message(&[]), "there is nothing to train on: the split `train` is empty");
+}
+
+/// The parameters of `method` in tests: its own defaults, with small sizes.
+pub fn small(method: &'static Method) -> Vec<(&'static str, Value)> {
+    let sizes = [("positions", 16), ("prompt_block", 4), ("added_block", 8), ("prompt_layer", 1), ("hidden", 6)];
+    let value = |param: &Param| {
+        let known = sizes.iter().find(|(name, _)| *name == param.name).map(|(_, size)| Value::Int(*size));
+        let small = if param.since == 1 && matches!(param.ty, Type::Int(..)) { Some(Value::Int(2)) } else { None };
+        known.or(small).or_else(|| param.default.value())
+    };
+    let own = method.params.iter().filter_map(|param| Some((param.name, value(param)?)));
+    let rates = method.training.iter().filter_map(|param| Some((param.name, param.default.value()?)));
+    let others = method.defaults.iter().map(|(name, value)| (*name, value.to_value()));
+    let set =
+        [("method", Value::Str(method.name.into())), ("virtual_tokens", Value::Int(5)), ("warmup", Value::Float(2.0))];
+    others.chain(own).chain(rates).chain(set).collect()
+}
+
+/// Every method, with its own optimizer and its own noise, and the options of the product.
+#[test]
+fn every_method_resumes_as_if_it_had_not_stopped() {
+    let (on, text) = (Value::Bool(true), |text: &str| Value::Str(text.into()));
+    let options = [("shift", on.clone()), ("row_scale", on), ("blocks", Value::Int(2)), ("sparse", Value::Int(3))];
+    let mut all: Vec<_> = METHODS.iter().map(|method| small(method)).collect();
+    all.push(small(METHODS[0]).into_iter().chain(options).collect());
+    for mut set in all {
+        set.extend([("checkpoint_every", Value::Int(2)), ("frozen_dropout", text("config")), ("steps", Value::Int(6))]);
+        set.push(("eval_every", Value::Int(3)));
+        let bench = Bench::new();
+        bench.run("whole", &set, NEVER).0.unwrap();
+        std::fs::remove_dir_all(bench.path("scratch")).unwrap();
+        bench.kill("parts", &set, 5);
+        let (result, notes) = bench.run("parts", &set, NEVER);
+        let outcome = result.unwrap();
+        assert_eq!(notes, ["goes on after step 4 from its checkpoint"], "{set:?}");
+        let (parts, whole) = (bench.bytes("parts"), bench.bytes("whole"));
+        let differ: Vec<_> = whole.iter().filter(|(name, bytes)| parts.get(*name) != Some(bytes)).collect();
+        assert!(differ.is_empty(), "{:?} differ with {set:?}", differ.iter().map(|(name, _)| name).collect::<Vec<_>>());
+
+        let info: AdapterInfo = json::read(&bench.path("whole/adapter.json")).unwrap();
+        let (method, shape) = info.method().unwrap();
+        assert_eq!(info.trainable_parameters, method.parameters(&shape));
+        let stored = method.stored(&shape);
+        assert_eq!(info.stored_parameters, Some(stored).filter(|all| *all != info.trainable_parameters));
+        assert!(outcome.metrics["loss"].is_finite());
+        let [start, end] = ["initial", "adapter"].map(|name| {
+            let file = Tensors::open(&bench.path(&format!("whole/{name}.safetensors"))).unwrap();
+            Adapter::load(&info, &file, Device::Cpu).unwrap()
+        });
+        if info.best_step == Some(6) {
+            for ((name, before), (_, after)) in start.named().zip(end.named()) {
+                assert!(before != after, "{}: `{name}` did not move", method.name);
+            }
+        }
+        let kept = |adapter: &Adapter| -> Vec<Tensor> {
+            adapter.stored().skip(adapter.tensors().len()).map(|(_, tensor)| tensor.copy()).collect()
+        };
+        assert_eq!(kept(&start), kept(&end), "{}", method.name);
+    }
+}
+
+#[test]
+fn figures_of_a_method_are_written_by_step_beside_their_controls() {
+    let bench = Bench::new();
+    let method = methods::find("pilot").unwrap();
+    let set: Vec<_> = small(method).into_iter().chain([("steps", Value::Int(4))]).collect();
+    bench.run("out", &set, NEVER).0.unwrap();
+    let figures = table::read(&bench.path("out/figures.parquet")).unwrap();
+    let names = figures.column_by_name("figure").unwrap().as_string::<i32>();
+    let (steps, values) = (figures.column_by_name("step").unwrap(), figures.column_by_name("value").unwrap());
+    let (steps, values) = (steps.as_primitive::<Int32Type>(), values.as_primitive::<Float64Type>());
+    let mut by_name: BTreeMap<&str, Vec<(i32, f64)>> = BTreeMap::new();
+    for i in 0..figures.num_rows() {
+        by_name.entry(names.value(i)).or_default().push((steps.value(i), values.value(i)));
+    }
+    let wanted = [
+        "effective_rank",
+        "positive_sigma",
+        "positive_sigma_of_a_random_walk",
+        "sigma_above_a_thousandth",
+        "singular_values_above_a_thousandth",
+    ];
+    assert_eq!(by_name.keys().copied().collect::<Vec<_>>(), wanted);
+    for (name, rows) in &by_name {
+        assert_eq!(rows.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 1, 2, 3, 4], "{name}");
+        assert!((rows[0].1 - 5.0).abs() < 0.7, "{name}: five directions at the start, not {}", rows[0].1);
+        assert!(rows.iter().all(|(_, value)| (0.0..=5.0 + 1e-9).contains(value)), "{name}");
+    }
+}
+
+#[test]
+fn parameters_that_do_not_fit_data_or_backbone_are_refused_before_training() {
+    let bench = Bench::new();
+    let refused = |name: &str, set: &[(&'static str, Value)]| {
+        let all: Vec<_> = small(methods::find(name).unwrap()).into_iter().chain(set.iter().cloned()).collect();
+        let (result, _) = bench.run("out", &all, NEVER);
+        assert!(!bench.path("out/initial.safetensors").exists(), "{name}");
+        result.unwrap_err()
+    };
+    let long = refused("dept", &[("positions", Value::Int(9))]);
+    assert!(long.message.ends_with("tokens, and `positions` of method `dept` is 9"), "{}", long.message);
+    assert!(long.help.unwrap().contains("`max_source_length` of `tokenize` to at most 9"));
+    let layer = refused("late-dpt", &[("prompt_layer", Value::Int(2))]);
+    assert_eq!(layer.message, "`prompt_layer` is 2, not below the number of the encoder's blocks, which is 2");
+    let block = refused("accept", &[("added_block", Value::Int(5))]);
+    assert_eq!(block.message, "`added_block` is 5, which does not divide the model's width, 16");
+    let rank = refused("ulpt", &[("rank", Value::Int(17))]);
+    assert_eq!(rank.message, "`rank` is 17, above the model's width, which is 16");
+
+    // An adapter of one method as the start of another.
+    bench.run("other", &small(methods::find("dept").unwrap()), NEVER).0.unwrap();
+    std::fs::rename(bench.path("other"), bench.path("init")).unwrap();
+    std::fs::remove_dir_all(bench.path("scratch")).unwrap();
+    let (result, _) = bench.run("out", &small(methods::find("adept").unwrap()), NEVER);
+    let other = result.unwrap_err();
+    assert!(other.message.ends_with("which is of method `dept`"), "{}", other.message);
+    let mut set = small(methods::find("dept").unwrap());
+    set.push(("positions", Value::Int(17)));
+    let (result, _) = bench.run("out", &set, NEVER);
+    let shape = result.unwrap_err();
+    assert_eq!(shape.notes, ["`lora_a`: wanted [17, 2], found [16, 2]"]);
+    assert!(shape.help.unwrap().contains("`positions`"));
 }

@@ -23,6 +23,8 @@ static STUB: Method = Method {
     params: &[Param::with_default("positions", Type::Int(1, 99), Literal::Int(6), "positions that have an offset")],
     training: &[Param::with_default("offset_rate", Type::Float(0.0, 9.0), Literal::Float(0.5), "rate of the offset")],
     defaults: &[],
+    limits: &[],
+    positions: None,
     tensors: |shape| {
         let d = shape.d_model;
         vec![
@@ -105,6 +107,7 @@ fn options(steps: u64) -> FitOptions {
         learning_rate: 0.05,
         own_rates: BTreeMap::from([("offset_rate".to_owned(), 0.2)]),
         optimizer: OptimizerKind::AdamW,
+        epsilon: None,
         schedule: ScheduleKind::Constant,
         weight_decay: 0.0,
         warmup_steps: 0,

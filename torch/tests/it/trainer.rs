@@ -8,6 +8,7 @@ use std::process::Command;
 use dpt::artifact::tensors::Tensors;
 use dpt::base::diag::Diag;
 use dpt::base::draw::Draws;
+use dpt::base::param::Param;
 use dpt::base::value::{Params, Value};
 use dpt::data::encoded::Encoded;
 use dpt::svd::decompose::Svd;
@@ -28,12 +29,14 @@ use dpt_torch::prompt::{Adapter, Folded, Init, METHODS, find};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::stage_train::small;
+
 const STEPS: u64 = 6;
 
 fn t5() -> T5 {
     device::set_threads(1);
     let config =
-        T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, vocab_size: 40, ..T5Config::default() };
+        T5Config { d_model: 8, d_kv: 4, d_ff: 12, num_layers: 2, num_heads: 2, vocab_size: 40, ..T5Config::default() };
     let wave = |shape: &[i64]| {
         let n = shape.iter().product::<i64>();
         (Tensor::arange(n, (Kind::Float, Device::Cpu)) * 0.7).sin().view(shape) * 0.5
@@ -57,8 +60,9 @@ fn options(seed: i64) -> FitOptions {
     FitOptions {
         steps: STEPS,
         learning_rate: 0.05,
-        own_rates: BTreeMap::new(),
+        own_rates: own_rates(),
         optimizer: OptimizerKind::AdamW,
+        epsilon: None,
         schedule: ScheduleKind::Linear,
         weight_decay: 0.01,
         warmup_steps: 2,
@@ -71,11 +75,23 @@ fn options(seed: i64) -> FitOptions {
     }
 }
 
+/// The rates and the weight decay of all methods' tensors that have their own.
+fn own_rates() -> BTreeMap<String, f64> {
+    let training = METHODS.iter().flat_map(|forward| forward.method().training);
+    let rate = |param: &Param| match param.default.value() {
+        Some(Value::Float(rate)) => Some((param.name.to_owned(), rate)),
+        _ => None,
+    };
+    training.filter_map(rate).collect()
+}
+
 fn adapter_of(method: &str) -> Adapter {
     let forward = find(method).unwrap();
-    let params: Params = forward.method().params.iter().map(|p| (p.name.to_owned(), Value::Int(2))).collect();
+    let params: Params = small(forward.method()).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let shape = forward.method().shape(4, 8, &params).unwrap();
-    Adapter::init(forward, shape, &Init::Uniform { scale: 0.5 }, 1, Device::Cpu).unwrap()
+    let t5 = t5();
+    let start = Init::Reference { scale: None, table: Some(t5.embedding_table()) };
+    Adapter::init(forward, shape, &start, 1, Device::Cpu).unwrap()
 }
 
 fn adapter() -> Adapter {

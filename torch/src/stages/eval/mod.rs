@@ -18,7 +18,7 @@ use crate::data::tokenizer::{Tokenizer, beside};
 use crate::learn::batch::{by_length, collate};
 use crate::learn::evaluate::{best, log_likelihoods};
 use crate::model::{Dtype, cache, device, t5::T5};
-use crate::prompt::{Adapter, AdapterInfo};
+use crate::prompt::{self, Adapter, AdapterInfo};
 use crate::report::records::{Backbone, Baselines, EvalRecord, Scored, ScoredBy, Scores};
 use crate::stages::backbone;
 use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
@@ -90,6 +90,10 @@ pub fn run(ctx: &Ctx) -> StageResult {
 
     let t5 = cache::backbone(&model.files, &model.digests, at, device::kind(params.dtype))?;
     inputs::check_vocabulary_size(&tokens, data, &t5, model)?;
+    let (method, shape) = info.method()?;
+    let longest = examples.iter().map(|example| example.input_ids.len()).max().unwrap_or(0);
+    prompt::check(method, &shape, &t5, longest)
+        .map_err(|diag| diag.note(format!("the prompt comes from `{}`, the data from `{}`", from.node, data.node)))?;
     let work = Work { ctx, params: &params, scorer: &scorer, tokens: &tokens, tokenizer: tokenizer.as_ref(), t5: &t5 };
     let load = |file: &str| Adapter::load(&info, &Tensors::open(from.file(file)?)?, t5.device());
     let wanted = AnswerKinds { likelihoods: scorer.has_candidates(), greedy };

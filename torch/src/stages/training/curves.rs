@@ -1,4 +1,5 @@
-//! The tables of a training: `curves.parquet`, a row a step, and `evals.parquet`, a row a metric and scoring.
+//! The tables of a training: `curves.parquet`, a row a step, `evals.parquet`, a row a metric and scoring, and
+//! `figures.parquet`, a row a figure of the method and step.
 
 use std::sync::Arc;
 
@@ -48,4 +49,20 @@ pub(in crate::stages) fn evals(rows: &[EvalRow]) -> RecordBatch {
     let values = Float64Array::from_iter_values(rows.iter().map(|row| row.value));
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(steps), Arc::new(splits), Arc::new(metrics), Arc::new(values)])
         .expect("four columns of one length")
+}
+
+/// `step`, `figure` and `value`. A figure's first value is that before the first step.
+pub(in crate::stages) fn figures(all: &[(&str, Vec<f64>)]) -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("step", DataType::Int32, false),
+        Field::new("figure", DataType::Utf8, false),
+        Field::new("value", DataType::Float64, false),
+    ]);
+    let rows =
+        || all.iter().flat_map(|(name, values)| (0..).zip(values).map(move |(step, value)| (step, *name, *value)));
+    let steps = Int32Array::from_iter_values(rows().map(|(step, ..)| step));
+    let names = StringArray::from_iter_values(rows().map(|(_, name, _)| name));
+    let values = Float64Array::from_iter_values(rows().map(|(.., value)| value));
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(steps), Arc::new(names), Arc::new(values)])
+        .expect("three columns of one length")
 }

@@ -10,8 +10,8 @@ use crate::prompt::{Adapter, AdapterInfo, InitKind, Method};
 use crate::stages::backbone;
 use crate::stages::ctx::Input;
 
-/// The description of `adapter`, which starts by `init` on `model` and is trained on the data of `tokens`. No step of it is
-/// best yet.
+/// The description of `adapter`, which starts by `init` on `model` and is trained on the data of `tokens`. No step of
+/// it is best yet.
 ///
 /// # Errors
 /// The model's `backbone.json` cannot be read.
@@ -28,7 +28,8 @@ pub(in crate::stages) fn info(
         virtual_tokens: shape.virtual_tokens,
         d_model: shape.d_model,
         trainable_parameters: method.parameters(shape),
-        params: shape.params.clone(),
+        stored_parameters: Some(method.stored(shape)).filter(|stored| *stored != method.parameters(shape)),
+        params: method.recorded(shape),
         init: init.name().to_owned(),
         backbone_digest: Some(cache::digest(&model.digests).hex()),
         backbone_name: backbone::name(model)?,
@@ -40,7 +41,8 @@ pub(in crate::stages) fn info(
     })
 }
 
-/// The rates of tensors that have their own, by the name of the parameter that sets them. `own` are the method's parameters.
+/// The rates and the weight decay of tensors that have their own, by the name of the parameter that sets them. `own`
+/// are the method's parameters.
 pub(in crate::stages) fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
     let rate = |name: &str| match own.get(name) {
         Some(Value::Float(rate)) => Some((name.to_owned(), *rate)),
