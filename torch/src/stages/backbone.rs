@@ -8,7 +8,7 @@ use crate::base::fs;
 use crate::model::cache;
 use crate::model::config::T5Config;
 use crate::prompt::AdapterInfo;
-use crate::stages::ctx::Input;
+use dpt::stages::ctx::Input;
 
 /// Checks that the adapter of `from` is for the model of `model`. Returns a note for the user if only the width could
 /// be checked: an imported prompt does not say which model it was trained on.

@@ -8,7 +8,6 @@ pub mod svd_init;
 pub mod train;
 mod training;
 
-pub use dpt::stages::{ctx, stage};
 use dpt::worker::serve::StageFn;
 
 /// The function that runs a stage kind in a worker; `None` if another program runs it.

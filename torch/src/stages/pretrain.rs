@@ -16,11 +16,11 @@ use crate::learn::pretrain::{Course, PretrainOptions, Pretraining};
 use crate::learn::run::{drive, resume};
 use crate::model::config::{FeedForwardKind, T5Config};
 use crate::model::{device, tensors};
-use crate::stages::ctx::{Ctx, Input, Outcome};
-use crate::stages::stage::StageResult;
 use crate::stages::training::checkpoint::Checkpoint;
 use crate::stages::training::curves::{RateType, curves};
 use crate::stages::training::watch::Watch;
+use dpt::stages::ctx::{Ctx, Input, Outcome};
+use dpt::stages::stage::StageResult;
 
 #[derive(Deserialize)]
 struct Settings {

@@ -24,12 +24,12 @@ use crate::model::load::Checkpoint;
 use crate::prompt::{self, Adapter, AdapterInfo, Forward, Init, Method, Shape, methods};
 use crate::report::records::{Backbone, InitRecord};
 use crate::stages::backbone;
-use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
-use crate::stages::stage::StageResult;
 use crate::svd::decompose::Svd;
 use crate::svd::factor::{FactorError, Factors, Fill, Split, factor};
 use crate::svd::figures::{Figures, SMALL_GAP, energies, gaussian_sigma};
 use crate::svd::matrix::Matrix;
+use dpt::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
+use dpt::stages::stage::StageResult;
 use dpt::stages::svd_init::{LabelRows, RowsRule, ScaleTo, SourceKind};
 
 /// The parameters, as declared in [`dpt::stages::svd_init::KIND`], without those of the method.

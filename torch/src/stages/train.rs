@@ -14,13 +14,13 @@ use crate::learn::optim::OptimizerKind;
 use crate::learn::schedule::{ScheduleKind, warmup_steps};
 use crate::model::{Dtype, cache, device, t5::T5};
 use crate::prompt::{self, InitKind, methods};
-use crate::stages::ctx::{Ctx, Outcome};
-use crate::stages::stage::StageResult;
 use crate::stages::training::checkpoint::Checkpoint;
 use crate::stages::training::curves::{RateType, curves, evals, figures};
 use crate::stages::training::info::{info, own_rates};
 use crate::stages::training::start::{StartOptions, start};
 use crate::stages::training::{inputs, watch::Watch};
+use dpt::stages::ctx::{Ctx, Outcome};
+use dpt::stages::stage::StageResult;
 use dpt::stages::train::{FrozenDropout, SelectOn};
 
 /// The parameters, as declared in [`dpt::stages::train::KIND`], without those of the method.

@@ -21,9 +21,9 @@ use crate::model::{Dtype, cache, device, t5::T5};
 use crate::prompt::{self, Adapter, AdapterInfo};
 use crate::report::records::{Backbone, Baselines, EvalRecord, Scored, ScoredBy, Scores};
 use crate::stages::backbone;
-use crate::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
-use crate::stages::stage::StageResult;
 use crate::stages::training::inputs;
+use dpt::stages::ctx::{Ctx, Input, Outcome, Unit, Update};
+use dpt::stages::stage::StageResult;
 use score::{Scorer, modal};
 
 /// The parameters, as declared in [`dpt::stages::eval::KIND`].

@@ -21,7 +21,7 @@ use crate::base::fault::{self, FILE};
 use crate::base::fs;
 use crate::learn::snapshot::Snapshot;
 use crate::model::tensors;
-use crate::stages::ctx::Ctx;
+use dpt::stages::ctx::Ctx;
 
 /// The tensor that holds the state and the digest.
 const HEAD: &str = "head";
@@ -29,7 +29,7 @@ const HEAD: &str = "head";
 const DIGEST_BYTES: usize = 32;
 
 /// The checkpoint of one run.
-pub(in crate::stages) struct Checkpoint<'a> {
+pub(crate) struct Checkpoint<'a> {
     path: PathBuf,
     numerics: &'a BTreeMap<String, String>,
 }
@@ -43,7 +43,7 @@ struct Head<S> {
 
 impl<'a> Checkpoint<'a> {
     /// The checkpoint called `name` in the scratch folder of `ctx`, of a run that computes with `numerics`.
-    pub(in crate::stages) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(ctx: &Ctx, name: &str, numerics: &'a BTreeMap<String, String>) -> Self {
         Self { path: ctx.job.scratch.join(name), numerics }
     }
 
@@ -51,11 +51,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(in crate::stages) fn write(
-        &self,
-        state: &impl Serialize,
-        mut tensors: BTreeMap<String, Tensor>,
-    ) -> Result<(), Diag> {
+    pub(crate) fn write(&self, state: &impl Serialize, mut tensors: BTreeMap<String, Tensor>) -> Result<(), Diag> {
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.kind() == Kind::Uint8) {
             return Err(Diag::error(
                 Class::Bug,
@@ -82,10 +78,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be set aside.
-    pub(in crate::stages) fn read<S: DeserializeOwned>(
-        &self,
-        ctx: &Ctx,
-    ) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
+    pub(crate) fn read<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<(S, BTreeMap<String, Tensor>)>, Diag> {
         match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             _ => (),
@@ -103,7 +96,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be set aside.
-    pub(in crate::stages) fn snapshot<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<Snapshot<S>>, Diag> {
+    pub(crate) fn snapshot<S: DeserializeOwned>(&self, ctx: &Ctx) -> Result<Option<Snapshot<S>>, Diag> {
         Ok(self.read(ctx)?.map(|(state, tensors)| Snapshot { tensors, state }))
     }
 
@@ -111,7 +104,7 @@ impl<'a> Checkpoint<'a> {
     ///
     /// # Errors
     /// When it cannot be moved.
-    pub(in crate::stages) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
+    pub(crate) fn set_aside(&self, ctx: &Ctx, why: &str) -> Result<(), Diag> {
         let aside = self.path.with_extension("set-aside");
         fault::point("quarantine.rename")
             .and_then(|()| std::fs::rename(&self.path, &aside))
@@ -192,7 +185,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::stages::ctx::{Cancel, Job, Progress, Update};
+    use dpt::stages::ctx::{Cancel, Job, Progress, Update};
 
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);

@@ -11,13 +11,13 @@ use crate::learn::selection::EvalRow;
 
 /// The type of the column `learning_rate`.
 #[derive(Clone, Copy)]
-pub(in crate::stages) enum RateType {
+pub(crate) enum RateType {
     Float32,
     Float64,
 }
 
 /// `step`, `loss`, `learning_rate` and `grad_norm`.
-pub(in crate::stages) fn curves(rows: &[CurveRow], rate: RateType) -> RecordBatch {
+pub(crate) fn curves(rows: &[CurveRow], rate: RateType) -> RecordBatch {
     let rates = rows.iter().map(|row| row.learning_rate);
     let rates: ArrayRef = match rate {
         RateType::Float32 => Arc::new(Float32Array::from_iter_values(rates.map(|rate| rate as f32))),
@@ -36,7 +36,7 @@ pub(in crate::stages) fn curves(rows: &[CurveRow], rate: RateType) -> RecordBatc
 }
 
 /// `step`, `split`, `metric` and `value`.
-pub(in crate::stages) fn evals(rows: &[EvalRow]) -> RecordBatch {
+pub(crate) fn evals(rows: &[EvalRow]) -> RecordBatch {
     let schema = Schema::new(vec![
         Field::new("step", DataType::Int32, false),
         Field::new("split", DataType::Utf8, false),
@@ -52,7 +52,7 @@ pub(in crate::stages) fn evals(rows: &[EvalRow]) -> RecordBatch {
 }
 
 /// `step`, `figure` and `value`. A figure's first value is that before the first step.
-pub(in crate::stages) fn figures(all: &[(&str, Vec<f64>)]) -> RecordBatch {
+pub(crate) fn figures(all: &[(&str, Vec<f64>)]) -> RecordBatch {
     let schema = Schema::new(vec![
         Field::new("step", DataType::Int32, false),
         Field::new("figure", DataType::Utf8, false),

@@ -8,14 +8,14 @@ use crate::data::encoded::Tokens;
 use crate::model::cache;
 use crate::prompt::{Adapter, AdapterInfo, InitKind, Method};
 use crate::stages::backbone;
-use crate::stages::ctx::Input;
+use dpt::stages::ctx::Input;
 
 /// The description of `adapter`, which starts by `init` on `model` and is trained on the data of `tokens`. No step of
 /// it is best yet.
 ///
 /// # Errors
 /// The model's `backbone.json` cannot be read.
-pub(in crate::stages) fn info(
+pub(crate) fn info(
     adapter: &Adapter,
     init: InitKind,
     model: &Input,
@@ -43,7 +43,7 @@ pub(in crate::stages) fn info(
 
 /// The rates and the weight decay of tensors that have their own, by the name of the parameter that sets them. `own`
 /// are the method's parameters.
-pub(in crate::stages) fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
+pub(crate) fn own_rates(method: &Method, own: &Params) -> BTreeMap<String, f64> {
     let rate = |name: &str| match own.get(name) {
         Some(Value::Float(rate)) => Some((name.to_owned(), *rate)),
         _ => None,

@@ -6,14 +6,14 @@ use crate::base::diag::{Class, Diag};
 use crate::data::encoded::{self, Encoded, Tokens};
 use crate::learn::evaluate::SplitEvaluator;
 use crate::model::t5::T5;
-use crate::stages::ctx::Input;
+use dpt::stages::ctx::Input;
 use dpt::stages::train::SelectOn;
 
 /// The description of `data`, `tokens.json`.
 ///
 /// # Errors
 /// It is of another task than `task`; its description cannot be read.
-pub(in crate::stages) fn tokens(data: &Input, task: Option<&str>) -> Result<Tokens, Diag> {
+pub(crate) fn tokens(data: &Input, task: Option<&str>) -> Result<Tokens, Diag> {
     let tokens: Tokens = json_file::read(data.file("tokens.json")?)?;
     match task {
         Some(task) if task != tokens.task => {
@@ -28,7 +28,7 @@ pub(in crate::stages) fn tokens(data: &Input, task: Option<&str>) -> Result<Toke
 ///
 /// # Errors
 /// The data has no such split; it cannot be read.
-pub(in crate::stages) fn split(data: &Input, split: &str, param: Option<&str>) -> Result<Vec<Encoded>, Diag> {
+pub(crate) fn split(data: &Input, split: &str, param: Option<&str>) -> Result<Vec<Encoded>, Diag> {
     let name = format!("{split}.parquet");
     let Some(path) = data.files.get(&name) else {
         let diag = no_split(data, &format!("the data has no split `{split}`"));
@@ -44,7 +44,7 @@ pub(in crate::stages) fn split(data: &Input, split: &str, param: Option<&str>) -
 ///
 /// # Errors
 /// The data has no split of that name, or none to pick on.
-pub(in crate::stages) fn select_on(wanted: Option<SelectOn>, data: &Input) -> Result<Option<String>, Diag> {
+pub(crate) fn select_on(wanted: Option<SelectOn>, data: &Input) -> Result<Option<String>, Diag> {
     let has = |split: &str| data.files.contains_key(&format!("{split}.parquet"));
     let no_split = |message: &str| {
         no_split(data, message).help("set `select_on` to one of these, or to `none` to keep the last step")
@@ -64,7 +64,7 @@ pub(in crate::stages) fn select_on(wanted: Option<SelectOn>, data: &Input) -> Re
 ///
 /// # Errors
 /// A split that is missing or empty, or has no targets; unknown metrics.
-pub(in crate::stages) fn evaluator<'a>(
+pub(crate) fn evaluator<'a>(
     data: &Input,
     select_on: Option<&str>,
     tokens: &'a Tokens,
@@ -86,12 +86,7 @@ fn no_split(data: &Input, message: &str) -> Diag {
 ///
 /// # Errors
 /// The tokenizer has more tokens.
-pub(in crate::stages) fn check_vocabulary_size(
-    tokens: &Tokens,
-    data: &Input,
-    t5: &T5,
-    model: &Input,
-) -> Result<(), Diag> {
+pub(crate) fn check_vocabulary_size(tokens: &Tokens, data: &Input, t5: &T5, model: &Input) -> Result<(), Diag> {
     let rows = t5.config().vocab_size;
     if tokens.vocab_size as i64 > rows {
         let message = format!("the tokenizer has {} tokens, the model {rows}", tokens.vocab_size);
@@ -104,7 +99,7 @@ pub(in crate::stages) fn check_vocabulary_size(
 ///
 /// # Errors
 /// They differ.
-pub(in crate::stages) fn check_vocabulary(tokens: &Tokens, data: &Input, t5: &T5, model: &Input) -> Result<(), Diag> {
+pub(crate) fn check_vocabulary(tokens: &Tokens, data: &Input, t5: &T5, model: &Input) -> Result<(), Diag> {
     check_vocabulary_size(tokens, data, t5, model)?;
     let config = t5.config();
     for (what, theirs, ours) in

@@ -13,7 +13,7 @@ use crate::model::t5::T5;
 use crate::model::tensors;
 use crate::prompt::{Adapter, AdapterInfo, Forward, Init, InitKind, Method, Shape};
 use crate::stages::backbone;
-use crate::stages::ctx::{Ctx, Input};
+use dpt::stages::ctx::{Ctx, Input};
 
 /// Standard deviation that gives a product of two factors the size, at any rank, of the reference's uniform draw: 1 /
 /// sqrt(12).
@@ -21,7 +21,7 @@ const GAUSSIAN_STD: f64 = 0.288_675_134_594_812_9;
 
 /// The parameters of the initial values.
 #[derive(Clone, Copy)]
-pub(in crate::stages) struct StartOptions {
+pub(crate) struct StartOptions {
     /// `None`: `svd` or `adapter` with an input `init`, else the method's own.
     pub init: Option<InitKind>,
     /// `None`: the default of the kind.
@@ -34,7 +34,7 @@ pub(in crate::stages) struct StartOptions {
 ///
 /// # Errors
 /// Parameters and input that do not fit each other or the method.
-pub(in crate::stages) fn start(
+pub(crate) fn start(
     ctx: &Ctx,
     options: StartOptions,
     forward: &'static dyn Forward,

@@ -10,11 +10,11 @@ use crate::learn::descent::CurveRow;
 use crate::learn::run::Observer;
 use crate::learn::selection::Scoring;
 use crate::learn::snapshot::Snapshot;
-use crate::stages::ctx::{Ctx, Unit, Update};
 use crate::stages::training::checkpoint::Checkpoint;
+use dpt::stages::ctx::{Ctx, Unit, Update};
 
 /// The observer of one training in a stage.
-pub(in crate::stages) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     ctx: &'a Ctx<'a>,
     checkpoint: &'a Checkpoint<'a>,
     what: &'static str,
@@ -27,7 +27,7 @@ pub(in crate::stages) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Of `total` steps, shown as `what` (`training`), with a line in the log after every `log_every` steps (0: none).
-    pub(in crate::stages) fn new(
+    pub(crate) fn new(
         ctx: &'a Ctx<'a>,
         checkpoint: &'a Checkpoint<'a>,
         what: &'static str,
