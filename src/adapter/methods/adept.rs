@@ -4,7 +4,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE};
 
 /// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag
 /// says.

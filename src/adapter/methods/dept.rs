@@ -5,7 +5,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
 
 /// What the product is multiplied with, times √rank, as in the authors' code.
 pub const ALPHA: f64 = 8.0;

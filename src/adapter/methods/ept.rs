@@ -6,7 +6,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
 
 /// What is added to the mean square where rows are brought to size 1.
 pub const NORM_EPSILON: f64 = 1e-6;

@@ -4,7 +4,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::{BEHIND_A_BLOCK, PROMPT_LAYER};
+use super::shared::{BEHIND_A_BLOCK, PROMPT_LAYER};
 
 /// The declaration.
 pub const METHOD: Method = Method {

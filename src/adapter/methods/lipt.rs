@@ -5,7 +5,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec};
-use super::{BEHIND_A_BLOCK, PROMPT_LAYER};
+use super::shared::{BEHIND_A_BLOCK, PROMPT_LAYER};
 
 /// The most branches.
 pub const MOST: usize = 8;

@@ -8,7 +8,7 @@ use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
-use super::relu;
+use super::shared::relu;
 
 /// The declaration.
 pub const METHOD: Method = Method {

@@ -14,14 +14,13 @@ pub mod p_tuning;
 pub mod pilot;
 pub mod prompt_tuning;
 pub mod residual;
+mod shared;
 pub mod smop;
 pub mod ulpt;
 
 use crate::base::diag::{Class, Diag};
-use crate::base::param::{Literal, Param, Type};
 use crate::base::suggest;
 use crate::base::value::Params;
-use crate::svd::matrix::{Matrix, dot};
 
 use super::method::{FromMatrix, Method};
 
@@ -43,50 +42,6 @@ pub const METHODS: &[&Method] = &[
     &late_dpt::METHOD,
     &pilot::METHOD,
 ];
-
-// What several methods share.
-
-/// The parameter of methods that add numbers of their own to every position of a text.
-const POSITIONS: Param = Param::with_default(
-    "positions",
-    Type::Int(1, 65_536),
-    Literal::Int(256),
-    "positions of a text that have numbers of their own: no text may be longer",
-);
-/// The parameter that says the rate of what a method adds to the text.
-const OFFSET_RATE: &str = "offset_rate";
-/// Its weight decay.
-const OFFSET_DECAY: Param = Param::optional(
-    "offset_decay",
-    Type::Float(0.0, 1.0),
-    "weight decay of what is added to the text; default: `weight_decay`",
-);
-/// The parameter of methods whose prompt enters behind a block.
-const PROMPT_LAYER: Param = Param::optional(
-    "prompt_layer",
-    Type::Int(0, 1024),
-    "how many blocks of the encoder see the text only, before the prompt enters; default: half of them",
-);
-/// Why PEFT cannot hold a method.
-const ADDS_TO_TEXT: &str = "it also adds to the text's embeddings";
-/// Why PEFT cannot hold a method.
-const BEHIND_A_BLOCK: &str = "its prompt enters behind a block of the encoder";
-
-/// `x Wᵀ + b`.
-fn linear(x: &Matrix, weight: &Matrix, bias: &[f64]) -> Matrix {
-    let mut out = Matrix::zeros(x.rows, weight.rows);
-    for i in 0..x.rows {
-        for (j, y) in out.row_mut(i).iter_mut().enumerate() {
-            *y = dot(x.row(i), weight.row(j)) + bias[j];
-        }
-    }
-    out
-}
-
-/// The numbers above 0, and 0 in place of the others.
-fn relu(x: Matrix) -> Matrix {
-    Matrix::new(x.rows, x.cols, x.data.iter().map(|x| x.max(0.0)).collect())
-}
 
 /// The method of a stage that does not say one.
 pub const DEFAULT: &str = "dpt";
@@ -144,6 +99,7 @@ pub fn plain_prompt() -> (&'static Method, &'static str) {
 mod tests {
     use super::super::method::{Decay, Limit, Peft, Rate, Shape, Size};
     use super::*;
+    use crate::base::param::{Param, Type};
     use crate::base::value::Value;
 
     /// The shape with these values of whole numbers among the method's parameters, and the others at their default.

@@ -5,7 +5,7 @@ use crate::base::param::{Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
-use super::{linear, relu};
+use super::shared::{linear, relu};
 
 /// The declaration.
 pub const METHOD: Method = Method {

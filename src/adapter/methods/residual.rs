@@ -6,7 +6,7 @@ use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
-use super::{linear, relu};
+use super::shared::{linear, relu};
 
 /// What PyTorch's `LayerNorm` adds to the variance.
 pub const LAYER_NORM_EPSILON: f64 = 1e-5;
