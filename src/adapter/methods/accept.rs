@@ -5,7 +5,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, POSITIONS, offset, offset_rate};
 
 /// The declaration. Initial values are those of the authors' code; rates and sizes those of its runs at T5-base.
 pub const METHOD: Method = Method {
@@ -43,15 +43,7 @@ pub const METHOD: Method = Method {
             "root mean square of the prompt at the start; default: that of the authors' code, 1/(3 sqrt(d_model rank))",
         ),
     ],
-    training: &[
-        Param::with_default(
-            OFFSET_RATE,
-            Type::Float(0.0, 1e6),
-            Literal::Float(1e-3),
-            "the highest rate of what is added to the text",
-        ),
-        OFFSET_DECAY,
-    ],
+    training: &[offset_rate(1e-3), OFFSET_DECAY],
     defaults: &[
         ("virtual_tokens", Literal::Int(60)),
         ("weight_decay", Literal::Float(0.0)),
@@ -72,13 +64,16 @@ pub const METHOD: Method = Method {
         // The code's rule gives `bound(blocks · rank)` and `bound(rank · width)`: the product of both has this size.
         let reference = bound(d * rank) / 3.0;
         let factor = shape.optional_float("init_rms").map_or(1.0, |rms| (rms / reference).sqrt());
-        let uniform = |name, size: [i64; 3], bound: f64| TensorSpec::new(name, size, Start::Between(-bound, bound));
-        let offset = |name, size, bound| uniform(name, size, bound).rate(OFFSET_RATE).decay("offset_decay");
+        let within = |bound: f64| Start::Between(-bound, bound);
         vec![
-            uniform("prompt_weights", [shape.virtual_tokens, blocks, rank], factor * bound(blocks * rank)),
-            uniform("prompt_codes", [blocks, rank, width], factor * bound(rank * width)),
-            offset("added_weights", [shape.int("positions"), added_blocks, added], bound(added_blocks * added)),
-            offset("added_codes", [added_blocks, added, added_width], 6f64.sqrt() * bound(added * added_width)),
+            TensorSpec::new(
+                "prompt_weights",
+                [shape.virtual_tokens, blocks, rank],
+                within(factor * bound(blocks * rank)),
+            ),
+            TensorSpec::new("prompt_codes", [blocks, rank, width], within(factor * bound(rank * width))),
+            offset("added_weights", [shape.int("positions"), added_blocks, added], within(bound(added_blocks * added))),
+            offset("added_codes", [added_blocks, added, added_width], within(6f64.sqrt() * bound(added * added_width))),
         ]
     },
     from_matrix: FromMatrix::Nothing,

@@ -4,7 +4,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, offset, offset_rate};
 
 /// The declaration. The defaults are those of the authors' code: their AdamW has no weight decay, whatever the flag
 /// says.
@@ -20,15 +20,7 @@ pub const METHOD: Method = Method {
             "dropout inside of the network while training, before its relu",
         ),
     ],
-    training: &[
-        Param::with_default(
-            OFFSET_RATE,
-            Type::Float(0.0, 1e6),
-            Literal::Float(1e-4),
-            "the highest rate of what is added to the text",
-        ),
-        OFFSET_DECAY,
-    ],
+    training: &[offset_rate(1e-4), OFFSET_DECAY],
     defaults: &[
         ("virtual_tokens", Literal::Int(60)),
         ("optimizer", Literal::Str("adamw-hf")),
@@ -41,14 +33,12 @@ pub const METHOD: Method = Method {
     positions: None,
     tensors: |shape| {
         let (d, rank) = (shape.d_model, shape.int("rank"));
-        let offset =
-            |name, size: Vec<i64>, start| TensorSpec::new(name, size, start).rate(OFFSET_RATE).decay("offset_decay");
         vec![
             TensorSpec::new("prompt", [shape.virtual_tokens, d], Start::Vocabulary).chosen(),
-            offset("w1", vec![d, rank], Start::FanIn(rank)),
-            offset("b1", vec![rank], Start::Zeros),
-            offset("w2", vec![rank, d], Start::Zeros),
-            offset("b2", vec![d], Start::Zeros),
+            offset("w1", [d, rank], Start::FanIn(rank)),
+            offset("b1", [rank], Start::Zeros),
+            offset("w2", [rank, d], Start::Zeros),
+            offset("b2", [d], Start::Zeros),
         ]
     },
     from_matrix: FromMatrix::Whole { tensor: "prompt", exact: false },

@@ -2,10 +2,10 @@
 //! added to the text's embeddings by position, `[P ; E(x) + α A B]` with `α = 8/√rank`. `virtual_tokens` is the length
 //! of the short prompt, `positions` the rows of `A`.
 
-use crate::base::param::{Literal, Param, Type};
+use crate::base::param::Literal;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, POSITIONS, offset, offset_rank, offset_rate};
 
 /// What the product is multiplied with, times √rank, as in the authors' code.
 pub const ALPHA: f64 = 8.0;
@@ -15,24 +15,8 @@ pub const ALPHA: f64 = 8.0;
 pub const METHOD: Method = Method {
     name: "dept",
     about: "DePT: a short prompt, and a low-rank matrix added to the text's embeddings by position",
-    params: &[
-        POSITIONS,
-        Param::with_default(
-            "rank",
-            Type::Int(1, 4096),
-            Literal::Int(30),
-            "inner size of the matrix that is added to the text",
-        ),
-    ],
-    training: &[
-        Param::with_default(
-            OFFSET_RATE,
-            Type::Float(0.0, 1e6),
-            Literal::Float(5e-3),
-            "the highest rate of what is added to the text",
-        ),
-        OFFSET_DECAY,
-    ],
+    params: &[POSITIONS, offset_rank(30)],
+    training: &[offset_rate(5e-3), OFFSET_DECAY],
     defaults: &[
         ("virtual_tokens", Literal::Int(60)),
         ("optimizer", Literal::Str("adamw-hf")),
@@ -45,8 +29,6 @@ pub const METHOD: Method = Method {
     positions: Some("positions"),
     tensors: |shape| {
         let (positions, rank) = (shape.int("positions"), shape.int("rank"));
-        let offset =
-            |name, size: [i64; 2], start| TensorSpec::new(name, size, start).rate(OFFSET_RATE).decay("offset_decay");
         vec![
             TensorSpec::new("prompt", [shape.virtual_tokens, shape.d_model], Start::Vocabulary).chosen(),
             offset("lora_a", [positions, rank], Start::FanIn(rank)),

@@ -6,7 +6,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Size, Start, TensorSpec};
-use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, OFFSET_RATE, POSITIONS};
+use super::shared::{ADDS_TO_TEXT, OFFSET_DECAY, POSITIONS, decay, offset, offset_rank, offset_rate, rate};
 
 /// What is added to the mean square where rows are brought to size 1.
 pub const NORM_EPSILON: f64 = 1e-6;
@@ -17,12 +17,7 @@ pub const METHOD: Method = Method {
     about: "EPT (reconstruction from the abstract): DePT with a prompt that is fused, projected into spaces and gated",
     params: &[
         POSITIONS,
-        Param::with_default(
-            "rank",
-            Type::Int(1, 4096),
-            Literal::Int(23),
-            "inner size of the matrix that is added to the text",
-        ),
+        offset_rank(23),
         Param::with_default(
             "fusion",
             Type::Int(1, 4096),
@@ -38,24 +33,10 @@ pub const METHOD: Method = Method {
         Param::with_default("space_rank", Type::Int(1, 4096), Literal::Int(2), "inner size of each projection"),
     ],
     training: &[
-        Param::with_default(
-            OFFSET_RATE,
-            Type::Float(0.0, 1e6),
-            Literal::Float(5e-3),
-            "the highest rate of what is added to the text",
-        ),
+        offset_rate(5e-3),
         OFFSET_DECAY,
-        Param::with_default(
-            "fusion_rate",
-            Type::Float(0.0, 1e6),
-            Literal::Float(1e-3),
-            "the highest rate of fusion, spaces and gate",
-        ),
-        Param::optional(
-            "fusion_decay",
-            Type::Float(0.0, 1.0),
-            "weight decay of fusion, spaces and gate; default: `weight_decay`",
-        ),
+        rate("fusion_rate", 1e-3, "the highest rate of fusion, spaces and gate"),
+        decay("fusion_decay", "weight decay of fusion, spaces and gate; default: `weight_decay`"),
     ],
     defaults: &[
         ("virtual_tokens", Literal::Int(40)),
@@ -75,8 +56,6 @@ pub const METHOD: Method = Method {
             ["positions", "rank", "fusion", "spaces", "space_rank"].map(|name| shape.int(name));
         let d = shape.d_model;
         let unit = Start::Gaussian(1.0 / (d as f64).sqrt());
-        let offset =
-            |name, size: [i64; 2], start| TensorSpec::new(name, size, start).rate(OFFSET_RATE).decay("offset_decay");
         let rest =
             |name, size: Vec<i64>, start| TensorSpec::new(name, size, start).rate("fusion_rate").decay("fusion_decay");
         vec![

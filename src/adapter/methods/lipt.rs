@@ -5,7 +5,7 @@
 use crate::base::param::{Literal, Param, Type};
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec};
-use super::shared::{BEHIND_A_BLOCK, PROMPT_LAYER};
+use super::shared::{BEHIND_A_BLOCK, PROMPT_LAYER, decay, rate};
 
 /// The most branches.
 pub const MOST: usize = 8;
@@ -36,13 +36,8 @@ pub const METHOD: Method = Method {
         Param::with_default("train_p0", Type::Bool, Literal::Bool(true), "whether the initial prompt is trained too"),
     ],
     training: &[
-        Param::with_default(
-            "branch_rate",
-            Type::Float(0.0, 1e6),
-            Literal::Float(1e-3),
-            "the highest rate of the networks",
-        ),
-        Param::optional("branch_decay", Type::Float(0.0, 1.0), "weight decay of the networks; default: `weight_decay`"),
+        rate("branch_rate", 1e-3, "the highest rate of the networks"),
+        decay("branch_decay", "weight decay of the networks; default: `weight_decay`"),
     ],
     defaults: &[
         ("virtual_tokens", Literal::Int(10)),

@@ -6,6 +6,7 @@ use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
+use super::shared::{decay, rate};
 
 /// The declaration. Both factors start near 0, and so does the prompt. Rates are ours: the paper trains the task's
 /// factors at another rate than the prompt.
@@ -14,17 +15,8 @@ pub const METHOD: Method = Method {
     about: "MPT's target stage: a prompt times a product of two thin matrices of the task, entry by entry",
     params: &[Param::with_default("rank", Type::Int(1, 4096), Literal::Int(1), "inner size of the task's product")],
     training: &[
-        Param::with_default(
-            "task_rate",
-            Type::Float(0.0, 1e6),
-            Literal::Float(5e-3),
-            "the highest rate of the task's factors",
-        ),
-        Param::optional(
-            "task_decay",
-            Type::Float(0.0, 1.0),
-            "weight decay of the task's factors; default: `weight_decay`",
-        ),
+        rate("task_rate", 5e-3, "the highest rate of the task's factors"),
+        decay("task_decay", "weight decay of the task's factors; default: `weight_decay`"),
     ],
     defaults: &[],
     limits: &[Limit::AtMost("rank", Size::VirtualTokens), Limit::AtMost("rank", Size::ModelWidth)],
