@@ -4,6 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+
 use crate::artifact::tensors::{self, Dtype, Tensors};
 use crate::base::diag::{Class, Diag};
 use crate::base::param::{Literal, Param, ParamDefault};
@@ -305,12 +308,14 @@ impl Shape {
         }
     }
 
-    /// The value of a choice.
+    /// The value of a choice, as the enum that declares its words.
     ///
     /// # Panics
-    /// When the method declares no such parameter.
-    pub fn word(&self, name: &str) -> &str {
-        self.params.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("the parameter `{name}` is no word"))
+    /// When the method declares no such parameter, or another enum.
+    pub fn choice<T: DeserializeOwned>(&self, name: &str) -> T {
+        let word = self.params.get(name).and_then(Value::as_str);
+        let value = word.and_then(|word| T::deserialize(StrDeserializer::<ValueError>::new(word)).ok());
+        value.unwrap_or_else(|| panic!("the parameter `{name}` is no word of its choice"))
     }
 }
 

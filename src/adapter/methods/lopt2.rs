@@ -4,11 +4,22 @@
 
 use std::f64::consts::PI;
 
+use crate::base::choice::choice;
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
 use super::shared::relu;
+
+choice! {
+    /// What stands between the two matrices.
+    pub enum Activation {
+        /// relu.
+        Relu = "relu",
+        /// gelu in its tanh form.
+        Gelu = "gelu",
+    }
+}
 
 /// The declaration.
 pub const METHOD: Method = Method {
@@ -18,8 +29,8 @@ pub const METHOD: Method = Method {
         Param::with_default("rank", Type::Int(1, 4096), Literal::Int(5), "inner size of the product"),
         Param::with_default(
             "activation",
-            Type::Choice(&["relu", "gelu"]),
-            Literal::Str("relu"),
+            Type::Choice(Activation::NAMES),
+            Literal::Str(Activation::Relu.name()),
             "what stands between the two matrices; gelu in its tanh form",
         ),
     ],
@@ -46,12 +57,12 @@ pub const METHOD: Method = Method {
 
 fn prompt(shape: &Shape, t: &Values) -> Matrix {
     let inner = t.matrix("x0").times(&t.matrix("u"));
-    let inner = match shape.word("activation") {
-        "gelu" => {
+    let inner = match shape.choice("activation") {
+        Activation::Gelu => {
             let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh());
             Matrix::new(inner.rows, inner.cols, inner.data.iter().map(|x| gelu(*x)).collect())
         }
-        _ => relu(inner),
+        Activation::Relu => relu(inner),
     };
     inner.times(&t.matrix("v"))
 }

@@ -3,10 +3,23 @@
 //! it cannot come back: a falling count is partly built in. The other gates, a random walk of equal steps and the
 //! prompt's true singular values are there to hold it against.
 
+use crate::base::choice::choice;
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Method, Peft, Shape, Start, TensorSpec, Values};
+
+choice! {
+    /// What the entries of sigma pass before they count.
+    pub enum Gate {
+        /// No slope below 0.
+        Relu = "relu",
+        /// A control without a dead end.
+        Softplus = "softplus",
+        /// A control: nothing.
+        Plain = "plain",
+    }
+}
 
 /// The declaration. Initial values are ours: the paper's are not known.
 pub const METHOD: Method = Method {
@@ -14,8 +27,8 @@ pub const METHOD: Method = Method {
     about: "the pilot experiment: a prompt as U diag(relu(sigma)) V, and how many entries of sigma stay above 0",
     params: &[Param::with_default(
         "gate",
-        Type::Choice(&["relu", "softplus", "plain"]),
-        Literal::Str("relu"),
+        Type::Choice(Gate::NAMES),
+        Literal::Str(Gate::Relu.name()),
         "what the entries of sigma pass; the two others are controls without a dead end",
     )],
     training: &[],
@@ -37,10 +50,11 @@ pub const METHOD: Method = Method {
 };
 
 fn prompt(shape: &Shape, t: &Values) -> Matrix {
-    let gate = |x: f64| match shape.word("gate") {
-        "softplus" => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        "plain" => x,
-        _ => x.max(0.0),
+    let gate = shape.choice("gate");
+    let gate = |x: f64| match gate {
+        Gate::Relu => x.max(0.0),
+        Gate::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        Gate::Plain => x,
     };
     let (mut u, sigma) = (t.matrix("u"), t.vector("sigma"));
     for i in 0..u.rows {

@@ -1,10 +1,21 @@
 //! ULPT (arXiv 2502.04501): `P = (Z R) ⊙ s + t`, with `Z [virtual_tokens, rank]` trained, `R [rank, d_model]` drawn
 //! once and never trained, and one scale and one shift a dimension. `R` is stored with the trained tensors.
 
+use crate::base::choice::choice;
 use crate::base::param::{Literal, Param, Type};
 use crate::svd::matrix::Matrix;
 
 use super::super::method::{FromMatrix, Limit, Method, Peft, Shape, Size, Start, TensorSpec, Values};
+
+choice! {
+    /// How the frozen matrix is drawn.
+    pub enum FrozenInit {
+        /// Uniform by Xavier's rule, as in the authors' code.
+        Xavier = "xavier",
+        /// Standard normal, as in the paper.
+        Normal = "normal",
+    }
+}
 
 /// The declaration. The defaults are those of the authors' code; the paper draws `R` from a normal distribution
 /// instead.
@@ -15,8 +26,8 @@ pub const METHOD: Method = Method {
         Param::with_default("rank", Type::Int(1, 4096), Literal::Int(64), "columns of the trained matrix"),
         Param::with_default(
             "frozen_init",
-            Type::Choice(&["xavier", "normal"]),
-            Literal::Str("xavier"),
+            Type::Choice(FrozenInit::NAMES),
+            Literal::Str(FrozenInit::Xavier.name()),
             "the frozen matrix: uniform by Xavier's rule, as in the authors' code, or standard normal, as in the paper",
         ),
     ],
@@ -33,9 +44,9 @@ pub const METHOD: Method = Method {
     positions: None,
     tensors: |shape| {
         let (d, rank) = (shape.d_model, shape.int("rank"));
-        let frozen = match shape.word("frozen_init") {
-            "normal" => Start::Gaussian(1.0),
-            _ => {
+        let frozen = match shape.choice("frozen_init") {
+            FrozenInit::Normal => Start::Gaussian(1.0),
+            FrozenInit::Xavier => {
                 let bound = (6.0 / (rank + d) as f64).sqrt();
                 Start::Between(-bound, bound)
             }

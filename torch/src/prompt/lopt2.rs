@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::methods::lopt2::Activation;
 use super::{Forward, Method, Trained, methods};
 
 /// `[σ(X₀ U) V ; text]`.
@@ -14,7 +15,10 @@ impl Forward for Lopt2 {
 
     fn fold(&self, t: &Trained) -> Vec<Tensor> {
         let inner = t.get("x0").matmul(t.get("u"));
-        let inner = if t.shape.word("activation") == "gelu" { inner.gelu("tanh") } else { inner.relu() };
+        let inner = match t.shape.choice("activation") {
+            Activation::Relu => inner.relu(),
+            Activation::Gelu => inner.gelu("tanh"),
+        };
         vec![inner.matmul(t.get("v"))]
     }
 }

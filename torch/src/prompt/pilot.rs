@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::base::draw::Draws;
 
+use super::methods::pilot::Gate;
 use super::{Forward, Method, Trained, methods};
 
 /// An entry of σ below this part of the largest counts as gone.
@@ -19,10 +20,10 @@ impl Forward for Pilot {
 
     fn fold(&self, t: &Trained) -> Vec<Tensor> {
         let sigma = t.get("sigma");
-        let sigma = match t.shape.word("gate") {
-            "softplus" => sigma.softplus(),
-            "plain" => sigma.shallow_clone(),
-            _ => sigma.relu(),
+        let sigma = match t.shape.choice("gate") {
+            Gate::Relu => sigma.relu(),
+            Gate::Softplus => sigma.softplus(),
+            Gate::Plain => sigma.shallow_clone(),
         };
         vec![(t.get("u") * sigma).matmul(t.get("v"))]
     }
