@@ -116,7 +116,6 @@ mod tests {
     use crate::learn::batch::Batch;
     use crate::learn::optim::OptimizerKind;
     use crate::learn::schedule::ScheduleKind;
-    use crate::learn::selection::Scoring;
     use crate::model::config::T5Config;
     use crate::prompt::{Init, METHODS};
     use tch::{Device, Kind, Tensor};
@@ -215,9 +214,6 @@ mod tests {
     struct SetsAside(std::cell::RefCell<Vec<String>>);
 
     impl Observer<TrainerState> for SetsAside {
-        fn check(&self) -> Result<(), Diag> {
-            Ok(())
-        }
         fn resumed(&self, step: u64) {
             self.0.borrow_mut().push(format!("resumed after {step}"));
         }
@@ -225,8 +221,6 @@ mod tests {
             self.0.borrow_mut().push(why.message);
             Ok(())
         }
-        fn step(&self, _row: &CurveRow, _examples: i64) {}
-        fn scored(&self, _scoring: &Scoring) {}
         fn save(&self, _snapshot: Snapshot<TrainerState>) -> Result<(), Diag> {
             Ok(())
         }

@@ -34,28 +34,39 @@ pub trait Run {
     fn restore(&mut self, snapshot: Snapshot<Self::State>) -> Result<(), Diag>;
 }
 
-/// Watches a run, and keeps its snapshots. Nothing that it does changes the numbers.
+/// Watches a run, and keeps its snapshots. Nothing that it does changes the numbers. By default it only refuses snapshots
+/// of other runs.
 pub trait Observer<S> {
     /// Called before each step; an error ends the run, after a snapshot.
     ///
     /// # Errors
     /// When the run is to end.
-    fn check(&self) -> Result<(), Diag>;
+    fn check(&self) -> Result<(), Diag> {
+        Ok(())
+    }
 
     /// The run resumes after so many steps.
-    fn resumed(&self, step: u64);
+    fn resumed(&self, step: u64) {
+        let _ = step;
+    }
 
     /// The snapshot to resume from is of another run: it is not used, and the run starts at its first step.
     ///
     /// # Errors
     /// When the run is not to start again.
-    fn refused(&self, why: Diag) -> Result<(), Diag>;
+    fn refused(&self, why: Diag) -> Result<(), Diag> {
+        Err(why)
+    }
 
     /// Called after each step, of so many examples.
-    fn step(&self, row: &CurveRow, examples: i64);
+    fn step(&self, row: &CurveRow, examples: i64) {
+        let _ = (row, examples);
+    }
 
     /// Called after each scoring.
-    fn scored(&self, scoring: &Scoring);
+    fn scored(&self, scoring: &Scoring) {
+        let _ = scoring;
+    }
 
     /// Keeps a snapshot from which the run can go on.
     ///
@@ -110,15 +121,6 @@ pub fn due(step: u64, every: u64) -> bool {
 pub struct Unwatched;
 
 impl<S> Observer<S> for Unwatched {
-    fn check(&self) -> Result<(), Diag> {
-        Ok(())
-    }
-    fn resumed(&self, _step: u64) {}
-    fn refused(&self, why: Diag) -> Result<(), Diag> {
-        Err(why)
-    }
-    fn step(&self, _row: &CurveRow, _examples: i64) {}
-    fn scored(&self, _scoring: &Scoring) {}
     fn save(&self, _snapshot: Snapshot<S>) -> Result<(), Diag> {
         Ok(())
     }

@@ -42,11 +42,6 @@ impl Folded<'_> {
         t5.encode(self.enter(t5, input_ids, mask, Step::Inference))
     }
 
-    /// The same in a training step, with the dropout and noise that the method has there.
-    pub fn encode_training(&self, t5: &T5, input_ids: &Tensor, mask: &Tensor) -> (Tensor, Tensor) {
-        t5.encode(self.enter(t5, input_ids, mask, Step::Training))
-    }
-
     /// What enters the encoder for a batch.
     pub fn enter(&self, t5: &T5, input_ids: &Tensor, mask: &Tensor, step: Step) -> EncoderInput {
         let (ids, mask) = (input_ids.to_device(t5.device()), mask.to_device(t5.device()));
@@ -106,8 +101,7 @@ impl Adapter {
 
     /// What depends on its tensors only, differentiable: make it once a step, or once an evaluation.
     pub fn fold(&self) -> Folded<'_> {
-        let trained = Trained { shape: &self.shape, tensors: self.stored().collect() };
-        Folded { forward: self.forward, shape: &self.shape, parts: self.forward.fold(&trained) }
+        Folded { forward: self.forward, shape: &self.shape, parts: self.forward.fold(&self.by_name()) }
     }
 
     /// The first part of the folded form: the soft prompt `[virtual_tokens, d_model]` of a method that puts one in
@@ -138,13 +132,13 @@ impl Adapter {
     /// The figures that its method has of it now: names and values.
     pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let _guard = tch::no_grad_guard();
-        self.forward.figures(&Trained { shape: &self.shape, tensors: self.stored().collect() })
+        self.forward.figures(&self.by_name())
     }
 
     /// What those figures are held against when training starts from it: see [`Forward::controls`].
     pub fn controls(&self, rates: &[f64], seed: i64) -> Vec<(&'static str, Vec<f64>)> {
         let _guard = tch::no_grad_guard();
-        self.forward.controls(&Trained { shape: &self.shape, tensors: self.stored().collect() }, rates, seed)
+        self.forward.controls(&self.by_name(), rates, seed)
     }
 
     /// Its method.
@@ -216,6 +210,11 @@ impl Adapter {
         let values = take(&all, self.method(), &self.shape)?;
         *self = Self::of(self.forward, self.shape.clone(), values, device);
         Ok(())
+    }
+
+    /// Its tensors, as its method is given them.
+    fn by_name(&self) -> Trained<'_> {
+        Trained { shape: &self.shape, tensors: self.stored().collect() }
     }
 
     fn device(&self) -> Device {

@@ -15,11 +15,15 @@ impl Forward for Dept {
     }
 
     fn fold(&self, t: &Trained) -> Vec<Tensor> {
-        let alpha = methods::dept::ALPHA / (t.shape.int("rank") as f64).sqrt();
-        vec![t.get("prompt").shallow_clone(), t.get("lora_a").matmul(t.get("lora_b")) * alpha]
+        vec![t.get("prompt").shallow_clone(), offset(t, "lora_a", "lora_b")]
     }
 
     fn enter(&self, _: &T5, _: &Shape, parts: &[Tensor], text: Text) -> EncoderInput {
         text.with_offset(&parts[1]).behind(&parts[0])
     }
+}
+
+/// What is added to the text by position, `α A B` with `α = 8/√rank`: `[positions, d_model]`.
+pub(super) fn offset(t: &Trained, a: &str, b: &str) -> Tensor {
+    t.get(a).matmul(t.get(b)) * (methods::dept::ALPHA / (t.shape.int("rank") as f64).sqrt())
 }

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::model::t5::{EncoderInput, T5};
 
+use super::dept::offset;
 use super::{Forward, Method, Shape, Text, Trained, methods};
 
 /// `[P̂ ; E(x) + α A B]`.
@@ -16,8 +17,6 @@ impl Forward for Ept {
 
     fn fold(&self, t: &Trained) -> Vec<Tensor> {
         let (prompt, b) = (t.get("prompt"), t.get("b"));
-        let alpha = methods::dept::ALPHA / (t.shape.int("rank") as f64).sqrt();
-        let offset = t.get("a").matmul(b) * alpha;
         let keys = Tensor::cat(&[b, prompt], 0);
         let scores = normed(prompt).matmul(t.get("w_q")).matmul(&normed(&keys).matmul(t.get("w_k")).tr());
         let shares = (scores / (t.shape.int("fusion") as f64).sqrt()).softmax(-1, Kind::Float);
@@ -26,7 +25,7 @@ impl Forward for Ept {
         let mean = normed(&fused).mean_dim([0i64].as_slice(), false, Kind::Float);
         let gate = (t.get("w_gate").mv(&mean) + t.get("b_gate")).softmax(-1, Kind::Float);
         let mixed = (spaces * gate.view([-1, 1, 1])).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
-        vec![mixed, offset]
+        vec![mixed, offset(t, "a", "b")]
     }
 
     fn enter(&self, _: &T5, _: &Shape, parts: &[Tensor], text: Text) -> EncoderInput {

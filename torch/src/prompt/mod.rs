@@ -152,14 +152,19 @@ impl Text {
     /// The text as it enters the first block, with `prompt` in front: `[L, d_model]`, or `[B, L, d_model]` with one a
     /// row.
     pub fn behind(self, prompt: &Tensor) -> EncoderInput {
-        EncoderInput { states: self.embeddings, mask: self.mask, block: 0 }.with_prefix(prompt)
+        self.first_block().with_prefix(prompt)
+    }
+
+    /// The text as it enters the first block, with nothing in front.
+    fn first_block(self) -> EncoderInput {
+        EncoderInput { states: self.embeddings, mask: self.mask, block: 0 }
     }
 
     /// What leaves the first `blocks` blocks of the encoder for the text, with `prompt` in front. `None`: half of the
     /// blocks. Those blocks see the text only.
     pub fn behind_block(self, t5: &T5, blocks: Option<i64>, prompt: &Tensor) -> EncoderInput {
         let blocks = blocks.map_or(t5.encoder_blocks() / 2, |blocks| blocks as usize);
-        let input = EncoderInput { states: self.embeddings, mask: self.mask, block: 0 };
+        let input = self.first_block();
         // Dropout acts on what enters the first block: once.
         let input = if blocks > 0 { t5.run_blocks(input, blocks) } else { input };
         input.with_prefix(prompt)

@@ -13,12 +13,10 @@ use dpt::base::diag::Diag;
 use dpt::base::param::Type;
 use dpt::base::value::{Params, Value as Setting};
 use dpt_torch::learn::batch::{Batch, BatchSource};
-use dpt_torch::learn::descent::CurveRow;
 use dpt_torch::learn::fit::{FitOptions, fit};
 use dpt_torch::learn::optim::OptimizerKind;
 use dpt_torch::learn::run::Observer;
 use dpt_torch::learn::schedule::{Schedule, ScheduleKind};
-use dpt_torch::learn::selection::Scoring;
 use dpt_torch::learn::snapshot::Snapshot;
 use dpt_torch::learn::trainer::TrainerState;
 use dpt_torch::model::t5::T5;
@@ -467,15 +465,6 @@ struct Keeps {
 }
 
 impl Observer<TrainerState> for Keeps {
-    fn check(&self) -> Result<(), Diag> {
-        Ok(())
-    }
-    fn resumed(&self, _step: u64) {}
-    fn refused(&self, why: Diag) -> Result<(), Diag> {
-        Err(why)
-    }
-    fn step(&self, _row: &CurveRow, _examples: i64) {}
-    fn scored(&self, _scoring: &Scoring) {}
     fn save(&self, snapshot: Snapshot<TrainerState>) -> Result<(), Diag> {
         let copy = || snapshot.tensors.iter().map(|(name, t)| (name.clone(), t.copy())).collect();
         if self.wanted.contains(&snapshot.state.descent.step) {

@@ -182,20 +182,9 @@ fn body(file: &File) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-    use dpt::stages::ctx::{Cancel, Job, Progress, Update};
-
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-
-    impl Progress for Notes {
-        fn update(&self, _: Update) {}
-        fn note(&self, text: &str) {
-            self.0.lock().unwrap().push(text.to_owned());
-        }
-    }
+    use dpt::stages::ctx::Job;
+    use dpt::testing::Recorder;
 
     /// A scratch folder with a checkpoint of step 7 in it.
     struct Scratch {
@@ -219,17 +208,17 @@ mod tests {
         }
 
         fn with<T>(&self, numerics: &BTreeMap<String, String>, act: impl FnOnce(&Ctx, &Checkpoint) -> T) -> T {
-            let (notes, cancel) = (Notes::default(), Cancel::new());
-            let ctx = Ctx { job: &self.job, progress: &notes, cancel: &cancel };
+            let recorder = Recorder::default();
+            let ctx = Ctx { job: &self.job, progress: &recorder, cancel: &recorder.cancel };
             act(&ctx, &Checkpoint::new(&ctx, "run.safetensors", numerics))
         }
 
         /// The checkpoint that is read, and the notes to the user.
         fn read(&self, numerics: &BTreeMap<String, String>) -> (Option<(u64, BTreeMap<String, Tensor>)>, Vec<String>) {
-            let (notes, cancel) = (Notes::default(), Cancel::new());
-            let ctx = Ctx { job: &self.job, progress: &notes, cancel: &cancel };
+            let recorder = Recorder::default();
+            let ctx = Ctx { job: &self.job, progress: &recorder, cancel: &recorder.cancel };
             let read = Checkpoint::new(&ctx, "run.safetensors", numerics).read(&ctx).unwrap();
-            (read, notes.0.into_inner().unwrap())
+            (read, recorder.notes())
         }
     }
 
