@@ -125,11 +125,11 @@ def ratio(base, runs, value):
 
 
 def interleave(rounds, jobs):
-    """Runs each job once a round, in turn. `jobs`: name to function."""
+    """Runs each job once a round, in turn; every other round begins with the last. `jobs`: name to function."""
     samples = {name: [] for name in jobs}
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            samples[name].append(job())
+    for turn in range(rounds):
+        for name in list(jobs) if turn % 2 else reversed(jobs):
+            samples[name].append(jobs[name]())
     return samples
 
 
@@ -183,15 +183,12 @@ def looks(table, nodes, found, chains, rounds):
 
 
 def before(args, work):
-    """This dpt beside another build of it. Each round runs both, in turn first."""
+    """This dpt beside another build of it."""
     pair = {"dpt": args.dpt, "before": args.before.resolve()}
     rows = []
 
     def pairs(what, rounds, run):
-        samples = {name: [] for name in pair}
-        for turn in range(rounds):
-            for name in sorted(pair, reverse=turn % 2 == 0):
-                samples[name].append(run(name))
+        samples = interleave(rounds, {name: lambda name=name: run(name) for name in pair})
         row = [what, str(rounds)]
         for value in (lambda s: s.wall, lambda s: s.cpu, lambda s: s.memory):
             least = min(map(value, samples["dpt"])) / min(map(value, samples["before"]))

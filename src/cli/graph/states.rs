@@ -149,15 +149,7 @@ mod tests {
 
     #[test]
     fn each_state_has_its_row() {
-        let all = [
-            StatusKind::Fresh,
-            StatusKind::Stale,
-            StatusKind::Missing,
-            StatusKind::Blocked,
-            StatusKind::Damaged,
-            StatusKind::Unknown,
-        ];
-        for state in all {
+        for state in StatusKind::ALL {
             assert_eq!(look(state).word, state.word());
         }
         let mut weights: Vec<u8> = LOOKS.iter().map(|look| look.weight).collect();
