@@ -183,17 +183,20 @@ def looks(table, nodes, found, chains, rounds):
 
 
 def before(args, work):
-    """This dpt beside another build of it."""
-    pair = {"dpt": args.dpt, "before": args.before.resolve()}
+    """This dpt beside another build of it, and that build beside a copy of itself: so much is noise."""
+    copy = Path(work) / "dpt-before"
+    shutil.copy2(args.before, copy)
+    pair = {"before": args.before.resolve(), "dpt": args.dpt, "noise": copy}
     rows = []
 
     def pairs(what, rounds, run):
         samples = interleave(rounds, {name: lambda name=name: run(name) for name in pair})
         row = [what, str(rounds)]
         for value in (lambda s: s.wall, lambda s: s.cpu, lambda s: s.memory):
-            least = min(map(value, samples["dpt"])) / min(map(value, samples["before"]))
-            median = statistics.median(value(a) / value(b) for a, b in zip(samples["dpt"], samples["before"]))
-            row.append(f"{least:.3f} / {median:.3f}")
+            for name in ("dpt", "noise"):
+                least = min(map(value, samples[name])) / min(map(value, samples["before"]))
+                median = statistics.median(value(a) / value(b) for a, b in zip(samples[name], samples["before"]))
+                row.append(f"{least:.3f} / {median:.3f}")
         rows.append(row)
         print("  ".join(row), flush=True)
 
@@ -216,8 +219,9 @@ def before(args, work):
             run(name, chains[name])
         rounds = args.rounds if nodes < 100_000 else 5
         pairs(f"nothing to do, {nodes:,} nodes", rounds, lambda name: run(name, chains[name]))
-    head = ["what", "rounds", "wall", "CPU", "peak memory"]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---", "---:", "---:", "---:", "---:"], *rows])
+    head = ["what", "rounds", *(f"{value}{of}" for value in ("wall", "CPU", "memory") for of in ("", ", noise"))]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 def system_calls(found, chains):
@@ -306,7 +310,7 @@ def main():
         args.dpt = ROOT / "target" / "release" / "dpt"
     args.dpt = args.dpt.resolve()
     if args.before:
-        with tempfile.TemporaryDirectory() as work:
+        with tempfile.TemporaryDirectory(dir=args.dir) as work:
             text = f"{machine()}; this build over the one before, least / median\n\n{before(args, work)}"
         print(text)
         return write(text, "before") if args.write else None
